@@ -1,0 +1,59 @@
+# Everything a newcomer needs: `make demo` shows it, `make test` proves it. Both set up what they need.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+KEEP ?=
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "setting up the Python environment ($(VENV)), about half a minute"
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing python3-venv with apt-get"; apt-get update -q && apt-get install -y -q python3-venv; }
+	@python3 -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.ready ## Install what the other targets need, and build the sandbox's parts once
+	@$(PY) tests/stages.py setup
+
+.PHONY: demo
+demo: $(VENV)/.ready ## Run a real distributed training through the operator, and tell the story (KEEP=1 leaves it up)
+	@$(PY) -m passerelle_sandbox demo $(if $(KEEP),--keep)
+
+.PHONY: check
+check: $(VENV)/.ready ## Format, lint, types, layers, unit and golden tests
+	@$(PY) tests/stages.py check
+
+.PHONY: contract
+contract: $(VENV)/.ready ## Run the whole contract suite against every live gateway
+	@$(PY) tests/stages.py contract
+
+.PHONY: e2e
+e2e: $(VENV)/.ready ## Run every end-to-end test on real parts
+	@$(PY) tests/stages.py e2e
+
+.PHONY: test
+test: $(VENV)/.ready ## Set everything up and run what must hold for every change
+	@$(PY) tests/stages.py test
+
+.PHONY: everything
+everything: $(VENV)/.ready ## Run all there is, stage by stage; stages that passed on this tree are not repeated
+	@$(PY) tests/stages.py everything
+
+.PHONY: generate
+generate: $(VENV)/.ready ## Write the generated files again: CRDs
+	@$(PY) -m passerelle.crd
+
+.PHONY: format
+format: $(VENV)/.ready ## Format the code
+	@$(VENV)/bin/ruff format
+	@$(VENV)/bin/ruff check --fix
+
+.PHONY: clean
+clean: ## Remove the Python environment and caches of this checkout; the sandbox's cache stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .work

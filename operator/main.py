@@ -1,0 +1,109 @@
+"""The composition root: wires kopf's watches to the reconciler. The only importer of kopf, and the only file here.
+
+Run it with `kopf run --standalone operator/main.py`, or as the container does, with `python operator/main.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import kopf
+
+from passerelle.gateways.open import credential, open_gateway
+from passerelle.health import Health
+from passerelle.kube import Kube
+from passerelle.logs import configure
+from passerelle.metrics import Metrics
+from passerelle.planning import Planner
+from passerelle.reconcile import Reconciler
+from passerelle.settings import Settings
+from passerelle.sites import Sites
+from passerelle.v1alpha1 import GROUP, VERSION
+from passerelle.v1alpha1.site import PLURAL as SITES
+from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
+
+WATCH_SECONDS = 300
+"""A watch is renewed this often: streams can freeze without closing (kopf#585, kopf#955)."""
+
+WORKERS = 64
+"""kopf's workers at once; unbounded, the first listing of 2,000 objects took 615 MB."""
+
+
+class Operator:
+    """The parts, between start-up and cleanup."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.kube: Kube
+        self.reconciler: Reconciler
+        self.sites: Sites
+        self.health: Health
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        metrics = Metrics()
+        self.kube = await Kube.connect(metrics.wrote)
+        self.reconciler = Reconciler(self.kube, Planner(self.kube), clock=time.monotonic, witness=metrics)
+        self.sites = self.reconciler.sites = Sites(
+            self.kube,
+            namespace=self.settings.namespace,
+            open_gateway=open_gateway,
+            read_credential=credential,
+            work=self.reconciler.work,
+            changed=self.reconciler.changed,
+            turned=self.reconciler.turned,
+            measure=metrics.measure,
+        )
+        metrics.read_sites(self.sites.services, self.reconciler.homeless)
+        self.health = Health(self.settings.http_host, self.settings.http_port, metrics.registry)
+        await self.health.start()
+        self.tasks.append(asyncio.create_task(self.reconciler.homeless.run(), name="queue-homeless"))
+
+    async def stop(self) -> None:
+        await self.sites.close()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.health.stop()
+        await self.kube.close()
+
+
+operator = Operator(Settings.read())
+
+
+@kopf.on.startup()
+async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+    configure(operator.settings.log_format)
+    settings.peering.standalone = True
+    settings.posting.enabled = False  # our events are our own: at most one a condition change
+    settings.scanning.disabled = True  # the CRDs come with the chart; no rights to watch CRDs and namespaces are needed
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 30
+    settings.watching.connect_timeout = 30
+    settings.queueing.worker_limit = WORKERS
+    await operator.start()
+
+
+@kopf.on.cleanup()
+async def stop(**_: Any) -> None:
+    await operator.stop()
+
+
+@kopf.on.event(GROUP, VERSION, SITES)
+async def site_seen(event: kopf.RawEvent, **_: Any) -> None:
+    operator.health.heard()
+    await operator.sites.observe(event["object"], deleted=event["type"] == "DELETED")
+
+
+@kopf.on.event(GROUP, VERSION, TRAININGJOBS)
+async def trainingjob_seen(event: kopf.RawEvent, **_: Any) -> None:
+    operator.health.heard()
+    operator.reconciler.observe(dict(event["object"]), deleted=event["type"] == "DELETED")
+
+
+if __name__ == "__main__":
+    logging.getLogger("passerelle").setLevel(logging.INFO)
+    kopf.run(clusterwide=True, standalone=True)

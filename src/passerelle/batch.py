@@ -1,0 +1,53 @@
+"""Batch: what a gateway submits. Options are data first, and each driver writes them in its own dialect.
+
+slurmrestd and FirecREST's `rest` mode ignore `#SBATCH` lines: a script that asked for two nodes with GPUs ran on one
+without and COMPLETED. So no option lives in the script text alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+SCRIPT_LIMIT = 64 * 1024
+"""Bytes of a script that every site takes (Slurm's MaxScriptSize default is 4 MiB, REST proxies allow far less)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is asked of the scheduler. None means: not asked, the site's default counts."""
+
+    name: str
+    account: str | None
+    partition: str
+    qos: str | None
+    reservation: str | None = None
+    nodes: int
+    tasks_per_node: int
+    cpus_per_task: int
+    memory_per_node_mib: int | None
+    gpus_per_node: int
+    gpu_type: str | None = None
+    time_limit_minutes: int
+    warning_signal: str = "USR1"
+    warning_seconds: int | None = None
+    working_directory: str
+    standard_output: str
+    standard_error: str
+    requeue: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Options, the job's whole environment (nothing of the submitter leaks in), and the script text."""
+
+    options: Options
+    environment: tuple[tuple[str, str], ...]
+    script: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, over everything that is submitted: equal digests are equal jobs."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""Gauges that are read when Prometheus asks: what is true of each TrainingJob and each Site at that moment.
+
+A TrainingJob's series stand here from the first sight of it until ten minutes after its end, or until it is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client.metrics_core import GaugeMetricFamily
+
+from passerelle.errors import PasserelleError
+from passerelle.gateways.base import Credential
+from passerelle.objects import Key, Site, TrainingJob
+from passerelle.series import FAMILIES, JOB_LABELS, Sample, Stamps, finished_at, samples, stamps
+from passerelle.watch import SiteWatch
+from passerelle.work import WorkQueue
+
+KEPT_SECONDS = 600
+"""How long a TrainingJob's series outlive its end: ten scrapes a minute apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A TrainingJob's series, ready to be shown."""
+
+    labels: tuple[str, str, str]
+    samples: tuple[Sample, ...]
+    stamps: Stamps
+    goes_at: float | None
+
+
+class TrainingJobGauges:
+    """The collector of the TrainingJobs in view. `now` is the wall clock, in epoch seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._rows: dict[Key, _Row] = {}
+
+    def keep(self, job: TrainingJob) -> Stamps:
+        """Take in what kube-apiserver has; the times that were on record before."""
+        before = self._rows.pop(job.key, None)
+        finished = finished_at(job)
+        goes_at = None if finished is None else finished + KEPT_SECONDS
+        if goes_at is None or self._now() < goes_at:
+            labels = (job.key.namespace, job.key.name, job.site)
+            self._rows[job.key] = _Row(labels, tuple(samples(job)), stamps(job), goes_at)
+        return before.stamps if before is not None else {}
+
+    def forget(self, key: Key) -> None:
+        self._rows.pop(key, None)
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return [
+            GaugeMetricFamily(name, family.meaning, labels=[*JOB_LABELS, *family.labels])
+            for name, family in FAMILIES.items()
+        ]
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        now = self._now()
+        for key in [key for key, row in self._rows.items() if row.goes_at is not None and row.goes_at <= now]:
+            del self._rows[key]
+        families = {family.name: family for family in self.describe()}
+        for row in self._rows.values():
+            for sample in row.samples:
+                families[sample.family].add_metric([*row.labels, *sample.labels], sample.value)
+        return list(families.values())
+
+
+class Service(Protocol):
+    """A Site in service, as far as its gauges need it."""
+
+    @property
+    def site(self) -> Site: ...
+    @property
+    def queue(self) -> WorkQueue[Key]: ...
+    @property
+    def watch(self) -> SiteWatch | None: ...
+    @property
+    def credential(self) -> Credential | None: ...
+    @property
+    def trouble(self) -> PasserelleError | None: ...
+
+
+class SiteGauges:
+    """The collector of the Sites. Nothing is in service before `services` is set."""
+
+    def __init__(self) -> None:
+        self.services: Callable[[], Sequence[Service]] = list
+        self.homeless: WorkQueue[Key] | None = None
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return [
+            GaugeMetricFamily(name, meaning, labels=["site"])
+            for name, meaning in (
+                ("passerelle_site_reachable", "1 while the site answers and accepts the credential, else 0."),
+                (
+                    "passerelle_site_credential_expiry_timestamp_seconds",
+                    "When the site's credential ends, in epoch seconds.",
+                ),
+                (
+                    "passerelle_site_last_look_timestamp_seconds",
+                    "When the last look at the site went well, in epoch seconds.",
+                ),
+                ("passerelle_site_live_jobs", "Jobs of ours at the site that have not ended."),
+                ("passerelle_work_queue_depth", "TrainingJobs that wait for a pass."),
+            )
+        ]
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        reachable, expiry, look, live, depth = families = self.describe()
+        for service in self.services():
+            site, watch = [service.site.name], service.watch
+            reachable.add_metric(site, watch is not None and service.trouble is None)
+            if service.credential is not None and service.credential.expires is not None:
+                expiry.add_metric(site, service.credential.expires)
+            if watch is not None and watch.looked_at is not None:
+                look.add_metric(site, watch.looked_at)
+            live.add_metric(site, watch.live_jobs if watch is not None else 0)
+            depth.add_metric(site, service.queue.depth)
+        if self.homeless is not None:
+            depth.add_metric([self.homeless.name], self.homeless.depth)
+        return families

@@ -1,0 +1,283 @@
+"""Wanted x seen -> Action. Pure: one table, read from the top, the first row that fits decides.
+
+The laws behind the rows:
+
+- The intent (attempt, cluster, user) stands in the TrainingJob before the POST; an intent whose answer never came ends
+  in adoption, or in a second submit of the *same* attempt once its absence is believed.
+- Attempt n + 1 is issued only after n was seen terminal, and exceeds every attempt ever seen.
+- An answer from another cluster or user is no evidence.
+- A job once seen and then gone everywhere is lost, not absent: nothing is retried by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from passerelle.gateways.base import Identity
+from passerelle.slurm import ENDING_BY_REASON, Blame, RemoteJob, Stage
+
+RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
+"""Ends that are nobody's doing: the same attempt made again may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An attempt as the TrainingJob's status records it. `final`: its end, `""` while it is open."""
+
+    number: int
+    identity: Identity
+    job_id: int | None = None
+    submit_time: int | None = None
+    restart_count: int = 0
+    final: str = ""
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the TrainingJob asks for. `hold` is a reason not to submit now; it never ends what runs."""
+
+    deleting: bool = False
+    held_finalizer: bool = False
+    abandon: bool = False
+    suspend: bool = False
+    plannable: bool = True
+    hold: bool = False
+    retry_requested: bool = False
+    max_attempts: int = 1
+    recorded: tuple[Recorded, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the site showed.
+
+    `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
+    `absent`: attempts whose absence is believed (law 3). `fresh`: an intent that this process has just written and
+    never sent. `identity` is who answers now, None before the first answer.
+    """
+
+    jobs: tuple[tuple[int, RemoteJob], ...] = ()
+    complete: bool = False
+    absent: frozenset[int] = frozenset()
+    fresh: frozenset[int] = frozenset()
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do in this pass; `reason` is one CamelCase word for the log."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest(Action):
+    """Nothing to do until something changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp(Action):
+    """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is."""
+
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intend(Action):
+    """Write the intent of this attempt into the status."""
+
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Submit(Action):
+    """POST this attempt, whose intent stands."""
+
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Action):
+    """End this job."""
+
+    job: RemoteJob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Action):
+    """Let the TrainingJob go: remove the finalizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The attempt that counts: the highest that is recorded or seen."""
+
+    number: int
+    job: RemoteJob | None
+    recorded: Recorded | None
+    duplicates: tuple[RemoteJob, ...] = field(default=())
+
+
+def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
+    """The highest attempt, its job, and the surplus jobs under its marker."""
+    numbers = [record.number for record in wanted.recorded] + [number for number, _ in seen.jobs]
+    if not numbers:
+        return None
+    number = max(numbers)
+    record = next((record for record in wanted.recorded if record.number == number), None)
+    jobs = [job for attempt, job in seen.jobs if attempt == number and not _turned_away(job, record)]
+    chosen = _choose(jobs, record)
+    return Current(number, chosen, record, tuple(job for job in jobs if job is not chosen))
+
+
+def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
+    """Whether a job is no life of the attempt: refused at its submit, or by the fence. An accepted job may be refused
+    later, when nodes change: then that is its end.
+    """
+    accepted = record is not None and record.job_id == job.job_id
+    return job.duplicate or (job.refused and not accepted)
+
+
+def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:
+    """Of several jobs under one marker the attempt is the one that started first: it took the run directory's claim.
+
+    A recorded job that is still waiting holds no claim yet, so it yields to one that has started.
+    """
+    if not jobs:
+        return None
+
+    def rank(job: RemoteJob) -> tuple[bool, float, bool, int, int]:
+        queued = job.stage is Stage.QUEUED and job.restart_count == 0
+        never_ran = job.start_time is None or (job.state.base == "CANCELLED" and not job.node_count)
+        recorded = record is not None and record.job_id == job.job_id
+        started = float("inf") if queued or job.start_time is None else job.start_time
+        return (queued or never_ran, started, not recorded, job.submit_time, job.job_id)
+
+    return min(jobs, key=rank)
+
+
+def decide(wanted: Wanted, seen: Seen) -> Action:
+    """The one next step of a TrainingJob."""
+    if wanted.deleting:
+        return _decide_deletion(wanted, seen)
+    if _closed(wanted):
+        # What ended is written down: while nothing more is wanted, the site isn't asked.
+        after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
+        if isinstance(after, Rest):
+            return after
+    strange = _strange(wanted, seen)
+    if strange is not None:
+        return strange
+    if not seen.complete:
+        return LookUp("NotYetLooked")
+    current = current_attempt(wanted, seen)
+    if current is not None:
+        surplus = _surplus(current)
+        if surplus is not None:
+            return Cancel("Duplicate", surplus)
+    if current is None:
+        return _begin(wanted, 1)
+    if current.job is None:
+        return _decide_without_job(wanted, seen, current)
+    return _decide_with_job(wanted, current, current.job)
+
+
+def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
+    if not wanted.held_finalizer:
+        return Rest("NothingHeld")
+    if wanted.abandon:
+        return Release("Abandoned")
+    if _closed(wanted):
+        return Release("Ended")
+    strange = _strange(wanted, seen)
+    if strange is not None:
+        return strange
+    if not seen.complete:
+        return LookUp("NotYetLooked")
+    return _end_and_release(wanted, seen)
+
+
+def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
+    """Cancel whatever lives, of every attempt; release when nothing can come to light any more."""
+    for _, job in seen.jobs:
+        if job.stage in (Stage.QUEUED, Stage.RUNNING):
+            return Cancel("Deleted", job)
+    if any(job.stage is Stage.ENDING for _, job in seen.jobs):
+        return Rest("Ending")
+    current = current_attempt(wanted, seen)
+    if current is None or current.job is not None:
+        return Release("Ended")
+    if current.recorded is None or current.recorded.final:
+        return Release("Ended")
+    if current.number in seen.absent or current.number in seen.fresh:
+        return Release("NeverSubmitted")
+    return LookUp("AnswerMissing", current.number)
+
+
+def _closed(wanted: Wanted) -> bool:
+    """Whether every attempt on record has its end on record. Attempts are recorded in rising order."""
+    return bool(wanted.recorded) and all(record.final for record in wanted.recorded)
+
+
+def _strange(wanted: Wanted, seen: Seen) -> Action | None:
+    """Whether the site that answers is not the one that an open attempt was meant for."""
+    if seen.identity is None:
+        return Rest("SiteSilent")
+    open_ones = [record for record in wanted.recorded if not record.final]
+    if any(record.identity != seen.identity for record in open_ones):
+        return Rest("IdentityChanged")
+    return None
+
+
+def _surplus(current: Current) -> RemoteJob | None:
+    """A waiting job beside the attempt's own: it holds no claim, so ending it ends nothing that runs."""
+    waiting = [job for job in current.duplicates if job.stage is Stage.QUEUED and job.restart_count == 0]
+    return waiting[0] if waiting else None
+
+
+def _begin(wanted: Wanted, attempt: int) -> Action:
+    if wanted.suspend:
+        return Rest("Suspended")
+    if not wanted.plannable:
+        return Rest("NotPlannable")
+    if wanted.hold:
+        return Rest("Held")
+    return Intend("Wanted", attempt)
+
+
+def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
+    record = current.recorded
+    if record is None or record.final:
+        return _decide_after_end(wanted, current.number, record)
+    if record.job_id is not None:
+        return Rest("OutcomeLost") if current.number in seen.absent else LookUp("Vanished", current.number)
+    if current.number not in seen.absent and current.number not in seen.fresh:
+        return LookUp("AnswerMissing", current.number)
+    if wanted.suspend or wanted.hold or not wanted.plannable:
+        return Rest("Held")
+    return Submit("IntentStands", current.number)
+
+
+def _decide_with_job(wanted: Wanted, current: Current, job: RemoteJob) -> Action:
+    if job.stage in (Stage.QUEUED, Stage.RUNNING):
+        return Cancel("Suspended", job) if wanted.suspend else Rest("Active")
+    if job.stage is Stage.ENDING:
+        return Rest("Ending")
+    return _decide_after_end(wanted, current.number, current.recorded, job)
+
+
+def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job: RemoteJob | None = None) -> Action:
+    ending = job.ending if job is not None else None
+    if ending is None and record is not None:
+        ending = ENDING_BY_REASON.get(record.final)
+    if ending is not None and ending.succeeded:
+        return Rest("Succeeded")
+    if record is not None and record.suspended:
+        return _begin(wanted, number + 1)
+    if wanted.retry_requested:
+        return _begin(wanted, number + 1)
+    counted = number - sum(1 for attempt in wanted.recorded if attempt.suspended)
+    if ending is not None and ending.blame in RETRIED and counted < wanted.max_attempts:
+        return _begin(wanted, number + 1)
+    return Rest("Finished")

@@ -1,0 +1,86 @@
+"""Errors, classed by who must act.
+
+    PasserelleError
+     ├── Invalid        the user: what was written can't be planned
+     ├── Rejected       the user or the site: the scheduler read the request and said no
+     ├── Unauthorized   the administrator: the credential is missing, wrong or expired
+     └── Unavailable    nobody: the loop asks again
+
+Every error carries a one-word CamelCase reason for a condition, and a message for a person. Messages hold no secret and
+at most :data:`MESSAGE_LIMIT` characters.
+"""
+
+from __future__ import annotations
+
+import re
+
+MESSAGE_LIMIT = 1024
+"""Characters of a message that reach a condition or an event: the API server takes 32 KiB, a reader takes a
+paragraph.
+"""
+
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*\.?[A-Za-z0-9_-]*")
+"""A JSON Web Token: its header is a JSON object, so its base64 begins with eyJ."""
+
+
+def redact(text: str) -> str:
+    """Text without JSON Web Tokens, in at most MESSAGE_LIMIT characters."""
+    clean = _TOKEN.sub("[token]", text)
+    return clean if len(clean) <= MESSAGE_LIMIT else clean[: MESSAGE_LIMIT - 1] + "…"
+
+
+class PasserelleError(Exception):
+    """The root: catch it where any of ours may come, never `Exception`."""
+
+    reason = "Error"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(redact(message))
+        if reason is not None:
+            self.reason = reason
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class Invalid(PasserelleError):
+    """The user must change what was written; asking again changes nothing."""
+
+    reason = "Invalid"
+
+
+class Rejected(PasserelleError):
+    """The scheduler answered, well-formed, that it takes no such job.
+
+    `transient` is True where the same request may pass later (a limit on the number of jobs, a policy of the moment).
+    """
+
+    reason = "Rejected"
+
+    def __init__(self, message: str, *, reason: str | None = None, transient: bool = False) -> None:
+        super().__init__(message, reason=reason)
+        self.transient = transient
+
+
+class Unauthorized(PasserelleError):
+    """The credential is missing, wrong or expired: an administrator must renew it."""
+
+    reason = "Unauthorized"
+
+
+class Unavailable(PasserelleError):
+    """No usable answer came.
+
+    `sent` is True when the first byte may have left: a submit may then have been accepted all the same.
+    `retry_after` is what the server asked for, in seconds.
+    """
+
+    reason = "Unavailable"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, sent: bool = True, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.sent = sent
+        self.retry_after = retry_after

@@ -1,0 +1,187 @@
+"""The carrier: one bounded HTTP client a gateway, and the one table from httpx's exceptions to ours.
+
+It carries bytes and judges nothing but whether they may have arrived: a failure before the first byte of a request is
+`Unavailable(sent=False)`, whatever comes after it `Unavailable(sent=True)`. It tries once, follows no redirect (a
+token must not travel to another host), and never puts a header or a body into a message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from passerelle.errors import Invalid, Unavailable
+from passerelle.gateways import meter
+
+CONNECTIONS = 8
+"""Connections a gateway: a login node's proxy serves others, too."""
+
+KEEP_ALIVE_SECONDS = 5.0
+"""An idle connection is closed by us first: one that the server closed under a submit would make its fate unknown."""
+
+TIMEOUTS = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=60.0)
+"""Seconds. slurmrestd waits 20 s for a frozen slurmctld and 45 s for a frozen slurmdbd before it answers."""
+
+BODY_LIMIT = 256 * 1024 * 1024
+"""Bytes of an answer: a full listing takes 8 KiB a job, so this is some 30,000 jobs."""
+
+UNREACHABLE = "Unreachable"
+BUSY = "Busy"
+
+EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
+    httpx.ConnectError: (False, "The gateway can't be reached"),
+    httpx.ConnectTimeout: (False, "The gateway took no connection in time"),
+    httpx.PoolTimeout: (False, "All connections to the gateway are busy"),
+    httpx.UnsupportedProtocol: (False, "The gateway's address has no protocol that is spoken here"),
+    httpx.InvalidURL: (False, "The request's address is not valid"),
+    httpx.LocalProtocolError: (True, "The request broke HTTP's rules"),
+    httpx.ReadTimeout: (True, "The gateway did not answer in time"),
+    httpx.WriteTimeout: (True, "The gateway did not take the request in time"),
+    httpx.ReadError: (True, "The connection broke while the answer was read"),
+    httpx.WriteError: (True, "The connection broke while the request was sent"),
+    httpx.CloseError: (True, "The connection broke while it was closed"),
+    httpx.RemoteProtocolError: (True, "The gateway ended the connection or broke HTTP's rules"),
+    httpx.ProxyError: (True, "The proxy on the way refused"),
+    httpx.DecodingError: (True, "The answer's encoding is broken"),
+    httpx.TooManyRedirects: (True, "The gateway redirects in circles"),
+}
+"""Every exception that a request can raise -> (may the first byte have left, what a person reads)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole. `headers` has lower-case names."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def json(self) -> dict[str, Any] | None:
+        """The JSON object in the body, or None where there is none."""
+        if "json" not in self.content_type:
+            return None
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks us to wait; a date counts from the server's own Date header."""
+        return retry_after(self.headers)
+
+
+class Carrier:
+    """The client of one gateway. `url` may have a path; `ca` is PEM, instead of the system's authorities.
+
+    Raises Invalid for an address that would send the token in the clear or that is no address.
+    """
+
+    def __init__(self, url: str, *, ca: bytes | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        address = checked(url)
+        local = _loopback(address.host)
+        self._client = httpx.AsyncClient(
+            base_url=str(address).rstrip("/") + "/",
+            verify=_trust(ca) if address.scheme == "https" else False,
+            timeout=TIMEOUTS,
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS,
+                max_keepalive_connections=CONNECTIONS,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            follow_redirects=False,
+            transport=transport,
+            trust_env=not local,  # a proxy from the environment, but never between us and our own host
+        )
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        query: Sequence[tuple[str, str]] = (),
+        body: object | None = None,
+    ) -> Answer:
+        """One request, one answer. Raises Unavailable, and nothing else of its own."""
+        try:
+            async with self._client.stream(
+                method, path.lstrip("/"), headers=dict(headers), params=list(query) or None, json=body
+            ) as response:
+                content = await _bounded(response)
+                meter.answered(response.num_bytes_downloaded)
+        except tuple(EXCEPTIONS) as error:
+            raise unavailable(error) from None
+        head = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, head.get("content-type", ""), content, head)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """Our error for one of httpx's. Its text is kept where it names the cause: it holds an address, never a header."""
+    sent, sentence = next(EXCEPTIONS[kind] for kind in type(error).__mro__ if kind in EXCEPTIONS)
+    detail = f": {error}" if isinstance(error, httpx.ConnectError) and str(error) else ""
+    return Unavailable(f"{sentence}{detail}.", reason=UNREACHABLE, sent=sent)
+
+
+def checked(url: str) -> httpx.URL:
+    """The address, or Invalid with what to write instead."""
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise Invalid(f"The gateway's address is not valid: {error}.", reason="InvalidUrl") from None
+    if address.scheme not in ("http", "https") or not address.host:
+        raise Invalid("The gateway's address must be https://HOST[:PORT][/PATH].", reason="InvalidUrl")
+    if address.userinfo or address.query or address.fragment:
+        raise Invalid("The gateway's address holds no user, query or fragment.", reason="InvalidUrl")
+    if address.scheme == "http" and not _loopback(address.host):
+        raise Invalid("Plain http would show the token to everyone on the way: write https.", reason="InsecureUrl")
+    return address
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from a Retry-After header, in either of its forms; None where it is absent or not understood."""
+    wanted = headers.get("retry-after", "").strip()
+    if wanted.isascii() and wanted.isdigit():
+        return float(wanted)
+    try:
+        now = parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (parsedate_to_datetime(wanted) - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > BODY_LIMIT:
+            raise Unavailable(f"The answer is larger than {BODY_LIMIT} bytes.", reason="AnswerTooLarge")
+    return bytes(content)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _trust(ca: bytes | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=ca.decode("ascii") if ca else None)
+    except (ssl.SSLError, UnicodeDecodeError, ValueError):
+        raise Invalid(
+            "The gateway's certificate authority is no PEM certificate.", reason="InvalidCertificate"
+        ) from None

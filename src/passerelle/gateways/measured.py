@@ -1,0 +1,108 @@
+"""A gateway around a gateway that tells what each call took and how it ended. It changes nothing that passes through.
+
+Capabilities are asked for by type, so the measured gateway has exactly those of the one inside: a new capability in
+base.py needs its methods here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from passerelle.batch import Batch
+from passerelle.gateways.base import Accounting, Gateway, Probe
+from passerelle.gateways.meter import metered
+from passerelle.slurm import JobState, RemoteJob
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call of a gateway's operation, which may have taken several HTTP requests. `error` is None where it went
+    well.
+    """
+
+    operation: str
+    seconds: float
+    error: Exception | None
+    responses: int
+    received: int
+
+
+Tell = Callable[[Request], None]
+
+
+def measured(gateway: Gateway, tell: Tell, clock: Callable[[], float]) -> Gateway:
+    """The same gateway, measured. `clock` is monotonic, in seconds."""
+    if isinstance(gateway, Accounting):
+        return _WithAccounting(gateway, gateway, tell, clock)
+    return _Measured(gateway, tell, clock)
+
+
+class _Measured:
+    """Gateway."""
+
+    def __init__(self, gateway: Gateway, tell: Tell, clock: Callable[[], float]) -> None:
+        self.settle_seconds = gateway.settle_seconds
+        self._gateway = gateway
+        self._tell = tell
+        self._clock = clock
+
+    async def probe(self) -> Probe:
+        return await self._measure("probe", self._gateway.probe())
+
+    async def submit(self, batch: Batch) -> int:
+        return await self._measure("submit", self._gateway.submit(batch))
+
+    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+        return await self._measure("states", self._gateway.states(job_ids))
+
+    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+        return await self._measure("get", self._gateway.get(job_ids))
+
+    async def find(self) -> Sequence[RemoteJob]:
+        return await self._measure("find", self._gateway.find())
+
+    async def cancel(self, job_id: int) -> None:
+        await self._measure("cancel", self._gateway.cancel(job_id))
+
+    async def close(self) -> None:
+        await self._gateway.close()
+
+    async def _measure(self, operation: str, call: Awaitable[_T]) -> _T:
+        """A call that is cancelled together with the operator is not told: it has no outcome."""
+        began = self._clock()
+
+        def tell(error: Exception | None) -> None:
+            took = self._clock() - began
+            self._tell(
+                Request(
+                    operation=operation,
+                    seconds=took,
+                    error=error,
+                    responses=meter.responses,
+                    received=meter.received,
+                )
+            )
+
+        with metered() as meter:
+            try:
+                answer = await call
+            except Exception as error:
+                tell(error)
+                raise
+        tell(None)
+        return answer
+
+
+class _WithAccounting(_Measured):
+    """Gateway and Accounting."""
+
+    def __init__(self, gateway: Gateway, accounting: Accounting, tell: Tell, clock: Callable[[], float]) -> None:
+        super().__init__(gateway, tell, clock)
+        self._accounting = accounting
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+        return await self._measure("accounted", self._accounting.accounted(names=names, job_ids=job_ids))

@@ -1,0 +1,276 @@
+"""A Slurm in memory: the Gateway and Accounting that everything else is tested against, and a dry site for a demo.
+
+It behaves as the real ones do where that matters to the laws: a submit whose answer is lost may have been accepted, a
+frozen scheduler accepts once it goes on, an ended job leaves the live listing and stays in accounting, a requeue keeps
+the id and changes the submit time, a new job may be missing from either listing for a while. Time is the clock's: no
+task runs, states follow from it when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from passerelle.batch import Batch
+from passerelle.errors import Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Credential, Identity, Probe
+from passerelle.marker import parse
+from passerelle.slurm import JobState, RemoteJob, Stage
+
+_FOR_EVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of a job, in seconds of the clock. A run beyond the time limit ends as TIMEOUT."""
+
+    queued: float = 0.0
+    running: float = 1.0
+    end: str = "COMPLETED"
+    exit_code: int | None = 0
+    exit_signal: int | None = None
+    state_reason: str = "Priority"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the site has. Anything else is refused, in the words of Slurm's refusals."""
+
+    nodes: int = 4
+    gpus_per_node: int = 8
+    partitions: frozenset[str] = frozenset({"gpu"})
+    accounts: frozenset[str] = frozenset({"startup"})
+    qos: frozenset[str] = frozenset({"normal", "gpu"})
+    max_jobs: int = 10_000
+
+
+@dataclass(slots=True)
+class _Job:
+    job_id: int
+    batch: Batch
+    fate: Fate
+    submitted: float
+    restarts: int = 0
+    comment: str = ""
+    cancelled: float | None = None
+    purged: bool = False
+
+    @property
+    def start(self) -> float:
+        return self.submitted + self.fate.queued
+
+    @property
+    def end(self) -> float:
+        run = min(self.fate.running, self.batch.options.time_limit_minutes * 60.0)
+        return min(self.start + run, _FOR_EVER if self.cancelled is None else self.cancelled)
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong at the moment; set by tests."""
+
+    gateway_down: bool = False  # nothing is sent
+    scheduler_down: bool = False  # asked, and no answer
+    frozen: bool = False  # as scheduler_down, but what was submitted meanwhile is accepted on thaw
+    accounting_down: bool = False
+    lose_answers: int = 0  # so many submits are accepted, and their answer is lost
+    listing_lag: float = 0.0  # seconds until a new job shows in the live listing
+    accounting_lag: float = 0.0  # seconds until a new job shows in accounting
+
+
+@dataclass(slots=True)
+class Memory:
+    """One site and one client of it. `fates` is asked once a submit; `token` is the only one that is accepted."""
+
+    clock: Callable[[], float]
+    credentials: Callable[[], Credential] = lambda: Credential("startup", "valid")
+    fates: Callable[[Batch], Fate] = lambda _: Fate()
+    cluster: str = "memory"
+    user: str = "startup"
+    token: str = "valid"  # noqa: S105 -- no secret: this site is made up
+    shape: Shape = field(default_factory=Shape)
+    faults: Faults = field(default_factory=Faults)
+    settle_seconds: float = 1.0
+    purge_seconds: float = 300.0
+    first_job_id: int = 1000
+    calls: list[str] = field(default_factory=list)
+    _jobs: dict[int, _Job] = field(default_factory=dict)
+    _held_back: list[Batch] = field(default_factory=list)
+
+    async def probe(self) -> Probe:
+        self._enter("probe")
+        return Probe(Identity(self.cluster, self.user), version="memory", api_version="memory")
+
+    async def submit(self, batch: Batch) -> int:
+        self.calls.append("submit")
+        if self.faults.frozen and not self.faults.gateway_down:
+            self._held_back.append(batch)
+        self._refuse_faults()
+        self._refuse(batch)
+        job_id = self._accept(batch)
+        if self.faults.lose_answers:
+            self.faults.lose_answers -= 1
+            raise Unavailable("The answer was lost.", reason="Unreachable", sent=True)
+        return job_id
+
+    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+        self._enter("states")
+        return {job.job_id: self._state(job) for job in self._listed() if job.job_id in job_ids}
+
+    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+        self._enter("get")
+        return [self._record(job) for job in self._listed() if job.job_id in job_ids]
+
+    async def find(self) -> Sequence[RemoteJob]:
+        self._enter("find")
+        return [self._record(job) for job in self._listed() if parse(job.batch.options.name)]
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+        self.calls.append("accounted")
+        self._refuse_credential()
+        if self.faults.gateway_down or self.faults.accounting_down:
+            raise Unavailable("Slurm's accounting does not answer.", reason="AccountingUnavailable")
+        since = self.clock() - self.faults.accounting_lag
+        return [
+            self._record(job, live=False)
+            for job in self._jobs.values()
+            if job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
+        ]
+
+    async def cancel(self, job_id: int) -> None:
+        self._enter("cancel")
+        job = self._jobs.get(job_id)
+        if job is not None and self._state(job).stage is not Stage.ENDED:
+            job.cancelled = self.clock()
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+    # What happens at a site without us
+
+    def thaw(self) -> None:
+        """The frozen scheduler goes on, and takes what waits in its queue."""
+        self.faults.frozen = False
+        while self._held_back:
+            self._accept(self._held_back.pop(0))
+
+    def requeue(self, job_id: int, fate: Fate | None = None) -> None:
+        """An administrator, or a failed node, sends a job back to the queue."""
+        job = self._jobs[job_id]
+        job.restarts += 1
+        job.submitted = max(self.clock(), job.submitted + 1)
+        job.cancelled = None
+        job.fate = fate or job.fate
+
+    def set_comment(self, job_id: int, text: str) -> None:
+        """A job, or a person, writes the comment."""
+        self._jobs[job_id].comment = text
+
+    def purge(self) -> None:
+        """The scheduler forgets every ended job now."""
+        for job in self._jobs.values():
+            job.purged |= self._state(job).stage is Stage.ENDED
+
+    def forget(self, job_id: int) -> None:
+        """The site loses all trace of a job."""
+        del self._jobs[job_id]
+
+    @property
+    def batches(self) -> dict[int, Batch]:
+        """What was accepted, by job id."""
+        return {job.job_id: job.batch for job in self._jobs.values()}
+
+    def snapshot(self) -> list[RemoteJob]:
+        """Every job the site ever had and still knows of, whoever asks and whatever is wrong."""
+        return [self._record(job) for job in self._jobs.values()]
+
+    # How it is done
+
+    def _enter(self, call: str) -> None:
+        self.calls.append(call)
+        self._refuse_faults()
+
+    def _refuse_faults(self) -> None:
+        if self.faults.gateway_down:
+            raise Unavailable("The gateway can't be reached.", reason="Unreachable", sent=False)
+        if self.faults.scheduler_down or self.faults.frozen:
+            raise Unavailable("Slurm does not answer.", reason="SchedulerUnavailable", sent=True)
+        self._refuse_credential()
+
+    def _refuse_credential(self) -> None:
+        given = self.credentials()
+        if given.expires is not None and given.expires <= self.clock():
+            raise Unauthorized("The token expired.", reason="TokenExpired")
+        if (given.user, given.token) != (self.user, self.token):
+            raise Unauthorized("Slurm refused the token.", reason="TokenRefused")
+
+    def _refuse(self, batch: Batch) -> None:
+        asked, shape = batch.options, self.shape
+        live = sum(self._state(job).stage is not Stage.ENDED for job in self._jobs.values())
+        if asked.partition not in shape.partitions:
+            raise Rejected("Slurm refused the job: Invalid partition name specified.", reason="InvalidPartition")
+        if asked.account is not None and asked.account not in shape.accounts:
+            raise Rejected("Slurm refused the job: Invalid account.", reason="InvalidAccount")
+        if asked.qos is not None and asked.qos not in shape.qos:
+            raise Rejected("Slurm refused the job: Invalid qos specification.", reason="InvalidQos")
+        if asked.nodes > shape.nodes or asked.gpus_per_node > shape.gpus_per_node:
+            raise Rejected(
+                "Slurm refused the job: Requested node configuration is not available.",
+                reason="NodeConfigurationUnavailable",
+            )
+        if live >= shape.max_jobs:
+            raise Rejected("Slurm refused the job: too many jobs.", reason="TooManyJobs", transient=True)
+
+    def _accept(self, batch: Batch) -> int:
+        job_id = self.first_job_id + len(self._jobs)
+        while job_id in self._jobs:
+            job_id += 1
+        self._jobs[job_id] = _Job(job_id, batch, self.fates(batch), self.clock())
+        return job_id
+
+    def _listed(self) -> list[_Job]:
+        now = self.clock()
+        for job in self._jobs.values():
+            job.purged |= job.end + self.purge_seconds <= now
+        return [job for job in self._jobs.values() if not job.purged and job.submitted <= now - self.faults.listing_lag]
+
+    def _state(self, job: _Job) -> JobState:
+        now = self.clock()
+        if job.cancelled is not None and job.cancelled <= min(now, job.end):
+            return JobState("CANCELLED")
+        if now < job.start:
+            return JobState("PENDING")
+        if now < job.end:
+            return JobState("RUNNING")
+        overran = job.fate.running > job.batch.options.time_limit_minutes * 60
+        return JobState("TIMEOUT" if overran else job.fate.end)
+
+    def _record(self, job: _Job, *, live: bool = True) -> RemoteJob:
+        asked, state = job.batch.options, self._state(job)
+        started = self.clock() >= job.start and (job.cancelled is None or job.cancelled > job.start)
+        own_end = state.base == job.fate.end
+        return RemoteJob(
+            job_id=job.job_id,
+            name=asked.name,
+            user=self.user,
+            cluster=self.cluster,
+            state=state,
+            submit_time=int(job.submitted),
+            state_reason=job.fate.state_reason if state.base == "PENDING" else "",
+            start_time=int(job.start) if started else None,
+            end_time=int(job.end) if state.ending else None,
+            restart_count=job.restarts,
+            partition=asked.partition,
+            account=asked.account or "",
+            qos=asked.qos or "",
+            nodes=f"n[1-{asked.nodes}]" if started else "",
+            node_count=asked.nodes,
+            gpus=asked.nodes * asked.gpus_per_node,
+            time_limit_minutes=asked.time_limit_minutes,
+            exit_code=job.fate.exit_code if state.ending and own_end else None,
+            exit_signal=job.fate.exit_signal if state.ending and own_end else None,
+            comment=job.comment if live else "",
+            standard_output=asked.standard_output.replace("%j", str(job.job_id)),
+            cancelled_by=self.user if state.base == "CANCELLED" and not live else "",
+            live=live,
+        )

@@ -1,0 +1,4 @@
+"""The driver for Slurm's own REST daemon.
+
+`encode` and `decode` are pure, `errors` and `versions` are tables, `credential` reads a Secret, `driver` carries.
+"""

@@ -1,0 +1,90 @@
+"""A Slurm JSON Web Token: what it says of itself, read without its key.
+
+slurmrestd never checks a token, it hands it on; what is wrong with it comes back as a number that differs from release
+to release, or, from slurmdbd, not at all (a refused token and a dead database look alike: 7000). So what can be known
+here is said here, in words, before a request is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from passerelle.errors import Unauthorized
+from passerelle.gateways.base import Credential
+
+USERNAME, TOKEN = "username", "token"
+_PARTS = 3
+
+
+def credential_from_secret(data: Mapping[str, bytes]) -> Credential:
+    """The credential in a Secret's keys `token` and `username` (optional where the token names its user).
+
+    `SLURM_JWT=…`, as `scontrol token` prints it, is taken, too. Raises Unauthorized with what is missing or differs.
+    """
+    token = _text(data, TOKEN).removeprefix("SLURM_JWT=")
+    if not token:
+        raise Unauthorized("The Secret has no key token, or it is empty.", reason="TokenMissing")
+    claims = claims_of(token)
+    holder = claims.get("sun")
+    name = _text(data, USERNAME) or (holder if isinstance(holder, str) else "")
+    if not name:
+        raise Unauthorized(
+            "The Secret has no key username, and the token does not name its user.", reason="UsernameMissing"
+        )
+    if isinstance(holder, str) and holder != name:
+        raise Unauthorized(f"The Secret's username is {name}, but its token is of {holder}.", reason="UserMismatch")
+    expires = claims.get("exp")
+    return Credential(name, token, float(expires) if isinstance(expires, int | float) else None)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """A token's claims, unverified. Slurm's own have `sun` (the user), `exp` and `iat` (epoch seconds).
+
+    Empty where the text is no such token: a site may hand out others, and only the site can judge them.
+    """
+    parts = token.split(".")
+    if len(parts) != _PARTS:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def refuse_expired(credential: Credential, now: float) -> None:
+    """Raise Unauthorized for a token whose time is over by our clock, so that no request is spent on it."""
+    if credential.expires is not None and credential.expires <= now:
+        ago = _ago(now - credential.expires)
+        raise Unauthorized(
+            f"The token of {credential.user} expired {ago} ago: put a new one into the Secret.", reason="TokenExpired"
+        )
+
+
+def headers_of(credential: Credential) -> dict[str, str]:
+    """Both headers, always: 22.05 demands the name, later releases refuse a name that isn't the token's.
+
+    Raises Unauthorized where a value can't be a header (a line break inside a pasted token).
+    """
+    values = {"X-SLURM-USER-NAME": credential.user, "X-SLURM-USER-TOKEN": credential.token}
+    if not all(value.isascii() and value.isprintable() for value in values.values()):
+        raise Unauthorized("The user name or the token holds characters that no token has.", reason="TokenMalformed")
+    return values
+
+
+def _text(data: Mapping[str, bytes], key: str) -> str:
+    try:
+        return data.get(key, b"").decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise Unauthorized(f"The Secret's key {key} is no text.", reason="TokenMalformed") from None
+
+
+def _ago(seconds: float) -> str:
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {word}"
+    return f"{int(seconds)} s"

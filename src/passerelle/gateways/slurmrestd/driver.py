@@ -1,0 +1,326 @@
+"""The carrier of slurmrestd's dialects: which call, in which pieces, tried how often. What is said stands in the pairs.
+
+A submit is sent once and never again; reads and cancels are tried a second time where no answer of Slurm's came. The
+version is looked for once a server and again after an upgrade; the credential is read for every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import httpx
+import tenacity
+
+from passerelle.batch import Batch
+from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.gateways.base import Credential, Identity, Probe
+from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier
+from passerelle.gateways.slurmrestd import decode, errors
+from passerelle.gateways.slurmrestd.credential import headers_of, refuse_expired
+from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
+from passerelle.marker import parse
+from passerelle.slurm import JobState, RemoteJob
+
+log = logging.getLogger("passerelle.slurmrestd")
+
+STATES_PER_CALL = 2_000
+"""Ids in one URL, some 36 KB: slurmrestd 24.11 and 26.05 take 70 KB and refuse 84, httpx refuses 65."""
+
+NAMES_PER_CALL = 50
+"""Markers in one accounting search: 2 KB of URL, within every proxy's limit (nginx: 8 KB)."""
+
+SINGLE_RECORDS = 64
+"""Up to so many full records are read one by one; for more, one full listing costs the scheduler less."""
+
+SETTLE_SECONDS = 15.0
+"""A frozen slurmctld that goes on takes waiting submits at once; its rows reach accounting within 5 s (22.05: 3.7)."""
+
+READ_ATTEMPTS = 2
+LONGEST_WAIT = 5.0
+"""Seconds that a call waits in place for a second try; what the server wants beyond is the loop's to wait."""
+
+_HTTP_OK, _HTTP_NOT_FOUND, _HTTP_URL_TOO_LONG = 200, 404, 414
+_T = TypeVar("_T")
+
+
+class Slurmrestd:
+    """One server, asked as whoever `credentials` returns at that moment. Gateway and Accounting.
+
+    `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Callable[[], Credential],
+        *,
+        ca: bytes | None = None,
+        settle_seconds: float = SETTLE_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.settle_seconds = settle_seconds
+        self.not_understood: list[str] = []
+        self._carrier = Carrier(url, ca=ca, transport=transport)
+        self._credentials = credentials
+        self._version: Version | None = None
+        self._cluster: str | None = None
+        self._states_per_call = STATES_PER_CALL
+
+    async def probe(self) -> Probe:
+        """Asks for licenses: the smallest answer for which slurmctld itself must take the token. Ping proves nothing:
+        it says 200 and DOWN for an expired token.
+        """
+        version = await self._spoken()
+        body = await self._read(f"{version.slurm}/licenses")
+        meta = body.get("meta") or {}
+        about = meta.get("slurm") or meta.get("Slurm") or {}
+        self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
+        identity = Identity(self._cluster, self._credential().user)
+        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word)
+
+    async def submit(self, batch: Batch) -> int:
+        try:
+            version = await self._spoken()
+        except Unavailable as error:  # the search for a version submits nothing, whatever became of it
+            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+        answer = await self._send("POST", f"{version.slurm}/job/submit", body=version.submit(batch))
+        body = answer.json() or {}
+        job_id = decode.number(body.get("job_id")) or 0
+        if answer.status != _HTTP_OK or job_id <= 0:
+            raise errors.refusal(answer)
+        self._report_ignored_fields(body, version)
+        return job_id
+
+    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+        version = await self._spoken()
+        wanted = set(job_ids)
+        if not wanted:
+            return {}
+        if not version.light:
+            return {job.job_id: job.state for job in await self._all_jobs(version) if job.job_id in wanted}
+        found: dict[int, JobState] = {}
+        waiting = sorted(wanted)
+        while waiting:
+            piece = waiting[: self._states_per_call]
+            query = [("job_id", str(job_id)) for job_id in piece]
+            answer = await self._ask("GET", f"{version.slurm}/jobs/state/", query)
+            if answer.status == _HTTP_URL_TOO_LONG and len(piece) > 1:
+                self._states_per_call = max(1, len(piece) // 2)  # a proxy on the way takes less than slurmrestd
+                continue
+            records = map(decode.light_state, errors.read(answer).get("jobs") or [])
+            found |= {job_id: state for job_id, state in filter(None, records) if job_id in wanted}
+            waiting = waiting[len(piece) :]
+        return found
+
+    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+        version = await self._spoken()
+        wanted = set(job_ids)
+        if len(wanted) > SINGLE_RECORDS:
+            return [job for job in await self._all_jobs(version) if job.job_id in wanted]
+        found = await asyncio.gather(*(self._job(version, job_id) for job_id in sorted(wanted)))
+        return [job for jobs in found for job in jobs if job.job_id in wanted]
+
+    async def find(self) -> Sequence[RemoteJob]:
+        version = await self._spoken()
+        user = self._credential().user
+        return [job for job in await self._all_jobs(version) if job.user == user and parse(job.name)]
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+        version = await self._spoken()
+        cluster = self._cluster or (await self.probe()).identity.cluster
+        user = self._credential().user
+        common: Query = [("skip_steps", "true"), ("cluster", cluster)]
+        if version.filters_users:
+            common.append(("users", user))
+        queries = [
+            [*common, *version.ever, ("job_name", ",".join(piece))] for piece in _pieces(sorted(names), NAMES_PER_CALL)
+        ]
+        for ids in _pieces(sorted(map(str, job_ids)), NAMES_PER_CALL):
+            steps = [("step", each) for each in ids] if version.filters_users else [("step", ",".join(ids))]
+            queries.append([*common, *version.ever, *steps])
+        found: list[RemoteJob] = []
+        for query in queries:
+            body = await self._read(f"{version.slurmdb}/jobs", query)
+            found += map(decode.accounted_job, body.get("jobs") or [])
+        asked_names, asked_ids = set(names), set(job_ids)
+        return decode.newest(
+            job
+            for job in found
+            if job.user == user and job.cluster == cluster and (job.name in asked_names or job.job_id in asked_ids)
+        )
+
+    async def cancel(self, job_id: int) -> None:
+        version = await self._spoken()
+        answer = await self._ask("DELETE", f"{version.slurm}/job/{job_id}")
+        body = answer.json()
+        numbers = errors.numbers_of(body)
+        if numbers & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
+            return
+        if answer.status != _HTTP_OK or numbers:
+            raise errors.refusal(answer)
+        # From v0.0.42 on a refusal is a row of `status` in a good answer; an empty list is success.
+        for row in (body or {}).get("status") or []:
+            problem = row.get("error") or {}
+            if problem.get("code") not in (0, errors.UNKNOWN_JOB, errors.ENDED_JOB):
+                raise Unavailable(
+                    f"Slurm did not cancel job {job_id}: {problem.get('message')}.", reason="CancelFailed"
+                )
+
+    async def close(self) -> None:
+        await self._carrier.close()
+
+    # Versions and identity
+
+    async def _spoken(self) -> Version:
+        """The newest version that both sides know. An unknown path is 404; anything else means that it is served."""
+        if self._version is None:
+            self._version = await self._discover()
+        return self._version
+
+    async def _discover(self) -> Version:
+        if await self._serves(f"slurm/v0.0.{NEWEST.number + 1}"):
+            log.warning("the server offers a newer API than %s, the newest known one: %s is spoken", *[NEWEST.word] * 2)
+        for version in KNOWN:
+            if await self._serves(version.slurm):
+                return version
+        raise Unavailable(
+            f"The address serves no Slurm API between {KNOWN[-1].word} and {NEWEST.word}: is it slurmrestd's?",
+            reason="NoKnownVersion",
+        )
+
+    async def _serves(self, prefix: str) -> bool:
+        answer = await self._ask("GET", f"{prefix}/ping", lost_version=False)
+        if answer.status == _HTTP_NOT_FOUND:
+            return False
+        if answer.json() is None:
+            raise errors.failure(answer)
+        return True
+
+    async def _cluster_by_records(self, version: Version) -> str:
+        """Before v0.0.40 no answer's meta names the cluster: accounting does where it knows only one, else any job."""
+        try:
+            body = await self._read(f"{version.slurmdb}/clusters")
+            names = {str(each.get("name")) for each in body.get("clusters") or []}
+        except Unavailable:
+            names = set()
+        if len(names) != 1:
+            names = {job.cluster for job in await self._all_jobs(version)} - {""}
+        if len(names) != 1:
+            raise Unavailable(
+                f"The site does not tell its cluster's name: {version.word} has it only from accounting or from a job.",
+                reason="ClusterUnknown",
+            )
+        return names.pop()
+
+    def _credential(self) -> Credential:
+        credential = self._credentials()
+        refuse_expired(credential, time.time())
+        return credential
+
+    # Calls
+
+    async def _job(self, version: Version, job_id: int) -> list[RemoteJob]:
+        answer = await self._ask("GET", f"{version.slurm}/job/{job_id}")
+        if errors.UNKNOWN_JOB in errors.numbers_of(answer.json()):
+            return []
+        try:
+            return _live(errors.read(answer))
+        except Unavailable as error:
+            raise await self._doubted(version, error) from None
+
+    async def _all_jobs(self, version: Version) -> list[RemoteJob]:
+        return _live(await self._read(f"{version.slurm}/jobs"))
+
+    async def _read(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        try:
+            return errors.read(await self._ask("GET", path, query or []))
+        except Unavailable as error:
+            if self._version is None or not path.startswith(self._version.slurm + "/"):
+                raise
+            raise await self._doubted(self._version, error) from None
+
+    async def _doubted(self, version: Version, error: Unavailable) -> PasserelleError:
+        """22.05 says "Unspecified error" both for a bad token and for a dead slurmctld; only slurmdbd says which."""
+        if version.names_cluster or error.reason != "SchedulerUnavailable":
+            return error
+        try:
+            errors.read(await self._send("GET", f"{version.slurmdb}/clusters"))
+        except Unauthorized as refused:
+            return refused
+        except Unavailable:
+            return error
+        return error
+
+    async def _ask(self, method: str, path: str, query: Query | None = None, *, lost_version: bool = True) -> Answer:
+        """A read or a cancel, tried again where Slurm was not reached. Slurm's own failures are not: it waited 9 to
+        45 s before it told us.
+        """
+
+        async def once() -> Answer:
+            answer = await self._send(method, path, query, lost_version=lost_version)
+            failed = errors.failure(answer) if answer.status != _HTTP_OK else None
+            if isinstance(failed, Unavailable) and failed.reason == BUSY:
+                raise failed
+            return answer
+
+        return await _twice(once)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: object | None = None,
+        lost_version: bool = True,
+    ) -> Answer:
+        headers = headers_of(self._credential()) | {"accept": "application/json"}
+        answer = await self._carrier.send(method, path, headers=headers, query=query or [], body=body)
+        if lost_version and answer.status == _HTTP_NOT_FOUND and answer.json() is None:
+            self._version = None  # the server was upgraded under us, and no longer serves what it did
+        return answer
+
+    def _report_ignored_fields(self, body: dict[str, Any], version: Version) -> None:
+        """The job runs without what the server did not understand: our defect, told loudly, after the fact."""
+        for warning in body.get("warnings") or []:
+            source = str(warning.get("source") or "")
+            if source.startswith("#/"):
+                self.not_understood.append(source)
+                log.error("slurmrestd ignored a field of a submit", extra={"field": source, "api": version.word})
+
+
+async def _twice(call: Callable[[], Awaitable[_T]]) -> _T:
+    return await tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
+        retry=tenacity.retry_if_exception(_worth_a_second_try),
+        wait=_wait,
+        reraise=True,
+    )(call)
+
+
+def _worth_a_second_try(error: BaseException) -> bool:
+    return (
+        isinstance(error, Unavailable)
+        and error.reason in (UNREACHABLE, BUSY)
+        and (error.retry_after or 0) <= LONGEST_WAIT
+    )
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """What the server asked for, else a jittered moment."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.retry_after if isinstance(error, Unavailable) else None
+    return (asked or 0) + tenacity.wait_random(0.2, 0.6)(state)
+
+
+def _live(body: dict[str, Any]) -> list[RemoteJob]:
+    return [decode.live_job(record) for record in body.get("jobs") or []]
+
+
+def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,60 @@
+"""The API versions that are spoken, and in what they differ.
+
+A release serves three or four versions: 22.05 up to v0.0.38, 23.02 v0.0.39, 23.11 v0.0.40, … 26.05 v0.0.42 to .45.
+v0.0.39 is in no distribution that could be tested: its shapes are from its specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from passerelle.batch import Batch
+from passerelle.gateways.slurmrestd import encode
+
+Query = list[tuple[str, str]]
+
+_EVER = "1970-01-02"
+"""A date, since v0.0.38, .40 and .41 refuse epoch seconds, and a first second of all would read as unset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version. `light`: has `jobs/state`. `names_cluster`: every answer's meta names the cluster.
+
+    `ever` makes an accounting search see all jobs by their submit time. The usual window goes by the time at which a
+    job became eligible, so that one held since its submit would never be found by its name.
+    """
+
+    number: int
+    submit: Callable[[Batch], dict[str, Any]]
+    ever: tuple[tuple[str, str], ...]
+    filters_users: bool = True
+    light: bool = True
+    names_cluster: bool = True
+
+    @property
+    def word(self) -> str:
+        return f"v0.0.{self.number}"
+
+    @property
+    def slurm(self) -> str:
+        return f"slurm/{self.word}"
+
+    @property
+    def slurmdb(self) -> str:
+        return f"slurmdb/{self.word}"
+
+
+_BY_SUBMIT = (("usage_time_as_submit_time", "true"), ("start_time", _EVER))
+_SUBMITTED = (("submit_time", _EVER),)
+
+KNOWN = (
+    *(Version(number, encode.submit_v39, _BY_SUBMIT) for number in range(45, 39, -1)),
+    Version(39, encode.submit_v39, _SUBMITTED, light=False, names_cluster=False),
+    Version(38, encode.submit_v38, _SUBMITTED, filters_users=False, light=False, names_cluster=False),
+)
+"""Newest first."""
+
+NEWEST = KNOWN[0]

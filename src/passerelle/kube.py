@@ -1,0 +1,210 @@
+"""What the operator writes to kube-apiserver, and the few things that it reads: patches, events, Secrets, ConfigMaps.
+
+Every patch carries `resourceVersion`: on a conflict the caller reads and decides again, so a process that wakes up
+late can write nothing stale. The verbs used here are the operator's RBAC.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from passerelle.errors import MESSAGE_LIMIT, Unavailable, redact
+from passerelle.objects import Key
+from passerelle.v1alpha1 import API_VERSION, GROUP, VERSION
+from passerelle.v1alpha1.site import PLURAL as SITES
+from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
+
+COMPONENT = "passerelle"
+TIMEOUT_SECONDS = 30.0
+_MERGE = "application/merge-patch+json"
+
+
+class Conflict(Exception):
+    """The object has changed since it was read."""
+
+
+class Gone(Exception):
+    """The object does not exist."""
+
+
+Wrote = Callable[[str, str], None]
+
+
+class Kube:
+    """A connection to kube-apiserver. Raises Conflict, Gone or Unavailable.
+
+    `wrote` is told of each write: what it was, and whether it ended with ok, conflict, gone or error.
+    """
+
+    def __init__(self, api: client.ApiClient, wrote: Wrote = lambda _kind, _outcome: None) -> None:
+        self._api = api
+        self._wrote = wrote
+        self._custom = client.CustomObjectsApi(api)
+        self._core = client.CoreV1Api(api)
+
+    @classmethod
+    async def connect(cls, wrote: Wrote = lambda _kind, _outcome: None) -> Kube:
+        """In a cluster by the ServiceAccount, elsewhere by KUBECONFIG."""
+        try:
+            config.load_incluster_config()  # type: ignore[no-untyped-call]  # the client carries no types there
+        except config.ConfigException:
+            await config.load_kube_config()  # type: ignore[no-untyped-call]  # likewise
+        return cls(client.ApiClient(), wrote)
+
+    async def close(self) -> None:
+        await self._api.close()  # type: ignore[no-untyped-call]  # likewise
+
+    async def trainingjob(self, key: Key) -> dict[str, Any]:
+        return await self._object(
+            self._custom.get_namespaced_custom_object(
+                GROUP, VERSION, key.namespace, TRAININGJOBS, key.name, _request_timeout=TIMEOUT_SECONDS
+            )
+        )
+
+    async def patch_trainingjob(self, key: Key, resource_version: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Patch metadata: finalizers and annotations."""
+        return await self._object(
+            self._custom.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                key.namespace,
+                TRAININGJOBS,
+                key.name,
+                _at(resource_version, patch),
+                _content_type=_MERGE,
+                _request_timeout=TIMEOUT_SECONDS,
+            ),
+            write="trainingjob_metadata",
+        )
+
+    async def patch_trainingjob_status(
+        self, key: Key, resource_version: str, status: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        kind = "trainingjob_progress" if status.keys() == {"progress"} else "trainingjob_status"
+        return await self._object(
+            self._custom.patch_namespaced_custom_object_status(
+                GROUP,
+                VERSION,
+                key.namespace,
+                TRAININGJOBS,
+                key.name,
+                _at(resource_version, {"status": status}),
+                _content_type=_MERGE,
+                _request_timeout=TIMEOUT_SECONDS,
+            ),
+            write=kind,
+        )
+
+    async def delete_trainingjob(self, key: Key, uid: str) -> None:
+        """Delete this very object, not a later one of the same name."""
+        await self._call(
+            self._custom.delete_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                key.namespace,
+                TRAININGJOBS,
+                key.name,
+                body=client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=uid)),
+                _request_timeout=TIMEOUT_SECONDS,
+            ),
+            write="trainingjob_delete",
+        )
+
+    async def site(self, name: str) -> dict[str, Any]:
+        return await self._object(
+            self._custom.get_cluster_custom_object(GROUP, VERSION, SITES, name, _request_timeout=TIMEOUT_SECONDS)
+        )
+
+    async def patch_site_status(self, name: str, resource_version: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._object(
+            self._custom.patch_cluster_custom_object_status(
+                GROUP,
+                VERSION,
+                SITES,
+                name,
+                _at(resource_version, {"status": status}),
+                _content_type=_MERGE,
+                _request_timeout=TIMEOUT_SECONDS,
+            ),
+            write="site_status",
+        )
+
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        found = await self._call(self._core.read_namespaced_secret(name, namespace, _request_timeout=TIMEOUT_SECONDS))
+        return {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
+
+    async def config_map(self, namespace: str, name: str) -> dict[str, bytes]:
+        """The keys of a ConfigMap, text and binary alike."""
+        found = await self._call(
+            self._core.read_namespaced_config_map(name, namespace, _request_timeout=TIMEOUT_SECONDS)
+        )
+        binary = {key: base64.b64decode(value) for key, value in (found.binary_data or {}).items()}
+        return {key: value.encode() for key, value in (found.data or {}).items()} | binary
+
+    async def namespace_labels(self, name: str) -> dict[str, str]:
+        found = await self._call(self._core.read_namespace(name, _request_timeout=TIMEOUT_SECONDS))
+        return dict(found.metadata.labels or {})
+
+    async def event(self, *, involved: Mapping[str, Any], namespace: str, kind: str, reason: str, message: str) -> None:
+        """One event; `kind` is Normal or Warning. Events of cluster-scoped objects go to `default`, as Kubernetes
+        does.
+        """
+        now = datetime.now(UTC).replace(microsecond=0)
+        name = f"{str(involved['name'])[:200]}.{uuid.uuid4().hex[:16]}"
+        body = client.CoreV1Event(
+            metadata=client.V1ObjectMeta(name=name, namespace=namespace),
+            involved_object=client.V1ObjectReference.from_dict({"apiVersion": API_VERSION, **involved}),
+            type=kind,
+            reason=reason,
+            message=redact(message)[:MESSAGE_LIMIT],
+            first_timestamp=now,
+            last_timestamp=now,
+            count=1,
+            source=client.V1EventSource(component=COMPONENT),
+            reporting_component=COMPONENT,
+            reporting_instance=COMPONENT,
+        )
+        await self._call(
+            self._core.create_namespaced_event(namespace, body, _request_timeout=TIMEOUT_SECONDS), write="event"
+        )
+
+    async def _object(self, call: Awaitable[object], *, write: str = "") -> dict[str, Any]:
+        found = await self._call(call, write=write)
+        if not isinstance(found, dict):
+            raise Unavailable(
+                "kube-apiserver answered with something that is no object", reason="KubernetesUnavailable"
+            )
+        return found
+
+    async def _call(self, call: Any, *, write: str = "") -> Any:  # noqa: ANN401 -- the generated client carries no types
+        outcome = "error"
+        try:
+            found = await call
+            outcome = "ok"
+        except ApiException as error:
+            if error.status == 409:  # noqa: PLR2004 -- HTTP Conflict
+                outcome = "conflict"
+                raise Conflict(redact(str(error.reason))) from error
+            if error.status == 404:  # noqa: PLR2004 -- HTTP Not Found
+                outcome = "gone"
+                raise Gone(redact(str(error.reason))) from error
+            text = f"kube-apiserver answered {error.status} {error.reason}: {error.body or ''}"
+            raise Unavailable(text, reason="KubernetesUnavailable") from error
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(f"kube-apiserver can't be asked: {error!r}", reason="KubernetesUnavailable") from error
+        finally:
+            if write:
+                self._wrote(write, outcome)
+        return found
+
+
+def _at(resource_version: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {**patch.get("metadata", {}), "resourceVersion": resource_version}
+    return {**patch, "metadata": metadata}

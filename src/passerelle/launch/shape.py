@@ -1,0 +1,27 @@
+"""What a launcher is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the training is."""
+
+    nodes: int
+    gpus_per_node: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the trainers start.
+
+    `agent` is the argument vector that a task runs in front of the trainer, empty where the task is the trainer itself.
+    In it, `{NAME}` stands for a variable of the task: MASTER_ADDR, MASTER_PORT, NODE_RANK, PASSERELLE_ATTEMPT_DIR, ...
+    """
+
+    tasks_per_node: int
+    processes_per_task: int
+    agent: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()

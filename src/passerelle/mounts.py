@@ -1,0 +1,56 @@
+"""Where a TrainingJob's files appear in the container. Pure.
+
+Folders are mounted, not files: one bind for each topmost folder, and what lies below it lies in it. A mount hides what
+the image has at that place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from passerelle.errors import Invalid
+
+SAFE_PATH = re.compile(r"(/[A-Za-z0-9_+@=~-][A-Za-z0-9_.+@=~-]*|/\.[A-Za-z0-9_+@=~-][A-Za-z0-9_.+@=~-]*)+")
+"""An absolute path that is plain to every reader: no colon or comma (binds), no percent sign (Slurm's file names), no
+dots that climb."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file: the number of its folder, its path in there, its content."""
+
+    folder: int
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """Folders as the container sees them, and the files in them."""
+
+    folders: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+
+
+def mounts(files: Sequence[tuple[str, bytes]]) -> Mounts:
+    """Sort files, given by their absolute paths in the container, into folders. Raises Invalid."""
+    paths = [path for path, _ in files]
+    for path in paths:
+        if not SAFE_PATH.fullmatch(path) or path.count("/") == 1:
+            text = f"files: {path!r} is no plain path; write a folder of letters, digits and . _ + @ = ~ -"
+            raise Invalid(text, reason="FilesInvalid")
+        if paths.count(path) > 1:
+            text = f"files: two ConfigMaps bring {path}; give one of them another path."
+            raise Invalid(text, reason="FilesInvalid")
+    parents = sorted({path.rpartition("/")[0] for path in paths})
+    clash = next((path for path in paths if any(f"{parent}/".startswith(f"{path}/") for parent in parents)), None)
+    if clash is not None:
+        raise Invalid(f"files: {clash} is a file and a folder; give one of them another path.", reason="FilesInvalid")
+    folders = tuple(one for one in parents if not any(one.startswith(f"{other}/") for other in parents))
+    found = []
+    for path, data in files:
+        number = next(place for place, folder in enumerate(folders) if path.startswith(f"{folder}/"))
+        found.append(File(number, path.removeprefix(f"{folders[number]}/"), data))
+    return Mounts(folders, tuple(found))

@@ -1,0 +1,119 @@
+"""Runs one process, keeps the end of its standard error, and writes down how it failed.
+
+The process's end is told before its parent's: whichever rank failed first has the earliest record, and the victims of
+--kill-on-bad-exit have later ones.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Dict, List, Optional
+
+from passerelle.onsite.codes import SITE_FAULT, public
+from passerelle.onsite.files import write_json
+
+TAIL_BYTES = 4096
+_DRAIN_SECONDS = 2.0
+_SHELL_SIGNAL = 128
+_LAST_SIGNAL = 64
+
+
+def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict[str, Any]) -> int:
+    """Run to the end. Returns the exit code, 128 + n for signal n; where it is not 0, `record` appears."""
+    passed_on = _Signals()
+    try:
+        child = subprocess.Popen(  # bytes: under the C locale Python 3.6 would refuse what is not ASCII
+            [word.encode("utf-8") for word in argv],
+            env={key.encode("utf-8"): value.encode("utf-8") for key, value in environ.items()},
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        code = 127 if isinstance(error, FileNotFoundError) else 126  # as a shell would say
+        told = "%s: %s" % (argv[0], error.strerror)
+        print("passerelle: " + told, file=sys.stderr)
+        _write(record, facts, code, told)
+        return code
+    passed_on.to(child)
+    tail = _Tail(child)
+    code = child.wait()
+    tail.join(_DRAIN_SECONDS)  # a process left behind may hold the pipe open
+    if code < 0:
+        code = _SHELL_SIGNAL - code
+    if code:
+        _write(record, facts, code, tail.text())
+    return public(code)
+
+
+class _Tail(threading.Thread):
+    """Passes a process's standard error on, and keeps its end."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        super().__init__(daemon=True)
+        self._child = child
+        self._kept = b""
+        self.start()
+
+    def run(self) -> None:
+        source = self._child.stderr
+        assert source is not None  # noqa: S101 -- it was asked for
+        while True:
+            chunk = os.read(source.fileno(), 65536)
+            if not chunk:
+                return
+            self._kept = (self._kept + chunk)[-TAIL_BYTES:]
+            try:
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.buffer.flush()
+            except OSError:
+                pass  # nobody reads the log any more; the trainer must not block
+
+    def text(self) -> str:
+        return self._kept.decode("utf-8", "ignore")
+
+
+class _Signals:
+    """Passes TERM and INT on to a process, those too that came before it was there. USR1 and USR2 are for trainers, and
+    would end this process: nothing is done about them.
+    """
+
+    def __init__(self) -> None:
+        self._child: "Optional[subprocess.Popen[bytes]]" = None
+        self._early: List[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda caught, _: self._take(caught))
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited
+
+    def to(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+        for number in self._early:
+            self._take(number)
+
+    def _take(self, number: int) -> None:
+        if self._child is None:
+            self._early.append(number)
+        elif self._child.poll() is None:
+            self._child.send_signal(number)
+
+
+def fault(record: str, facts: Dict[str, Any], text: str) -> int:
+    """Say, and write down, that the site did not let the trainer begin; `ours` tells the code from a trainer's."""
+    print("passerelle: " + text, file=sys.stderr)
+    _write(record, dict(facts, ours=True), SITE_FAULT, text)
+    return SITE_FAULT
+
+
+def _write(record: str, facts: Dict[str, Any], code: int, text: str) -> None:
+    told = dict(facts, code=code, signal=ended_by(code), time=time.time(), err=text)
+    try:
+        write_json(record, told)
+    except OSError as error:
+        print("passerelle: %s can't be written: %s" % (record, error), file=sys.stderr)
+
+
+def ended_by(code: int) -> Optional[int]:
+    """The signal that an exit code tells of, as shells and containers write it; None where it tells of none."""
+    return code - _SHELL_SIGNAL if _SHELL_SIGNAL < code <= _SHELL_SIGNAL + _LAST_SIGNAL else None

@@ -1,0 +1,120 @@
+"""What one pass over a TrainingJob knows: the object, the site's picture, the decision. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from passerelle import decide
+from passerelle.batch import Batch
+from passerelle.decide import Action, Current, Recorded, Seen, Wanted
+from passerelle.errors import Rejected
+from passerelle.gateways.base import Identity
+from passerelle.objects import TrainingJob
+from passerelle.planning import Planned
+from passerelle.sites import Service
+from passerelle.slurm import JobState, RemoteJob
+from passerelle.status import OUTCOME_LOST, Word, epoch, is_final, with_job
+from passerelle.v1alpha1.trainingjob import Attempt
+
+
+@dataclass(slots=True)
+class Memory:
+    """What this process knows of one TrainingJob beside its status. Losing it costs a look-up, never a job."""
+
+    fresh: int = 0  # an intent that was written by this process and never sent
+    batch: Batch | None = None
+    refused: Rejected | None = None
+    refused_until: float = 0.0
+    cancelled: dict[int, float] = field(default_factory=dict)  # job id -> when its end was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass carries from the decision to the report."""
+
+    job: TrainingJob
+    service: Service | None
+    memory: Memory
+    seen: Seen
+    action: Action
+    planned: Planned
+    hold: Word | None = None
+
+    @property
+    def current(self) -> Current | None:
+        return decide.current_attempt(Wanted(recorded=recorded(self.job)), self.seen)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The recorded attempts, the current one as the site's record tells it; rebuilt where the status lost it."""
+        attempts = tuple(self.job.status.attempts)
+        current = self.current
+        if current is None:
+            return attempts
+        known = next((attempt for attempt in attempts if attempt.number == current.number), None)
+        if current.job is None:
+            if known is not None and self.action.reason == OUTCOME_LOST:
+                known = known.model_copy(update={"reason": OUTCOME_LOST})
+            return attempts if known is None else (*attempts[:-1], known)
+        if known is None:
+            known = self._adopted(current.number, current.job)
+        others = (attempt for attempt in attempts if attempt.number != current.number)
+        return (*others, with_job(known, current.job))
+
+    def _adopted(self, number: int, remote: RemoteJob) -> Attempt:
+        spec = self.service.site.spec if self.service is not None else None
+        return Attempt(
+            number=number,
+            marker=remote.name,
+            cluster=remote.cluster,
+            user=remote.user,
+            run_directory=f"{spec.run_root if spec else ''}/{self.job.run.key}",
+            script_digest="",
+        )
+
+
+def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
+    """The attempts of a status, for the decision."""
+    return tuple(
+        Recorded(
+            number=attempt.number,
+            identity=Identity(attempt.cluster, attempt.user),
+            job_id=attempt.job_id,
+            submit_time=epoch(attempt.submit_time),
+            restart_count=attempt.restart_count,
+            final=attempt.reason if is_final(attempt) else "",
+            suspended=attempt.suspended,
+        )
+        for attempt in job.status.attempts
+    )
+
+
+def wanted(job: TrainingJob, *, plannable: bool = True, hold: bool = False) -> Wanted:
+    """What the TrainingJob asks for, for the decision."""
+    spec = job.spec
+    return Wanted(
+        deleting=job.deleting,
+        held_finalizer=job.held_finalizer,
+        abandon=job.abandon,
+        suspend=spec.suspend if spec is not None else False,
+        plannable=plannable and job.invalid is None,
+        hold=hold,
+        retry_requested=job.retry_requested_at is not None,
+        max_attempts=spec.retry.max_attempts if spec is not None else 1,
+        recorded=recorded(job),
+    )
+
+
+def accepted_job(attempt: Attempt, batch: Batch, job_id: int) -> RemoteJob:
+    """A job that was accepted a moment ago and not yet read: submit time 0 says so."""
+    return RemoteJob(
+        job_id=job_id,
+        name=attempt.marker,
+        user=attempt.user,
+        cluster=attempt.cluster,
+        state=JobState("PENDING"),
+        submit_time=0,
+        account=attempt.account,
+        partition=attempt.partition,
+        standard_output=batch.options.standard_output,
+    )

@@ -1,0 +1,365 @@
+"""The pass over one TrainingJob: read, decide, act at most once, report once.
+
+The order of the writes is the law here: the finalizer, then the intent, then the POST, then the answer. Whatever is
+lost between two of them is found again by the marker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from passerelle import decide
+from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.kube import Conflict, Gone, Kube
+from passerelle.marker import Run
+from passerelle.objects import Key, TrainingJob, trainingjob
+from passerelle.passes import Memory, Pass, accepted_job, wanted
+from passerelle.planning import Planned, Planner
+from passerelle.reporting import Reporter
+from passerelle.sites import Service, Sites
+from passerelle.slurm import RemoteJob
+from passerelle.status import Word, intended, is_final, with_job
+from passerelle.v1alpha1.trainingjob import FINALIZER
+from passerelle.witness import Nobody, Witness
+from passerelle.work import WorkQueue
+
+log = logging.getLogger("passerelle.reconcile")
+
+CANCEL_AGAIN_SECONDS = 30.0
+"""How long an asked cancel may take before it is asked again: Slurm's KillWait and an epilogue."""
+
+REJECTED_AGAIN_SECONDS = 600.0
+"""How long a refused submit waits: an administrator may have mended the site meanwhile."""
+
+TRANSIENT_AGAIN_SECONDS = 30.0
+"""How long a submit waits that was refused by a limit of the moment."""
+
+ASK_AGAIN_SECONDS = 1.0
+"""How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
+
+PLAN_AGAIN_SECONDS = 30.0
+"""How long a TrainingJob waits that can't be planned: ConfigMaps and namespaces are read, not watched."""
+
+NO_SITE = ""
+"""The queue of TrainingJobs whose Site does not exist."""
+
+
+class Reconciler:
+    """All TrainingJobs in view. `clock` is monotonic, in seconds; `now` is the wall clock, in epoch seconds."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        planner: Planner,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
+        witness: Witness | None = None,
+    ) -> None:
+        self._kube = kube
+        self._planner = planner
+        self._clock = clock
+        self._witness: Witness = witness or Nobody()
+        self._reporter = Reporter(kube, self._keep, now)
+        self._bodies: dict[Key, Mapping[str, Any]] = {}
+        self._keys: dict[Run, Key] = {}
+        self._of_site: dict[str, set[Key]] = {}
+        self._occupied: dict[str, set[str]] = {}  # Site -> uids with an attempt that is open, or about to be
+        self._memory: dict[str, Memory] = {}
+        self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
+        self.sites: Sites
+
+    # What the watches tell
+
+    def observe(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+        """A TrainingJob was seen, changed or deleted."""
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        if deleted:
+            self._forget(key)
+            return
+        known = self._bodies.get(key)
+        if (
+            known is not None
+            and _version(known) > _version(body)
+            and known["metadata"]["uid"] == body["metadata"]["uid"]
+        ):
+            return  # the answer to our own patch was newer
+        self._keep(key, body)
+        self._queue(key).add(key)
+
+    def changed(self, run: Run) -> None:
+        """The picture of a run's jobs changed."""
+        key = self._keys.get(run)
+        if key is not None:
+            self._queue(key).add(key)
+
+    def turned(self, site: str) -> None:
+        """A Site appeared, changed, went away or came back."""
+        for key in self._of_site.get(site, ()):
+            self._queue(key).add(key)
+
+    # The pass
+
+    async def work(self, key: Key) -> float | None:
+        """One pass. Returns after how many seconds the key is due again."""
+        body = self._bodies.get(key)
+        if body is None:
+            return None
+        with self._witness.one_pass():
+            return await self._work(key, body)
+
+    async def _work(self, key: Key, body: Mapping[str, Any]) -> float | None:
+        try:
+            return await self._pass(trainingjob(body))
+        except Conflict:
+            return await self._read_again(key)
+        except Gone:
+            self._forget(key)
+            return None
+        except Unavailable as error:
+            if error.reason != "KubernetesUnavailable":
+                raise
+            log.warning("status not written", extra={"trainingjob": str(key), "error": str(error)})
+            return 1.0
+
+    async def _read_again(self, key: Key) -> float | None:
+        try:
+            self._keep(key, await self._kube.trainingjob(key))
+        except Gone:
+            self._forget(key)
+            return None
+        return 0.0
+
+    async def _pass(self, job: TrainingJob) -> float | None:
+        service = self.sites.get(job.site)
+        memory = self._memory.setdefault(job.uid, Memory())
+        seen = self._seen(job, service, memory)
+        action = decide.decide(wanted(job), seen)
+        planned, hold = Planned(), None
+        previewed = not job.status.attempts and not job.deleting
+        if previewed or isinstance(action, Intend | Submit):
+            attempt = action.attempt if isinstance(action, Intend | Submit) else 1
+            planned = await self._planner.plan(job, service, attempt)
+            hold = self._hold(job.uid, service, memory, action)
+            plannable = planned.batch is not None
+            action = decide.decide(wanted(job, plannable=plannable, hold=hold is not None), seen)
+        self._occupy(job, action)
+        return await self._act(Pass(job, service, memory, seen, action, planned, hold))
+
+    async def _act(self, now: Pass) -> float | None:
+        action = now.action
+        if isinstance(action, Release):
+            await self._release(now.job)
+            return None
+        if isinstance(action, Intend):
+            return await self._intend(now, action)
+        if isinstance(action, Submit):
+            return await self._submit(now, action)
+        if isinstance(action, Cancel):
+            return await self._cancel(now, action)
+        if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
+            highest = max([attempt.number for attempt in now.job.status.attempts], default=0)
+            now.service.watch.look_up(
+                now.job.run, highest=highest, thorough=now.job.held_finalizer, doubtful=action.attempt
+            )
+        if _says_nothing_yet(now):
+            return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
+        kept = await self._reporter.report(now)
+        watch = now.service.watch if now.service is not None else None
+        if watch is not None and isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
+            watch.forget(now.job.run)
+        return self._due(now)
+
+    async def _release(self, job: TrainingJob) -> None:
+        kept = [name for name in job.finalizers if name != FINALIZER]
+        await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
+        log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
+
+    async def _intend(self, now: Pass, action: Intend) -> float | None:
+        """Write the intent: the finalizer first, so that no deletion overtakes it."""
+        job, plan, batch, service = now.job, now.planned.plan, now.planned.batch, now.service
+        if plan is None or batch is None or service is None or now.seen.identity is None:
+            raise AssertionError("an intent needs a plan and a site")  # decide() gave no Intend without them
+        if not job.held_finalizer:
+            held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
+            body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
+            self._keep(job.key, body)
+            job = trainingjob(body)
+        attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
+        attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
+        await self._reporter.report(
+            Pass(job, service, now.memory, now.seen, action, now.planned, None),
+            attempts=attempts,
+            retry_handled=job.retry_requested_at,
+        )
+        now.memory.fresh, now.memory.batch = attempt.number, batch
+        return 0.0
+
+    async def _submit(self, now: Pass, action: Submit) -> float | None:
+        job, memory, service = now.job, now.memory, now.service
+        attempt = job.status.attempts[-1]
+        batch = memory.batch if memory.fresh == attempt.number else now.planned.batch
+        if batch is None or service is None or service.watch is None:
+            raise AssertionError("a submit needs a batch and a site")  # decide() gave no Submit without them
+        if batch.digest != attempt.script_digest:
+            return await self._intend(now, Intend(action.reason, action.attempt))  # the intent says what is sent
+        memory.fresh, memory.batch = 0, None
+        trouble: PasserelleError | None = None
+        attempts = tuple(job.status.attempts)
+        accepted: RemoteJob | None = None
+        try:
+            job_id = await service.watch.gateway.submit(batch)
+        except Rejected as error:
+            trouble = memory.refused = error
+            wait = TRANSIENT_AGAIN_SECONDS if error.transient else REJECTED_AGAIN_SECONDS
+            memory.refused_until = self._clock() + wait
+            memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
+        except PasserelleError as error:
+            trouble = error
+            if isinstance(error, Unavailable) and not error.sent:
+                memory.fresh, memory.batch = attempt.number, batch
+            else:
+                service.watch.doubt(job.run, attempt.number)
+        else:
+            accepted = accepted_job(attempt, batch, job_id)
+            service.watch.submitted(job.run, attempt.number, accepted)
+            attempts = (*attempts[:-1], with_job(attempt, accepted).model_copy(update={"submit_time": None}))
+        log.info(
+            "submitted" if accepted else "not submitted",
+            extra={
+                "trainingjob": str(job.key),
+                "uid": job.uid,
+                "site": job.site,
+                "marker": attempt.marker,
+                "account": attempt.account,
+                "job_id": accepted.job_id if accepted else None,
+                "reason": trouble.reason if trouble else None,
+            },
+        )
+        await self._reporter.report(now, attempts=attempts, accepted=accepted, trouble=trouble)
+        return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else self._due(now)
+
+    async def _cancel(self, now: Pass, action: Cancel) -> float | None:
+        job, service, target = now.job, now.service, action.job
+        if service is None or service.watch is None or target is None:
+            raise AssertionError("a cancel needs a site and a job")  # decide() gave no Cancel without them
+        if action.reason == "Suspended":
+            attempts = now.attempts
+            if not attempts[-1].suspended:
+                attempts = (*attempts[:-1], attempts[-1].model_copy(update={"suspended": True}))
+                await self._reporter.report(now, attempts=attempts)  # why it ends is written before it ends
+                return 0.0
+        trouble: PasserelleError | None = None
+        asked = now.memory.cancelled.get(target.job_id)
+        if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
+            now.memory.cancelled[target.job_id] = self._clock()
+            try:
+                await service.watch.gateway.cancel(target.job_id)
+            except PasserelleError as error:
+                trouble = error
+                del now.memory.cancelled[target.job_id]
+            log.info(
+                "cancel asked",
+                extra={
+                    "trainingjob": str(job.key),
+                    "job_id": target.job_id,
+                    "marker": target.name,
+                    "reason": action.reason,
+                    "error": str(trouble) if trouble else None,
+                },
+            )
+            service.watch.nudge()
+        await self._reporter.report(now, trouble=trouble)
+        return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+
+    # What stands in the way
+
+    def _seen(self, job: TrainingJob, service: Service | None, memory: Memory) -> Seen:
+        if service is None or service.watch is None or service.refused is not None:
+            return Seen()
+        return service.watch.seen(job.run, fresh=[memory.fresh] if memory.fresh else [])
+
+    def _hold(self, uid: str, service: Service | None, memory: Memory, action: Action) -> Word | None:
+        """Why nothing may be submitted now, if so."""
+        if service is None or service.site.spec is None or service.watch is None:
+            return None
+        if service.site.spec.suspend:
+            return Word(
+                "False", "SiteSuspended", f"Site {service.site.name} is suspended: nothing new is submitted there."
+            )
+        limit = service.site.spec.max_jobs
+        others = self._occupied.get(service.site.name, set()) - {uid}
+        if limit is not None and isinstance(action, Intend) and len(others) >= limit:
+            return Word("False", "MaxJobs", f"Site {service.site.name} has its maxJobs ({limit}) of live jobs.")
+        if memory.refused is not None and self._clock() < memory.refused_until:
+            return Word("False", memory.refused.reason, memory.refused.message)
+        return None
+
+    def _occupy(self, job: TrainingJob, action: Action) -> None:
+        """Count a TrainingJob against its Site's maxJobs from the decision on: many passes run side by side."""
+        occupied = self._occupied.setdefault(job.site, set())
+        attempts = job.status.attempts
+        if isinstance(action, Intend | Submit) or (attempts and not is_final(attempts[-1])):
+            occupied.add(job.uid)
+        else:
+            occupied.discard(job.uid)
+
+    def _due(self, now: Pass) -> float | None:
+        """When this TrainingJob needs a pass without anything changing."""
+        waits: list[float] = []
+        if now.planned.invalid is not None:
+            waits.append(PLAN_AGAIN_SECONDS)
+        if now.memory.refused is not None and now.memory.refused_until > self._clock():
+            waits.append(now.memory.refused_until - self._clock())
+        if now.hold is not None and now.hold.reason == "MaxJobs":
+            waits.append(5.0)
+        return min(waits, default=None)
+
+    # Objects
+
+    def _keep(self, key: Key, body: Mapping[str, Any]) -> None:
+        body["metadata"].pop("managedFields", None)
+        self._bodies[key] = body
+        job = trainingjob(body)
+        self._keys[job.run] = key
+        self._of_site.setdefault(job.site, set()).add(key)
+        if job.status.attempts and not is_final(job.status.attempts[-1]):
+            self._occupied.setdefault(job.site, set()).add(job.uid)
+        self._witness.kept(job)
+
+    def _forget(self, key: Key) -> None:
+        body = self._bodies.pop(key, None)
+        if body is None:
+            return
+        job = trainingjob(body)
+        self._keys.pop(job.run, None)
+        self._of_site.get(job.site, set()).discard(key)
+        self._occupied.get(job.site, set()).discard(job.uid)
+        self._memory.pop(job.uid, None)
+        self._witness.forgotten(key)
+        service = self.sites.get(job.site)
+        if service is not None:
+            service.queue.drop(key)
+            if service.watch is not None:
+                service.watch.forget(job.run)
+
+    def _queue(self, key: Key) -> WorkQueue[Key]:
+        body = self._bodies[key]
+        service = self.sites.get(str((body.get("spec") or {}).get("site", "")))
+        return service.queue if service is not None else self.homeless
+
+
+def _says_nothing_yet(now: Pass) -> bool:
+    """Whether a new TrainingJob only waits for its first look-up at a site that answers."""
+    new = not now.job.status.attempts and not now.job.status.conditions and not now.job.deleting
+    return new and isinstance(now.action, LookUp) and now.planned.invalid is None and now.job.invalid is None
+
+
+def _version(body: Mapping[str, Any]) -> int:
+    """Resource versions of custom resources are ordered integers; anything else orders as oldest."""
+    text = str(body["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0

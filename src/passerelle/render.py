@@ -1,0 +1,53 @@
+"""Plan -> Batch: ordered options, the job's whole environment, and the script. Pure.
+
+Options are data, since REST gateways ignore `#SBATCH` lines; each driver writes them in its own dialect.
+"""
+
+from __future__ import annotations
+
+from passerelle.batch import SCRIPT_LIMIT, Batch, Options
+from passerelle.errors import Invalid
+from passerelle.plan import Plan
+from passerelle.script import script
+
+ENVIRONMENT = (
+    ("LANG", "C.UTF-8"),
+    ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+    ("PYTHONDONTWRITEBYTECODE", "1"),  # the attempt's directory holds what was sent, no caches
+    ("SLURM_TIME_FORMAT", "standard"),  # the claim compares times as text
+)
+"""What every batch script starts with; nothing of the submitter leaks in. The script itself sets HOME and the rest."""
+
+
+def render(plan: Plan) -> Batch:
+    """What is submitted. Raises Invalid where the script would be too long."""
+    text = script(plan)
+    if len(text) > SCRIPT_LIMIT:
+        files = sum(len(file.data) for file in plan.mounts.files)
+        raise Invalid(
+            f"The job's script would be {len(text) - SCRIPT_LIMIT} bytes too long: files, command, args and env travel "
+            f"in it: this gateway carries no other files. The files have {files} bytes, a third more in the script; "
+            "put large ones at the site, and name their paths.",
+            reason="NeedsFiles",
+        )
+    return Batch(options=_options(plan), environment=ENVIRONMENT, script=text)
+
+
+def _options(plan: Plan) -> Options:
+    return Options(
+        name=plan.marker,
+        account=plan.account,
+        partition=plan.partition,
+        qos=plan.qos,
+        reservation=plan.reservation,
+        nodes=plan.nodes,
+        tasks_per_node=plan.tasks_per_node,
+        cpus_per_task=plan.cpus_per_task,
+        memory_per_node_mib=plan.memory_per_node_mib,
+        gpus_per_node=plan.gpus_per_node,
+        gpu_type=plan.gpu_type,
+        time_limit_minutes=plan.time_limit_minutes,
+        working_directory=plan.run_root,
+        standard_output=plan.log_path,
+        standard_error=plan.log_path,
+    )

@@ -1,0 +1,118 @@
+"""Writes a pass's outcome to kube-apiserver: one status patch where it changed, and the events that it implies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from passerelle.bounds import fit
+from passerelle.errors import Invalid, PasserelleError, Unavailable
+from passerelle.kube import Conflict, Gone, Kube
+from passerelle.objects import Key, TrainingJob, merge_patch
+from passerelle.passes import Pass
+from passerelle.slurm import RemoteJob
+from passerelle.status import Facts, report, rfc3339
+from passerelle.v1alpha1.meta import Condition
+from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
+
+log = logging.getLogger("passerelle.report")
+
+_NORMAL = frozenset({("Accepted", "True"), ("Submitted", "True"), ("Running", "True"), ("Succeeded", "True")})
+_WARNING = frozenset({("Accepted", "False"), ("Succeeded", "False"), ("Stalled", "True")})
+
+_STATUS_KEYS = TrainingJobStatus.model_json_schema(by_alias=True)["properties"]
+
+
+class Reporter:
+    """`keep` takes in every answer of kube-apiserver; `now` is the wall clock, in epoch seconds."""
+
+    def __init__(self, kube: Kube, keep: Callable[[Key, Mapping[str, Any]], None], now: Callable[[], float]) -> None:
+        self._kube = kube
+        self._keep = keep
+        self._now = now
+
+    async def report(
+        self,
+        done: Pass,
+        *,
+        attempts: tuple[Attempt, ...] | None = None,
+        accepted: RemoteJob | None = None,
+        trouble: PasserelleError | None = None,
+        retry_handled: str | None = None,
+    ) -> tuple[Attempt, ...]:
+        """Write the status, if it changed. `attempts` and `accepted` are the pass's own doing, newer than the picture.
+
+        Raises Conflict, Gone or Unavailable; then nothing was written.
+        """
+        job, planned = done.job, done.planned
+        kept = done.attempts if attempts is None else attempts
+        current = done.current
+        facts = Facts(
+            generation=job.generation,
+            now=rfc3339(self._now()) or "",
+            site=job.site,
+            action=done.action,
+            attempts=kept,
+            job=accepted or (current.job if current is not None else None),
+            plan=planned.plan,
+            digest=planned.batch.digest if planned.batch is not None else "",
+            invalid=(job.invalid or planned.invalid) if not kept or done.action.reason == "NotPlannable" else None,
+            trouble=trouble or _trouble(done),
+            hold=done.hold,
+            suspend=job.spec.suspend if job.spec is not None else False,
+            deleting=job.deleting,
+            retry_handled=retry_handled,
+        )
+        new = fit(report(job.status, facts))
+        patch = merge_patch(job.raw_status, new.model_dump(by_alias=True, exclude_none=True), _STATUS_KEYS)
+        if patch:
+            self._keep(job.key, await self._kube.patch_trainingjob_status(job.key, job.resource_version, patch))
+            await self._tell(job, new)
+        return kept
+
+    async def _tell(self, job: TrainingJob, new: TrainingJobStatus) -> None:
+        """At most one event a condition that turned True or False. An event that can't be written costs no job."""
+        before = {condition.type: condition.status for condition in job.status.conditions}
+        involved = {
+            "kind": "TrainingJob",
+            "namespace": job.key.namespace,
+            "name": job.key.name,
+            "uid": job.uid,
+            "resourceVersion": job.resource_version,
+        }
+        told: set[str] = set()
+        for condition in new.conditions:
+            turned = (condition.type, condition.status)
+            unchanged = before.get(condition.type) == condition.status
+            if unchanged or turned not in _NORMAL | _WARNING or condition.message in told:
+                continue
+            told.add(condition.message)  # Stalled repeats what it stands for
+            try:
+                await self._kube.event(
+                    involved=involved,
+                    namespace=job.key.namespace,
+                    kind="Normal" if turned in _NORMAL else "Warning",
+                    reason=condition.reason,
+                    message=_audit(job, new, condition) if turned == ("Submitted", "True") else condition.message,
+                )
+            except (Unavailable, Gone, Conflict) as error:
+                log.warning("event not written", extra={"trainingjob": str(job.key), "error": str(error)})
+
+
+def _audit(job: TrainingJob, new: TrainingJobStatus, condition: Condition) -> str:
+    """Who submitted what to whose account."""
+    attempt = new.attempts[-1]
+    return (
+        f"Submitted {job.key} (uid {job.uid}) as attempt {attempt.number}: {condition.message} "
+        f"Account: {attempt.account or 'the default'}."
+    )
+
+
+def _trouble(done: Pass) -> PasserelleError | None:
+    refused = done.memory.refused
+    if refused is not None and done.hold is not None and done.hold.reason == refused.reason:
+        return refused
+    if done.service is None:
+        return Invalid(f"There is no Site named {done.job.site!r}.", reason="SiteNotFound")
+    return done.service.trouble

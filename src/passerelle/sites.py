@@ -1,0 +1,275 @@
+"""The Sites in service: for each one its facts, its gateway, its watch and its queue, and what its status says.
+
+A change of the Secret needs no restart: it is read again before every look. A change of the Site's gateway replaces the
+door and keeps the picture; whether it still leads to the same cluster and user is decided per attempt, by its intent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
+from passerelle.gateways.base import Credential, Gateway
+from passerelle.kube import Conflict, Gone, Kube
+from passerelle.marker import Run
+from passerelle.objects import Key, Site, merge_patch, site
+from passerelle.profiles import Profile, load
+from passerelle.status import rfc3339
+from passerelle.v1alpha1.meta import Condition, seconds
+from passerelle.v1alpha1.site import SiteSpec, SiteStatus
+from passerelle.watch import SiteWatch
+from passerelle.work import WorkQueue
+
+log = logging.getLogger("passerelle.sites")
+
+COUNT_SECONDS = 60.0
+"""How often a mere change of the number of jobs is written; a change of a condition is written at once."""
+
+
+class OpenGateway(Protocol):
+    """Makes a Site's gateway from its spec, its certificate authority and its credentials."""
+
+    def __call__(self, spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway: ...
+
+
+class ReadCredential(Protocol):
+    """Makes a Credential of a Secret's keys; raises Unauthorized with what is missing."""
+
+    def __call__(self, data: Mapping[str, bytes]) -> Credential: ...
+
+
+@dataclass(slots=True)
+class Service:
+    """One Site in service."""
+
+    site: Site
+    queue: WorkQueue[Key]
+    profile: Profile | None = None
+    watch: SiteWatch | None = None
+    credential: Credential | None = None
+    refused: PasserelleError | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    written_at: float = 0.0
+    to_write: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def trouble(self) -> PasserelleError | None:
+        """Why the site can't be asked now, if so."""
+        if self.refused is not None:
+            return self.refused
+        return self.watch.trouble if self.watch is not None else None
+
+
+class Sites:
+    """All Sites. `work` is a pass over a TrainingJob; `changed` names a run whose picture changed; `turned` a Site.
+
+    `measure` may put something around a Site's gateway that only looks.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        namespace: str,
+        open_gateway: OpenGateway,
+        read_credential: ReadCredential,
+        work: Callable[[Key], Awaitable[float | None]],
+        changed: Callable[[Run], None],
+        turned: Callable[[str], None],
+        measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway,
+    ) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._open_gateway = open_gateway
+        self._measure = measure
+        self._read_credential = read_credential
+        self._work = work
+        self._changed = changed
+        self._turned = turned
+        self._services: dict[str, Service] = {}
+
+    def get(self, name: str) -> Service | None:
+        return self._services.get(name)
+
+    def services(self) -> list[Service]:
+        return list(self._services.values())
+
+    async def observe(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+        """A Site was seen, changed or deleted."""
+        seen = site(body)
+        service = self._services.get(seen.name)
+        if deleted:
+            if service is not None:
+                del self._services[seen.name]
+                await self._stop(service)
+                self._turned(seen.name)
+            return
+        if service is None:
+            service = self._services[seen.name] = Service(seen, WorkQueue(seen.name, self._work))
+            service.tasks.append(asyncio.create_task(service.queue.run(), name=f"queue-{seen.name}"))
+            service.tasks.append(asyncio.create_task(self._keep_written(service), name=f"site-{seen.name}"))
+            await self._equip(service)
+        elif seen.spec != service.site.spec:
+            service.site = seen
+            await self._equip(service)
+        else:
+            service.site = seen
+            return
+        service.to_write.set()
+        self._turned(seen.name)
+
+    async def close(self) -> None:
+        for service in self._services.values():
+            await self._stop(service)
+        self._services.clear()
+
+    async def _equip(self, service: Service) -> None:
+        """Give the service its profile and its door. The picture of a former door is kept."""
+        spec = service.site.spec
+        service.refused = service.site.invalid
+        if spec is None:
+            return
+        try:
+            service.profile = load(spec.profile)
+            gateway = self._open_gateway(spec, lambda: _present(service), await self._ca(spec))
+            gateway = self._measure(service.site.name, gateway)
+        except PasserelleError as error:
+            service.refused = error
+            return
+        if service.watch is not None:
+            await service.watch.gateway.close()
+            service.watch.gateway = gateway
+            service.watch.period = seconds(spec.polling_period)
+            service.watch.progress_period = seconds(spec.progress_period)
+            service.watch.nudge()
+            return
+        service.watch = SiteWatch(
+            service.site.name,
+            gateway,
+            period=seconds(spec.polling_period),
+            progress_period=seconds(spec.progress_period),
+            renew=lambda: self._renew(service),
+            on_change=self._changed,
+            on_site=lambda: self._site_turned(service),
+        )
+        service.tasks.append(asyncio.create_task(service.watch.run(), name=f"watch-{service.site.name}"))
+
+    def _site_turned(self, service: Service) -> None:
+        service.to_write.set()
+        self._turned(service.site.name)
+
+    async def _renew(self, service: Service) -> None:
+        """Read the Secret again. While kube-apiserver is away the last credential serves on."""
+        spec = service.site.spec
+        if spec is None:
+            return
+        name = spec.gateway.credentials.name
+        try:
+            service.credential = self._read_credential(await self._kube.secret(self._namespace, name))
+        except Gone:
+            service.credential = None
+            text = f"The Secret {self._namespace}/{name} does not exist; create it with the keys username and token."
+            raise Unauthorized(text, reason="SecretMissing") from None
+        except Unavailable:
+            if service.credential is None:
+                raise
+
+    async def _ca(self, spec: SiteSpec) -> bytes | None:
+        if spec.gateway.tls.ca_secret is None:
+            return None
+        name = spec.gateway.tls.ca_secret.name
+        try:
+            return (await self._kube.secret(self._namespace, name))["ca.crt"]
+        except (Gone, KeyError):
+            text = f"The Secret {self._namespace}/{name} with the key ca.crt does not exist."
+            raise Invalid(text, reason="SecretMissing") from None
+
+    async def _stop(self, service: Service) -> None:
+        for task in service.tasks:
+            task.cancel()
+        await asyncio.gather(*service.tasks, return_exceptions=True)
+        if service.watch is not None:
+            await service.watch.gateway.close()
+
+    # Status
+
+    async def _keep_written(self, service: Service) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(service.to_write.wait(), COUNT_SECONDS)
+            service.to_write.clear()
+            try:
+                await self._write(service)
+            except Gone:
+                return
+            except Unavailable as error:
+                log.warning("site status not written", extra={"site": service.site.name, "error": str(error)})
+                await asyncio.sleep(1)
+                service.to_write.set()
+
+    async def _write(self, service: Service) -> None:
+        while True:
+            new = site_status(service, now=datetime.now(UTC).timestamp()).model_dump(by_alias=True, exclude_none=True)
+            patch = merge_patch(service.site.raw_status, new, SiteStatus.model_json_schema()["properties"])
+            if not patch:
+                return
+            try:
+                body = await self._kube.patch_site_status(service.site.name, service.site.resource_version, patch)
+            except Conflict:
+                body = await self._kube.site(service.site.name)
+                service.site = site(body)
+                continue
+            service.site = site(body)
+            return
+
+
+def _present(service: Service) -> Credential:
+    if service.credential is None:
+        raise Unauthorized("The Site's credential has not been read yet.", reason="SecretMissing")
+    return service.credential
+
+
+def site_status(service: Service, *, now: float) -> SiteStatus:
+    """What a Site's status says. Pure in what it reads."""
+    old, trouble, watch = service.site.status, service.trouble, service.watch
+    probe = watch.probe if watch is not None else None
+    expires = service.credential.expires if service.credential is not None else None
+    stamp = rfc3339(now) or ""
+    if trouble is None:
+        words = [("Ready", "True", "Answering", "The site answers and accepts the credential.")]
+    else:
+        words = [("Ready", "False", trouble.reason, trouble.message)]
+        if isinstance(trouble, Invalid | Unauthorized):
+            words.append(("Stalled", "True", trouble.reason, trouble.message))
+    before = {condition.type: condition for condition in old.conditions}
+    conditions = [
+        Condition.model_validate(
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "observedGeneration": service.site.generation,
+                "lastTransitionTime": before[kind].last_transition_time
+                if kind in before and before[kind].status == status
+                else stamp,
+            }
+        )
+        for kind, status, reason, message in words
+    ]
+    return SiteStatus(
+        observed_generation=service.site.generation,
+        conditions=conditions,
+        cluster=probe.identity.cluster if probe else old.cluster,
+        user=probe.identity.user if probe else old.user,
+        version=probe.version if probe else old.version,
+        api_version=probe.api_version if probe else old.api_version,
+        credential_expiry=rfc3339(expires) if expires else None,
+        jobs=watch.live_jobs if watch is not None else 0,
+    )

@@ -1,0 +1,164 @@
+"""RemoteJob, and the one table from Slurm's states and flags to our words.
+
+Sources: Slurm's job_state and job flags as slurmrestd 22.05 to 26.05 print them. Success follows from the state alone:
+accounting reports TIMEOUT and CANCELLED with exit status 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
+
+
+class Stage(StrEnum):
+    """How far a job has come, in our words."""
+
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    ENDING = "Ending"  # the outcome stands, the site still cleans up
+    ENDED = "Ended"
+
+
+class Blame(StrEnum):
+    """Who or what ended an attempt: the retry classes."""
+
+    NOBODY = "Nobody"
+    USER = "User"
+    INFRASTRUCTURE = "Infrastructure"
+    PREEMPTION = "Preemption"
+    TIME_LIMIT = "TimeLimit"
+    CANCELLATION = "Cancellation"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a terminal base state means. `reason` is the condition's word."""
+
+    succeeded: bool
+    reason: str
+    blame: Blame
+
+
+ENDINGS: dict[str, Ending] = {
+    "COMPLETED": Ending(succeeded=True, reason="Completed", blame=Blame.NOBODY),
+    "FAILED": Ending(succeeded=False, reason="Failed", blame=Blame.USER),
+    "OUT_OF_MEMORY": Ending(succeeded=False, reason="OutOfMemory", blame=Blame.USER),
+    "TIMEOUT": Ending(succeeded=False, reason="TimeLimit", blame=Blame.TIME_LIMIT),
+    "DEADLINE": Ending(succeeded=False, reason="Deadline", blame=Blame.TIME_LIMIT),
+    "CANCELLED": Ending(succeeded=False, reason="Cancelled", blame=Blame.CANCELLATION),
+    "REVOKED": Ending(succeeded=False, reason="Revoked", blame=Blame.CANCELLATION),
+    "PREEMPTED": Ending(succeeded=False, reason="Preempted", blame=Blame.PREEMPTION),
+    "NODE_FAIL": Ending(succeeded=False, reason="NodeFailure", blame=Blame.INFRASTRUCTURE),
+    "BOOT_FAIL": Ending(succeeded=False, reason="BootFailure", blame=Blame.INFRASTRUCTURE),
+}
+"""Terminal base states."""
+
+SITE_FAULT_ENDING = Ending(succeeded=False, reason="SiteFault", blame=Blame.INFRASTRUCTURE)
+"""The batch script itself gave up: no python3, a directory that can't be written, wrong tasks."""
+
+ENDING_BY_REASON = {ending.reason: ending for ending in (*ENDINGS.values(), SITE_FAULT_ENDING)}
+"""Back from a recorded reason."""
+
+ACTIVE = {"PENDING": Stage.QUEUED, "RUNNING": Stage.RUNNING, "SUSPENDED": Stage.RUNNING}
+"""Base states of a live job. A suspended job still holds its nodes: Slurm's reason tells the rest."""
+
+REQUEUE_FLAGS = frozenset({"REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"})
+"""With one of these a terminal base state is the last life's: the job runs again."""
+
+NO_REASON = frozenset({"", "None", "(null)"})
+"""What Slurm prints where it has no reason for a waiting job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A base state (`RUNNING`) and the flags beside it (`COMPLETING`). Unknown flags are kept and mean nothing."""
+
+    base: str
+    flags: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, words: list[str]) -> JobState:
+        """Slurm's words, the base state at any place: `["CANCELLED", "COMPLETING"]`, or accounting's `PENDING
+        REQUEUED`.
+        """
+        base = next((word for word in words if word in ENDINGS or word in ACTIVE), "UNKNOWN")
+        return cls(base, frozenset(words) - {base})
+
+    @property
+    def stage(self) -> Stage:
+        if self.flags & REQUEUE_FLAGS:
+            return Stage.QUEUED
+        if self.base in ENDINGS:
+            return Stage.ENDING if "COMPLETING" in self.flags else Stage.ENDED
+        if self.base == "PENDING" or "CONFIGURING" in self.flags:
+            return Stage.QUEUED  # [PENDING, COMPLETING] after a requeue, too
+        return ACTIVE.get(self.base, Stage.QUEUED)
+
+    @property
+    def ending(self) -> Ending | None:
+        """What the end means, once it stands (from COMPLETING on); None for a live job."""
+        return ENDINGS[self.base] if self.stage in (Stage.ENDING, Stage.ENDED) else None
+
+    def __str__(self) -> str:
+        return "+".join([self.base, *sorted(self.flags)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteJob:
+    """One job as a site reports it.
+
+    Times are epoch seconds of the site's clock, None where the site has none yet. `start_time` of a queued job is the
+    scheduler's forecast. `exit_code` and `exit_signal` are None while unknown. `live` is False when accounting
+    answered.
+    """
+
+    job_id: int
+    name: str
+    user: str
+    cluster: str
+    state: JobState
+    submit_time: int
+    state_reason: str = ""
+    start_time: int | None = None
+    end_time: int | None = None
+    restart_count: int = 0
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    nodes: str = ""
+    node_count: int = 0
+    gpus: int = 0
+    time_limit_minutes: int | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    comment: str = ""
+    standard_output: str = ""
+    cancelled_by: str = ""
+    live: bool = True
+
+    @property
+    def stage(self) -> Stage:
+        return self.state.stage
+
+    @property
+    def ending(self) -> Ending | None:
+        """What the end means, once it stands; None for a live job. A site that did not let the attempt begin is to
+        blame for it, whatever Slurm makes of the exit code.
+        """
+        if self.state.base == "FAILED" and self.exit_code == SITE_FAULT and self.state.ending is not None:
+            return SITE_FAULT_ENDING
+        return self.state.ending
+
+    @property
+    def refused(self) -> bool:
+        """The trace of a submit that was refused: Slurm keeps a job record of a request that fits no node. It never
+        started; accounting keeps no reason of it.
+        """
+        return self.state.base == "FAILED" and self.start_time is None
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether the fence turned this job away: another job is the attempt."""
+        return self.state.base == "FAILED" and self.exit_code == DUPLICATE

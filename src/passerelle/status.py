@@ -1,0 +1,394 @@
+"""What happened -> Status. Pure: every condition is recomputed from the facts of this pass, nothing is edited in place.
+
+`Accepted`   the spec can be planned
+`Submitted`  the site knows the job
+`Running`    the trainers' nodes are allocated
+`Succeeded`  True or False at the end, Unknown while the run is active or its outcome is lost
+`Finished`   True on either end, so that `kubectl wait` returns
+
+For kstatus: `Reconciling` until the site has accepted, `Ready=True` from then on, `Stalled=True` when a person must
+act or the run finally failed. Conditions of abnormal polarity stand only while they are True.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from passerelle.decide import Action, Intend, Rest, Submit
+from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized
+from passerelle.plan import Plan
+from passerelle.progress import Report, parse_comment
+from passerelle.slurm import ENDING_BY_REASON, NO_REASON, RemoteJob, Stage
+from passerelle.v1alpha1.meta import Condition
+from passerelle.v1alpha1.trainingjob import (
+    ATTEMPTS_KEPT,
+    Attempt,
+    Exit,
+    PlanSummary,
+    TrainingJobStatus,
+)
+
+NODES_KEPT = 32
+
+OUTCOME_LOST = "OutcomeLost"
+SUSPENDED = "Suspended"
+
+Truth = Literal["True", "False", "Unknown"]
+
+_FINAL_RESTS = frozenset({"Succeeded", "Finished", OUTCOME_LOST})
+"""Reasons of a Rest after which nothing more happens by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A condition before it has a time: status, reason, message."""
+
+    status: Truth
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What one pass knows in the end. `attempts` are already those of after the pass's action."""
+
+    generation: int
+    now: str
+    site: str
+    action: Action
+    attempts: tuple[Attempt, ...] = ()
+    attempts_total: int = 0
+    job: RemoteJob | None = None
+    plan: Plan | None = None
+    digest: str = ""
+    invalid: Invalid | None = None
+    trouble: PasserelleError | None = None
+    hold: Word | None = None
+    suspend: bool = False
+    deleting: bool = False
+    retry_handled: str | None = None
+
+
+def rfc3339(epoch: float | None) -> str | None:
+    """A site's epoch seconds as Kubernetes writes times; None stays None."""
+    return None if epoch is None else datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch(time: str | None) -> int | None:
+    """The inverse of rfc3339."""
+    return None if time is None else int(datetime.fromisoformat(time).timestamp())
+
+
+def intended(plan: Plan, cluster: str, user: str, digest: str) -> Attempt:
+    """The intent: what is written down before the POST."""
+    return Attempt(
+        number=plan.attempt,
+        marker=plan.marker,
+        cluster=cluster,
+        user=user,
+        run_directory=plan.run_directory,
+        script_digest=digest,
+        partition=plan.partition,
+        account=plan.account or "",
+    )
+
+
+def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
+    """The attempt as the site's record tells it. An end, once written, is not unwritten by a poorer record."""
+    ending = job.ending
+    told = parse_comment(job.comment)
+    reason = "" if job.state_reason in NO_REASON else job.state_reason
+    if job.stage is Stage.ENDED and ending is not None:
+        reason = SUSPENDED if attempt.suspended and job.state.base == "CANCELLED" else ending.reason
+    elif job.stage is not Stage.QUEUED:
+        reason = ""
+    return attempt.model_copy(
+        update={
+            "job_id": job.job_id,
+            "submit_time": rfc3339(job.submit_time) if job.submit_time else attempt.submit_time,
+            "restart_count": max(job.restart_count, attempt.restart_count),
+            "start_time": rfc3339(job.start_time) if job.stage is not Stage.QUEUED else None,
+            "end_time": rfc3339(job.end_time) if job.stage is Stage.ENDED else None,
+            "log_path": (job.standard_output or attempt.log_path).replace("%j", str(job.job_id))[:1200],
+            "partition": job.partition or attempt.partition,
+            "account": job.account or attempt.account,
+            "nodes": _nodes(job.nodes) or attempt.nodes,
+            "node_count": job.node_count or attempt.node_count,
+            "state": str(job.state)[:128],
+            "reason": reason[:128],
+            "exit": _exit(job, told) if ending is not None and not ending.succeeded else None,
+        }
+    )
+
+
+def is_final(attempt: Attempt) -> bool:
+    """Whether this attempt's end is written down."""
+    return attempt.reason in ENDING_BY_REASON or attempt.reason in (OUTCOME_LOST, SUSPENDED)
+
+
+def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
+    """The status after a pass."""
+    current = facts.attempts[-1] if facts.attempts else None
+    told = parse_comment(facts.job.comment) if facts.job is not None else Report()
+    words: dict[str, Word] = {"Accepted": _accepted(old, facts)}
+    words["Submitted"] = _submitted(facts, current)
+    words["Running"] = _running(facts, current)
+    words["Succeeded"] = _succeeded(old, facts, current, told)
+    words["Finished"] = _finished(facts, words["Succeeded"])
+    words |= _kstatus(facts, words)
+    summary, reason = _summary(facts, words)
+    return old.model_copy(
+        update={
+            "observed_generation": facts.generation,
+            "conditions": _timed(old.conditions, words, facts),
+            "summary": summary,
+            "reason": reason,
+            "plan": _plan_summary(facts.plan) if facts.plan is not None else old.plan,
+            "script_digest": facts.digest or old.script_digest,
+            "attempts": list(facts.attempts[-ATTEMPTS_KEPT:]),
+            "attempts_total": max(facts.attempts_total, old.attempts_total, current.number if current else 0),
+            "progress": told.progress or old.progress,
+            "last_handled_retry_at": facts.retry_handled or old.last_handled_retry_at,
+        }
+    )
+
+
+def _accepted(old: TrainingJobStatus, facts: Facts) -> Word:
+    if facts.invalid is not None:
+        return Word("False", facts.invalid.reason, facts.invalid.message)
+    if facts.plan is not None:
+        plan = facts.plan
+        size = f"{_count(plan.nodes, 'node')} with {_count(plan.gpus_per_node, 'GPU')} each"
+        limit = _count(plan.time_limit_minutes, "minute")
+        return Word("True", "Planned", f"{size} in partition {plan.partition}, for at most {limit}.")
+    before = next((condition for condition in old.conditions if condition.type == "Accepted"), None)
+    if before is not None:
+        return Word(before.status, before.reason, before.message)
+    if facts.attempts:
+        return Word("True", "Planned", "The site has a job of this run.")
+    return Word("Unknown", "Waiting", "Not planned yet.")
+
+
+def _submitted(facts: Facts, current: Attempt | None) -> Word:
+    if current is not None and current.job_id is not None:
+        return Word("True", "Submitted", f"Slurm job {current.job_id} on cluster {current.cluster}, as {current.user}.")
+    if facts.invalid is not None:
+        return Word("False", "NotPlanned", "The job can't be planned; see Accepted.")
+    if facts.suspend:
+        return Word("False", SUSPENDED, "spec.suspend is true: nothing is submitted.")
+    if facts.hold is not None:
+        return facts.hold
+    if facts.action.reason == "IdentityChanged":
+        return Word(
+            "Unknown",
+            "IdentityChanged",
+            "The Site now leads to another cluster or user than this attempt was meant for; "
+            'point it back, or delete this TrainingJob with the annotation passerelle.dev/abandon: "true".',
+        )
+    if facts.trouble is not None:
+        unsure = current is not None and not isinstance(facts.trouble, Rejected)
+        return Word("Unknown" if unsure else "False", facts.trouble.reason, facts.trouble.message)
+    if isinstance(facts.action, Intend | Submit):
+        return Word("Unknown", "Submitting", "The intent is written down; the job is being sent.")
+    if current is not None:
+        return Word(
+            "Unknown", "AnswerMissing", "The answer to the submission is missing; the site is asked for the job."
+        )
+    return Word("False", "Waiting", "Not submitted yet.")
+
+
+def _running(facts: Facts, current: Attempt | None) -> Word:
+    job = facts.job
+    if job is None or current is None:
+        if current is not None and is_final(current):
+            return Word("False", "Ended", f"The job has ended: {current.reason}.")
+        return Word("False", "NotSubmitted", "The site has no job of this run.")
+    if job.stage is Stage.QUEUED:
+        waiting = _camel(job.state_reason) if job.state_reason not in NO_REASON else "Queued"
+        return Word("False", waiting, f"The job waits in Slurm's queue: {job.state_reason or 'no reason given'}.")
+    if job.stage is Stage.RUNNING:
+        if job.state.base == "SUSPENDED":
+            return Word("False", "SuspendedBySite", "Slurm has suspended the job; it keeps its nodes.")
+        return Word("True", "Running", f"On {_count(job.node_count, 'node')}: {job.nodes}"[:1024])
+    if job.stage is Stage.ENDING:
+        return Word("False", "Ending", "The job has ended and the site cleans up.")
+    return Word("False", "Ended", f"The job has ended: {current.reason}.")
+
+
+def _succeeded(old: TrainingJobStatus, facts: Facts, current: Attempt | None, told: Report) -> Word:
+    if current is not None and current.reason == OUTCOME_LOST:
+        return Word(
+            "Unknown",
+            OUTCOME_LOST,
+            f"Slurm job {current.job_id} is known neither to the scheduler nor to accounting; "
+            f"read {current.log_path or 'its log'} at the site.",
+        )
+    if not _is_final_rest(facts.action) or current is None or current.reason not in ENDING_BY_REASON:
+        return Word("Unknown", "Active", "The run has not ended.")
+    ending = ENDING_BY_REASON[current.reason]
+    if ending.succeeded:
+        return Word("True", ending.reason, f"Attempt {current.number} ended with Slurm's state {current.state}.")
+    if facts.job is not None:
+        return Word("False", ending.reason, _failure(current, facts.job, told))
+    # The site is asked no more about what has ended: what was told when it ended stands.
+    before = next((condition for condition in old.conditions if condition.type == "Succeeded"), None)
+    if before is not None and before.reason == ending.reason:
+        return Word("False", ending.reason, before.message)
+    return Word("False", ending.reason, f"Attempt {current.number} ended with Slurm's state {current.state}.")
+
+
+def _failure(current: Attempt, job: RemoteJob, told: Report) -> str:
+    """Slurm's reason, exit code or signal, and the last lines of the failing rank's stderr."""
+    parts = [f"Attempt {current.number} (Slurm job {job.job_id}) ended with {job.state}"]
+    if job.state.base == "TIMEOUT":
+        parts.append(f" after its time limit of {_count(job.time_limit_minutes or 0, 'minute')}")
+    if job.cancelled_by:
+        parts.append(f", cancelled by {job.cancelled_by}")
+    if current.exit is not None:
+        if current.exit.rank is not None:
+            parts.append(f": rank {current.exit.rank}")
+        if current.exit.signal:
+            parts.append(f" was ended by signal {current.exit.signal}")
+        elif current.exit.code:
+            parts.append(f" exited with code {current.exit.code}")
+    text = "".join(parts) + "."
+    if told.stderr:
+        return f"{text} Last lines of stderr:\n{told.stderr}"
+    return f"{text} The job's epilogue left no lines of stderr; read {current.log_path or 'the log'} at the site."
+
+
+def _finished(facts: Facts, succeeded: Word) -> Word:
+    if _is_final_rest(facts.action) and facts.attempts:
+        return Word("True", succeeded.reason, "The run has ended.")
+    return Word("False", "Active", "The run has not ended.")
+
+
+def _kstatus(facts: Facts, words: dict[str, Word]) -> dict[str, Word]:
+    accepted, submitted, succeeded = words["Accepted"], words["Submitted"], words["Succeeded"]
+    if accepted.status == "False":
+        return {"Ready": accepted, "Stalled": Word("True", accepted.reason, accepted.message)}
+    if succeeded.status == "False" or succeeded.reason == OUTCOME_LOST:
+        failed = Word("False", succeeded.reason, succeeded.message)
+        return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
+    if submitted.status == "True":
+        return {"Ready": Word("True", submitted.reason, "The site has accepted the job.")}
+    waiting = Word("False", submitted.reason, submitted.message)
+    if isinstance(facts.trouble, Rejected | Unauthorized) or submitted.reason == "IdentityChanged":
+        return {"Ready": waiting, "Stalled": Word("True", submitted.reason, submitted.message)}
+    if facts.suspend:
+        return {"Ready": waiting}
+    return {"Ready": waiting, "Reconciling": Word("True", submitted.reason, submitted.message)}
+
+
+def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
+    """One word for the printer column, and why. Derived, never read by code."""
+    if facts.deleting:
+        return "Deleting", facts.action.reason
+    if words["Accepted"].status == "False":
+        return "Refused", words["Accepted"].reason
+    if words["Finished"].status == "True":
+        lost = words["Succeeded"].status == "Unknown"
+        return ("Succeeded" if words["Succeeded"].status == "True" else "Lost" if lost else "Failed"), words[
+            "Succeeded"
+        ].reason
+    if facts.suspend:
+        return "Suspended", ""
+    if words["Running"].status == "True":
+        return "Running", ""
+    if words["Running"].reason in ("Ending", "Ended"):
+        return words["Running"].reason, ""
+    if words["Submitted"].status == "True":
+        return "Queued", words["Running"].reason
+    if "Stalled" in words:
+        return "Stalled", words["Stalled"].reason
+    if words["Accepted"].status == "True":
+        return "Accepted", words["Submitted"].reason
+    return "Waiting", words["Submitted"].reason
+
+
+def _timed(old: list[Condition], words: dict[str, Word], facts: Facts) -> list[Condition]:
+    """Conditions with their times: the time moves only when the status does."""
+    before = {condition.type: condition for condition in old}
+    timed = []
+    for kind, word in words.items():
+        same = kind in before and before[kind].status == word.status
+        timed.append(
+            Condition(
+                type=kind,
+                status=word.status,
+                observed_generation=facts.generation,
+                last_transition_time=before[kind].last_transition_time if same else facts.now,
+                reason=word.reason[:64],
+                message=word.message[:2048],
+            )
+        )
+    return timed
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _is_final_rest(action: Action) -> bool:
+    return isinstance(action, Rest) and action.reason in _FINAL_RESTS
+
+
+def _plan_summary(plan: Plan) -> PlanSummary:
+    return PlanSummary(
+        nodes=plan.nodes,
+        gpus=plan.nodes * plan.gpus_per_node,
+        gpus_per_node=plan.gpus_per_node,
+        tasks=plan.world_size,
+        cpus_per_task=plan.cpus_per_task,
+        partition=plan.partition,
+        account=plan.account or "",
+        qos=plan.qos or "",
+        time_limit_minutes=plan.time_limit_minutes,
+    )
+
+
+def _exit(job: RemoteJob, told: Report) -> Exit | None:
+    """The trainers' own word where the epilogue left one, else Slurm's."""
+    if told.exit is not None:
+        return told.exit
+    if job.exit_code is None and job.exit_signal is None:
+        return None
+    return Exit(code=job.exit_code, signal=job.exit_signal or None)
+
+
+def _nodes(nodelist: str) -> list[str]:
+    """The first nodes of Slurm's `n[1-2,5],login`: expanded, in order, at most NODES_KEPT."""
+    names: list[str] = []
+    for part in _split_outside_brackets(nodelist):
+        head, bracket, rest = part.partition("[")
+        if not bracket:
+            names.append(part)
+        for span in rest.rstrip("]").split(",") if bracket else []:
+            first, _, last = span.partition("-")
+            if not first.isdigit() or not (last or first).isdigit():
+                names.append(part)
+                continue
+            for number in range(int(first), int(last or first) + 1):
+                names.append(f"{head}{number:0{len(first)}d}")
+                if len(names) >= NODES_KEPT:
+                    return names
+    return names[:NODES_KEPT]
+
+
+def _split_outside_brackets(nodelist: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(nodelist):
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append(nodelist[start:place])
+            start = place + 1
+    return [part for part in [*parts, nodelist[start:]] if part]
+
+
+def _camel(reason: str) -> str:
+    """Slurm's reason as a condition's word: `AssocGrpCPUMinutesLimit` stays, `launch failed` becomes LaunchFailed."""
+    words = "".join(character if character.isalnum() else " " for character in reason).split()
+    joined = "".join(word[:1].upper() + word[1:] for word in words)
+    return joined if joined[:1].isalpha() else "Queued"

@@ -1,0 +1,121 @@
+"""One queue per site: keys wait here until a worker takes them, and no key is worked on twice at once.
+
+A key that is added while it is worked on runs once more afterwards: the pass that read too early is repeated, so a
+missed change costs time, never correctness. A dead site fills its own queue only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+log = logging.getLogger("passerelle.work")
+
+Key = TypeVar("Key")
+
+FIRST_BACKOFF_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 300.0
+
+
+class WorkQueue(Generic[Key]):
+    """`work(key)` is one pass; it returns after how many seconds the key is due again, or None.
+
+    `workers` bounds how many keys of the site are in hand at once: it is the gateway's connection pool, no more.
+    """
+
+    def __init__(self, name: str, work: Callable[[Key], Awaitable[float | None]], *, workers: int = 8) -> None:
+        self.name = name
+        self._work = work
+        self._workers = workers
+        self._waiting: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._ready = asyncio.Semaphore(0)
+
+    def add(self, key: Key) -> None:
+        """This key is due now."""
+        self._cancel_timer(key)
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._waiting.append(key)
+            self._ready.release()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """This key is due in so many seconds, unless something makes it due earlier."""
+        if key in self._queued or key in self._again:
+            return
+        loop = asyncio.get_running_loop()
+        due = self._timers.get(key)
+        if due is not None and due.when() <= loop.time() + seconds:
+            return
+        self._cancel_timer(key)
+        self._timers[key] = loop.call_later(seconds, self._due, key)
+
+    def drop(self, key: Key) -> None:
+        """This key exists no more."""
+        self._cancel_timer(key)
+        self._failures.pop(key, None)
+        self._again.discard(key)
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a worker."""
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Work until cancelled. A pass in hand is finished first: its POST must reach its status."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._workers):
+                    group.create_task(self._worker(), name=f"{self.name}-{number}")
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+
+    async def _worker(self) -> None:
+        while True:
+            await self._ready.acquire()
+            key = self._waiting.popleft()
+            self._queued.discard(key)
+            self._working.add(key)
+            act = asyncio.ensure_future(self._one(key))
+            try:
+                await asyncio.shield(act)
+            except asyncio.CancelledError:
+                await asyncio.wait({act})
+                raise
+
+    async def _one(self, key: Key) -> None:
+        try:
+            due = await self._work(key)
+        except Exception:  # the loop must outlive a defect in one object; it is logged with its trace and tried again
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            log.exception("pass failed", extra={"queue": self.name, "key": str(key)})
+            due = min(FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 20), LONGEST_BACKOFF_SECONDS)
+        else:
+            self._failures.pop(key, None)
+        finally:
+            self._working.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+        elif due is not None:
+            self.add_after(key, due)
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
+
+    def _cancel_timer(self, key: Key) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,107 @@
+"""What a real kube-apiserver takes, refuses and shows of a Site, and that the examples are taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import samples
+from passerelle.crd import schema
+from passerelle.v1alpha1.site import SiteSpec, SiteStatus
+from passerelle_sandbox import deploy
+
+if TYPE_CHECKING:
+    from apiserver.conftest import Api
+
+pytestmark = pytest.mark.apiserver
+
+REPOSITORY = Path(__file__).parents[2]
+QUICKSTART = REPOSITORY / "examples" / "quickstart"
+SMALL: dict[str, Any] = {
+    "profile": "sandbox",
+    "gateway": {"driver": "slurmrestd", "url": "https://slurm.example", "credentials": {"name": "lumi"}},
+    "runRoot": "/scratch/runs",
+}
+
+
+def manifest(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "passerelle.dev/v1alpha1", "kind": "Site", "metadata": {"name": name}, "spec": spec}
+
+
+def test_a_full_site_is_taken_and_any_of_it_may_change(api: Api) -> None:
+    for which in (0, 1):
+        api.accepts("apply", manifest("full", samples.sample(schema(SiteSpec), which)))
+
+
+def test_nothing_is_written_into_spec(api: Api) -> None:
+    api.accepts("apply", manifest("small", SMALL))
+
+    assert json.loads(api.kubectl("get", "hpcsite", "small", "-o", "json"))["spec"] == SMALL
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example:6820/x", "http://127.0.0.1:6820", "http://localhost", "http://[::1]:1"]
+)
+def test_addresses_that_keep_the_token_are_taken(api: Api, url: str) -> None:
+    api.accepts("apply", manifest("url", samples.put(SMALL, ("gateway", "url"), url)))
+
+
+@pytest.mark.parametrize("url", ["http://a.example", "http://127.0.0.1.a.example", "http://localhost.a.example"])
+def test_addresses_that_give_the_token_away_are_refused(api: Api, url: str) -> None:
+    told = api.refuses("create", manifest("bad", samples.put(SMALL, ("gateway", "url"), url)))
+
+    assert "spec.gateway.url" in told
+    assert "write an https address" in told
+
+
+@pytest.mark.parametrize(
+    "spec,answer",
+    [
+        pytest.param({**SMALL, "user": "x"}, 'unknown field "spec.user"', id="unknown field"),
+        pytest.param({**SMALL, "pollingPeriod": "0s"}, "spec.pollingPeriod", id="no pause between looks"),
+        pytest.param(samples.put(SMALL, ("gateway", "driver"), "ssh"), 'supported values: "slurmrestd"', id="driver"),
+        pytest.param({**SMALL, "admission": [{"selector": {"k" * 318: "v"}}]}, "a label's key", id="a key too long"),
+    ],
+)
+def test_a_bad_spec_is_refused(api: Api, spec: dict[str, Any], answer: str) -> None:
+    assert answer in api.refuses("create", manifest("bad", spec))
+
+
+def test_kubectl_get_prints_the_columns(api: Api) -> None:
+    condition = samples.sample(samples.at(schema(SiteStatus), ("conditions", 0)))
+    status = {
+        "jobs": 7,
+        "credentialExpiry": "2126-01-02T03:04:05Z",
+        "conditions": [
+            condition | {"type": "Ready", "status": "True"},
+            condition | {"type": "Reachable", "status": "False"},
+        ],
+    }
+    api.accepts("apply", manifest("printed", SMALL))
+    patch = json.dumps({"status": status})
+    api.kubectl("patch", "hpcsite", "printed", "--subresource=status", "--type=merge", "-p", patch)
+
+    header, row = api.kubectl("get", "hpcsites", "printed").splitlines()
+
+    assert header.split("  ") != header.split()  # CREDENTIAL EXPIRY is one column
+    assert [word.strip() for word in header.split("  ") if word] == [
+        "NAME", "DRIVER", "READY", "JOBS", "CREDENTIAL EXPIRY", "AGE",
+    ]  # fmt: skip
+    assert row.split()[:5] == ["printed", "slurmrestd", "True", "7", "2126-01-02T03:04:05Z"]
+
+
+def test_kubectl_explain_shows_every_field(api: Api) -> None:
+    told = api.kubectl("explain", "hpcsite.spec", "--recursive")
+
+    for path in samples.places(schema(SiteSpec)):
+        if isinstance(path[-1], str):
+            assert f"{path[-1]}\t<" in told
+
+
+def test_the_quickstart_is_taken_in_the_order_that_the_readme_gives(api: Api) -> None:
+    api.run("create", "namespace", deploy.OPERATOR_NAMESPACE)  # helm makes it; it may be there already
+    for name in ("namespace", "credentials", "site", "trainingjob"):
+        api.kubectl("apply", "--server-side", "-f", str(QUICKSTART / f"{name}.yaml"))

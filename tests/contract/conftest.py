@@ -1,0 +1,94 @@
+"""One suite for every gateway: `memory`, and slurmrestd of each Slurm release that the sandbox can start.
+
+`--gateway memory,sid` and `--rows cancel,adopt` choose; nothing is ever skipped: a site that can't be started fails
+its rows.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.memory_world import MemoryWorld
+from contract.slurm_world import SlurmWorld
+from contract.world import World
+from passerelle_sandbox import processes
+
+GATEWAYS = ("memory", "sid", "trixie", "bookworm")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("contract")
+    group.addoption("--gateway", default=",".join(GATEWAYS), help="which gateways, by comma: %(default)s")
+    group.addoption("--rows", default="", help="which rows of the contract, by comma: all where unset")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "world" in metafunc.fixturenames:
+        chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
+        unknown = set(chosen) - set(GATEWAYS)
+        if unknown:
+            raise pytest.UsageError(f"--gateway knows {', '.join(GATEWAYS)}, not {', '.join(sorted(unknown))}")
+        metafunc.parametrize("world", chosen, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    rows = {word for word in config.getoption("--rows").split(",") if word}
+    here = Path(__file__).parent
+    out = []
+    for item in items:
+        if here not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.contract)
+        mark = item.get_closest_marker("row")
+        if rows and (mark is None or mark.args[0] not in rows):
+            out.append(item)
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SlurmWorld]]:
+    started: dict[str, SlurmWorld] = {}
+    yield started
+    for each in started.values():
+        each.end()
+
+
+@pytest.fixture(scope="session")
+def world(
+    request: pytest.FixtureRequest, sites: dict[str, SlurmWorld], tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    name: str = request.param
+    if name == "memory":
+        return MemoryWorld()
+    if name not in sites:
+        env = {**os.environ, processes.SANDBOX: f"contract-{secrets.token_hex(3)}"}
+        sites[name] = SlurmWorld.start(name, tmp_path_factory.mktemp(name), env)
+    return sites[name]
+
+
+@pytest.fixture(autouse=True)
+async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """After a row: the credential is good again, nothing of its jobs is left, and no field was ignored by the site."""
+    if "world" not in request.fixturenames:
+        yield
+        return
+    here: World = request.getfixturevalue("world")
+    yield
+    here.credential = here.good()
+    here.opened.append(here.open())
+    last = here.opened[-1]
+    for job in await last.find():
+        if job.state.ending is None:
+            await last.cancel(job.job_id)
+    ignored = [field for door in here.opened for field in getattr(door, "not_understood", [])]
+    for door in here.opened:
+        await door.close()
+    here.opened.clear()
+    assert ignored == [], f"{here.name} did not understand {ignored}"

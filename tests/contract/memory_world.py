@@ -1,0 +1,96 @@
+"""The in-memory gateway's site: its clock goes on when a row waits."""
+
+from __future__ import annotations
+
+import re
+
+from contract.world import Allocation, Door, World
+from passerelle.batch import Batch
+from passerelle.gateways.base import Credential
+from passerelle.gateways.memory import Fate, Memory, Shape
+from passerelle.slurm import Stage
+
+_ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
+
+
+class MemoryWorld(World):
+    name = "memory"
+
+    def __init__(self) -> None:
+        super().__init__("memory")
+        self.now = 1_000_000.0
+        self.site = Memory(
+            clock=lambda: self.now,
+            credentials=lambda: self.credential,
+            fates=self._fate,
+            shape=Shape(nodes=self.nodes, gpus_per_node=self.gpus_per_node),
+            purge_seconds=10.0,
+        )
+
+    def open(self) -> Door:
+        return self.site
+
+    def good(self) -> Credential:
+        return Credential(self.user, "valid")
+
+    def expired(self) -> Credential:
+        return Credential(self.user, "expired")
+
+    async def let_pass(self, seconds: float) -> None:
+        self.now += seconds
+
+    async def freeze_scheduler(self) -> None:
+        self.site.faults.frozen = True
+
+    async def thaw_scheduler(self) -> None:
+        self.site.thaw()
+
+    async def stop_scheduler(self) -> None:
+        self.site.faults.scheduler_down = True
+
+    async def start_scheduler(self) -> None:
+        self.site.faults.scheduler_down = False
+
+    async def stop_accounting(self) -> None:
+        self.site.faults.accounting_down = True
+
+    async def start_accounting(self) -> None:
+        self.site.faults.accounting_down = False
+
+    async def requeue(self, job_id: int) -> None:
+        self.site.requeue(job_id)
+
+    async def write_comment(self, job_id: int, text: str) -> None:
+        self.site.set_comment(job_id, text)
+
+    async def allocation(self, job_id: int) -> Allocation:
+        asked = self.site.batches[job_id].options
+        tasks = asked.nodes * asked.tasks_per_node
+        return Allocation(
+            nodes=asked.nodes,
+            tasks=tasks,
+            cpus=tasks * asked.cpus_per_task,
+            gpus=asked.nodes * asked.gpus_per_node,
+            minutes=asked.time_limit_minutes,
+            requeue=asked.requeue,
+        )
+
+    async def environment(self, job_id: int) -> dict[str, str]:
+        return dict(self.site.batches[job_id].environment)
+
+    def _fate(self, batch: Batch) -> Fate:
+        """What the script says; behind a job that takes the whole site, a job waits for ever."""
+        found = _ENDING.search(batch.script)
+        assert found is not None
+        code = int(found[2])
+        return Fate(
+            queued=1e9 if self._full() else 0.0,
+            running=max(0.5, float(found[1])),
+            end="FAILED" if code else "COMPLETED",
+            exit_code=code,
+        )
+
+    def _full(self) -> bool:
+        return any(
+            job.stage is not Stage.ENDED and job.gpus == self.nodes * self.gpus_per_node for job in self.site.snapshot()
+        )

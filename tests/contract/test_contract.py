@@ -1,0 +1,337 @@
+"""What every gateway promises, a row each. The allocation is asserted, not the acceptance."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+
+import pytest
+
+from contract.world import SCRATCH, Allocation, Door, World, new_run
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Accounting, Credential, Gateway
+from passerelle.marker import ATTEMPT_LIMIT, parse
+from passerelle.slurm import RemoteJob, Stage
+
+UNKNOWN_ID = 60_000_000
+COMMENT_BYTES = 900
+
+
+def row(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.row(name)
+
+
+async def one(door: Door, job_id: int) -> RemoteJob:
+    (job,) = await door.get([job_id])
+    return job
+
+
+async def reach(world: World, door: Door, job_id: int, stage: Stage) -> RemoteJob:
+    """The job once it has come so far, from whichever listing still has it."""
+
+    async def ask() -> RemoteJob | None:
+        found = [*await door.get([job_id]), *await door.accounted(job_ids=[job_id])]
+        return next((job for job in found if job.stage is stage and parse(job.name)), None)
+
+    job = await world.until(ask, f"job {job_id} {stage}")
+    assert job is not None
+    return job
+
+
+@row("version")
+async def test_probe_names_who_answers(world: World) -> None:
+    door = world.door()
+    probe = await door.probe()
+    assert isinstance(door, Gateway)
+    assert isinstance(door, Accounting)
+    assert (probe.identity.cluster, probe.identity.user) == (world.cluster, world.user)
+    assert probe.version
+    expected = {"bookworm": "v0.0.38", "trixie": "v0.0.42", "sid": "v0.0.45", "memory": "memory"}
+    assert probe.api_version == expected[world.name]
+
+
+@row("submit-minimal")
+async def test_minimal_job_runs_and_ends(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(batch := world.batch())
+    ended = await reach(world, door, job_id, Stage.ENDED)
+    assert (ended.name, ended.state.base) == (batch.options.name, "COMPLETED")
+    assert (ended.exit_code, ended.exit_signal) == (0, None)
+    assert ended.end_time is not None
+    assert ended.end_time >= ended.submit_time > 0
+
+
+@row("submit-gpu")
+async def test_allocation_is_what_was_asked(world: World) -> None:
+    door = world.door()
+    asked = world.batch(
+        seconds=600,
+        nodes=2,
+        tasks_per_node=2,
+        cpus_per_task=3,
+        memory_per_node_mib=2000,
+        gpus_per_node=2,
+        time_limit_minutes=33,
+        warning_seconds=60,
+    )
+    job_id = await door.submit(asked)
+    job = await reach(world, door, job_id, Stage.RUNNING)
+    assert await world.allocation(job_id) == Allocation(nodes=2, tasks=4, cpus=12, gpus=4, minutes=33, requeue=False)
+    live = await one(door, job_id)
+    for seen in (job, live):
+        assert (seen.node_count, seen.gpus, seen.time_limit_minutes) == (2, 4, 33)
+        assert (seen.account, seen.qos, seen.partition) == ("startup", "normal", "gpu")
+        assert (seen.user, seen.cluster, seen.name) == (world.user, world.cluster, asked.options.name)
+    assert live.standard_output == f"{SCRATCH}/psr-{job_id}.out"
+    assert live.nodes
+    assert (live.end_time, live.exit_code) == (None, None), "a running job has neither"
+
+
+@row("exit")
+@pytest.mark.parametrize("code", [1, 3, 200])
+async def test_exit_code_comes_back(world: World, code: int) -> None:
+    door = world.door()
+    job_id = await door.submit(world.batch(exit_code=code))
+
+    async def live() -> RemoteJob | None:
+        return next((job for job in await door.get([job_id]) if job.stage is Stage.ENDED), None)
+
+    ended = await world.until(live, "live end")
+    assert ended is not None
+    assert ended.state.base == "FAILED"
+    assert (ended.exit_code, ended.exit_signal) == (code, None)
+
+
+@row("reject")
+@pytest.mark.parametrize(
+    "options, reasons",
+    [
+        ({"partition": "nowhere"}, {"InvalidPartition"}),
+        ({"account": "nobody"}, {"InvalidAccount"}),
+        ({"qos": "noqos"}, {"InvalidQos"}),
+        ({"nodes": 99}, {"NodeConfigurationUnavailable", "TooManyCpus"}),
+        ({"gpus_per_node": 99}, {"NodeConfigurationUnavailable"}),
+    ],
+    ids=["partition", "account", "qos", "nodes", "gpus"],
+)
+async def test_refusal_has_a_reason(world: World, options: dict[str, object], reasons: set[str]) -> None:
+    door = world.door()
+    refused = world.batch(**options)  # type: ignore[arg-type]  # fields of Options
+    with pytest.raises(Rejected) as caught:
+        await door.submit(refused)
+    assert caught.value.reason in reasons
+    assert not caught.value.transient
+    assert caught.value.message
+    # Slurm keeps a record of some that it refused: it must read as an end, never as a job that may run.
+    left = [job for job in await door.find() if job.name == refused.options.name]
+    assert all(job.state.base == "FAILED" and job.state_reason == "BadConstraints" for job in left)
+    assert all((job.exit_code, job.exit_signal, job.start_time, job.nodes) == (None, None, None, "") for job in left)
+
+
+@row("adopt")
+async def test_lost_answer_ends_in_one_job(world: World) -> None:
+    door = world.door()
+    await door.probe()
+    batch = world.batch(seconds=600)
+
+    async def by_marker() -> list[RemoteJob]:
+        return [job for job in await door.find() if job.name == batch.options.name]
+
+    await world.freeze_scheduler()
+    try:
+        with pytest.raises(Unavailable) as caught:
+            await door.submit(batch)
+        assert caught.value.sent
+    finally:
+        await world.thaw_scheduler()
+    (job,) = await world.until(by_marker, "the job of a lost answer")
+    await world.let_pass(door.settle_seconds)
+    assert [each.job_id for each in await by_marker()] == [job.job_id]
+
+
+@row("purge")
+async def test_found_by_marker_after_purge(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(batch := world.batch(exit_code=3))
+    name = batch.options.name
+    await reach(world, door, job_id, Stage.ENDED)
+
+    async def forgotten() -> bool:
+        return job_id not in await door.states([job_id])
+
+    await world.until(forgotten, "purge", seconds=120)
+    assert await door.get([job_id]) == []
+    (by_name,) = await door.accounted(names=[name, new_run().marker(ATTEMPT_LIMIT)])
+    (by_id,) = await door.accounted(job_ids=[job_id, UNKNOWN_ID])
+    assert by_name == by_id
+    assert (by_name.job_id, by_name.name, by_name.live) == (job_id, name, False)
+    assert by_name.state.base == "FAILED"
+    assert by_name.exit_code in (3, None), "22.05's accounting says 0, which is not passed on"
+
+
+@row("states")
+async def test_a_hundred_states_at_once(world: World) -> None:
+    door = world.door()
+    blocker = await door.submit(world.whole_site())
+    await reach(world, door, blocker, Stage.RUNNING)
+    batches = [world.batch(gpus_per_node=1) for _ in range(100)]
+    ids = await asyncio.gather(*(door.submit(batch) for batch in batches))
+    states = await door.states([*ids, blocker, UNKNOWN_ID])
+    assert set(states) == {*ids, blocker}
+    assert {states[job_id].stage for job_id in ids} == {Stage.QUEUED}
+    assert states[blocker].stage is Stage.RUNNING
+    assert await door.states([]) == {}
+    full = await door.get(ids)
+    assert {job.job_id: job.name for job in full} == {
+        job_id: batch.options.name for job_id, batch in zip(ids, batches, strict=True)
+    }
+
+    async def all_accounted() -> bool:
+        found = await door.accounted(names=[batch.options.name for batch in batches])
+        return {job.job_id for job in found} == set(ids)
+
+    await world.until(all_accounted, "accounting of waiting jobs", seconds=20)
+    await asyncio.gather(*(door.cancel(job_id) for job_id in ids))
+
+
+@row("cancel")
+async def test_cancel(world: World) -> None:
+    door = world.door()
+    running = await door.submit(world.whole_site())
+    await reach(world, door, running, Stage.RUNNING)
+    waiting = await door.submit(world.batch(gpus_per_node=1))
+    assert (await one(door, waiting)).stage is Stage.QUEUED
+    for job_id in (waiting, running):
+        await door.cancel(job_id)
+        ended = await reach(world, door, job_id, Stage.ENDED)
+        assert ended.state.base == "CANCELLED"
+        assert ended.exit_code is None
+        await door.cancel(job_id)
+    await door.cancel(UNKNOWN_ID)
+
+    async def canceller() -> str:
+        (job,) = await door.accounted(job_ids=[running])
+        return job.cancelled_by
+
+    assert await world.until(canceller, "who cancelled") == world.user
+
+
+@row("token")
+@pytest.mark.parametrize("kind", ["expired", "garbage", "wrong user"])
+async def test_bad_token_is_told_apart_and_recovers(world: World, kind: str) -> None:
+    door = world.door()
+    good = world.credential
+    job_id = await door.submit(world.batch(seconds=600))
+    bad = {
+        "expired": world.expired(),
+        "garbage": Credential(world.user, "garbage"),
+        "wrong user": Credential("root", good.token),
+    }[kind]
+    await world.let_pass(3.0)
+    world.credential = bad
+    for ask in (door.probe, door.find, lambda: door.states([job_id]), lambda: door.get([job_id])):
+        with pytest.raises(Unauthorized):
+            await ask()
+    with pytest.raises(PasserelleError) as caught:
+        await door.submit(unlucky := world.batch())
+    # 22.05 says of a bad token what it says of a broken connection: unknown, so the next read must tell.
+    assert isinstance(caught.value, Unauthorized | Unavailable)
+    world.credential = good
+    await door.probe()
+    assert (await one(door, job_id)).stage in (Stage.QUEUED, Stage.RUNNING)
+    assert not [job for job in await door.find() if job.name == unlucky.options.name]
+
+
+@row("ctld-down")
+async def test_dead_scheduler_is_no_refusal(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(world.batch(seconds=600))
+    await door.probe()
+    await world.stop_scheduler()
+    try:
+        calls = (
+            door.probe(),
+            door.find(),
+            door.states([job_id]),
+            door.get([job_id]),
+            door.cancel(job_id),
+            door.submit(world.batch()),
+        )
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, Unavailable), repr(outcome)
+    finally:
+        await world.start_scheduler()
+    await door.probe()
+    assert (await one(door, job_id)).job_id == job_id
+
+
+@row("dbd-down")
+async def test_dead_accounting_stops_nothing_else(world: World) -> None:
+    door = world.door()
+    before = await door.submit(world.batch(seconds=600))
+    await door.probe()
+    await world.stop_accounting()
+    try:
+        with pytest.raises(Unavailable):
+            await door.accounted(job_ids=[before])
+        job_id = await door.submit(world.batch(seconds=600))
+        assert set(await door.states([before, job_id])) == {before, job_id}
+        assert (await door.probe()).identity.cluster == world.cluster
+    finally:
+        await world.start_accounting()
+
+    async def caught_up() -> bool:
+        return {job.job_id for job in await door.accounted(job_ids=[before, job_id])} == {before, job_id}
+
+    await world.until(caught_up, "accounting after its return")
+
+
+@row("requeue")
+async def test_requeue_keeps_the_id(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(world.batch(seconds=600))
+    first = await reach(world, door, job_id, Stage.RUNNING)
+    await world.let_pass(2.0)
+    await world.requeue(job_id)
+
+    async def again() -> RemoteJob | None:
+        found = await one(door, job_id)
+        assert found.restart_count or found.submit_time == first.submit_time
+        # While the first life still ends, the count has risen and the submit time has not.
+        return found if found.restart_count == 1 and found.submit_time > first.submit_time else None
+
+    second = await world.until(again, "a second life")
+    assert second is not None
+    assert second.state.ending is None
+    await door.cancel(job_id)
+
+
+@row("comment")
+async def test_comment_makes_the_round_trip(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(world.batch(seconds=600))
+    await reach(world, door, job_id, Stage.RUNNING)
+    text = json.dumps({"step": 12, "tail": "é'\"$(x) "})
+    text += "x" * (COMMENT_BYTES - len(text.encode()))
+    await world.write_comment(job_id, text)
+    assert (await one(door, job_id)).comment == text
+
+
+@row("strings")
+async def test_strings_arrive_unchanged(world: World) -> None:
+    door = world.door()
+    wanted = {
+        "QUOTES": 'it\'s "so"',
+        "COMMAS": "a,b=c,,d",
+        "LINES": "one\ntwo\n\tthree",
+        "WORDS": "déjà vu 日本 🚀",
+        "SHELL": "$(touch /tmp/x) `id` ${HOME} \\ %j",
+        "EMPTY": "",
+    }
+    batch = world.batch()
+    batch = dataclasses.replace(batch, environment=(*batch.environment, *wanted.items()))
+    job_id = await door.submit(batch)
+    await reach(world, door, job_id, Stage.ENDED)
+    arrived = await world.environment(job_id)
+    assert {name: arrived.get(name) for name in wanted} == wanted

@@ -1,0 +1,51 @@
+"""The whole thing, on real parts: kube-apiserver, Slurm, Apptainer, PyTorch. Nothing here is skipped."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import Cluster
+from passerelle_sandbox import deploy, sandbox
+from passerelle_sandbox.deploy import REPOSITORY, OperatorProcess
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    name = f"e2e-{secrets.token_hex(3)}"
+    made = sandbox.up(name)
+    try:
+        deploy.install_crds(made)
+        there = Cluster(made, made.sites["sid"])
+        deploy.declare_site(made, there.site)
+        yield there
+    finally:
+        made.down()
+
+
+@pytest.fixture
+def operator(cluster: Cluster) -> Iterator[OperatorProcess]:
+    """A running operator, ended by SIGTERM, which it must obey."""
+    running = cluster.start_operator()
+    yield running
+    if running.process.poll() is None:
+        assert running.stop() == 0, running.tail()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    name = f"team-{secrets.token_hex(3)}"
+    trainer = (REPOSITORY / "examples" / "trainer" / "train.py").read_text(encoding="utf-8")
+    cluster.apply(
+        deploy.namespace(name),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "trainer", "namespace": name},
+            "data": {"train.py": trainer},
+        },
+    )
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")

@@ -1,0 +1,312 @@
+"""A little world in memory: a kube-apiserver, a site, and operators that can be killed at any call.
+
+The site is gateways/memory.py; the API server keeps resource versions, merge patches, finalizers and a watch. A killed
+operator gets nothing out any more: every later call of it fails, as after SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from passerelle.batch import Batch
+from passerelle.gateways.base import Credential, Gateway, Probe
+from passerelle.gateways.memory import Memory
+from passerelle.kube import Conflict, Gone, Kube
+from passerelle.marker import Run
+from passerelle.objects import Key
+from passerelle.planning import Planner
+from passerelle.reconcile import Reconciler
+from passerelle.sites import Sites
+from passerelle.slurm import JobState, RemoteJob
+
+SITE = "memory"
+NAMESPACE = "team-a"
+
+
+class Killed(BaseException):
+    """The operator is dead."""
+
+
+@dataclass
+class Points:
+    """Counts the moments before and after each remote call; at `kill_at` the operator dies."""
+
+    kill_at: int | None = None
+    passed: int = 0
+    dead: bool = False
+    names: list[str] = field(default_factory=list)
+
+    def reach(self, name: str) -> None:
+        if self.dead:
+            raise Killed(name)
+        self.names.append(name)
+        if self.passed == self.kill_at:
+            self.dead = True
+            raise Killed(name)
+        self.passed += 1
+
+
+@dataclass
+class ApiServer:
+    """TrainingJobs and Sites, by kind and key."""
+
+    objects: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    sites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    version: int = 100
+
+    def create(self, name: str, **spec: Any) -> Key:
+        key = Key(NAMESPACE, name)
+        self.objects[key] = self._stamped(
+            {
+                "metadata": {
+                    "namespace": NAMESPACE,
+                    "name": name,
+                    "uid": str(uuid.uuid4()),
+                    "generation": 1,
+                    "creationTimestamp": "2026-01-01T00:00:00Z",
+                },
+                "spec": {"site": SITE, "image": "/i.sif", "command": ["train"], "nodes": 2, "timeLimit": "10m", **spec},
+            }
+        )
+        self._tell(self.objects[key])
+        return key
+
+    def edit(self, key: Key, **spec: Any) -> None:
+        self.objects[key]["spec"] |= spec
+        self.objects[key]["metadata"]["generation"] += 1
+        self._tell(self._stamped(self.objects[key]))
+
+    def annotate(self, key: Key, **annotations: str) -> None:
+        self.objects[key]["metadata"].setdefault("annotations", {}).update(annotations)
+        self._tell(self._stamped(self.objects[key]))
+
+    def empty_status(self, key: Key) -> None:
+        self.objects[key].pop("status", None)
+        self._tell(self._stamped(self.objects[key]))
+
+    def delete(self, key: Key) -> None:
+        self.objects[key]["metadata"]["deletionTimestamp"] = "2026-01-01T00:10:00Z"
+        self._tell(self._stamped(self.objects[key]))
+        self._collect(key)
+
+    def patch(self, key: Key, patch: Mapping[str, Any], kind: str) -> dict[str, Any]:
+        found = self.objects.get(key)
+        if found is None:
+            raise Gone(str(key))
+        if patch["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+            raise Conflict(str(key))
+        self.writes.append(kind)
+        _merge(found, {name: value for name, value in patch.items() if name != "metadata"})
+        finalizers = patch["metadata"].get("finalizers")
+        if finalizers is not None:
+            found["metadata"]["finalizers"] = finalizers
+        self._tell(self._stamped(found))
+        answer = copy.deepcopy(found)
+        self._collect(key)
+        return answer
+
+    def _collect(self, key: Key) -> None:
+        meta = self.objects[key]["metadata"]
+        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+            self._tell(self.objects.pop(key), deleted=True)
+
+    def _stamped(self, found: dict[str, Any]) -> dict[str, Any]:
+        self.version += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return found
+
+    def _tell(self, found: dict[str, Any], *, deleted: bool = False) -> None:
+        for watcher in self.watchers:
+            asyncio.get_running_loop().call_later(0.05, watcher, copy.deepcopy(found), deleted)
+
+
+def _merge(target: dict[str, Any], patch: Mapping[str, Any]) -> None:
+    for name, value in patch.items():
+        if value is None:
+            target.pop(name, None)
+        elif isinstance(value, dict):
+            _merge(target.setdefault(name, {}), value)
+        else:
+            target[name] = copy.deepcopy(value)
+
+
+@dataclass
+class KubeClient:
+    """What Kube does, on the API server in memory."""
+
+    server: ApiServer
+    points: Points
+
+    async def trainingjob(self, key: Key) -> dict[str, Any]:
+        await self._step("get")
+        if key not in self.server.objects:
+            raise Gone(str(key))
+        return copy.deepcopy(self.server.objects[key])
+
+    async def patch_trainingjob(self, key: Key, version: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._patch(key, version, patch, "metadata")
+
+    async def patch_trainingjob_status(self, key: Key, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._patch(key, version, {"status": status}, "status")
+
+    async def _patch(self, key: Key, version: str, patch: Mapping[str, Any], kind: str) -> dict[str, Any]:
+        await self._step(f"before {kind} patch")
+        metadata = {**patch.get("metadata", {}), "resourceVersion": version}
+        answer = self.server.patch(key, {**patch, "metadata": metadata}, kind)
+        await self._step(f"after {kind} patch")
+        return answer
+
+    async def site(self, name: str) -> dict[str, Any]:
+        return copy.deepcopy(self.server.sites[name])
+
+    async def patch_site_status(self, name: str, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        found = self.server.sites[name]
+        if version != found["metadata"]["resourceVersion"]:
+            raise Conflict(name)
+        _merge(found, {"status": status})
+        return copy.deepcopy(self.server._stamped(found))
+
+    async def secret(self, *_: str) -> dict[str, bytes]:
+        return {"username": b"startup", "token": b"valid"}
+
+    async def config_map(self, *_: str) -> dict[str, bytes]:
+        raise Gone("a ConfigMap")
+
+    async def namespace_labels(self, *_: str) -> dict[str, str]:
+        return {}
+
+    async def event(self, **facts: Any) -> None:
+        self.server.events.append((facts["kind"], facts["reason"], facts["message"]))
+
+    async def _step(self, name: str) -> None:
+        await asyncio.sleep(0.001)
+        self.points.reach(name)
+
+
+@dataclass
+class Door:
+    """The site's gateway with a kill point before and after each call."""
+
+    site: Memory
+    points: Points
+
+    @property
+    def settle_seconds(self) -> float:
+        return self.site.settle_seconds
+
+    async def probe(self) -> Probe:
+        return await self.site.probe()
+
+    async def submit(self, batch: Batch) -> int:
+        await self._step("before submit")
+        job_id = await self.site.submit(batch)
+        await self._step("after submit")
+        return job_id
+
+    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+        return await self.site.states(job_ids)
+
+    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+        return await self.site.get(job_ids)
+
+    async def find(self) -> Sequence[RemoteJob]:
+        return await self.site.find()
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+        return await self.site.accounted(names=names, job_ids=job_ids)
+
+    async def cancel(self, job_id: int) -> None:
+        await self._step("before cancel")
+        await self.site.cancel(job_id)
+        await self._step("after cancel")
+
+    async def close(self) -> None:
+        pass
+
+    async def _step(self, name: str) -> None:
+        await asyncio.sleep(0.001)
+        self.points.reach(name)
+
+
+class World:
+    """The API server, the site and, at most one at a time, an operator."""
+
+    def __init__(self, *, period: str = "1s", **site_spec: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.api = ApiServer()
+        self.site = Memory(clock=self.loop.time)
+        self.api.sites[SITE] = {
+            "metadata": {"name": SITE, "uid": "s", "generation": 1, "resourceVersion": "1"},
+            "spec": {
+                "profile": "sandbox",
+                "gateway": {"driver": "slurmrestd", "url": "https://memory", "credentials": {"name": "x"}},
+                "runRoot": "/scratch/passerelle",
+                "pollingPeriod": period,
+                "progressPeriod": "30s",
+                "admission": [{"namespaces": [NAMESPACE], "accounts": ["startup"], "qos": ["normal"]}],
+                **site_spec,
+            },
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sites: Sites | None = None
+
+    async def start_operator(self, points: Points | None = None) -> Points:
+        points = points or Points()
+        kube = cast("Kube", KubeClient(self.api, points))
+        reconciler = Reconciler(kube, Planner(kube), clock=self.loop.time, now=lambda: 1_767_225_600.0)
+        sites = reconciler.sites = Sites(
+            kube,
+            namespace="passerelle-system",
+            open_gateway=lambda *_: cast("Gateway", Door(self.site, points)),
+            read_credential=lambda _: Credential("startup", "valid"),
+            work=reconciler.work,
+            changed=reconciler.changed,
+            turned=reconciler.turned,
+        )
+        self._sites = sites
+        self._tasks = [asyncio.create_task(reconciler.homeless.run())]
+        self.api.watchers = [lambda body, deleted: None if points.dead else reconciler.observe(body, deleted=deleted)]
+        await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
+        for body in list(self.api.objects.values()):
+            reconciler.observe(copy.deepcopy(body), deleted=False)
+        return points
+
+    async def end_operator(self) -> None:
+        """Whatever is left of the operator goes; a killed one has long stopped acting."""
+        self.api.watchers = []
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(BaseException):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._sites is not None:
+            with contextlib.suppress(BaseException):
+                await self._sites.close()
+
+    def status(self, key: Key) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.objects[key].get("status", {})
+        return found
+
+    def condition(self, key: Key, kind: str) -> tuple[str, str]:
+        for found in self.status(key).get("conditions", []):
+            if found["type"] == kind:
+                return found["status"], found["reason"]
+        return "", ""
+
+    def run_of(self, key: Key) -> Run:
+        return Run.of_uid(self.api.objects[key]["metadata"]["uid"])
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 600.0) -> None:
+        deadline = self.loop.time() + seconds
+        while not holds():
+            if self.loop.time() > deadline:
+                raise AssertionError(f"not within {seconds:.0f} s: {self.api.objects}")
+            await asyncio.sleep(0.1)

@@ -1,0 +1,131 @@
+"""Values made from a structural schema: small ones, and ones at every bound. So a new field needs no new test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Schema = dict[str, Any]
+Path = tuple[str | int, ...]
+
+_WORDS = ("a", "b", "/a", "/b", "1h", "2h", "1Gi", "2Gi", "https://a.example", "https://b.example", "1", "2")
+_MOMENT = "2026-01-02T03:04:05.000000+00:00"
+_INT = 2**31 - 1
+
+
+def sample(schema: Schema, which: int = 0) -> Any:
+    """A valid value; `which` 0 and 1 give two that differ, where the schema allows two."""
+    match schema["type"]:
+        case "object" if "additionalProperties" in schema:
+            return {"key": sample(schema["additionalProperties"], which)}
+        case "object":
+            return {name: sample(child, which) for name, child in schema["properties"].items()}
+        case "array":
+            return [sample(schema["items"], which)]
+        case "integer":
+            return schema.get("minimum", 0) + which
+        case "boolean":
+            return bool(which)
+        case _ if "enum" in schema:
+            return schema["enum"][min(which, len(schema["enum"]) - 1)]
+        case _ if schema.get("format") == "date-time":
+            return _MOMENT.replace("05.", f"0{which}.")
+        case _:
+            fits = [
+                word
+                for word in _WORDS
+                if re.fullmatch(schema.get("pattern", ".*"), word) and len(word) >= schema.get("minLength", 0)
+            ]
+            return fits[which]
+
+
+def at_bounds(schema: Schema) -> Any:
+    """The largest value: every field set, every string and list as long as may be."""
+    match schema["type"]:
+        case "object":
+            return {name: at_bounds(child) for name, child in schema["properties"].items()}
+        case "array":
+            items = [at_bounds(schema["items"]) for _ in range(schema["maxItems"])]
+            keys = schema.get("x-kubernetes-list-map-keys")
+            return [_keyed(item, keys, place) for place, item in enumerate(items)] if keys else items
+        case "integer":
+            return schema.get("maximum", _INT)
+        case "boolean":
+            return True
+        case _:
+            return _longest(schema)
+
+
+def _keyed(item: Any, keys: Iterable[str], place: int) -> Any:
+    """The item of a list that is a map, with keys of its own."""
+    return item | {key: place + 1 if isinstance(item[key], int) else f"{place:02d}{item[key][2:]}" for key in keys}
+
+
+def _longest(schema: Schema) -> str:
+    if schema.get("format") == "date-time":
+        return _MOMENT
+    if "enum" in schema:
+        words: list[str] = schema["enum"]
+        return max(words, key=len)
+    length: int = schema["maxLength"]
+    return next(c * length for c in "x1" if re.fullmatch(schema.get("pattern", ".*"), c * length))
+
+
+def status_at_bounds(schema: Schema, character: str) -> Any:
+    """The largest status; the texts that people and sites write are made of one character."""
+    told = at_bounds(schema)
+    texts = [
+        *((condition, "message") for condition in told["conditions"]),
+        *((metric, "name") for metric in told["progress"]["metrics"]),
+        *((attempt, key) for attempt in told["attempts"] for key in ("runDirectory", "logPath")),
+        (told, "lastHandledRetryAt"),
+    ]
+    for owner, key in texts:
+        owner[key] = character * len(owner[key])
+    return told
+
+
+def places(schema: Schema, path: Path = ()) -> Iterator[Path]:
+    """Every field below, lists by their first item: containers and leaves."""
+    if path:
+        yield path
+    for name, child in schema.get("properties", {}).items():
+        yield from places(child, (*path, name))
+    if "items" in schema:
+        yield from places(schema["items"], (*path, 0))
+
+
+def at(schema: Schema, path: Path) -> Schema:
+    """The schema of a place."""
+    for step in path:
+        schema = schema["items"] if isinstance(step, int) else schema["properties"][step]
+    return schema
+
+
+def required(schema: Schema, path: Path) -> bool:
+    """Whether the place may not be left out where its parent stands; an item of a list that stands always may."""
+    return path[-1] in at(schema, path[:-1]).get("required", ())
+
+
+def put(value: Any, path: Path, new: Any) -> Any:
+    """A copy with another value at a place; the place just after a list's end is made."""
+    if not path:
+        return new
+    copy = value.copy()
+    below = put(value[path[0]] if len(path) > 1 else None, path[1:], new)
+    if isinstance(path[0], int):
+        copy[path[0] : path[0] + 1] = [below]
+    else:
+        copy[path[0]] = below
+    return copy
+
+
+def take(value: Any, path: Path) -> Any:
+    """A copy without the place."""
+    copy = value.copy()
+    if len(path) == 1:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = take(value[path[0]], path[1:])
+    return copy

@@ -1,0 +1,226 @@
+"""The laws of the repository: what a linter can't see, and what prose would otherwise get wrong."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from passerelle.crd import KINDS, definition
+from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS
+from passerelle.slurm import ENDINGS
+from passerelle.v1alpha1 import API_VERSION, GROUP
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MODULE_LINES = 400
+TARGETS = 12
+ERRORS = {"Invalid", "Rejected", "Unauthorized", "Unavailable"}
+VAGUE = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)$")
+MACHINE_PATHS = re.compile(r"(?<![\w.<-])(/home/[a-z]\w*|/Users/\w+|/root/\w+|/work/\w+)")
+
+
+def tracked() -> list[Path]:
+    """Every file that git tracks or would track."""
+    told = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [path for name in sorted(set(told.split("\0")) - {""}) if (path := REPOSITORY / name).is_file()]
+
+
+TRACKED = tracked()
+MODULES = [path for path in TRACKED if path.suffix == ".py"]
+SOURCES = [path for path in MODULES if path.is_relative_to(REPOSITORY / "src")]
+PROSE = [path for path in TRACKED if path.suffix == ".md"]
+
+
+def named(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(REPOSITORY)))
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level names that a module imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def fenced(path: Path, *languages: str) -> Iterator[str]:
+    """The code blocks of a Markdown file in these languages."""
+    for language, block in re.findall(
+        r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    ):
+        if language in languages:
+            yield block
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a Markdown file, as links name them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def targets() -> dict[str, str]:
+    """Documented targets of the Makefile."""
+    return dict(
+        re.findall(r"^([a-z0-9-]+):.*?## (.+)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def test_operator_holds_one_file_and_is_no_package() -> None:
+    """kopf puts the folder first on sys.path: a sibling would become a top-level module, a package would hide the
+    standard library's operator.
+    """
+    there = {path.name for path in TRACKED if path.parent == REPOSITORY / "operator"}
+
+    assert there == {"main.py"}
+
+
+@named(MODULES)
+def test_only_the_composition_root_imports_kopf(path: Path) -> None:
+    root = REPOSITORY / "operator" / "main.py"
+
+    assert ("kopf" in imports(path)) == (path == root)
+
+
+@named([path for path in SOURCES if path.is_relative_to(REPOSITORY / "src" / "passerelle")])
+def test_the_product_never_imports_its_sandbox(path: Path) -> None:
+    assert "passerelle_sandbox" not in imports(path)
+
+
+@named(SOURCES)
+def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+
+
+@named(SOURCES)
+def test_a_module_is_named_by_what_it_is_for(path: Path) -> None:
+    for part in path.relative_to(REPOSITORY / "src").with_suffix("").parts:
+        assert not VAGUE.search(part)
+
+
+@named(SOURCES)
+def test_a_module_states_its_law(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+@named(PROSE)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+@named(PROSE)
+def test_a_make_command_in_prose_is_a_target(path: Path) -> None:
+    for block in fenced(path, "sh", "bash", "console"):
+        for target in re.findall(r"^(?:\$ )?make ([a-z0-9-]+)", block, re.MULTILINE):
+            assert target in targets()
+
+
+@named(PROSE)
+def test_manifests_in_prose_are_what_the_models_say(path: Path) -> None:
+    for block in fenced(path, "yaml"):
+        for manifest in yaml.safe_load_all(block):
+            if isinstance(manifest, dict) and str(manifest.get("apiVersion", "")).startswith(f"{GROUP}/"):
+                check(manifest)
+
+
+@named([path for path in TRACKED if path.is_relative_to(REPOSITORY / "examples") and path.suffix == ".yaml"])
+def test_examples_are_what_the_models_say(path: Path) -> None:
+    for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        if str(manifest.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            check(manifest)
+
+
+def check(manifest: dict[str, Any]) -> None:
+    """The manifest's kind is ours, its spec is valid, and every field of it is known."""
+    kind = next(kind for kind in KINDS if kind.name == manifest["kind"])
+    assert manifest["apiVersion"] == API_VERSION
+    assert ("namespace" not in manifest["metadata"]) or kind.scope == "Namespaced"
+    kind.spec.model_validate(manifest["spec"])
+    schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert unknown(manifest["spec"], schema) == []
+
+
+def unknown(value: Any, schema: dict[str, Any], path: str = "spec") -> list[str]:
+    """The fields of a value that its schema lacks; the models ignore them, as they must."""
+    if isinstance(value, list):
+        return [found for item in value for found in unknown(item, schema["items"], f"{path}[]")]
+    if not isinstance(value, dict) or "additionalProperties" in schema:
+        return []
+    known = schema["properties"]
+    below = [found for name in value.keys() & known for found in unknown(value[name], known[name], f"{path}.{name}")]
+    return [f"{path}.{name}" for name in sorted(value.keys() - known)] + below
+
+
+def reasons() -> set[str]:
+    """Every reason of a condition that stands in the code as a word."""
+    found = {ending.reason for ending in ENDINGS.values()} | set(REFUSALS.values()) | set(POLICIES.values())
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.id if isinstance(node.func, ast.Name) else ""
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "reason" and called in ERRORS]
+            given += node.args[1:2] if called == "Word" else []
+            found |= {each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    return found
+
+
+def test_every_reason_is_explained() -> None:
+    told = "".join((REPOSITORY / "docs" / f"{kind.name.lower()}.md").read_text(encoding="utf-8") for kind in KINDS)
+
+    assert {reason for reason in reasons() if f"`{reason}`" not in told} == set()
+
+
+def test_the_makefile_stays_small_enough_to_remember() -> None:
+    assert 0 < len(targets()) <= TARGETS
+
+
+def test_every_target_is_documented() -> None:
+    phony = re.findall(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert {name for line in phony for name in line.split()} == set(targets())
+
+
+def test_the_changelog_knows_the_version() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+    newest = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert newest
+    assert newest[1] == version
+
+
+@named([path for path in TRACKED if path.suffix in {".py", ".md", ".yaml", ".toml", ".sh", ""}])
+def test_no_file_knows_the_machine_that_it_was_written_on(path: Path) -> None:
+    if path.name == Path(__file__).name:
+        return
+    assert MACHINE_PATHS.findall(path.read_text(encoding="utf-8")) == []
+
+
+@named([path for path in TRACKED if path.suffix in {".py", ".md", ".yaml", ".toml", ".sh", ""}])
+def test_a_clone_stands_alone(path: Path) -> None:
+    """No file reaches beside the repository."""
+    assert path.name == Path(__file__).name or "../shared" not in path.read_text(encoding="utf-8")

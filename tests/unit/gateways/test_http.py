@@ -1,0 +1,135 @@
+"""The carrier, against httpx's own exceptions and its mock transport."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from passerelle.errors import Invalid, Unavailable
+from passerelle.gateways import http
+from passerelle.gateways.http import EXCEPTIONS, Carrier, checked, retry_after, unavailable
+
+NEVER_SENT = {
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+}
+NOT_OF_A_REQUEST = {
+    httpx.HTTPStatusError,  # only raise_for_status, which is never called
+    httpx.CookieConflict,  # only a look into a cookie jar by name
+}
+
+
+def leaves() -> set[type[Exception]]:
+    kinds = {
+        kind for _, kind in inspect.getmembers(httpx, inspect.isclass) if issubclass(kind, httpx.HTTPError | Exception)
+    }
+    return {kind for kind in kinds if not any(other is not kind and issubclass(other, kind) for other in kinds)}
+
+
+def test_every_exception_of_httpx_is_mapped() -> None:
+    stream_misuse = {kind for kind in leaves() if issubclass(kind, httpx.StreamError)}  # a RuntimeError: our own defect
+
+    assert leaves() - stream_misuse - NOT_OF_A_REQUEST == set(EXCEPTIONS)
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS)
+def test_only_failures_before_the_first_byte_are_unsent(kind: type[Exception]) -> None:
+    assert unavailable(kind("")).sent is (kind not in NEVER_SENT)
+
+
+def carrier(handler: Callable[[httpx.Request], httpx.Response], url: str = "https://gateway.example/api") -> Carrier:
+    return Carrier(url, transport=httpx.MockTransport(handler))
+
+
+async def test_path_of_the_address_is_kept() -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        return httpx.Response(200, json={"a": 1})
+
+    answer = await carrier(handler).send("GET", "/slurm/v0.0.45/jobs", headers={}, query=[("job_name", "a,b")])
+
+    assert seen == ["https://gateway.example/api/slurm/v0.0.45/jobs?job_name=a%2Cb"]
+    assert answer.json() == {"a": 1}
+
+
+async def test_redirect_is_not_followed() -> None:
+    answer = await carrier(lambda _: httpx.Response(302, headers={"location": "https://evil.example"})).send(
+        "GET", "x", headers={"X-SLURM-USER-TOKEN": "t"}
+    )
+
+    assert answer.status == 302
+
+
+async def test_body_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_LIMIT", 10)
+
+    with pytest.raises(Unavailable, match="larger") as caught:
+        await carrier(lambda _: httpx.Response(200, content=b"x" * 11)).send("GET", "x", headers={})
+
+    assert caught.value.sent
+
+
+async def test_secret_is_in_no_message() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError(f"broken: {request.headers['x-slurm-user-token']}", request=request)
+
+    with pytest.raises(Unavailable) as caught:
+        await carrier(handler).send("GET", "x", headers={"X-SLURM-USER-TOKEN": "hush"})
+
+    assert "hush" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url, reason",
+    [
+        ("http://gateway.example", "InsecureUrl"),
+        ("http://127.0.0.1.example", "InsecureUrl"),
+        ("http://localhost.example", "InsecureUrl"),
+        ("ftp://gateway.example", "InvalidUrl"),
+        ("gateway.example", "InvalidUrl"),
+        ("https://user:pw@gateway.example", "InvalidUrl"),
+        ("https://gateway.example/?a=b", "InvalidUrl"),
+        ("https://gateway.example:port", "InvalidUrl"),
+    ],
+)
+def test_address_that_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        checked(url)
+
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "url", ["https://gateway.example", "http://127.0.0.1:6820", "http://[::1]:1", "http://localhost"]
+)
+def test_address_that_is_taken(url: str) -> None:
+    assert checked(url).host
+
+
+def test_ca_that_is_no_certificate() -> None:
+    with pytest.raises(Invalid, match="PEM"):
+        Carrier("https://gateway.example", ca=b"nonsense")
+
+
+@pytest.mark.parametrize(
+    "headers, seconds",
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Wed, 01 Jul 2026 10:00:30 GMT", "date": "Wed, 01 Jul 2026 10:00:00 GMT"}, 30.0),
+        ({"retry-after": "Wed, 01 Jul 2026 10:00:00 GMT", "date": "Wed, 01 Jul 2026 10:00:30 GMT"}, 0.0),
+        ({"retry-after": "Wed, 01 Jul 2026 10:00:00 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds

@@ -1,0 +1,143 @@
+"""The faults of the in-memory Slurm: each behaves as the real one does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from passerelle.batch import Batch, Options
+from passerelle.errors import Rejected, Unavailable
+from passerelle.gateways.base import Accounting, Gateway
+from passerelle.gateways.memory import Fate, Memory
+from passerelle.slurm import Stage
+
+OPTIONS = Options(
+    name="psr-" + "a" * 26 + "-1",
+    account=None,
+    partition="gpu",
+    qos=None,
+    nodes=1,
+    tasks_per_node=1,
+    cpus_per_task=1,
+    memory_per_node_mib=None,
+    gpus_per_node=1,
+    time_limit_minutes=1,
+    working_directory="/run",
+    standard_output="/run/%j.out",
+    standard_error="/run/%j.err",
+)
+BATCH = Batch(options=OPTIONS, environment=(), script="#!/bin/sh\n")
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def site(clock: Clock) -> Memory:
+    return Memory(clock=clock, fates=lambda _: Fate(queued=10, running=20, end="FAILED", exit_code=3))
+
+
+def test_it_is_a_gateway_with_accounting(site: Memory) -> None:
+    assert isinstance(site, Gateway)
+    assert isinstance(site, Accounting)
+
+
+async def test_life_of_a_job_follows_the_clock(site: Memory, clock: Clock) -> None:
+    job_id = await site.submit(BATCH)
+    stages = []
+    for now in (1_000, 1_009, 1_010, 1_029, 1_030):
+        clock.now = float(now)
+        stages.append((await site.get([job_id]))[0].stage)
+
+    assert stages == [Stage.QUEUED, Stage.QUEUED, Stage.RUNNING, Stage.RUNNING, Stage.ENDED]
+    (job,) = await site.get([job_id])
+    assert (job.state.base, job.exit_code, job.start_time, job.end_time) == ("FAILED", 3, 1_010, 1_030)
+
+
+async def test_time_limit(clock: Clock) -> None:
+    site = Memory(clock=clock, fates=lambda _: Fate(running=1_000))
+    job_id = await site.submit(BATCH)
+    clock.now += 60
+
+    assert (await site.get([job_id]))[0].state.base == "TIMEOUT"
+
+
+async def test_lost_answer_is_an_accepted_job(site: Memory) -> None:
+    site.faults.lose_answers = 1
+    with pytest.raises(Unavailable) as caught:
+        await site.submit(BATCH)
+
+    assert caught.value.sent
+    assert [job.name for job in await site.find()] == [OPTIONS.name]
+
+
+async def test_frozen_scheduler_accepts_on_thaw_and_a_dead_one_never(site: Memory) -> None:
+    site.faults.scheduler_down = True
+    with pytest.raises(Unavailable):
+        await site.submit(BATCH)
+    site.faults.scheduler_down = False
+    assert await site.find() == []
+    site.faults.frozen = True
+    with pytest.raises(Unavailable):
+        await site.submit(BATCH)
+    site.thaw()
+
+    assert len(await site.find()) == 1
+
+
+async def test_gateway_that_is_down_sends_nothing(site: Memory) -> None:
+    site.faults.gateway_down = True
+    with pytest.raises(Unavailable) as caught:
+        await site.submit(BATCH)
+    assert not caught.value.sent
+
+
+async def test_listings_lag(site: Memory, clock: Clock) -> None:
+    site.faults.listing_lag, site.faults.accounting_lag = 2.0, 4.0
+    job_id = await site.submit(BATCH)
+    assert await site.states([job_id]) == {}
+    clock.now += 3
+    assert set(await site.states([job_id])) == {job_id}
+    assert await site.accounted(names=[OPTIONS.name]) == []
+    clock.now += 1
+
+    assert len(await site.accounted(names=[OPTIONS.name])) == 1
+
+
+async def test_purged_job_stays_in_accounting_without_its_comment(site: Memory, clock: Clock) -> None:
+    job_id = await site.submit(BATCH)
+    site.set_comment(job_id, "progress")
+    assert (await site.get([job_id]))[0].comment == "progress"
+    clock.now += 30 + site.purge_seconds
+
+    assert await site.get([job_id]) == []
+    (job,) = await site.accounted(job_ids=[job_id])
+    assert (job.live, job.comment) == (False, "")
+
+
+async def test_cancel_of_a_waiting_job(site: Memory, clock: Clock) -> None:
+    job_id = await site.submit(BATCH)
+    clock.now += 1
+    await site.cancel(job_id)
+
+    (job,) = await site.accounted(job_ids=[job_id])
+    assert (job.state.base, job.start_time, job.end_time, job.cancelled_by) == ("CANCELLED", None, 1_001, "startup")
+
+
+async def test_too_many_jobs_is_for_now_only(site: Memory) -> None:
+    site.shape = dataclasses.replace(site.shape, max_jobs=1)
+    await site.submit(BATCH)
+    with pytest.raises(Rejected) as caught:
+        await site.submit(BATCH)
+
+    assert caught.value.transient

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from passerelle.errors import Unauthorized
+from passerelle.gateways.base import Credential
+from passerelle.gateways.slurmrestd.credential import credential_from_secret, headers_of, refuse_expired
+
+
+def token(**claims: object) -> bytes:
+    parts = [json.dumps(each).encode() for each in ({"alg": "HS256"}, claims)]
+    return b".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts), b"c2ln"])
+
+
+def test_user_and_end_come_from_the_token() -> None:
+    credential = credential_from_secret({"token": b"SLURM_JWT=" + token(sun="ada", exp=2000) + b"\n"})
+
+    assert (credential.user, credential.expires) == ("ada", 2000.0)
+    assert not credential.token.startswith("SLURM_JWT")
+
+
+def test_opaque_token_needs_a_username() -> None:
+    assert credential_from_secret({"token": b"opaque", "username": b"ada"}) == Credential("ada", "opaque", None)
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        ({}, "TokenMissing"),
+        ({"token": b"  "}, "TokenMissing"),
+        ({"token": b"opaque"}, "UsernameMissing"),
+        ({"token": b"\xff", "username": b"ada"}, "TokenMalformed"),
+        ({"token": token(sun="ada"), "username": b"bob"}, "UserMismatch"),
+    ],
+)
+def test_what_is_wrong_with_a_secret(data: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        credential_from_secret(data)
+
+    assert caught.value.reason == reason
+
+
+def test_mismatch_names_both_users_and_no_token() -> None:
+    with pytest.raises(Unauthorized, match=r"bob.*ada") as caught:
+        credential_from_secret({"token": token(sun="ada"), "username": b"bob"})
+
+    assert "eyJ" not in str(caught.value)
+
+
+def test_expired_token_is_told_before_any_call() -> None:
+    refuse_expired(Credential("ada", "t", 2000.0), 1999.0)
+    refuse_expired(Credential("ada", "t", None), 1e12)
+    with pytest.raises(Unauthorized, match=r"2 h ago"):
+        refuse_expired(Credential("ada", "t", 2000.0), 2000.0 + 7300)
+
+
+def test_token_with_a_line_break_is_no_header() -> None:
+    with pytest.raises(Unauthorized):
+        headers_of(Credential("ada", "a\r\nX-Evil: 1"))

@@ -1,0 +1,167 @@
+"""Reads and cancels: in which pieces they are asked, how often, and what their answers mean."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from passerelle.errors import Unauthorized, Unavailable
+from passerelle.gateways.slurmrestd import driver
+from unit.gateways.scripted_server import OPTIONS, Server, client
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_wait", lambda _: 0.0)
+
+
+async def test_read_is_tried_twice_where_nothing_answered() -> None:
+    server = Server()
+    server.replies["GET jobs"] = [httpx.ReadError("reset"), {"jobs": []}]
+
+    assert await client(server).find() == []
+    assert server.asked == ["GET jobs", "GET jobs"]
+
+
+@pytest.mark.parametrize(
+    "reply, times",
+    [
+        (httpx.Response(504, json={"errors": [{"error_number": 5004}]}), 1),
+        (httpx.Response(503, headers={"retry-after": "600"}), 1),
+        (httpx.Response(503), 2),
+        (httpx.Response(511, json={"errors": [{"error_number": 1007}]}), 1),
+    ],
+    ids=["hung", "come back later", "busy", "token"],
+)
+async def test_how_often_a_failed_read_is_tried(reply: httpx.Response, times: int) -> None:
+    server = Server()
+    server.replies["GET jobs"] = reply
+    with pytest.raises(Unauthorized if reply.status_code == 511 else Unavailable):
+        await client(server).find()
+
+    assert server.asked == ["GET jobs"] * times
+
+
+async def test_states_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "STATES_PER_CALL", 2)
+    server = Server()
+    rows = [[1, 2], [3]]
+    server.replies["GET jobs/state"] = [
+        {"jobs": [{"job_id": str(each), "state": ["RUNNING"]} for each in piece]} for piece in rows
+    ]
+
+    assert set(await client(server).states([3, 1, 2])) == {1, 2, 3}
+    assert [url.query for url in server.urls] == [b"job_id=1&job_id=2", b"job_id=3"]
+
+
+async def test_pieces_shrink_where_a_proxy_takes_less() -> None:
+    server = Server()
+    server.replies["GET jobs/state"] = [
+        httpx.Response(414),
+        {"jobs": [{"job_id": 1, "state": ["RUNNING"]}]},
+        {"jobs": []},
+    ]
+
+    assert set(await client(server).states([1, 2])) == {1}
+    assert [url.query for url in server.urls] == [b"job_id=1&job_id=2", b"job_id=1", b"job_id=2"]
+
+
+async def test_states_without_a_light_listing_come_from_the_full_one() -> None:
+    server = Server(39)
+    server.replies["GET jobs"] = {"jobs": [{"job_id": 1, "job_state": "RUNNING"}, {"job_id": 9, "job_state": "FAILED"}]}
+
+    assert {job_id: state.base for job_id, state in (await client(server).states([1, 2])).items()} == {1: "RUNNING"}
+
+
+async def test_get_leaves_out_unknown_ids() -> None:
+    server = Server()
+    unknown = httpx.Response(404, json={"errors": [{"error_number": 2017}]})
+    server.replies |= {"GET job/1": {"jobs": [{"job_id": 1}]}, "GET job/2": unknown}
+
+    assert [job.job_id for job in await client(server).get([1, 2])] == [1]
+
+
+async def test_many_full_records_are_one_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "SINGLE_RECORDS", 1)
+    server = Server()
+    server.replies["GET jobs"] = {"jobs": [{"job_id": each} for each in range(5)]}
+
+    assert [job.job_id for job in await client(server).get([1, 2])] == [1, 2]
+    assert server.asked == ["GET jobs"]
+
+
+async def test_find_keeps_our_user_s_markers() -> None:
+    server = Server()
+    ours = {"job_id": 1, "name": OPTIONS.name, "user_name": "ada"}
+    server.replies["GET jobs"] = {"jobs": [ours, ours | {"user_name": "bob"}, ours | {"name": "other"}]}
+
+    assert [job.job_id for job in await client(server).find()] == [1]
+
+
+async def test_accounting_search() -> None:
+    server = Server()
+    row = {"job_id": 1, "name": OPTIONS.name, "user": "ada", "cluster": "site"}
+    foreign = [row | {"cluster": "other"}, row | {"user": "bob"}, row | {"job_id": 3, "name": "x"}]
+    server.replies["GET db/jobs"] = [{"jobs": [row, *foreign]}, {"jobs": []}]
+    names = [f"psr-{'a' * 26}-{attempt}" for attempt in range(1, 60)]
+
+    found = await client(server).accounted(names=names)
+
+    assert [job.job_id for job in found] == [1]
+    searches = [url.params for url in server.urls if url.path.startswith("/slurmdb")]
+    assert [len(search["job_name"].split(",")) for search in searches] == [50, 9]
+    assert {search["users"] for search in searches} == {"ada"}
+    assert {search["cluster"] for search in searches} == {"site"}
+    assert {search["usage_time_as_submit_time"] for search in searches} == {"true"}
+
+
+async def test_accounting_search_by_id() -> None:
+    for versions, steps in (((42,), ["1", "2"]), ((38,), ["1,2"])):
+        server = Server(*versions)
+        server.replies["GET db/jobs"] = {"jobs": [], "errors": [{"error_number": 9003}]}
+        server.replies["GET db/clusters"] = {"clusters": [{"name": "site"}]}
+
+        assert await client(server).accounted(job_ids=[1, 2]) == []
+        assert server.urls[-1].params.get_list("step") == steps
+
+
+async def test_nothing_asked_is_nothing_sent() -> None:
+    server = Server()
+    gateway = client(server)
+
+    assert await gateway.states([]) == {}
+    assert list(await gateway.get([])) == []
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        httpx.Response(200, json={"status": []}),
+        httpx.Response(200, json={"status": [{"error": {"code": 2021}}]}),
+        httpx.Response(200, json={"status": [{"error": {"code": 2017}}]}),
+        httpx.Response(500, json={"errors": [{"error_number": 2017}]}),
+        httpx.Response(500, json={"errors": [{"error_number": 2021}]}),
+        httpx.Response(200, json={"errors": []}),
+    ],
+)
+async def test_cancel_that_is_done(reply: httpx.Response) -> None:
+    server = Server()
+    server.replies["DELETE job/7"] = reply
+
+    await client(server).cancel(7)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        httpx.Response(200, json={"status": [{"error": {"code": 2020, "message": "not now"}}]}),
+        httpx.Response(403, json={"errors": [{"error_number": 1, "error": "Operation not permitted"}]}),
+    ],
+    ids=["not now", "dead slurmctld of 26.05"],
+)
+async def test_cancel_that_is_not_done(reply: httpx.Response) -> None:
+    server = Server()
+    server.replies["DELETE job/7"] = reply
+    with pytest.raises(Unavailable):
+        await client(server).cancel(7)

@@ -1,0 +1,292 @@
+"""The decision table, keyed by a sentence each."""
+
+from dataclasses import replace
+
+import pytest
+
+from passerelle.decide import (
+    Action,
+    Cancel,
+    Intend,
+    LookUp,
+    Recorded,
+    Release,
+    Rest,
+    Seen,
+    Submit,
+    Wanted,
+    current_attempt,
+    decide,
+)
+from passerelle.gateways.base import Identity
+from passerelle.marker import Run
+from passerelle.slurm import JobState, RemoteJob
+
+HERE = Identity("lumi", "startup")
+THERE = Identity("leonardo", "startup")
+RUN = Run("psr-" + "a" * 26)
+
+
+def job(state: str = "RUNNING", job_id: int = 10, attempt: int = 1, **facts: object) -> RemoteJob:
+    base = RemoteJob(
+        job_id=job_id,
+        name=RUN.marker(attempt),
+        user="startup",
+        cluster="lumi",
+        state=JobState.parse(state.split("+")),
+        submit_time=100,
+        start_time=None if state.startswith("PENDING") else 110,
+        node_count=0 if state.startswith("PENDING") else 2,
+    )
+    return replace(base, **facts)  # type: ignore[arg-type]  # facts are RemoteJob's own fields
+
+
+def seen(*jobs: RemoteJob, attempt: int = 1, **facts: object) -> Seen:
+    base = Seen(jobs=tuple((attempt, one) for one in jobs), complete=True, identity=HERE)
+    return replace(base, **facts)  # type: ignore[arg-type]  # facts are Seen's own fields
+
+
+INTENT = Recorded(1, HERE)
+SUBMITTED = Recorded(1, HERE, job_id=10, submit_time=100)
+FAILED = replace(SUBMITTED, final="Failed")
+NODE_FAILED = replace(SUBMITTED, final="NodeFailure")
+
+TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
+    "a new job is looked up before anything is sent": (
+        Wanted(),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
+    ),
+    "a site that does not answer gets nothing": (Wanted(), Seen(complete=True), Rest("SiteSilent")),
+    "a new job that the site does not know is intended": (Wanted(), seen(), Intend("Wanted", 1)),
+    "a suspended job is not intended": (Wanted(suspend=True), seen(), Rest("Suspended")),
+    "a job that can't be planned is not intended": (Wanted(plannable=False), seen(), Rest("NotPlannable")),
+    "a held job is not intended": (Wanted(hold=True), seen(), Rest("Held")),
+    "a fresh intent is submitted": (
+        Wanted(recorded=(INTENT,)),
+        seen(fresh=frozenset({1})),
+        Submit("IntentStands", 1),
+    ),
+    "an intent whose answer is missing is looked up, not sent again": (
+        Wanted(recorded=(INTENT,)),
+        seen(),
+        LookUp("AnswerMissing", 1),
+    ),
+    "an intent whose absence is believed is sent again as the same attempt": (
+        Wanted(recorded=(INTENT,)),
+        seen(absent=frozenset({1})),
+        Submit("IntentStands", 1),
+    ),
+    "an absent intent of a suspended job is not sent": (
+        Wanted(suspend=True, recorded=(INTENT,)),
+        seen(absent=frozenset({1})),
+        Rest("Held"),
+    ),
+    "an intent whose job is found is adopted": (Wanted(recorded=(INTENT,)), seen(job("PENDING")), Rest("Active")),
+    "an emptied status is rebuilt from a running job": (Wanted(), seen(job()), Rest("Active")),
+    "an emptied status is rebuilt from a finished job": (Wanted(), seen(job("COMPLETED")), Rest("Succeeded")),
+    "an emptied status with a failed job is no reason to submit": (Wanted(), seen(job("FAILED")), Rest("Finished")),
+    "an older backup's attempt yields to the higher one that is seen": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=9),
+        seen(job(job_id=12, attempt=2), attempt=2),
+        Rest("Active"),
+    ),
+    "an answer from another cluster is no evidence": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(identity=THERE),
+        Rest("IdentityChanged"),
+    ),
+    "another cluster is fine once every attempt has ended": (
+        Wanted(recorded=(FAILED,), retry_requested=True),
+        seen(identity=THERE),
+        Intend("Wanted", 2),
+    ),
+    "a job once seen and now gone is looked up": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(),
+        LookUp("Vanished", 1),
+    ),
+    "a job once seen and gone everywhere is lost, not sent again": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9),
+        seen(absent=frozenset({1})),
+        Rest("OutcomeLost"),
+    ),
+    "a node failure is tried again as the next attempt": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("NODE_FAIL")),
+        Intend("Wanted", 2),
+    ),
+    "an attempt that the site did not let begin is tried again": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("FAILED", exit_code=212)),
+        Intend("Wanted", 2),
+    ),
+    "a node failure of the last attempt is final": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=1),
+        seen(job("NODE_FAIL")),
+        Rest("Finished"),
+    ),
+    "a user's error is never tried again by itself": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9),
+        seen(job("FAILED")),
+        Rest("Finished"),
+    ),
+    "a user's error is tried again when asked": (
+        Wanted(recorded=(FAILED,), retry_requested=True),
+        seen(job("FAILED")),
+        Intend("Wanted", 2),
+    ),
+    "the next attempt waits for a look-up": (
+        Wanted(recorded=(FAILED,), retry_requested=True),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
+    ),
+    "what has ended on record needs no site": (Wanted(recorded=(FAILED,)), Seen(), Rest("Finished")),
+    "the next attempt waits until the last one has left the nodes": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("NODE_FAIL+COMPLETING")),
+        Rest("Ending"),
+    ),
+    "a requeued job is no end": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("NODE_FAIL+REQUEUED")),
+        Rest("Active"),
+    ),
+    "a running job is cancelled when it is suspended": (
+        Wanted(suspend=True, recorded=(SUBMITTED,)),
+        seen(job()),
+        Cancel("Suspended", job()),
+    ),
+    "a suspended attempt rests": (
+        Wanted(suspend=True, recorded=(replace(SUBMITTED, suspended=True, final="Suspended"),)),
+        seen(job("CANCELLED")),
+        Rest("Suspended"),
+    ),
+    "a resumed job gets its next attempt, not counted": (
+        Wanted(recorded=(replace(SUBMITTED, suspended=True, final="Suspended"),), max_attempts=1),
+        seen(job("CANCELLED")),
+        Intend("Wanted", 2),
+    ),
+    "a job that succeeded before the cancel reached it has succeeded": (
+        Wanted(recorded=(replace(SUBMITTED, suspended=True),)),
+        seen(job("COMPLETED")),
+        Rest("Succeeded"),
+    ),
+    "a waiting duplicate is cancelled": (
+        Wanted(recorded=(INTENT,)),
+        seen(job(), job("PENDING", 11)),
+        Cancel("Duplicate", job("PENDING", 11)),
+    ),
+    "a duplicate that runs is left to the fence": (
+        Wanted(recorded=(INTENT,)),
+        seen(job(), job("RUNNING", 11, start_time=120)),
+        Rest("Active"),
+    ),
+    "a job that the fence turned away is no outcome": (
+        Wanted(recorded=(INTENT,)),
+        seen(job("FAILED", exit_code=213)),
+        LookUp("AnswerMissing", 1),
+    ),
+    "a job that the fence turned away yields to the one with the claim": (
+        Wanted(recorded=(replace(SUBMITTED, job_id=11),)),
+        seen(job("RUNNING", 10), job("FAILED", 11, exit_code=213)),
+        Rest("Active"),
+    ),
+    "the trace of a refused submit is no attempt": (
+        Wanted(recorded=(INTENT,)),
+        seen(job("FAILED", state_reason="BadConstraints", start_time=None), absent=frozenset({1})),
+        Submit("IntentStands", 1),
+    ),
+    "an accepted job that fits no node any more has failed": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("FAILED", state_reason="BadConstraints", start_time=None)),
+        Rest("Finished"),
+    ),
+    "a deleted job without our finalizer is gone already": (Wanted(deleting=True), seen(job()), Rest("NothingHeld")),
+    "a deleted job is cancelled": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        seen(job()),
+        Cancel("Deleted", job()),
+    ),
+    "a deleted job is released once its end is seen": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        seen(job("CANCELLED")),
+        Release("Ended"),
+    ),
+    "a deleted job waits until the site has cleaned up": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        seen(job("CANCELLED+COMPLETING")),
+        Rest("Ending"),
+    ),
+    "a deleted job waits for a site that can't be asked": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        Seen(),
+        Rest("SiteSilent"),
+    ),
+    "a deletion without a site ends by the annotation": (
+        Wanted(deleting=True, held_finalizer=True, abandon=True, recorded=(SUBMITTED,)),
+        Seen(),
+        Release("Abandoned"),
+    ),
+    "a deletion of an ended job needs no site": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(FAILED,)),
+        Seen(),
+        Release("Ended"),
+    ),
+    "a deletion with an emptied status looks first": (
+        Wanted(deleting=True, held_finalizer=True),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
+    ),
+    "a deletion waits until an unanswered submit is settled": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        seen(),
+        LookUp("AnswerMissing", 1),
+    ),
+    "a deletion is released when an unanswered submit is believed absent": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        seen(absent=frozenset({1})),
+        Release("NeverSubmitted"),
+    ),
+    "a deletion of an intent that was never sent is released": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        seen(fresh=frozenset({1})),
+        Release("NeverSubmitted"),
+    ),
+    "a deletion needs no valid plan": (
+        Wanted(deleting=True, held_finalizer=True, plannable=False, recorded=(SUBMITTED,)),
+        seen(job()),
+        Cancel("Deleted", job()),
+    ),
+    "a deletion at another cluster waits": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        seen(identity=THERE),
+        Rest("IdentityChanged"),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TABLE)
+def test_the_table(sentence: str) -> None:
+    wanted, picture, action = TABLE[sentence]
+
+    assert decide(wanted, picture) == action
+
+
+def test_of_two_jobs_with_one_marker_the_one_that_started_first_is_the_attempt() -> None:
+    recorded_but_waiting = job("PENDING", 10)
+    running = job("RUNNING", 11)
+    current = current_attempt(Wanted(recorded=(SUBMITTED,)), seen(recorded_but_waiting, running))
+
+    assert current is not None
+    assert current.job == running
+    assert current.duplicates == (recorded_but_waiting,)
+
+
+def test_a_cancelled_duplicate_that_never_ran_is_not_the_outcome() -> None:
+    cancelled = job("CANCELLED", 10, start_time=90, node_count=0)
+    done = job("COMPLETED", 11)
+    current = current_attempt(Wanted(recorded=(INTENT,)), seen(cancelled, done))
+
+    assert current is not None
+    assert current.job == done

@@ -1,0 +1,333 @@
+"""The loop as a whole, in memory and virtual time: what users do, what sites do, and death at every point."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import virtual_time
+from little_world import Points, World
+from passerelle.gateways.memory import Fate
+from passerelle.objects import Key
+from passerelle.v1alpha1.trainingjob import FINALIZER
+
+Story = Callable[[World], Awaitable[None]]
+
+
+def told(story: Story, **site_spec: Any) -> None:
+    """Run a story in a fresh world with a living operator."""
+
+    async def main() -> None:
+        world = World(**site_spec)
+        world.site.fates = lambda _: Fate(queued=3, running=20)
+        await world.start_operator()
+        try:
+            await story(world)
+        finally:
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def finished(world: World, key: Key) -> Callable[[], bool]:
+    return lambda: world.condition(key, "Finished")[0] == "True"
+
+
+def running(world: World, key: Key) -> Callable[[], bool]:
+    return lambda: world.condition(key, "Running")[0] == "True"
+
+
+def test_a_job_lives_its_life_in_at_most_six_writes() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+        await asyncio.sleep(60)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert [job.state.base for job in world.site.snapshot()] == ["COMPLETED"]
+        assert len(world.api.writes) <= 6, world.api.writes
+        assert [reason for _, reason, _ in world.api.events] == ["Planned", "Submitted", "Running", "Completed"]
+
+    told(story)
+
+
+def test_a_lost_answer_is_adopted() -> None:
+    async def story(world: World) -> None:
+        world.site.faults.lose_answers = 1
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+
+        assert len(world.site.snapshot()) == 1
+        assert world.condition(key, "Succeeded")[0] == "True"
+
+    told(story)
+
+
+def test_a_frozen_scheduler_that_accepts_late_gets_one_job() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(2)
+        key = world.api.create("a", suspend=True)
+        await asyncio.sleep(2)
+        world.site.faults.frozen = True
+        world.api.edit(key, suspend=False)
+        await asyncio.sleep(120)
+        world.site.thaw()
+        await world.until(finished(world, key))
+
+        assert len(world.site.snapshot()) == 1
+        assert world.condition(key, "Succeeded")[0] == "True"
+
+    told(story)
+
+
+def test_a_submit_that_never_arrived_is_sent_again_as_the_same_attempt() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(2)
+        world.site.faults.scheduler_down = True
+        key = world.api.create("a")
+        await asyncio.sleep(30)
+        world.site.faults.scheduler_down = False
+        await world.until(finished(world, key))
+
+        assert [attempt["number"] for attempt in world.status(key)["attempts"]] == [1]
+        assert len(world.site.snapshot()) == 1
+
+    told(story)
+
+
+def test_a_listing_that_lags_behind_makes_no_second_job() -> None:
+    async def story(world: World) -> None:
+        world.site.settle_seconds = 10
+        world.site.faults.listing_lag = 8
+        world.site.faults.accounting_lag = 9
+        world.site.faults.lose_answers = 1
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+
+        assert len(world.site.snapshot()) == 1
+
+    told(story)
+
+
+def test_accounting_that_lags_long_is_outvoted_by_the_live_listing() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(2)
+        world.site.faults.accounting_lag = 500
+        world.site.faults.lose_answers = 1
+        key = world.api.create("a", suspend=True)
+        await asyncio.sleep(2)
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key))
+
+        assert len(world.site.snapshot()) == 1
+
+    told(story)
+
+
+def test_without_accounting_an_answer_nothing_is_believed_absent() -> None:
+    async def story(world: World) -> None:
+        world.site.faults.lose_answers = 1
+        world.site.faults.accounting_down = True
+        key = world.api.create("a")
+        await asyncio.sleep(300)
+        assert world.site.snapshot() == []
+        world.site.faults.accounting_down = False
+        await world.until(finished(world, key))
+
+        assert len(world.site.snapshot()) == 1
+
+    told(story)
+
+
+def test_a_job_that_the_site_has_lost_is_lost_not_repeated() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", retry={"maxAttempts": 5})
+        await world.until(running(world, key))
+        world.site.forget(world.status(key)["attempts"][0]["jobId"])
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        assert world.site.snapshot() == []
+
+    told(story)
+
+
+def test_a_purged_job_is_found_in_accounting() -> None:
+    async def story(world: World) -> None:
+        world.site.purge_seconds = 0.0
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    told(story)
+
+
+def test_node_failures_are_tried_again_up_to_max_attempts() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=5, end="NODE_FAIL", exit_code=1)
+        key = world.api.create("a", retry={"maxAttempts": 3})
+        await world.until(finished(world, key))
+
+        assert [attempt["reason"] for attempt in world.status(key)["attempts"]] == ["NodeFailure"] * 3
+        assert world.condition(key, "Succeeded") == ("False", "NodeFailure")
+        assert len(world.site.snapshot()) == 3
+
+    told(story)
+
+
+def test_a_retry_by_hand_counts_once() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=5, end="FAILED", exit_code=1)
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "2026-01-01"})
+        await asyncio.sleep(60)
+
+        assert len(world.status(key)["attempts"]) == 2
+        assert world.status(key)["lastHandledRetryAt"] == "2026-01-01"
+        assert world.condition(key, "Finished")[0] == "True"
+
+    told(story)
+
+
+def test_a_job_that_an_administrator_requeues_is_the_same_attempt() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.site.requeue(world.status(key)["attempts"][0]["jobId"])
+        await world.until(finished(world, key))
+
+        assert [attempt["restartCount"] for attempt in world.status(key)["attempts"]] == [1]
+        assert len(world.site.snapshot()) == 1
+
+    told(story)
+
+
+def test_a_refused_job_stalls_and_is_not_sent_every_second() -> None:
+    async def story(world: World) -> None:
+        world.site.shape = type(world.site.shape)(accounts=frozenset())
+        key = world.api.create("a")
+        await world.until(lambda: world.condition(key, "Stalled")[0] == "True")
+        await asyncio.sleep(300)
+
+        assert world.condition(key, "Submitted") == ("False", "InvalidAccount")
+        assert world.condition(key, "Stalled")[0] == "True"
+        assert world.site.calls.count("submit") == 1
+
+    told(story)
+
+
+def test_max_jobs_holds_back_what_is_too_much() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}") for number in range(6)]
+        most = 0
+        while not all(world.condition(key, "Finished")[0] == "True" for key in keys):
+            live = [job for job in world.site.snapshot() if job.state.ending is None]
+            most = max(most, len(live))
+            await asyncio.sleep(0.5)
+
+        assert most == 2
+
+    told(story, maxJobs=2)
+
+
+def test_a_suspended_site_holds_new_jobs_and_watches_the_old() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await asyncio.sleep(30)
+
+        assert world.condition(key, "Submitted") == ("False", "SiteSuspended")
+        assert world.condition(key, "Accepted")[0] == "True"
+        assert world.site.snapshot() == []
+
+    told(story, suspend=True)
+
+
+def test_deleting_while_the_answer_is_missing_leaves_no_job_behind() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=10_000)
+        await asyncio.sleep(2)
+        world.site.faults.frozen = True
+        key = world.api.create("a")
+        await asyncio.sleep(5)
+        if world.api.objects[key]["metadata"].get("finalizers"):
+            world.api.delete(key)
+            await asyncio.sleep(20)
+            assert key in world.api.objects, "an unanswered submit may still become a job"
+        world.site.thaw()
+        await world.until(lambda: key not in world.api.objects or world.condition(key, "Running")[0] == "True")
+        if key in world.api.objects:
+            world.api.delete(key)
+            await world.until(lambda: key not in world.api.objects)
+
+        assert [job.state.base for job in world.site.snapshot() if job.state.base != "CANCELLED"] == []
+
+    told(story)
+
+
+async def _life(world: World, key: Key) -> None:
+    await world.until(lambda: key not in world.api.objects or world.condition(key, "Finished")[0] == "True")
+
+
+def _crash(kill_at: int, fate: Fate, *, then: str = "") -> Points:
+    """A life with one death: the first operator dies at a point, the second one takes over."""
+    points = Points(kill_at)
+
+    async def main() -> None:
+        world = World()
+        world.site.fates = lambda _: fate
+        await world.start_operator(points)
+        key = world.api.create("a", retry={"maxAttempts": 2})
+        run = world.run_of(key)
+        if then:
+            await asyncio.sleep(8)
+            {"suspend": lambda: world.api.edit(key, suspend=True), "delete": lambda: world.api.delete(key)}[then]()
+        await asyncio.sleep(120)
+        await world.end_operator()
+        await world.start_operator()
+        if then == "suspend":
+            await asyncio.sleep(60)
+            world.api.edit(key, suspend=False)
+        await _life(world, key)
+        await asyncio.sleep(60)
+        await world.end_operator()
+
+        jobs = world.site.snapshot()
+        names = [job.name for job in jobs]
+        assert len(names) == len(set(names)), f"two jobs with one marker: {names}"
+        assert all(job.state.ending is not None for job in jobs), f"an orphan: {jobs}"
+        if then == "delete":
+            assert key not in world.api.objects
+            return
+        assert names[-1] == run.marker(len(names))
+        assert len(names) == (2 if fate.end == "NODE_FAIL" or (then == "suspend" and len(names) > 1) else 1)
+        attempts = world.status(key)["attempts"]
+        assert [attempt["marker"] for attempt in attempts] == names
+        assert world.condition(key, "Succeeded")[0] == ("True" if fate.end == "COMPLETED" else "False")
+        assert world.api.objects[key]["metadata"]["finalizers"] == [FINALIZER]
+
+    virtual_time.run(main())
+    return points
+
+
+LIVES = {
+    "a success": (Fate(queued=3, running=20), ""),
+    "a node failure and its retry": (Fate(queued=1, running=5, end="NODE_FAIL", exit_code=1), ""),
+    "a suspended and resumed run": (Fate(queued=3, running=20), "suspend"),
+    "a deleted run": (Fate(queued=3, running=10_000), "delete"),
+}
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_an_operator_that_dies_at_any_point_loses_nothing_and_runs_nothing_twice(life: str) -> None:
+    fate, then = LIVES[life]
+    undisturbed = _crash(10_000, fate, then=then)
+    assert "after submit" in undisturbed.names
+
+    for point in range(len(undisturbed.names)):
+        died = _crash(point, fate, then=then)
+        assert died.dead, f"point {point} was never reached"

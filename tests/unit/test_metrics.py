@@ -1,0 +1,614 @@
+"""/metrics: the table in docs/metrics.md is true, series come and go in time, and labels stay bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from kubernetes.aio.client.exceptions import ApiException
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from passerelle.batch import Batch
+from passerelle.collectors import KEPT_SECONDS
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways import base
+from passerelle.gateways.base import Accounting, Credential, Identity, Probe
+from passerelle.gateways.measured import measured
+from passerelle.gateways.meter import answered
+from passerelle.health import Health
+from passerelle.kube import Conflict, Gone, Kube
+from passerelle.metrics import Metrics
+from passerelle.objects import Key, Site, TrainingJob, site, trainingjob
+from passerelle.planning import Planner
+from passerelle.reconcile import Reconciler
+from passerelle.slurm import JobState, RemoteJob
+from passerelle.status import rfc3339
+from passerelle.watch import SiteWatch
+from passerelle.work import WorkQueue
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+ENDED = 1_800_000_000
+UID = "6f1a3c1e-0000-4000-8000-000000000001"
+JOB = {"namespace": "team", "trainingjob": "llm", "site": "lumi"}
+
+
+class Clock:
+    """The wall clock of a test."""
+
+    def __init__(self, time: float = ENDED) -> None:
+        self.time = time
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def conditions(**statuses: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": kind,
+            "status": status,
+            "reason": "Told",
+            "message": "",
+            "observedGeneration": 1,
+            "lastTransitionTime": rfc3339(ENDED),
+        }
+        for kind, status in statuses.items()
+    ]
+
+
+def attempt(**facts: Any) -> dict[str, Any]:
+    return {
+        "number": 1,
+        "marker": "psr-a-1",
+        "cluster": "lumi",
+        "user": "startup",
+        "runDirectory": "/scratch/run",
+        "scriptDigest": "0" * 64,
+        **facts,
+    }
+
+
+def job(**status: Any) -> TrainingJob:
+    return trainingjob(
+        {
+            "metadata": {"namespace": "team", "name": "llm", "uid": UID, "resourceVersion": "1"},
+            "spec": {"site": "lumi", "image": "/i.sif", "command": ["train"], "gpus": 8, "timeLimit": "1h"},
+            "status": status,
+        }
+    )
+
+
+def running(**status: Any) -> TrainingJob:
+    return job(
+        **{
+            "summary": "Running",
+            "conditions": conditions(Accepted="True", Running="True", Succeeded="Unknown", Finished="False"),
+            "attempts": [attempt(jobId=7, submitTime=rfc3339(ENDED - 100), startTime=rfc3339(ENDED - 60))],
+            "attemptsTotal": 2,
+            "plan": {
+                "nodes": 2,
+                "gpus": 8,
+                "gpusPerNode": 4,
+                "tasks": 8,
+                "cpusPerTask": 7,
+                "partition": "p",
+                "timeLimitMinutes": 60,
+            },
+            "progress": {
+                "step": 40,
+                "totalSteps": 100,
+                "percentage": 40,
+                "metrics": [{"name": f"m{number}", "value": f"{number}.5"} for number in range(8)],
+                "updatedAt": rfc3339(ENDED - 5),
+            },
+            **status,
+        }
+    )
+
+
+def finished() -> TrainingJob:
+    return running(summary="Succeeded", conditions=conditions(Succeeded="True", Finished="True"))
+
+
+def of_jobs(metrics: Metrics) -> list[tuple[str, dict[str, str], float]]:
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if "trainingjob" in sample.labels
+    ]
+
+
+def described(metrics: Metrics) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Name as it is scraped -> type and labels of every family of ours that may be shown."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for collector in list(metrics.registry._collector_to_names):
+        describe = getattr(collector, "describe", None)
+        families: list[Any] = list(describe()) if describe is not None else []
+        for family in families:
+            labels: tuple[str, ...] = getattr(collector, "_labelnames", getattr(family, "_labelnames", ()))
+            suffix = "_total" if family.type == "counter" else ""
+            found[family.name + suffix] = (family.type, tuple(labels))
+    return {name: family for name, family in found.items() if name.startswith("passerelle_")}
+
+
+def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.+) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
+
+
+def test_the_table_names_what_is_served_and_nothing_else() -> None:
+    assert documented() == described(Metrics())
+
+
+def test_no_label_is_named_job_nor_instance() -> None:
+    """Prometheus owns both."""
+    for _, labels in described(Metrics()).values():
+        assert not {"job", "instance"} & set(labels)
+
+
+def test_every_row_of_the_table_has_a_meaning_and_stands_once() -> None:
+    rows = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| `passerelle_")]
+
+    assert len(rows) == len(documented())
+
+
+def test_a_running_job_shows_what_its_status_says() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(running())
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"passerelle_{name}", JOB | labels)
+
+    assert value("trainingjob_state", state="Running") == 1
+    assert value("trainingjob_condition", condition="Succeeded", status="Unknown") == 1
+    assert value("trainingjob_condition", condition="Succeeded", status="True") is None
+    assert value("trainingjob_attempts") == 2
+    assert value("trainingjob_requested_gpus") == 8
+    assert value("trainingjob_queue_wait_seconds") == 40
+    assert value("training_progress_ratio") == pytest.approx(0.4)
+    assert value("training_step") == 40
+    assert value("training_metric", metric="m3") == 3.5
+    assert value("training_report_timestamp_seconds") == ENDED - 5
+
+
+def test_a_job_that_reports_nothing_has_no_training_series() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(job(summary="Queued"))
+
+    assert {name for name, _, _ in of_jobs(metrics)} == {
+        "passerelle_trainingjob_state",
+        "passerelle_trainingjob_attempts",
+    }
+
+
+def test_series_go_ten_minutes_after_the_end() -> None:
+    clock = Clock()
+    metrics = Metrics(now=clock)
+    metrics.kept(finished())
+
+    clock.time = ENDED + KEPT_SECONDS - 1
+    assert of_jobs(metrics)
+    clock.time = ENDED + KEPT_SECONDS
+    assert not of_jobs(metrics)
+    metrics.kept(finished())  # kube-apiserver lists it again
+    assert not of_jobs(metrics)
+    assert KEPT_SECONDS == 10 * 60
+
+
+def test_a_job_that_is_tried_again_after_its_end_is_shown_again() -> None:
+    clock = Clock(ENDED + KEPT_SECONDS)
+    metrics = Metrics(now=clock)
+    metrics.kept(finished())
+    assert not of_jobs(metrics)
+
+    metrics.kept(running())
+
+    assert of_jobs(metrics)
+
+
+def test_series_of_a_deleted_job_go_at_once() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(running())
+
+    metrics.forgotten(Key("team", "llm"))
+
+    assert not of_jobs(metrics)
+
+
+def test_the_series_of_a_job_are_bounded_however_it_changes() -> None:
+    """A trainer that names a new metric with every report leaves no old ones behind, nor does a change of state."""
+    metrics = Metrics(now=Clock())
+    for report in range(50):
+        metrics.kept(
+            running(
+                summary=("Queued", "Running", "Ending")[report % 3],
+                conditions=conditions(Running=("True", "False", "Unknown")[report % 3], Finished="False"),
+                progress={"step": 1, "metrics": [{"name": f"m{report}x{n}", "value": "1"} for n in range(8)]},
+            )
+        )
+
+    shown = of_jobs(metrics)
+    assert sum(name == "passerelle_training_metric" for name, _, _ in shown) == 8
+    assert sum(name == "passerelle_trainingjob_state" for name, _, _ in shown) == 1
+    assert sum(name == "passerelle_trainingjob_condition" for name, _, _ in shown) == 2
+
+
+def test_more_than_eight_metrics_of_a_job_are_never_shown() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(running(progress={"metrics": [{"name": f"m{number}", "value": "1"} for number in range(9)]}))
+
+    assert sum(name == "passerelle_training_metric" for name, _, _ in of_jobs(metrics)) <= 8
+
+
+def lag(metrics: Metrics, change: str) -> tuple[float | None, float | None]:
+    labels = {"site": "lumi", "change": change}
+    name = "passerelle_status_lag_seconds"
+    value = metrics.registry.get_sample_value
+    return value(f"{name}_count", labels), value(f"{name}_sum", labels)
+
+
+def test_the_lag_counts_from_slurms_stamp_once_a_change() -> None:
+    clock = Clock()
+    metrics = Metrics(now=clock)
+    queued = attempt(jobId=7, submitTime=rfc3339(ENDED - 100))
+    started = queued | {"startTime": rfc3339(ENDED - 60)}
+    ended = started | {"endTime": rfc3339(ENDED)}
+    metrics.kept(running(attempts=[queued]))
+    clock.time = ENDED - 57
+    metrics.kept(running(attempts=[started]))
+    metrics.kept(running(attempts=[started]))  # the watch delivers our own patch
+    clock.time = ENDED + 2
+    metrics.kept(running(attempts=[ended]))
+
+    assert lag(metrics, "start") == (1, 3)
+    assert lag(metrics, "end") == (1, 2)
+
+
+def test_what_is_adopted_or_read_at_start_up_says_nothing_of_the_lag() -> None:
+    metrics = Metrics(now=Clock(ENDED + 500))
+    metrics.kept(running())
+    metrics.kept(running(attempts=[]))  # somebody emptied the status
+    metrics.kept(running())
+
+    assert lag(metrics, "start") == (None, None)
+
+
+def test_a_site_whose_clock_is_ahead_shows_no_negative_lag() -> None:
+    metrics = Metrics(now=Clock(ENDED - 70))
+    metrics.kept(running(attempts=[attempt()]))
+    metrics.kept(running())
+
+    assert lag(metrics, "start") == (1, 0)
+
+
+class Door:
+    """A gateway that answers, or fails with `error`."""
+
+    settle_seconds = 3.0
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.asked: list[object] = []
+
+    def _answer(self, asked: object, *sizes: int) -> None:
+        self.asked.append(asked)
+        for size in sizes:
+            answered(size)
+        if self.error is not None:
+            raise self.error
+
+    async def probe(self) -> Probe:
+        self._answer("probe", 10)
+        return Probe(Identity("lumi", "startup"), "26.05", "v0.0.45")
+
+    async def submit(self, batch: Batch) -> int:
+        self._answer(batch, 20)
+        return 7
+
+    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+        async def one() -> None:
+            self._answer(job_ids, 100)
+
+        await asyncio.gather(*(one() for _ in job_ids))
+        return {}
+
+    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+        self._answer(job_ids)
+        return []
+
+    async def find(self) -> Sequence[RemoteJob]:
+        self._answer("find")
+        return []
+
+    async def cancel(self, job_id: int) -> None:
+        self._answer(job_id)
+
+    async def close(self) -> None:
+        self.asked.append("close")
+
+
+class DoorWithMemory(Door):
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+        self._answer((names, job_ids), 1000)
+        return []
+
+
+CAPABILITIES = {
+    name: kind
+    for name, kind in vars(base).items()
+    if inspect.isclass(kind) and getattr(kind, "_is_runtime_protocol", False)
+}
+"""What a driver may be able to do: every protocol of gateways/base.py."""
+
+
+def capabilities(gateway: object) -> set[str]:
+    return {name for name, kind in CAPABILITIES.items() if isinstance(gateway, kind)}
+
+
+@pytest.mark.parametrize("door", [Door(), DoorWithMemory()], ids=["without accounting", "with accounting"])
+def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
+    around = measured(door, lambda _: None, Clock())
+
+    assert capabilities(around) == capabilities(door)
+    assert around.settle_seconds == door.settle_seconds
+
+
+def test_no_capability_is_hidden() -> None:
+    """A new capability of gateways/base.py must pass through the measured gateway, too."""
+    assert capabilities(measured(DoorWithMemory(), lambda _: None, Clock())) == set(CAPABILITIES) >= {"Gateway"}
+
+
+async def test_what_is_asked_arrives_unchanged() -> None:
+    door = DoorWithMemory()
+    around = measured(door, lambda _: None, Clock())
+    assert isinstance(around, Accounting)
+
+    await around.get([1, 2])
+    await around.find()
+    await around.cancel(3)
+    await around.accounted(names=["a"], job_ids=[4])
+    await around.close()
+
+    assert door.asked == [[1, 2], "find", 3, (["a"], [4]), "close"]
+
+
+async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:
+    metrics = Metrics()
+    gateway = metrics.measure("lumi", DoorWithMemory())
+    answered(5_000)  # of nobody's call
+    await gateway.probe()
+    await gateway.states([1, 2, 3])
+    assert isinstance(gateway, Accounting)
+    await gateway.accounted(names=["psr-a-1"])
+
+    def total(name: str, operation: str, **labels: str) -> float | None:
+        labels |= {"site": "lumi", "operation": operation}
+        return metrics.registry.get_sample_value(f"passerelle_gateway_{name}", labels)
+
+    assert total("requests_total", "states", outcome="ok") == 1
+    assert total("request_seconds_count", "states") == 1
+    assert total("responses_total", "states") == 3
+    assert total("response_bytes_total", "states") == 300
+    assert total("response_bytes_total", "probe") == 10
+    assert total("response_bytes_total", "accounted") == 1000
+
+
+@pytest.mark.parametrize(
+    "error,outcome,result",
+    [
+        (None, "ok", "accepted"),
+        (Rejected("no such partition"), "rejected", "rejected"),
+        (Unauthorized("expired"), "unauthorized", "unauthorized"),
+        (Unavailable("timeout", sent=True), "unavailable", "unknown"),
+        (Unavailable("refused", sent=False), "unavailable", "unsent"),
+        (KeyError("job_id"), "defect", "unknown"),
+    ],
+    ids=["accepted", "rejected", "unauthorized", "answer lost", "not sent", "defect"],
+)
+async def test_a_submission_is_counted_by_what_became_of_it(error: Exception | None, outcome: str, result: str) -> None:
+    metrics = Metrics()
+    gateway = metrics.measure("lumi", Door(error))
+    with pytest.raises(type(error)) if error is not None else contextlib.nullcontext():
+        await gateway.submit(None)  # type: ignore[arg-type]  # the door does not look
+
+    value = metrics.registry.get_sample_value
+    requests = {"site": "lumi", "operation": "submit", "outcome": outcome}
+    assert value("passerelle_gateway_requests_total", requests) == 1
+    assert value("passerelle_submissions_total", {"site": "lumi", "result": result}) == 1
+
+
+async def test_a_call_that_ends_with_the_operator_is_not_counted() -> None:
+    metrics = Metrics()
+
+    class Slow(Door):
+        async def probe(self) -> Probe:
+            await asyncio.sleep(60)
+            return await super().probe()
+
+    task = asyncio.create_task(metrics.measure("lumi", Slow()).probe())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    labels = {"site": "lumi", "operation": "probe"}
+    assert metrics.registry.get_sample_value("passerelle_gateway_request_seconds_count", labels) is None
+
+
+@dataclass
+class Here:
+    """A Site in service."""
+
+    site: Site
+    queue: WorkQueue[Key]
+    watch: SiteWatch | None = None
+    credential: Credential | None = None
+    trouble: PasserelleError | None = None
+
+
+async def nothing(_: Key) -> None:
+    return None
+
+
+async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
+    metrics = Metrics()
+
+    async def renew() -> None:
+        return None
+
+    watch = SiteWatch(
+        "lumi",
+        Door(),
+        period=30,
+        progress_period=60,
+        renew=renew,
+        on_change=lambda _: None,
+        on_site=lambda: None,
+    )
+    here = Here(
+        site({"metadata": {"name": "lumi", "uid": "u", "resourceVersion": "1"}}),
+        WorkQueue("lumi", nothing),
+        watch,
+        Credential("startup", "token", expires=ENDED),
+    )
+    homeless: WorkQueue[Key] = WorkQueue("", nothing)
+    services = [here]
+    metrics.read_sites(lambda: services, homeless)
+    here.queue.add(Key("team", "llm"))
+
+    def value(name: str, site: str = "lumi") -> float | None:
+        return metrics.registry.get_sample_value(f"passerelle_{name}", {"site": site})
+
+    assert value("site_last_look_timestamp_seconds") is None
+    await watch.look()
+    assert value("site_last_look_timestamp_seconds") == watch.looked_at
+    assert value("site_reachable") == 1
+    assert value("site_credential_expiry_timestamp_seconds") == ENDED
+    assert value("site_live_jobs") == 0
+    assert value("work_queue_depth") == 1
+    assert value("work_queue_depth", "") == 0
+    here.trouble = Unauthorized("expired")
+    assert value("site_reachable") == 0
+    services.clear()
+    assert value("site_reachable") is None
+
+
+class Api:
+    """kube-apiserver's custom objects, each call with the same end."""
+
+    def __init__(self, ends: Exception | dict[str, Any]) -> None:
+        self.ends = ends
+
+    def __getattr__(self, _: str) -> Any:
+        async def call(*_: object, **__: object) -> dict[str, Any]:
+            if isinstance(self.ends, Exception):
+                raise self.ends
+            return self.ends
+
+        return call
+
+
+@pytest.mark.parametrize(
+    "ends,outcome",
+    [
+        ({}, "ok"),
+        (ApiException(status=409), "conflict"),
+        (ApiException(status=404), "gone"),
+        (ApiException(status=500), "error"),
+        (TimeoutError(), "error"),
+    ],
+    ids=["ok", "conflict", "gone", "server error", "timeout"],
+)
+async def test_a_write_is_counted_by_what_it_is_and_how_it_ended(
+    ends: Exception | dict[str, Any], outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    kube = Kube(Mock(), metrics.wrote)
+    monkeypatch.setattr(kube, "_custom", Api(ends))
+    key = Key("team", "llm")
+    for call in (
+        kube.patch_trainingjob_status(key, "1", {"summary": "Running", "progress": {}}),
+        kube.patch_trainingjob_status(key, "1", {"progress": {}}),
+        kube.patch_trainingjob(key, "1", {"metadata": {"finalizers": []}}),
+        kube.patch_site_status("lumi", "1", {}),
+        kube.trainingjob(key),
+    ):
+        with contextlib.suppress(Conflict, Gone, Unavailable):
+            await call
+
+    family = next(found for found in metrics.registry.collect() if found.name == "passerelle_kubernetes_writes")
+    assert {(sample.labels["kind"], sample.labels["outcome"]): sample.value for sample in family.samples} == {
+        ("trainingjob_status", outcome): 1,
+        ("trainingjob_progress", outcome): 1,
+        ("trainingjob_metadata", outcome): 1,
+        ("site_status", outcome): 1,
+    }
+
+
+async def test_the_reconciler_tells_of_each_trainingjob_and_of_its_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics(now=Clock())
+    kube = Kube(Mock())
+    reconciler = Reconciler(kube, Planner(kube), clock=Clock(), witness=metrics)
+    monkeypatch.setattr(reconciler, "sites", Nowhere(), raising=False)
+    body = {
+        "metadata": {"namespace": "team", "name": "llm", "uid": UID, "resourceVersion": "1"},
+        "spec": {"site": "lumi"},
+        "status": {"summary": "Queued"},
+    }
+
+    reconciler.observe(body, deleted=False)
+    assert metrics.registry.get_sample_value("passerelle_trainingjob_state", JOB | {"state": "Queued"}) == 1
+    reconciler.observe(body, deleted=True)
+    assert not of_jobs(metrics)
+
+
+class Nowhere:
+    """No Site exists."""
+
+    def get(self, _: str) -> None:
+        return None
+
+
+def test_a_pass_is_counted_by_how_it_ended() -> None:
+    metrics = Metrics()
+    with metrics.one_pass():
+        pass
+    with pytest.raises(RuntimeError), metrics.one_pass():
+        raise RuntimeError
+
+    value = metrics.registry.get_sample_value
+    assert value("passerelle_reconcile_passes_total", {"outcome": "ok"}) == 1
+    assert value("passerelle_reconcile_passes_total", {"outcome": "error"}) == 1
+    assert value("passerelle_reconcile_pass_seconds_count") == 2
+
+
+async def test_the_health_server_serves_them_as_text_that_prometheus_reads() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(running())
+    metrics.wrote("event", "ok")
+    health = Health("127.0.0.1", 0, metrics.registry)
+    await health.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", health.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await health.stop()
+
+    families: dict[str, Metric] = {family.name: family for family in text_string_to_metric_families(body)}
+    assert head.startswith("HTTP/1.1 200 OK")
+    assert families["passerelle_training_step"].samples[0].labels == JOB
+    assert families["passerelle_kubernetes_writes"].samples[0].value == 1
+    assert "process_resident_memory_bytes" in families
+    assert not [name for name in families if name.endswith("_created")]

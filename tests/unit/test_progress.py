@@ -1,0 +1,133 @@
+"""The comment's record, from the relay's pen to the status."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passerelle.onsite.report import ERR_BYTES, LIMIT_BYTES, Progress
+from passerelle.progress import Report, decimal, parse_comment
+from passerelle.v1alpha1.trainingjob import Exit, Metric
+
+NOW = 1_800_000_000.5
+
+
+def told(*lines: object) -> Progress:
+    progress = Progress()
+    for line in lines:
+        assert progress.take(line if isinstance(line, str) else json.dumps(line))
+    return progress
+
+
+def test_what_the_trainer_told_arrives() -> None:
+    record = told(
+        {"step": 5, "totalSteps": 20, "etaSeconds": 9.7, "loss": 0.123456789, "lr": 1e-05, "note": "x"}
+    ).record(NOW)
+
+    report = parse_comment(record)
+
+    assert report.progress is not None
+    assert (report.progress.step, report.progress.total_steps, report.progress.percentage) == (5, 20, 25)
+    assert report.progress.eta_seconds == 9
+    assert report.progress.metrics == [Metric(name="loss", value="0.123457"), Metric(name="lr", value="1e-05")]
+    assert report.progress.updated_at == "2027-01-15T08:00:00Z"
+    assert report.exit is None
+
+
+def test_a_later_line_need_not_repeat_an_earlier_one() -> None:
+    report = parse_comment(told({"step": 1, "totalSteps": 4, "loss": 2}, {"step": 3}).record(NOW))
+
+    assert report.progress is not None
+    assert (report.progress.step, report.progress.total_steps) == (3, 4)
+    assert report.progress.metrics == [Metric(name="loss", value="2")]
+
+
+def test_the_end_stands_beside_the_last_progress() -> None:
+    end = {"code": 139, "signal": 11, "rank": 3, "err": 'Trace "x"\n\x1b[31mKeyError: é\n', "node": "n1"}
+
+    report = parse_comment(told({"step": 7}).record(NOW, end))
+
+    assert report.exit == Exit(code=139, signal=11, rank=3)
+    assert report.stderr == 'Trace "x"\n[31mKeyError: é'
+    assert report.progress is not None
+    assert report.progress.step == 7
+
+
+def test_the_first_record_says_only_that_somebody_speaks() -> None:
+    assert parse_comment(Progress().record(NOW)) == Report(heard=True)
+
+
+def test_the_error_is_worth_more_than_the_last_metrics() -> None:
+    progress = told({"step": 1} | {f"a_rather_long_name_of_a_metric_{number}": number / 7 for number in range(8)})
+
+    record = progress.record(NOW, {"code": 1, "signal": None, "rank": 0, "err": "x" * 5000})
+
+    assert len(record.encode()) <= LIMIT_BYTES
+    report = parse_comment(record)
+    assert report.stderr == "x" * ERR_BYTES
+    assert report.progress is not None
+    assert report.progress.step == 1
+
+
+@given(
+    st.lists(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats() | st.text())),
+    st.text(max_size=3000),
+)
+def test_no_record_is_too_long_or_unreadable(lines: list[dict[str, object]], err: str) -> None:
+    progress = told(*lines)
+
+    record = progress.record(NOW, {"code": 1, "signal": None, "rank": 2, "err": err})
+
+    assert len(record.encode()) <= LIMIT_BYTES
+    report = parse_comment(record)
+    assert report.exit == Exit(code=1, rank=2)
+    assert len(report.stderr.encode()) <= ERR_BYTES
+    assert all(ord(character) >= 32 or character in "\n\t" for character in report.stderr)
+
+
+@pytest.mark.parametrize("line", ["", "{", "[1]", '"x"', "nothing", '{"step": 1}{"step": 2}'])
+def test_a_line_that_is_no_object_is_passed_over(line: str) -> None:
+    assert not Progress().take(line)
+
+
+@given(st.text())
+def test_any_text_is_a_comment(text: str) -> None:
+    assert parse_comment(text) == Report() or json.loads(text)["v"] == 1
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["t", "s", "n", "p", "e", "m", "end"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda inner: (
+                st.lists(inner) | st.dictionaries(st.sampled_from(["code", "signal", "rank", "err", "loss"]), inner)
+            ),
+        ),
+    )
+)
+def test_any_record_of_ours_is_read_without_an_error(fields: dict[str, object]) -> None:
+    report = parse_comment(json.dumps({"v": 1, **fields}))
+
+    assert report.heard
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (1, "1"),
+        (0.5, "0.5"),
+        (2.0, "2"),
+        (1e-12, "1e-12"),
+        (-3.25, "-3.25"),
+        (True, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        ("1", None),
+        (10**400, None),
+        (10**20, "1e+20"),
+    ],
+)
+def test_numbers_are_written_as_decimals(value: object, expected: str | None) -> None:
+    assert decimal(value) == expected

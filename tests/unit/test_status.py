@@ -1,0 +1,238 @@
+"""What a status says, from the facts of a pass."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from passerelle.decide import Action, Intend, LookUp, Rest
+from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.marker import Run
+from passerelle.slurm import JobState, RemoteJob
+from passerelle.status import Facts, Word, epoch, is_final, report, rfc3339, with_job
+from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
+
+RUN = Run("psr-" + "a" * 26)
+NOW = "2026-01-02T03:04:05Z"
+LATER = "2026-01-02T04:00:00Z"
+
+INTENT = Attempt(
+    number=1,
+    marker=RUN.marker(1),
+    cluster="lumi",
+    user="startup",
+    run_directory=f"/scratch/{RUN.key}",
+    script_digest="0" * 64,
+)
+
+Table = dict[str, tuple[Facts, dict[str, tuple[str, str]], str]]
+
+
+def job(state: str, **facts: object) -> RemoteJob:
+    base = RemoteJob(
+        job_id=77,
+        name=RUN.marker(1),
+        user="startup",
+        cluster="lumi",
+        state=JobState.parse(state.split("+")),
+        submit_time=1_700_000_000,
+        start_time=1_700_000_100,
+        nodes="nid[001-002]",
+        node_count=2,
+        time_limit_minutes=60,
+        standard_output="/scratch/log-%j",
+    )
+    return replace(base, **facts)  # type: ignore[arg-type]  # facts are RemoteJob's own fields
+
+
+def facts(action: Action, remote: RemoteJob | None = None, **more: object) -> Facts:
+    attempts = (with_job(INTENT, remote),) if remote is not None else ()
+    base = Facts(generation=3, now=NOW, site="lumi", action=action, attempts=attempts, job=remote)
+    return replace(base, **more)  # type: ignore[arg-type]  # more are Facts' own fields
+
+
+INVALID = Invalid("timeLimit is too long; write at most 48h.", reason="TimeLimitTooLong")
+REJECTED = Rejected("Invalid qos specification", reason="QosInvalid")
+
+TABLE: Table = {
+    "a spec that can't be planned stalls with what to write instead": (
+        facts(Rest("NotPlannable"), invalid=INVALID),
+        {
+            "Accepted": ("False", "TimeLimitTooLong"),
+            "Submitted": ("False", "NotPlanned"),
+            "Finished": ("False", "Active"),
+            "Ready": ("False", "TimeLimitTooLong"),
+            "Stalled": ("True", "TimeLimitTooLong"),
+        },
+        "Refused",
+    ),
+    "a refusal of the scheduler stalls with its words": (
+        facts(Rest("Held"), trouble=REJECTED, attempts=(INTENT,)),
+        {"Submitted": ("False", "QosInvalid"), "Stalled": ("True", "QosInvalid")},
+        "Stalled",
+    ),
+    "a refused credential stalls": (
+        facts(Rest("SiteSilent"), trouble=Unauthorized("The token has expired.")),
+        {"Submitted": ("False", "Unauthorized"), "Stalled": ("True", "Unauthorized")},
+        "Stalled",
+    ),
+    "a site that is away is waited for": (
+        facts(Rest("SiteSilent"), trouble=Unavailable("Connection refused")),
+        {"Submitted": ("False", "Unavailable"), "Reconciling": ("True", "Unavailable")},
+        "Waiting",
+    ),
+    "a submit whose answer is missing is unknown": (
+        facts(LookUp("AnswerMissing", 1), attempts=(INTENT,)),
+        {"Submitted": ("Unknown", "AnswerMissing"), "Reconciling": ("True", "AnswerMissing")},
+        "Accepted",
+    ),
+    "a suspended job is neither ready nor reconciling": (
+        facts(Rest("Suspended"), suspend=True),
+        {"Submitted": ("False", "Suspended"), "Ready": ("False", "Suspended"), "Finished": ("False", "Active")},
+        "Suspended",
+    ),
+    "a held job says what holds it": (
+        facts(Rest("Held"), hold=Word("False", "MaxJobs", "Site lumi has its maxJobs.")),
+        {"Submitted": ("False", "MaxJobs"), "Reconciling": ("True", "MaxJobs")},
+        "Waiting",
+    ),
+    "a waiting job shows Slurm's reason": (
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPUMinutesLimit")),
+        {
+            "Submitted": ("True", "Submitted"),
+            "Running": ("False", "AssocGrpCPUMinutesLimit"),
+            "Ready": ("True", "Submitted"),
+            "Succeeded": ("Unknown", "Active"),
+        },
+        "Queued",
+    ),
+    "a running job runs": (
+        facts(Rest("Active"), job("RUNNING")),
+        {"Running": ("True", "Running"), "Succeeded": ("Unknown", "Active"), "Finished": ("False", "Active")},
+        "Running",
+    ),
+    "a job that ends is not finished before its nodes are free": (
+        facts(Rest("Ending"), job("COMPLETED+COMPLETING")),
+        {"Running": ("False", "Ending"), "Succeeded": ("Unknown", "Active"), "Finished": ("False", "Active")},
+        "Ending",
+    ),
+    "a completed job has succeeded and finished": (
+        facts(Rest("Succeeded"), job("COMPLETED")),
+        {"Succeeded": ("True", "Completed"), "Finished": ("True", "Completed"), "Ready": ("True", "Submitted")},
+        "Succeeded",
+    ),
+    "a failed job has finished and stalls": (
+        facts(Rest("Finished"), job("FAILED", exit_code=1)),
+        {"Succeeded": ("False", "Failed"), "Finished": ("True", "Failed"), "Stalled": ("True", "Failed")},
+        "Failed",
+    ),
+    "a failed attempt with another to come has not finished": (
+        facts(Intend("Wanted", 2), job("NODE_FAIL")),
+        {"Succeeded": ("Unknown", "Active"), "Finished": ("False", "Active")},
+        "Ended",
+    ),
+    "a lost outcome is unknown, and finished": (
+        facts(
+            Rest("OutcomeLost"),
+            attempts=(INTENT.model_copy(update={"job_id": 77, "reason": "OutcomeLost"}),),
+        ),
+        {
+            "Succeeded": ("Unknown", "OutcomeLost"),
+            "Finished": ("True", "OutcomeLost"),
+            "Stalled": ("True", "OutcomeLost"),
+        },
+        "Lost",
+    ),
+    "an answer from another cluster needs a person": (
+        facts(Rest("IdentityChanged"), attempts=(INTENT,)),
+        {"Submitted": ("Unknown", "IdentityChanged"), "Stalled": ("True", "IdentityChanged")},
+        "Stalled",
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", TABLE)
+def test_conditions_and_summary(sentence: str) -> None:
+    known, expected, summary = TABLE[sentence]
+
+    status = report(TrainingJobStatus(), known)
+
+    conditions = {condition.type: (condition.status, condition.reason) for condition in status.conditions}
+    assert {kind: conditions.get(kind) for kind in expected} == expected
+    assert status.summary == summary
+    assert {"Reconciling", "Stalled"} & conditions.keys() <= expected.keys(), "an abnormal condition too many"
+
+
+def test_the_message_of_a_failure_holds_rank_code_and_last_words() -> None:
+    comment = json.dumps({"v": 1, "end": {"code": 3, "signal": None, "rank": 5, "err": "ValueError: no such corpus"}})
+
+    status = report(TrainingJobStatus(), facts(Rest("Finished"), job("FAILED", exit_code=1, comment=comment)))
+
+    message = next(found.message for found in status.conditions if found.type == "Succeeded")
+    assert "rank 5 exited with code 3" in message
+    assert "ValueError: no such corpus" in message
+
+
+def test_without_an_epilogue_the_message_says_so_and_names_the_log() -> None:
+    status = report(TrainingJobStatus(), facts(Rest("Finished"), job("TIMEOUT")))
+
+    message = next(found.message for found in status.conditions if found.type == "Succeeded")
+    assert "after its time limit of 60 minutes" in message
+    assert "epilogue left no lines" in message
+    assert "/scratch/log-77" in message
+
+
+def test_a_failures_message_survives_passes_that_ask_the_site_no_more() -> None:
+    comment = json.dumps({"v": 1, "end": {"code": 3, "signal": None, "rank": 5, "err": "ValueError"}})
+    first = facts(Rest("Finished"), job("FAILED", comment=comment))
+    ended = report(TrainingJobStatus(), first)
+
+    again = report(ended, replace(first, job=None, attempts=tuple(ended.attempts), now=LATER))
+
+    assert again == ended
+
+
+def test_a_second_pass_over_the_same_facts_changes_nothing() -> None:
+    for known, _, _ in TABLE.values():
+        once = report(TrainingJobStatus(), known)
+
+        assert report(once, replace(known, now=LATER)) == once
+
+
+def test_a_condition_keeps_its_time_until_its_status_turns() -> None:
+    queued = report(TrainingJobStatus(), facts(Rest("Active"), job("PENDING", start_time=None)))
+    running = report(queued, facts(Rest("Active"), job("RUNNING"), now=LATER))
+
+    times = {condition.type: condition.last_transition_time for condition in running.conditions}
+    assert (times["Submitted"], times["Running"]) == (NOW, LATER)
+
+
+def test_an_attempt_lists_at_most_32_nodes_and_their_count() -> None:
+    attempt = with_job(INTENT, job("RUNNING", nodes="gpu-a,nid[0098-0101,0200-0400]", node_count=206))
+
+    assert attempt.nodes[:6] == ["gpu-a", "nid0098", "nid0099", "nid0100", "nid0101", "nid0200"]
+    assert (len(attempt.nodes), attempt.node_count) == (32, 206)
+
+
+def test_a_cancelled_attempt_is_suspended_only_where_that_was_written_first() -> None:
+    suspended = with_job(INTENT.model_copy(update={"suspended": True}), job("CANCELLED"))
+    outside = with_job(INTENT, job("CANCELLED"))
+    failed_meanwhile = with_job(INTENT.model_copy(update={"suspended": True}), job("FAILED"))
+
+    assert [suspended.reason, outside.reason, failed_meanwhile.reason] == ["Suspended", "Cancelled", "Failed"]
+    assert all(map(is_final, (suspended, outside, failed_meanwhile)))
+    assert not is_final(with_job(INTENT, job("PENDING", state_reason="Priority")))
+
+
+def test_times_go_both_ways() -> None:
+    assert rfc3339(1_700_000_000) == "2023-11-14T22:13:20Z"
+    assert epoch("2023-11-14T22:13:20Z") == 1_700_000_000
+    assert (rfc3339(None), epoch(None)) == (None, None)
+
+
+def test_troubles_of_the_site_leave_a_submitted_job_alone() -> None:
+    troubles: list[PasserelleError] = [Unauthorized("expired"), Unavailable("down")]
+    for trouble in troubles:
+        status = report(TrainingJobStatus(), facts(Rest("SiteSilent"), job("RUNNING"), trouble=trouble))
+
+        assert status.summary == "Running"

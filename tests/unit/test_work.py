@@ -1,0 +1,142 @@
+"""The queue: no key twice at once, none forgotten, defects outlived."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from passerelle.work import WorkQueue
+
+
+@contextlib.asynccontextmanager
+async def running(queue: WorkQueue[str]) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_no_key_is_worked_on_twice_at_once_and_a_key_added_meanwhile_runs_again() -> None:
+    at_once: Counter[str] = Counter()
+    passes: Counter[str] = Counter()
+    most = 0
+
+    async def work(key: str) -> None:
+        nonlocal most
+        at_once[key] += 1
+        most = max(most, at_once[key])
+        await asyncio.sleep(0.01)
+        passes[key] += 1
+        at_once[key] -= 1
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=4)
+    async with running(queue):
+        queue.add("a")
+        await asyncio.sleep(0.005)
+        for _ in range(10):
+            queue.add("a")
+            queue.add("b")
+        await asyncio.sleep(0.08)
+
+    assert most == 1
+    assert passes == Counter(a=2, b=1)
+
+
+async def test_workers_bound_how_many_keys_are_in_hand() -> None:
+    now, most = 0, 0
+
+    async def work(_: str) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.005)
+        now -= 1
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=3)
+    async with running(queue):
+        for number in range(20):
+            queue.add(str(number))
+        await asyncio.sleep(0.1)
+
+    assert (most, queue.depth) == (3, 0)
+
+
+async def test_a_key_is_due_again_when_its_pass_says_so_and_earlier_if_something_happens() -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def work(_: str) -> float | None:
+        times.append(loop.time())
+        return 0.05 if len(times) == 1 else 60.0
+
+    queue: WorkQueue[str] = WorkQueue("site", work)
+    async with running(queue):
+        queue.add("a")
+        await asyncio.sleep(0.1)
+        queue.add("a")
+        await asyncio.sleep(0.02)
+
+    assert len(times) == 3
+    assert times[1] - times[0] >= 0.05
+
+
+async def test_a_pass_that_fails_is_logged_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("passerelle.work.FIRST_BACKOFF_SECONDS", 0.01)
+    passes = 0
+
+    async def work(_: str) -> None:
+        nonlocal passes
+        passes += 1
+        if passes < 3:
+            raise RuntimeError("a defect")
+
+    queue: WorkQueue[str] = WorkQueue("site", work)
+    async with running(queue):
+        queue.add("a")
+        await asyncio.sleep(0.2)
+
+    assert passes == 3
+    assert [record.message for record in caplog.records] == ["pass failed", "pass failed"]
+
+
+async def test_a_pass_in_hand_is_finished_when_the_queue_ends() -> None:
+    finished = False
+    begun = asyncio.Event()
+
+    async def work(_: str) -> None:
+        nonlocal finished
+        begun.set()
+        await asyncio.sleep(0.05)
+        finished = True
+
+    queue: WorkQueue[str] = WorkQueue("site", work)
+    async with running(queue):
+        queue.add("a")
+        await begun.wait()
+
+    assert finished
+
+
+async def test_a_dropped_key_is_not_due_again() -> None:
+    passes = 0
+
+    async def work(_: str) -> float | None:
+        nonlocal passes
+        passes += 1
+        return 0.02
+
+    queue: WorkQueue[str] = WorkQueue("site", work)
+    async with running(queue):
+        queue.add("a")
+        await asyncio.sleep(0.01)
+        queue.drop("a")
+        await asyncio.sleep(0.05)
+
+    assert passes == 1
