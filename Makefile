@@ -1,6 +1,7 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` proves it. Both set up what they need.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 KEEP ?=
@@ -10,11 +11,7 @@ help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(VENV)/.ready: pyproject.toml constraints.txt
-	@echo "setting up the Python environment ($(VENV)), about half a minute"
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "installing python3-venv with apt-get"; apt-get update -q && apt-get install -y -q python3-venv; }
-	@python3 -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	@PYTHONPATH=src $(PYTHON) -m passerelle_sandbox.python_environment $(VENV)
 	@touch $@
 
 .PHONY: setup
@@ -46,8 +43,9 @@ everything: $(VENV)/.ready ## Run all there is, stage by stage; stages that pass
 	@$(PY) tests/stages.py everything
 
 .PHONY: generate
-generate: $(VENV)/.ready ## Write the generated files again: CRDs
-	@$(PY) -m passerelle.crd
+generate: $(VENV)/.ready ## Write the generated files again: CRDs, and the chart's copies of them
+	@$(PY) -m passerelle.crd crds
+	@$(PY) -m passerelle.crd charts/passerelle/files/crds
 
 .PHONY: format
 format: $(VENV)/.ready ## Format the code

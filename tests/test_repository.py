@@ -194,6 +194,15 @@ def test_every_reason_is_explained() -> None:
     assert {reason for reason in reasons() if f"`{reason}`" not in told} == set()
 
 
+def test_the_charts_copies_of_the_crds_are_the_crds() -> None:
+    """Copies, for a chart is packed alone, and a symbolic link breaks in what unpacks it."""
+    copies = REPOSITORY / "charts" / "passerelle" / "files" / "crds"
+
+    assert {path.name: path.read_bytes() for path in copies.iterdir()} == {
+        path.name: path.read_bytes() for path in (REPOSITORY / "crds").iterdir()
+    }
+
+
 def test_the_makefile_stays_small_enough_to_remember() -> None:
     assert 0 < len(targets()) <= TARGETS
 
