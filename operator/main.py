@@ -6,15 +6,18 @@ Run it with `kopf run --standalone operator/main.py`, or as the container does, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
 
+from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.health import Health
-from passerelle.kube import Kube
+from passerelle.kube import Gone, Kube
 from passerelle.logs import configure
 from passerelle.metrics import Metrics
 from passerelle.planning import Planner
@@ -25,11 +28,24 @@ from passerelle.v1alpha1 import GROUP, VERSION
 from passerelle.v1alpha1.site import PLURAL as SITES
 from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 
+log = logging.getLogger("passerelle.operator")
+
 WATCH_SECONDS = 300
 """A watch is renewed this often: streams can freeze without closing (kopf#585, kopf#955)."""
 
 WORKERS = 64
 """kopf's workers at once; unbounded, the first listing of 2,000 objects took 615 MB."""
+
+
+STALE_SECONDS = 3 * WATCH_SECONDS
+"""A watch that was not renewed three times in a row is dead."""
+
+
+class ForEver:
+    """kopf's delays between tries of a request: it must outlive any outage of kube-apiserver."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1, 1, 2, 3, 5, 8, 13), itertools.repeat(20))
 
 
 class Operator:
@@ -44,7 +60,16 @@ class Operator:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        """Health first; then the Sites, so that no TrainingJob is told that its Site does not exist."""
         metrics = Metrics()
+        self.health = Health(
+            self.settings.http_host,
+            self.settings.http_port,
+            metrics.registry,
+            stale_seconds=STALE_SECONDS,
+            clock=time.monotonic,
+        )
+        await self.health.start()
         self.kube = await Kube.connect(metrics.wrote)
         self.reconciler = Reconciler(self.kube, Planner(self.kube), clock=time.monotonic, witness=metrics)
         self.sites = self.reconciler.sites = Sites(
@@ -58,9 +83,25 @@ class Operator:
             measure=metrics.measure,
         )
         metrics.read_sites(self.sites.services, self.reconciler.homeless)
-        self.health = Health(self.settings.http_host, self.settings.http_port, metrics.registry)
-        await self.health.start()
+        for body in await self._first_sites():
+            await self.sites.observe(body, deleted=False)
         self.tasks.append(asyncio.create_task(self.reconciler.homeless.run(), name="queue-homeless"))
+        self.tasks.append(asyncio.create_task(self.health.ask(self._anything), name="health"))
+
+    async def _first_sites(self) -> list[dict[str, Any]]:
+        """Every Site, however long kube-apiserver is away."""
+        for pause in ForEver():
+            try:
+                return await self.kube.sites()
+            except (Unavailable, Gone) as error:
+                log.warning("kube-apiserver can't be asked", extra={"error": str(error)})
+                await asyncio.sleep(pause)
+        raise AssertionError("for ever has ended")
+
+    async def _anything(self) -> bool:
+        """Asks kube-apiserver, always: an answer from memory would prove nothing."""
+        found = await self.kube.any_trainingjob()
+        return found or bool(self.sites.services())
 
     async def stop(self) -> None:
         await self.sites.close()
@@ -84,7 +125,11 @@ async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.client_timeout = WATCH_SECONDS + 30
     settings.watching.connect_timeout = 30
     settings.queueing.worker_limit = WORKERS
-    await operator.start()
+    settings.networking.error_backoffs = ForEver()
+    try:
+        await operator.start()
+    except Invalid as error:
+        raise kopf.PermanentError(error.message) from None
 
 
 @kopf.on.cleanup()

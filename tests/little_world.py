@@ -165,6 +165,11 @@ class KubeClient:
         await self._step(f"after {kind} patch")
         return answer
 
+    async def delete_trainingjob(self, key: Key, uid: str) -> None:
+        await self._step("before delete")
+        if self.server.objects[key]["metadata"]["uid"] == uid:
+            self.server.delete(key)
+
     async def site(self, name: str) -> dict[str, Any]:
         return copy.deepcopy(self.server.sites[name])
 
@@ -262,7 +267,9 @@ class World:
     async def start_operator(self, points: Points | None = None) -> Points:
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
-        reconciler = Reconciler(kube, Planner(kube), clock=self.loop.time, now=lambda: 1_767_225_600.0)
+        reconciler = Reconciler(
+            kube, Planner(kube), clock=self.loop.time, now=lambda: 1_767_225_600.0 + self.loop.time()
+        )
         sites = reconciler.sites = Sites(
             kube,
             namespace="passerelle-system",
@@ -300,6 +307,10 @@ class World:
             if found["type"] == kind:
                 return found["status"], found["reason"]
         return "", ""
+
+    def site_conditions(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api.sites[SITE].get("status", {}).get("conditions", [])
+        return found
 
     def run_of(self, key: Key) -> Run:
         return Run.of_uid(self.api.objects[key]["metadata"]["uid"])

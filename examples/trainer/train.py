@@ -42,13 +42,14 @@ def main() -> None:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     torch.manual_seed(rank)  # every rank sees data of its own
     model = DistributedDataParallel(torch.nn.Linear(16, 1).to(device))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03)
     truth = torch.linspace(-1, 1, 16, device=device)[:, None]
     start = time.monotonic()
 
     for step in range(1, options.steps + 1):
         inputs = torch.randn(64, 16, device=device)
-        loss = torch.nn.functional.mse_loss(model(inputs), inputs @ truth)
+        wanted = inputs @ truth + 0.3 * torch.randn(64, 1, device=device)
+        loss = torch.nn.functional.mse_loss(model(inputs), wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

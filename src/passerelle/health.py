@@ -1,25 +1,53 @@
-"""Health and metrics on our own server, up before anything else: a broken kube-apiserver restarts nothing."""
+"""Health and metrics on our own server, up before anything else: a broken kube-apiserver restarts nothing.
+
+Ready: kube-apiserver has answered us and, where there is anything to hear of, its watch has delivered. Not live: only
+where kube-apiserver answers a request while the watch has been silent for longer than several of its renewals, each of
+which repeats what there is; a stream can freeze without closing, and a restart mends that.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from passerelle.errors import PasserelleError
 
 READ_SECONDS = 5.0
 HEADER_LIMIT = 8192
 
+ASK_SECONDS = 5.0
+"""How often kube-apiserver is asked until it has answered once; then it is asked once a minute."""
+ASK_AGAIN_SECONDS = 60.0
+
 
 class Health:
-    """A small HTTP/1.1 server: /livez, /readyz, /metrics. Every answer closes its connection."""
+    """A small HTTP/1.1 server: /livez, /readyz, /metrics. Every answer closes its connection.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    `stale_seconds` is how long a watch over something may be silent; `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        *,
+        stale_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
         self._host = host
         self._port = port
         self._registry = registry
+        self._stale_seconds = stale_seconds
+        self._clock = clock
         self._server: asyncio.Server | None = None
-        self._ready = False
+        self._heard_at = clock()
+        self._heard = False
+        self._answers: bool | None = None  # None: never asked; False: the last question had no answer
+        self._anything = False
 
     @property
     def port(self) -> int:
@@ -28,9 +56,31 @@ class Health:
             return self._port
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def ready(self) -> bool:
+        return self._answers is not None and (self._heard or not self._anything)
+
+    @property
+    def live(self) -> bool:
+        silent = self._clock() - self._heard_at > self._stale_seconds
+        return not (self._answers and self._anything and silent)
+
     def heard(self) -> None:
-        """kube-apiserver's watch delivered something: the operator is ready."""
-        self._ready = True
+        """kube-apiserver's watch delivered something."""
+        self._heard = True
+        self._heard_at = self._clock()
+
+    async def ask(self, anything: Callable[[], Awaitable[bool]]) -> None:
+        """Ask kube-apiserver for ever; `anything` tells whether there is something that a watch would deliver."""
+        while True:
+            try:
+                self._anything = await anything()
+                if not self._anything:
+                    self._heard_at = self._clock()
+                self._answers = True
+            except PasserelleError:
+                self._answers = None if self._answers is None else False
+            await asyncio.sleep(ASK_AGAIN_SECONDS if self._answers else ASK_SECONDS)
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, self._host, self._port, limit=HEADER_LIMIT)
@@ -43,7 +93,9 @@ class Health:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             request = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
-            status, kind, body = self._answer(request.split(b" ", 2)[1].decode("latin-1").partition("?")[0])
+            words = request.split(b" ", 2)
+            path = words[1].decode("latin-1").partition("?")[0] if len(words) > 1 else ""
+            status, kind, body = self._answer(path)
             head = (
                 f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             )
@@ -55,9 +107,11 @@ class Health:
         if path == "/metrics":
             return "200 OK", CONTENT_TYPE_LATEST, generate_latest(self._registry)
         if path == "/livez":
-            return "200 OK", "text/plain", b"ok\n"
-        if path == "/readyz":
-            if self._ready:
+            if self.live:
                 return "200 OK", "text/plain", b"ok\n"
-            return "503 Service Unavailable", "text/plain", b"waiting for the first listing of kube-apiserver\n"
+            return "503 Service Unavailable", "text/plain", b"the watch of kube-apiserver is silent\n"
+        if path == "/readyz":
+            if self.ready:
+                return "200 OK", "text/plain", b"ok\n"
+            return "503 Service Unavailable", "text/plain", b"waiting for kube-apiserver\n"
         return "404 Not Found", "text/plain", b"try /livez, /readyz or /metrics\n"

@@ -15,7 +15,7 @@ from typing import Any
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-from passerelle.errors import MESSAGE_LIMIT, Unavailable, redact
+from passerelle.errors import MESSAGE_LIMIT, Invalid, Unavailable, redact
 from passerelle.objects import Key
 from passerelle.v1alpha1 import API_VERSION, GROUP, VERSION
 from passerelle.v1alpha1.site import PLURAL as SITES
@@ -51,15 +51,35 @@ class Kube:
 
     @classmethod
     async def connect(cls, wrote: Wrote = lambda _kind, _outcome: None) -> Kube:
-        """In a cluster by the ServiceAccount, elsewhere by KUBECONFIG."""
+        """In a cluster by the ServiceAccount, elsewhere by KUBECONFIG. Raises Invalid where there is neither."""
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]  # the client carries no types there
         except config.ConfigException:
-            await config.load_kube_config()  # type: ignore[no-untyped-call]  # likewise
+            try:
+                await config.load_kube_config()  # type: ignore[no-untyped-call]  # likewise
+            except (config.ConfigException, OSError) as error:
+                text = f"Neither a ServiceAccount nor a usable KUBECONFIG is here ({error}); set KUBECONFIG."
+                raise Invalid(text) from error
         return cls(client.ApiClient(), wrote)
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]  # likewise
+
+    async def sites(self) -> list[dict[str, Any]]:
+        """Every Site."""
+        found = await self._object(
+            self._custom.list_cluster_custom_object(GROUP, VERSION, SITES, _request_timeout=TIMEOUT_SECONDS)
+        )
+        return list(found["items"])
+
+    async def any_trainingjob(self) -> bool:
+        """Whether there is a TrainingJob at all: the cheapest proof that kube-apiserver answers."""
+        found = await self._object(
+            self._custom.list_custom_object_for_all_namespaces(
+                GROUP, VERSION, TRAININGJOBS, limit=1, _request_timeout=TIMEOUT_SECONDS
+            )
+        )
+        return bool(found["items"])
 
     async def trainingjob(self, key: Key) -> dict[str, Any]:
         return await self._object(

@@ -12,17 +12,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from passerelle import decide
-from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.decide import Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.holds import MAX_JOBS, Holds
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob, trainingjob
 from passerelle.passes import Memory, Pass, accepted_job, wanted
 from passerelle.planning import Planned, Planner
-from passerelle.reporting import Reporter
+from passerelle.reporting import SILENT_PERIODS, Reporter
 from passerelle.sites import Service, Sites
-from passerelle.slurm import RemoteJob
-from passerelle.status import Word, intended, is_final, with_job
+from passerelle.slurm import RemoteJob, Stage
+from passerelle.status import epoch, intended, is_final, with_job
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
@@ -64,11 +65,12 @@ class Reconciler:
         self._planner = planner
         self._clock = clock
         self._witness: Witness = witness or Nobody()
+        self._now = now
         self._reporter = Reporter(kube, self._keep, now)
         self._bodies: dict[Key, Mapping[str, Any]] = {}
         self._keys: dict[Run, Key] = {}
         self._of_site: dict[str, set[Key]] = {}
-        self._occupied: dict[str, set[str]] = {}  # Site -> uids with an attempt that is open, or about to be
+        self._holds = Holds()
         self._memory: dict[str, Memory] = {}
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
         self.sites: Sites
@@ -144,10 +146,12 @@ class Reconciler:
         if previewed or isinstance(action, Intend | Submit):
             attempt = action.attempt if isinstance(action, Intend | Submit) else 1
             planned = await self._planner.plan(job, service, attempt)
-            hold = self._hold(job.uid, service, memory, action)
+            hold = self._holds.reason(job, service, memory, action, self._clock())
             plannable = planned.batch is not None
             action = decide.decide(wanted(job, plannable=plannable, hold=hold is not None), seen)
-        self._occupy(job, action)
+        self._holds.decided(job, action)
+        if service is not None:
+            _note_stranger(service, job.key, strange=action.reason == "IdentityChanged")
         return await self._act(Pass(job, service, memory, seen, action, planned, hold))
 
     async def _act(self, now: Pass) -> float | None:
@@ -172,7 +176,21 @@ class Reconciler:
         watch = now.service.watch if now.service is not None else None
         if watch is not None and isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             watch.forget(now.job.run)
-        return self._due(now)
+        return await self._outlived(now.job.key) or self._due(now)
+
+    async def _outlived(self, key: Key) -> float | None:
+        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
+        job = trainingjob(self._bodies[key])
+        ttl = job.spec.ttl_seconds_after_finished if job.spec is not None else None
+        ends = (each for each in job.status.conditions if each.type == "Finished" and each.status == "True")
+        ended = next((epoch(each.last_transition_time) for each in ends), None)
+        if ttl is None or ended is None or job.deleting:
+            return None
+        left = ended + ttl - self._now()
+        if left <= 0:
+            log.info("deleted after its ttl", extra={"trainingjob": str(key), "uid": job.uid})
+            await self._kube.delete_trainingjob(key, job.uid)
+        return max(left, 1.0)
 
     async def _release(self, job: TrainingJob) -> None:
         kept = [name for name in job.finalizers if name != FINALIZER]
@@ -283,31 +301,6 @@ class Reconciler:
             return Seen()
         return service.watch.seen(job.run, fresh=[memory.fresh] if memory.fresh else [])
 
-    def _hold(self, uid: str, service: Service | None, memory: Memory, action: Action) -> Word | None:
-        """Why nothing may be submitted now, if so."""
-        if service is None or service.site.spec is None or service.watch is None:
-            return None
-        if service.site.spec.suspend:
-            return Word(
-                "False", "SiteSuspended", f"Site {service.site.name} is suspended: nothing new is submitted there."
-            )
-        limit = service.site.spec.max_jobs
-        others = self._occupied.get(service.site.name, set()) - {uid}
-        if limit is not None and isinstance(action, Intend) and len(others) >= limit:
-            return Word("False", "MaxJobs", f"Site {service.site.name} has its maxJobs ({limit}) of live jobs.")
-        if memory.refused is not None and self._clock() < memory.refused_until:
-            return Word("False", memory.refused.reason, memory.refused.message)
-        return None
-
-    def _occupy(self, job: TrainingJob, action: Action) -> None:
-        """Count a TrainingJob against its Site's maxJobs from the decision on: many passes run side by side."""
-        occupied = self._occupied.setdefault(job.site, set())
-        attempts = job.status.attempts
-        if isinstance(action, Intend | Submit) or (attempts and not is_final(attempts[-1])):
-            occupied.add(job.uid)
-        else:
-            occupied.discard(job.uid)
-
     def _due(self, now: Pass) -> float | None:
         """When this TrainingJob needs a pass without anything changing."""
         waits: list[float] = []
@@ -315,8 +308,11 @@ class Reconciler:
             waits.append(PLAN_AGAIN_SECONDS)
         if now.memory.refused is not None and now.memory.refused_until > self._clock():
             waits.append(now.memory.refused_until - self._clock())
-        if now.hold is not None and now.hold.reason == "MaxJobs":
+        if now.hold is not None and now.hold.reason == MAX_JOBS:
             waits.append(5.0)
+        current, watch = now.current, now.service.watch if now.service is not None else None
+        if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
+            waits.append((SILENT_PERIODS + 1) * watch.progress_period)  # is its relay ever heard of?
         return min(waits, default=None)
 
     # Objects
@@ -327,8 +323,7 @@ class Reconciler:
         job = trainingjob(body)
         self._keys[job.run] = key
         self._of_site.setdefault(job.site, set()).add(key)
-        if job.status.attempts and not is_final(job.status.attempts[-1]):
-            self._occupied.setdefault(job.site, set()).add(job.uid)
+        self._holds.kept(job)
         self._witness.kept(job)
 
     def _forget(self, key: Key) -> None:
@@ -338,11 +333,12 @@ class Reconciler:
         job = trainingjob(body)
         self._keys.pop(job.run, None)
         self._of_site.get(job.site, set()).discard(key)
-        self._occupied.get(job.site, set()).discard(job.uid)
+        self._holds.forget(job)
         self._memory.pop(job.uid, None)
         self._witness.forgotten(key)
         service = self.sites.get(job.site)
         if service is not None:
+            _note_stranger(service, key, strange=False)
             service.queue.drop(key)
             if service.watch is not None:
                 service.watch.forget(job.run)
@@ -351,6 +347,17 @@ class Reconciler:
         body = self._bodies[key]
         service = self.sites.get(str((body.get("spec") or {}).get("site", "")))
         return service.queue if service is not None else self.homeless
+
+
+def _note_stranger(service: Service, key: Key, *, strange: bool) -> None:
+    """Keep the Site's list of TrainingJobs that it leads away from, and have its status written when that changes."""
+    if strange == (key in service.strangers):
+        return
+    if strange:
+        service.strangers.add(key)
+    else:
+        service.strangers.discard(key)
+    service.to_write.set()
 
 
 def _says_nothing_yet(now: Pass) -> bool:

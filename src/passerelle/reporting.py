@@ -11,12 +11,16 @@ from passerelle.errors import Invalid, PasserelleError, Unavailable
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.passes import Pass
-from passerelle.slurm import RemoteJob
-from passerelle.status import Facts, report, rfc3339
+from passerelle.progress import parse_comment
+from passerelle.slurm import RemoteJob, Stage
+from passerelle.status import Facts, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
 
 log = logging.getLogger("passerelle.report")
+
+SILENT_PERIODS = 3
+"""Progress periods after which a relay that was never heard of is taken for refused: it posts once when it starts."""
 
 _NORMAL = frozenset({("Accepted", "True"), ("Submitted", "True"), ("Running", "True"), ("Succeeded", "True")})
 _WARNING = frozenset({("Accepted", "False"), ("Succeeded", "False"), ("Stalled", "True")})
@@ -63,6 +67,7 @@ class Reporter:
             suspend=job.spec.suspend if job.spec is not None else False,
             deleting=job.deleting,
             retry_handled=retry_handled,
+            progress_silent=_progress_silent(done, self._now()),
         )
         new = fit(report(job.status, facts))
         patch = merge_patch(job.raw_status, new.model_dump(by_alias=True, exclude_none=True), _STATUS_KEYS)
@@ -98,6 +103,18 @@ class Reporter:
                 )
             except (Unavailable, Gone, Conflict) as error:
                 log.warning("event not written", extra={"trainingjob": str(job.key), "error": str(error)})
+
+
+def _progress_silent(done: Pass, now: float) -> bool:
+    """Whether a job has run for several progress periods, by our clock, and its relay was never heard of."""
+    current, service = done.current, done.service
+    if current is None or current.job is None or service is None or service.watch is None:
+        return False
+    if current.job.stage is not Stage.RUNNING or parse_comment(current.job.comment).heard:
+        return False
+    running = (each for each in done.job.status.conditions if each.type == "Running" and each.status == "True")
+    since = next((epoch(each.last_transition_time) for each in running), None)
+    return since is not None and now - since >= SILENT_PERIODS * service.watch.progress_period
 
 
 def _audit(job: TrainingJob, new: TrainingJobStatus, condition: Condition) -> str:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.base import Credential, Gateway, Identity
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
@@ -30,6 +30,10 @@ log = logging.getLogger("passerelle.sites")
 
 COUNT_SECONDS = 60.0
 """How often a mere change of the number of jobs is written; a change of a condition is written at once."""
+
+
+STRANGERS_NAMED = 10
+"""How many TrainingJobs a Site's condition names; it tells the number of the others."""
 
 
 class OpenGateway(Protocol):
@@ -55,7 +59,7 @@ class Service:
     credential: Credential | None = None
     refused: PasserelleError | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    written_at: float = 0.0
+    strangers: set[Key] = field(default_factory=set)  # TrainingJobs whose open attempt is of another cluster or user
     to_write: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -229,6 +233,16 @@ class Sites:
             return
 
 
+def _strangers(service: Service, identity: Identity) -> str:
+    names = ", ".join(sorted(map(str, service.strangers))[:STRANGERS_NAMED])
+    more = len(service.strangers) - STRANGERS_NAMED
+    return (
+        f"The Site now leads to cluster {identity.cluster} as {identity.user}, but {names}"
+        f"{f' and {more} more' if more > 0 else ''} had an attempt elsewhere that has not ended. "
+        "Point the Site back until they have ended, or delete them with the annotation passerelle.dev/abandon."
+    )
+
+
 def _present(service: Service) -> Credential:
     if service.credential is None:
         raise Unauthorized("The Site's credential has not been read yet.", reason="SecretMissing")
@@ -247,6 +261,8 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words = [("Ready", "False", trouble.reason, trouble.message)]
         if isinstance(trouble, Invalid | Unauthorized):
             words.append(("Stalled", "True", trouble.reason, trouble.message))
+    if service.strangers and probe is not None:
+        words.append(("IdentityKept", "False", "IdentityChanged", _strangers(service, probe.identity)))
     before = {condition.type: condition for condition in old.conditions}
     conditions = [
         Condition.model_validate(

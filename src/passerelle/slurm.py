@@ -162,3 +162,32 @@ class RemoteJob:
     def duplicate(self) -> bool:
         """Whether the fence turned this job away: another job is the attempt."""
         return self.state.base == "FAILED" and self.exit_code == DUPLICATE
+
+
+def first_nodes(nodelist: str, limit: int) -> list[str]:
+    """The first nodes of Slurm's `n[1-2,5],login`: expanded, in order, at most `limit`."""
+    names: list[str] = []
+    for part in _split_outside_brackets(nodelist):
+        head, bracket, rest = part.partition("[")
+        if not bracket:
+            names.append(part)
+        for span in rest.rstrip("]").split(",") if bracket else []:
+            first, _, last = span.partition("-")
+            if not first.isdigit() or not (last or first).isdigit():
+                names.append(part)
+                continue
+            for number in range(int(first), int(last or first) + 1):
+                names.append(f"{head}{number:0{len(first)}d}")
+                if len(names) >= limit:
+                    return names
+    return names[:limit]
+
+
+def _split_outside_brackets(nodelist: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(nodelist):
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append(nodelist[start:place])
+            start = place + 1
+    return [part for part in [*parts, nodelist[start:]] if part]

@@ -5,6 +5,7 @@
 `Running`    the trainers' nodes are allocated
 `Succeeded`  True or False at the end, Unknown while the run is active or its outcome is lost
 `Finished`   True on either end, so that `kubectl wait` returns
+`ProgressAvailable` stands only while it is False: a running job whose comment the site lets nobody write
 
 For kstatus: `Reconciling` until the site has accepted, `Ready=True` from then on, `Stalled=True` when a person must
 act or the run finally failed. Conditions of abnormal polarity stand only while they are True.
@@ -20,7 +21,7 @@ from passerelle.decide import Action, Intend, Rest, Submit
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized
 from passerelle.plan import Plan
 from passerelle.progress import Report, parse_comment
-from passerelle.slurm import ENDING_BY_REASON, NO_REASON, RemoteJob, Stage
+from passerelle.slurm import ENDING_BY_REASON, NO_REASON, RemoteJob, Stage, first_nodes
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob import (
     ATTEMPTS_KEPT,
@@ -69,6 +70,7 @@ class Facts:
     suspend: bool = False
     deleting: bool = False
     retry_handled: str | None = None
+    progress_silent: bool = False
 
 
 def rfc3339(epoch: float | None) -> str | None:
@@ -114,7 +116,7 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
             "log_path": (job.standard_output or attempt.log_path).replace("%j", str(job.job_id))[:1200],
             "partition": job.partition or attempt.partition,
             "account": job.account or attempt.account,
-            "nodes": _nodes(job.nodes) or attempt.nodes,
+            "nodes": first_nodes(job.nodes, NODES_KEPT) or attempt.nodes,
             "node_count": job.node_count or attempt.node_count,
             "state": str(job.state)[:128],
             "reason": reason[:128],
@@ -138,6 +140,13 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
     words["Succeeded"] = _succeeded(old, facts, current, told)
     words["Finished"] = _finished(facts, words["Succeeded"])
     words |= _kstatus(facts, words)
+    if facts.progress_silent:
+        words["ProgressAvailable"] = Word(
+            "False",
+            "CommentRefused",
+            "The job runs, and nothing came through its comment: the site refuses scontrol update, or has no scontrol "
+            "on its nodes. The training is not affected; its log tells the reason.",
+        )
     summary, reason = _summary(facts, words)
     return old.model_copy(
         update={
@@ -356,35 +365,6 @@ def _exit(job: RemoteJob, told: Report) -> Exit | None:
     if job.exit_code is None and job.exit_signal is None:
         return None
     return Exit(code=job.exit_code, signal=job.exit_signal or None)
-
-
-def _nodes(nodelist: str) -> list[str]:
-    """The first nodes of Slurm's `n[1-2,5],login`: expanded, in order, at most NODES_KEPT."""
-    names: list[str] = []
-    for part in _split_outside_brackets(nodelist):
-        head, bracket, rest = part.partition("[")
-        if not bracket:
-            names.append(part)
-        for span in rest.rstrip("]").split(",") if bracket else []:
-            first, _, last = span.partition("-")
-            if not first.isdigit() or not (last or first).isdigit():
-                names.append(part)
-                continue
-            for number in range(int(first), int(last or first) + 1):
-                names.append(f"{head}{number:0{len(first)}d}")
-                if len(names) >= NODES_KEPT:
-                    return names
-    return names[:NODES_KEPT]
-
-
-def _split_outside_brackets(nodelist: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for place, character in enumerate(nodelist):
-        depth += {"[": 1, "]": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append(nodelist[start:place])
-            start = place + 1
-    return [part for part in [*parts, nodelist[start:]] if part]
 
 
 def _camel(reason: str) -> str:

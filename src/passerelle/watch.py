@@ -163,7 +163,7 @@ class SiteWatch:
         before = (self.trouble.reason if self.trouble else None, self.probe)
         try:
             await self._renew()
-            self.probe = await self.gateway.probe()
+            self._meet(await self.gateway.probe())
             changed = await self._look_at_known()
             changed |= await self._look_up_asked()
         except PasserelleError as error:
@@ -184,6 +184,22 @@ class SiteWatch:
             changed = set(self._views)
         for run in changed:
             self._on_change(run)
+
+    def _meet(self, probe: Probe) -> None:
+        """Another cluster or user answers: what was concluded from the former one's silence is void."""
+        if self.probe is not None and probe.identity != self.probe.identity:
+            for run, view in self._views.items():
+                view.complete = False
+                view.questions = {attempt: _Question() for attempt in view.questions}
+                self._asked.add(run)
+        self.probe = probe
+
+    def _ours(self, job: RemoteJob) -> bool:
+        """Whether who answers now can speak of this job."""
+        return self.probe is not None and (job.cluster, job.user) == (
+            self.probe.identity.cluster,
+            self.probe.identity.user,
+        )
 
     async def _pause(self) -> None:
         loop = asyncio.get_running_loop()
@@ -223,7 +239,7 @@ class SiteWatch:
             job_id: (run, attempt, job)
             for run, view in self._views.items()
             for job_id, (attempt, job) in view.jobs.items()
-            if job.stage is not Stage.ENDED
+            if job.stage is not Stage.ENDED and self._ours(job)
         }
         if not known:
             return set()
@@ -312,7 +328,7 @@ class SiteWatch:
     def _take_in(self, job: RemoteJob, only: set[Run] | None = None) -> Run | None:
         """Keep a record; the run, if its picture changed by it."""
         named = parse(job.name)
-        if named is None or named[0] not in (self._views if only is None else only):
+        if named is None or named[0] not in (self._views if only is None else only) or not self._ours(job):
             return None
         run, attempt = named
         view = self._views[run]

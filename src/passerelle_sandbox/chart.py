@@ -67,6 +67,7 @@ def refusals(sandbox: Sandbox) -> list[str]:
         for each in told
         if each["user"]["username"] == SUBJECT
         and each.get("responseStatus", {}).get("code") == HTTPStatus.FORBIDDEN
+        and each.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"  # not a namespace that ends
         and "impersonatedUser" not in each
     ]
 

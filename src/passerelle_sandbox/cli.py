@@ -7,16 +7,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from passerelle_sandbox import demo as story
-from passerelle_sandbox import sandbox, say, state
-from passerelle_sandbox.control_plane import build
+from passerelle_sandbox import sandbox, say, state, supplies
+from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.logs import log_files
-from passerelle_sandbox.site import rootfs
+from passerelle_sandbox.site import api_versions, rootfs
 
 if TYPE_CHECKING:
     from passerelle_sandbox.site.serve import Site
@@ -48,13 +49,29 @@ def up(
     nodes: Annotated[int, typer.Option(help="Nodes of a site.")] = 3,
     gpus: Annotated[int, typer.Option(help="Pretended GPUs of a node.")] = 4,
     parts: Annotated[Parts, typer.Option("--with", help="What to start.")] = Parts.ALL,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Use the cluster of this file's current context instead of starting one.")
+    ] = None,
+    trusted: Annotated[  # noqa: FBT002
+        bool, typer.Option(existing.TRUST, help="Even one that isn't on this machine, or isn't verified.")
+    ] = False,
 ) -> None:
     """Start a sandbox; the first time, everything is built."""
     releases: Sequence[str] = [] if parts is Parts.CONTROL_PLANE else slurm or [sandbox.DEFAULT_RELEASE]
-    started = sandbox.up(name, releases, nodes, gpus, with_control_plane=parts is not Parts.SITE)
+    if kubeconfig is not None and parts is not Parts.ALL:
+        raise SandboxError("--kubeconfig takes the place of the control plane; leave --with out.")
+    started = sandbox.up(
+        name,
+        releases,
+        nodes,
+        gpus,
+        with_control_plane=parts is not Parts.SITE,
+        kubeconfig=kubeconfig,
+        trusted=trusted,
+    )
     for line in _overview(started):
         say.line(line)
-    if started.control_plane is not None:
+    if started.cluster is not None:
         say.line(f"\nexport KUBECONFIG={shlex.quote(str(started.kubeconfig))}")
 
 
@@ -113,17 +130,22 @@ def logs(
 
 
 @app.command("build")
-def build_all() -> None:
-    """Build, or find built, all that a sandbox is made of: control plane, root file systems, trainer image."""
-    sandbox.prepare()
+def build_supplies(
+    supply: Annotated[
+        list[str] | None, typer.Argument(help=f"Which of {', '.join(supplies.EVERY)}; all of them where left out.")
+    ] = None,
+) -> None:
+    """Build, or find built, what sandboxes are made of."""
+    supplies.prepare(supply or supplies.EVERY)
 
 
 @app.command()
 def demo(
+    name: Name = story.NAME,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it up at the end.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a real distributed training through the operator, and tell the story."""
-    story.run(keep=keep)
+    story.run(name, keep=keep)
 
 
 @app.command()
@@ -137,7 +159,7 @@ def env(name: Name = sandbox.DEFAULT_NAME) -> None:
 def variables(there: sandbox.Sandbox) -> dict[str, str]:
     """Shell words that point a shell at a sandbox."""
     found: dict[str, str] = {}
-    if there.control_plane is not None:
+    if there.cluster is not None:
         found["KUBECONFIG"] = shlex.quote(str(there.kubeconfig))
         found["PATH"] = f'{shlex.quote(str(there.kubectl.parent))}:"$PATH"'
     for site in list(there.sites.values())[:1]:
@@ -150,10 +172,14 @@ def _overview(there: sandbox.Sandbox) -> list[str]:
     if there.control_plane is not None:
         etcd = build.ETCD.version
         lines.append(f"  Kubernetes {there.control_plane.version()} (etcd {etcd}) at {there.control_plane.url}")
+    if there.existing is not None:
+        lines.append(f"  Kubernetes {there.existing.version()}, not this sandbox's own, at {there.existing.url}")
     for release, site in there.sites.items():
         lines.append(f"  Slurm {site.version} ({release}), cluster {site.cluster}, user {site.user}, at {site.url}")
-        packages = rootfs.versions(rootfs.rootfs(release))
+        root = rootfs.rootfs(release)
+        packages = rootfs.versions(root)
         lines.append("    packages: " + ", ".join(f"{package} {version}" for package, version in packages.items()))
+        lines.append("    " + api_versions.spoken(site.version, api_versions.served(root)))
     return lines
 
 

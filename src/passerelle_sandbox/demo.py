@@ -6,16 +6,21 @@ It tells a story that one can read, and ends by itself. What it shows is what th
 from __future__ import annotations
 
 import json
+import os
 import re
 import selectors
+import shlex
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
-from passerelle_sandbox import deploy, sandbox, say
+from passerelle_sandbox import curve, deploy, sandbox, say
 from passerelle_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from passerelle_sandbox.deploy import OperatorProcess
     from passerelle_sandbox.sandbox import Sandbox
     from passerelle_sandbox.site.serve import Site
@@ -24,7 +29,7 @@ NAME = "demo"
 NAMESPACE = "ml-team"
 JOB = "first-training"
 PATIENCE_SECONDS = 120
-QUIET_SECONDS = 8
+QUIET_SECONDS = 7
 """A row is repeated after so long without a change: nothing is silent for ten seconds."""
 
 MANIFEST = f"""\
@@ -47,22 +52,34 @@ spec:
 ENDS = {"Succeeded", "Failed", "Refused", "Lost"}
 """Summaries after which nothing more happens."""
 
-CURVE_ROWS = 8
-CURVE_COLUMNS = 60
+OTHERS_SECONDS = 4
+"""How long somebody else's job holds all nodes, so that ours has to queue."""
+
+TELLING = (
+    "passerelle_trainingjob_state",
+    "passerelle_training_progress_ratio",
+    "passerelle_training_step",
+    'passerelle_training_metric{metric="loss"',
+)
+"""How the most telling lines of the metrics begin."""
 
 
-def run(*, keep: bool) -> None:
-    """Tell the whole story. `keep` leaves everything up at the end."""
+def run(name: str, *, keep: bool) -> None:
+    """Tell the whole story, in a sandbox of its own. `keep` leaves everything up at the end."""
+    begin = time.monotonic()
     say.line("Passerelle: a Kubernetes operator that runs training jobs on supercomputers. This demo starts, here:")
     say.line("  a Kubernetes control plane, a Slurm site of 3 nodes with 4 pretended GPUs each, and the operator.\n")
-    sandbox.down(NAME)
-    there = sandbox.up(NAME)
+    sandbox.down(name)
+    there = sandbox.up(name)
     try:
         site = there.sites[sandbox.DEFAULT_RELEASE]
+        if not site.apptainer:
+            raise SandboxError("The demo's training runs in Apptainer, which this site doesn't have.")
         operator = _install(there, site)
+        _occupy(site)
         _submit(there)
         _watch(there)
-        _show_curve(there, site)
+        _show_training(there, site)
         _show_events(there)
         _show_metrics(operator)
         if keep:
@@ -71,6 +88,7 @@ def run(*, keep: bool) -> None:
         if not keep:
             say.line("\nTaking everything down again; `make demo KEEP=1` leaves it up to look around.")
             there.down()
+    say.line(f"\nThe demo took {time.monotonic() - begin:.0f} s.")
 
 
 def _install(there: Sandbox, site: Site) -> OperatorProcess:
@@ -82,6 +100,20 @@ def _install(there: Sandbox, site: Site) -> OperatorProcess:
         operator.wait_until_ready()
     _wait(there, ["get", "hpcsites", "sandbox"], lambda row: "True" in row.split(), "the Site to be ready")
     return operator
+
+
+def _occupy(site: Site) -> None:
+    """Somebody else's job on all nodes: on a supercomputer one waits."""
+    done = site.run(
+        [
+            *("sbatch", "--job-name=somebody-else", f"--nodes={len(site.shape.nodes)}", "--exclusive", "--time=1"),
+            *("--chdir=/tmp", "--output=/dev/null", f"--wrap=sleep {OTHERS_SECONDS}"),
+        ],
+        user=site.user,
+    )
+    if done.returncode != 0:
+        raise SandboxError(f"sbatch: {done.stderr.strip()}")
+    say.line(f"\nSomebody else's job holds all nodes of the site for {OTHERS_SECONDS} s: ours will have to queue.")
 
 
 def _submit(there: Sandbox) -> None:
@@ -107,35 +139,48 @@ def _watch(there: Sandbox) -> None:
     words = ["get", "tj", "-n", NAMESPACE, "--watch"]
     say.line(f"\n$ kubectl {' '.join(words)}")
     argv = [str(there.kubectl), f"--kubeconfig={there.kubeconfig}", *words]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watch:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as watch:
         try:
             _follow(watch)
         finally:
             watch.terminate()
-    job = _job(there)
-    succeeded = next(found for found in job["status"]["conditions"] if found["type"] == "Succeeded")
-    if succeeded["status"] != "True":
+    conditions = {found["type"]: found for found in _job(there)["status"]["conditions"]}
+    if (succeeded := conditions.get("Succeeded", conditions["Accepted"]))["status"] != "True":
         raise SandboxError(f"The training did not succeed: {succeeded['reason']}: {succeeded['message']}")
 
 
-def _follow(watch: subprocess.Popen[str]) -> None:
+def _follow(watch: subprocess.Popen[bytes]) -> None:
     begin = heard = time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        if watch.stdout is None:
-            raise SandboxError("kubectl has no output.")
-        selector.register(watch.stdout, selectors.EVENT_READ)
-        while time.monotonic() - begin < PATIENCE_SECONDS:
-            if not selector.select(timeout=1):
-                if time.monotonic() - heard > QUIET_SECONDS:
-                    say.line(f"  ... {time.monotonic() - begin:.0f} s")
-                    heard = time.monotonic()
-                continue
-            row = watch.stdout.readline().rstrip()
-            heard = time.monotonic()
+    for row in _rows(watch):
+        now = time.monotonic()
+        if row:
+            heard = now
             say.line(row)
-            if not row or ENDS & set(row.split()):
+            if ENDS & set(row.split()):
                 return
-    raise SandboxError(f"Waited {PATIENCE_SECONDS} s for the training to end.")
+        elif now - heard > QUIET_SECONDS:
+            heard = now
+            say.line(f"  ... {now - begin:.0f} s, and no change since the last row")
+        if now - begin > PATIENCE_SECONDS:
+            raise SandboxError(f"Waited {PATIENCE_SECONDS} s for the training to end.")
+    raise SandboxError(f"kubectl ended with {watch.wait(timeout=5)} before the training did.")
+
+
+def _rows(watch: subprocess.Popen[bytes]) -> Iterator[str]:
+    """The lines that a process prints; an empty one at least every second, while it prints none."""
+    if watch.stdout is None:
+        return
+    begun = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(watch.stdout, selectors.EVENT_READ)
+        while True:
+            if not selector.select(timeout=1):
+                yield ""
+                continue
+            if not (piece := os.read(watch.stdout.fileno(), 65_536)):
+                return
+            *rows, begun = (begun + piece).split(b"\n")
+            yield from (row.decode(errors="replace").rstrip() for row in rows)
 
 
 def _wait(there: Sandbox, words: list[str], arrived: Any, what: str) -> None:  # noqa: ANN401 -- a predicate on a row
@@ -167,33 +212,19 @@ def _job(there: Sandbox) -> dict[str, Any]:
     return found
 
 
-def _show_curve(there: Sandbox, site: Site) -> None:
+def _show_training(there: Sandbox, site: Site) -> None:
     path = _job(there)["status"]["attempts"][-1]["logPath"]
     text = site.run(["cat", path]).stdout
     losses = [float(found) for found in re.findall(r"\bloss ([0-9.]+(?:e[-+]?[0-9]+)?)", text)]
     ranks = sorted(set(re.findall(r"rank \d of \d on \S+", text)))
-    say.line(f"\nThe job's log at the site, {path}, tells who trained:")
+    say.line(f"\nThe job's log at the site, {path},\ntells who trained:")
     for rank in ranks:
         say.line(f"  {rank}")
     if not losses:
         raise SandboxError(f"The log shows no loss:\n{text[-2000:]}")
-    say.line(f"and its loss curve, step 1 to {len(losses)}:")
-    for line in curve(losses):
+    say.line("and the loss curve:")
+    for line in curve.plot(losses, horizontal="step"):
         say.line(line)
-
-
-def curve(values: list[float]) -> list[str]:
-    """A plot of rows of text, the highest value at the top. Pure."""
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    columns = min(len(values), CURVE_COLUMNS)
-    picked = [values[int(place * len(values) / columns)] for place in range(columns)]
-    rows = [round((high - value) / span * (CURVE_ROWS - 1)) for value in picked]
-    lines = []
-    for row in range(CURVE_ROWS):
-        label = f"{high:8.4f}" if row == 0 else f"{low:8.4f}" if row == CURVE_ROWS - 1 else " " * 8
-        lines.append(f"  {label} |" + "".join("*" if row == at else " " for at in rows).rstrip())
-    return lines
 
 
 def _show_events(there: Sandbox) -> None:
@@ -203,15 +234,21 @@ def _show_events(there: Sandbox) -> None:
 
 
 def _show_metrics(operator: OperatorProcess) -> None:
-    say.line(f"\nPrometheus metrics stand at {operator.metrics_url}")
+    with urlopen(operator.metrics_url, timeout=5) as answer:  # noqa: S310 -- ours, and http
+        lines = answer.read().decode().splitlines()
+    say.line(f"\nPrometheus metrics stand at {operator.metrics_url}; of this job, among others:")
+    for line in lines:
+        if line.startswith(TELLING) and f'trainingjob="{JOB}"' in line:
+            say.line(f"  {line}")
 
 
 def _show_ways(there: Sandbox) -> None:
+    sandboxed = ".venv/bin/python -m passerelle_sandbox"
     say.line("\nEverything stays up. To look around:")
-    say.line(f"  export KUBECONFIG={there.kubeconfig}")
-    say.line(f"  {there.kubectl} -n {NAMESPACE} describe tj {JOB}")
-    say.line(
-        f"  .venv/bin/python -m passerelle_sandbox shell --name {NAME}    # on the site, as its user: sacct, squeue"
-    )
+    say.line(f"  export KUBECONFIG={shlex.quote(str(there.kubeconfig))}")
+    say.line(f'  export PATH={shlex.quote(str(there.kubectl.parent))}:"$PATH"')
+    say.line(f"  kubectl -n {NAMESPACE} describe tj {JOB}")
+    say.line(f"  {sandboxed} shell --name {there.name}    # on the site, as its user: sacct, squeue")
+    say.line(f"  {sandboxed} logs --name {there.name}     # what every daemon says")
     say.line("To take it down:")
-    say.line(f"  .venv/bin/python -m passerelle_sandbox down --name {NAME}")
+    say.line(f"  {sandboxed} down --name {there.name}")

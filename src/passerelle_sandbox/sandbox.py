@@ -10,25 +10,24 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from passerelle_sandbox import cache, host, processes, say, state
-from passerelle_sandbox.control_plane import build
+from passerelle_sandbox import cache, host, processes, say, side_by_side, state
+from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.control_plane import serve as control_plane
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import rootfs
 from passerelle_sandbox.site import serve as site
-from passerelle_sandbox.site.image import trainer_image
 from passerelle_sandbox.state import State, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
+    from passerelle_sandbox.control_plane.existing import ExistingCluster
     from passerelle_sandbox.control_plane.serve import ControlPlane
     from passerelle_sandbox.site.serve import Site
 
@@ -47,12 +46,19 @@ class Sandbox:
     control_plane: ControlPlane | None
     sites: dict[str, Site] = field(default_factory=dict)
     """Debian release -> its site."""
+    existing: ExistingCluster | None = None
+    """The cluster that is used where none was started."""
+
+    @property
+    def cluster(self) -> ControlPlane | ExistingCluster | None:
+        """The Kubernetes of this sandbox, whoever started it."""
+        return self.control_plane or self.existing
 
     @property
     def kubeconfig(self) -> Path:
-        if self.control_plane is None:
+        if self.cluster is None:
             raise SandboxError(f"Sandbox {self.name!r} was made without a control plane.")
-        return self.control_plane.kubeconfig
+        return self.cluster.kubeconfig
 
     def kubectl_run(
         self, *args: str, stdin: str | None = None, timeout: float = _KUBECTL_TIMEOUT
@@ -70,8 +76,8 @@ class Sandbox:
     def status(self) -> dict[str, dict[str, str]]:
         """Part -> component -> "ok" or what is wrong; all parts are asked at the same time."""
         questions: dict[str, Callable[[], dict[str, str]]] = {}
-        if self.control_plane is not None:
-            questions["control plane"] = self.control_plane.health
+        if self.cluster is not None:
+            questions["control plane" if self.control_plane else "cluster"] = self.cluster.health
         questions |= {f"site {release}": each.health for release, each in self.sites.items()}
         with ThreadPoolExecutor() as pool:
             answers = {part: pool.submit(question) for part, question in questions.items()}
@@ -98,32 +104,38 @@ def up(
     gpus: int = 4,
     *,
     with_control_plane: bool = True,
+    kubeconfig: Path | None = None,
+    trusted: bool = False,
 ) -> Sandbox:
-    """Start a sandbox, or return the one that is up already; `slurm` names one release, several, or none."""
-    releases = (slurm,) if isinstance(slurm, str) else tuple(slurm)
-    wanted = Wanted(name, releases, nodes=nodes, gpus=gpus, control_plane=with_control_plane)
+    """Start a sandbox, or return the one that is up already; `slurm` names one release, several, or none.
+
+    `kubeconfig` leads to a cluster that is used instead of one of its own; `trusted`, even where that is no toy.
+    """
+    wanted = Wanted(
+        name,
+        releases=(slurm,) if isinstance(slurm, str) else tuple(slurm),
+        nodes=nodes,
+        gpus=gpus,
+        control_plane=with_control_plane and kubeconfig is None,
+        kubeconfig=str(kubeconfig.absolute()) if kubeconfig else "",
+        trusted=trusted,
+    )
     host.ensure_host_tools()
     with _at_work(name):
         found = state.read(name)
-        if found is not None and found.complete and processes.of_sandbox(name):
+        if found is not None and found.complete and (processes.of_sandbox(name) or not found.wanted.has_processes):
             return _again(found, wanted)
         if state.directory(name).exists() or processes.of_sandbox(name):
-            say.line(f"sandbox {name!r}: what is left of an earlier one is removed first")
+            why = "none of its processes lives any more" if found is not None and found.complete else "it is half-made"
+            say.line(f"sandbox {name!r}: {why}; what is left of it is removed, and it starts over")
             _remove(name)
         made = State(wanted, marker=f"{name}-{secrets.token_hex(4)}")
         state.directory(name).mkdir(parents=True)
         made.write()
         _start(made)
-        kubectl = str(build.kubectl()) if with_control_plane else ""
+        kubectl = str(build.kubectl()) if wanted.control_plane or wanted.kubeconfig else ""
         replace(made, complete=True, kubectl=kubectl).write()
         return load(name)
-
-
-def prepare(releases: Sequence[str] = state.RELEASES) -> None:
-    """Build, or find built, all that a sandbox is made of; afterwards `up` takes seconds."""
-    host.ensure_host_tools()
-    with ThreadPoolExecutor() as pool:
-        _together([pool.submit(build.programs), pool.submit(_prepare_sites, releases)], clean=lambda: None)
 
 
 def load(name: str = DEFAULT_NAME) -> Sandbox:
@@ -139,6 +151,7 @@ def load(name: str = DEFAULT_NAME) -> Sandbox:
         name=name,
         directory=home,
         kubectl=Path(found.kubectl),
+        existing=existing.load(home, Path(found.kubectl)) if found.wanted.kubeconfig else None,
         control_plane=control_plane.load(home / "control-plane") if found.wanted.control_plane else None,
         sites={release: site.load(home / "sites" / release) for release in found.wanted.releases},
     )
@@ -168,49 +181,25 @@ def _start(made: State) -> None:
     wanted = made.wanted
     home = state.directory(wanted.name)
     env = {**os.environ, processes.SANDBOX: made.marker}
-    with ThreadPoolExecutor() as pool:
-        parts: list[Future[Any]] = []
-        if wanted.control_plane:
-            parts.append(pool.submit(_start_control_plane, home / "control-plane", env, wanted.name))
-        for release in wanted.releases:
-            place = home / "sites" / release
-            place.mkdir(parents=True)
-            options = {"nodes": wanted.nodes, "gpus": wanted.gpus}
-            parts.append(pool.submit(site.start, place, env, release=release, **options))
-        _together(parts, clean=lambda: processes.end(lambda: processes.of_sandbox(wanted.name)))
-
-
-def _together(parts: Sequence[Future[Any]], *, clean: Callable[[], object]) -> None:
-    """Wait for all parts. Where one fails or somebody interrupts, the others are ended, and it is raised.
-
-    The commands of builds are ended here; `clean` ends the daemons that a part waits for.
-    """
-    try:
-        wait(parts, return_when=FIRST_EXCEPTION)
-        for part in parts:
-            if part.done():
-                part.result()
-    except BaseException:
-        for part in parts:
-            part.cancel()
-        while not all(part.done() for part in parts):
-            processes.end(processes.own_steps)
-            clean()
-            wait(parts, timeout=0.5)
-        clean()
-        raise
-
-
-def _prepare_sites(releases: Sequence[str]) -> None:
-    for release in releases:
-        rootfs.rootfs(release)
-    if any(rootfs.named(release).apptainer for release in releases):
-        trainer_image()
+    parts: list[Callable[[], object]] = []
+    if wanted.control_plane:
+        parts.append(partial(_start_control_plane, home / "control-plane", env, wanted.name))
+    if wanted.kubeconfig:
+        parts.append(partial(_adopt_cluster, home, wanted))
+    for release in wanted.releases:
+        place = home / "sites" / release
+        place.mkdir(parents=True)
+        parts.append(partial(site.start, place, env, release=release, nodes=wanted.nodes, gpus=wanted.gpus))
+    side_by_side.run(parts, clean=lambda: processes.end(lambda: processes.of_sandbox(wanted.name)))
 
 
 def _start_control_plane(place: Path, env: Mapping[str, str], name: str) -> ControlPlane:
     place.mkdir(parents=True)
     return control_plane.start(place, env, build.programs(), name=name)
+
+
+def _adopt_cluster(home: Path, wanted: Wanted) -> ExistingCluster:
+    return existing.adopt(home, build.kubectl(), Path(wanted.kubeconfig), trusted=wanted.trusted)
 
 
 def _remove(name: str) -> bool:

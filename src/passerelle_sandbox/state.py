@@ -25,13 +25,19 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a sandbox is to be. Checked when made: whoever holds one can build it."""
+    """What a sandbox is to be. Checked when made: whoever holds one can build it.
+
+    `kubeconfig` leads to a cluster that is used instead of a control plane of its own; `trusted`, even where that is no
+    toy.
+    """
 
     name: str
     releases: tuple[str, ...]
     nodes: int
     gpus: int
     control_plane: bool
+    kubeconfig: str = ""
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -40,17 +46,24 @@ class Wanted:
                 raise SandboxError(f"{release!r} is no release with a known Slurm: it is one of {', '.join(RELEASES)}.")
         if len(set(self.releases)) < len(self.releases):
             raise SandboxError("Each release makes at most one site of a sandbox.")
-        if not self.releases and not self.control_plane:
+        if self.kubeconfig and self.control_plane:
+            raise SandboxError("A sandbox starts a control plane or uses a cluster that is there, not both.")
+        if not self.releases and not self.control_plane and not self.kubeconfig:
             raise SandboxError("A sandbox is a control plane, a site, or both; this would be nothing.")
         if not 1 <= self.nodes <= MOST_NODES:
             raise SandboxError(f"{self.nodes} nodes: a site has 1 to {MOST_NODES}.")
         if not 0 <= self.gpus <= MOST_GPUS:
             raise SandboxError(f"{self.gpus} GPUs a node: a node has 0 to {MOST_GPUS}.")
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether anything is started for it; a cluster that is merely used isn't."""
+        return self.control_plane or bool(self.releases)
+
 
 @dataclass(frozen=True)
 class State:
-    """The content of the file. `kubectl` is empty where there is no control plane."""
+    """The content of the file. `kubectl` is empty where there is no cluster."""
 
     wanted: Wanted
     marker: str

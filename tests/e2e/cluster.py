@@ -26,13 +26,15 @@ class Cluster:
 
     sandbox: Sandbox
     site: Site
+    kubeconfig: Path
+    """The chart's ServiceAccount: the operator has its rights and no others."""
     operators: list[OperatorProcess] = field(default_factory=list)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         deploy.apply(self.sandbox, *objects)
 
     def start_operator(self, *before: Path) -> OperatorProcess:
-        operator = deploy.start_operator(self.sandbox, before=before)
+        operator = deploy.start_operator(self.sandbox, kubeconfig=self.kubeconfig, before=before)
         self.operators.append(operator)
         operator.wait_until_ready()
         return operator

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import Cluster
-from passerelle_sandbox import deploy, sandbox
+from passerelle_sandbox import chart, deploy, sandbox
 from passerelle_sandbox.deploy import REPOSITORY, OperatorProcess
 
 
@@ -17,10 +17,10 @@ def cluster() -> Iterator[Cluster]:
     name = f"e2e-{secrets.token_hex(3)}"
     made = sandbox.up(name)
     try:
-        deploy.install_crds(made)
-        there = Cluster(made, made.sites["sid"])
+        there = Cluster(made, made.sites["sid"], chart.install_chart(made))
         deploy.declare_site(made, there.site)
         yield there
+        assert chart.refusals(made) == [], "the chart grants less than the operator does"
     finally:
         made.down()
 

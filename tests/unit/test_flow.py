@@ -269,6 +269,77 @@ def test_deleting_while_the_answer_is_missing_leaves_no_job_behind() -> None:
     told(story)
 
 
+def test_a_site_that_leads_elsewhere_names_its_stranded_jobs_and_submits_nothing_of_them() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=500)
+        key = world.api.create("a", retry={"maxAttempts": 5})
+        await world.until(running(world, key))
+        world.site.cluster = "elsewhere"
+        world.site.forget(world.status(key)["attempts"][0]["jobId"])
+        await asyncio.sleep(120)
+
+        kept = next(each for each in world.site_conditions() if each["type"] == "IdentityKept")
+        assert kept["status"] == "False"
+        assert "team-a/a" in kept["message"]
+        assert world.condition(key, "Running") == ("True", "Running")
+        assert world.site.snapshot() == []
+
+    told(story)
+
+
+def test_a_site_that_answers_as_another_user_neither_adopts_nor_cancels() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(2)
+        world.site.faults.lose_answers = 1
+        world.site.faults.listing_lag = world.site.faults.accounting_lag = 5
+        world.site.settle_seconds = 20
+        key = world.api.create("a")
+        await world.until(lambda: bool(world.site.snapshot()))
+        world.site.cluster = "elsewhere"
+        await asyncio.sleep(120)
+
+        assert "jobId" not in world.status(key)["attempts"][0]
+        assert world.condition(key, "Submitted") == ("Unknown", "IdentityChanged")
+        world.site.cluster = "memory"
+        await world.until(finished(world, key))
+        assert len(world.site.snapshot()) == 1
+        assert [each["type"] for each in world.site_conditions()] == ["Ready"]
+
+    told(story)
+
+
+def test_a_ttl_deletes_the_finished_and_nothing_else() -> None:
+    async def story(world: World) -> None:
+        brief = world.api.create("brief", ttlSecondsAfterFinished=30)
+        kept = world.api.create("kept")
+        await world.until(lambda: brief in world.api.objects and finished(world, brief)())
+        await asyncio.sleep(20)
+        assert brief in world.api.objects
+        await asyncio.sleep(30)
+
+        assert brief not in world.api.objects
+        assert world.condition(kept, "Finished")[0] == "True"
+
+    told(story)
+
+
+def test_a_relay_that_is_never_heard_of_is_told_while_the_job_runs() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=400)
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await asyncio.sleep(60)
+        assert world.condition(key, "ProgressAvailable") == ("", "")
+        await world.until(lambda: world.condition(key, "ProgressAvailable")[0] == "False", 120)
+        world.site.set_comment(world.status(key)["attempts"][0]["jobId"], '{"v":1,"s":3,"n":9}')
+        await world.until(lambda: "progress" in world.status(key), 120)
+
+        assert world.condition(key, "ProgressAvailable") == ("", "")
+        assert world.status(key)["progress"]["step"] == 3
+
+    told(story)
+
+
 async def _life(world: World, key: Key) -> None:
     await world.until(lambda: key not in world.api.objects or world.condition(key, "Finished")[0] == "True")
 

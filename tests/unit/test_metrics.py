@@ -595,7 +595,7 @@ async def test_the_health_server_serves_them_as_text_that_prometheus_reads() -> 
     metrics = Metrics(now=Clock())
     metrics.kept(running())
     metrics.wrote("event", "ok")
-    health = Health("127.0.0.1", 0, metrics.registry)
+    health = Health("127.0.0.1", 0, metrics.registry, stale_seconds=900, clock=Clock())
     await health.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", health.port)

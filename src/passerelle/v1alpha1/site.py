@@ -174,8 +174,8 @@ class SiteStatus(Model):
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,
-        description="conditions are Ready (the site answers and accepts the credential) and, while an administrator "
-        "must act, Stalled.",
+        description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
+        "administrator must act; and IdentityKept=False while the Site leads away from attempts that have not ended.",
         json_schema_extra=map_list("type"),
     )
     cluster: str = Field(

@@ -342,8 +342,8 @@ class TrainingJobStatus(Model):
         default_factory=list,
         max_length=16,
         description="conditions are Accepted (the spec can be planned), Submitted (the site knows the job), Running, "
-        "Succeeded (Unknown while the run is active), Finished (True on either end), and Ready, Reconciling and "
-        "Stalled for GitOps tools.",
+        "Succeeded (Unknown while the run is active), Finished (True on either end), ProgressAvailable while "
+        "it is False, and Ready, Reconciling and Stalled for GitOps tools.",
         json_schema_extra=map_list("type"),
     )
     plan: PlanSummary | None = Field(

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passerelle_sandbox import cache, say
+from passerelle_sandbox.control_plane import toolchain
 from passerelle_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from passerelle_sandbox.control_plane.toolchain import Go
+
 ASSETS = "KUBEBUILDER_ASSETS"
-OLDEST_GO = (1, 21)
-"""The first Go that fetches the toolchain which a go.mod asks for."""
 _HERE = Path(__file__).parent
 _TIMEOUT = 60
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?\S*")
@@ -128,42 +129,20 @@ def build(program: Program) -> Path:
     name = f"go/{program.name}-{program.version}"
 
     def compile_into(place: Path) -> None:
-        go, toolchain = find_go(wanted=go_directive(program.source / "go.mod"))
+        go = toolchain.find(program.source)
         log = cache.logs() / f"build-{program.name}.log"
-        argv = [go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
-        argv += ["-ldflags", _linker_flags(program, go, toolchain), "-o", str(place / program.name), program.package]
-        env = {**toolchain, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+        arguments = ["build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+        arguments += ["-ldflags", _linker_flags(program, go), "-o", str(place / program.name), program.package]
+        env = {**go.environment, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
         say.run_step(
-            f"building {program.name} {program.version} from Go modules", argv, log=log, cwd=program.source, env=env
+            f"building {program.name} {program.version} from Go modules",
+            go.command(*arguments, paths=[program.source, place]),
+            log=log,
+            cwd=program.source,
+            env=env,
         )
 
     return cache.build_once(name, compile_into) / program.name
-
-
-def find_go(*, wanted: tuple[int, int]) -> tuple[str, dict[str, str]]:
-    """Go on this host, and the environment with which it becomes the version that go.mod wants."""
-    found = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"]))
-    if found is None:
-        raise SandboxError(
-            f"The control plane is built from Go modules, and there is no Go on PATH: install Go >= "
-            f"{OLDEST_GO[0]}.{OLDEST_GO[1]}, or point {ASSETS} at etcd, kube-apiserver and kube-controller-manager."
-        )
-    says = _says(Path(found), "version")
-    mine = re.search(r"\bgo(\d+)\.(\d+)", says)
-    version = (int(mine[1]), int(mine[2])) if mine else (0, 0)
-    if version < OLDEST_GO:
-        raise SandboxError(
-            f"{found} is too old ({says or 'it does not run'}): Go >= 1.21 fetches the toolchain it needs."
-        )
-    return found, {} if version >= wanted else {"GOTOOLCHAIN": "auto"}
-
-
-def go_directive(go_mod: Path) -> tuple[int, int]:
-    """The version in the line `go 1.26.0`."""
-    found = re.search(r"^go (\d+)\.(\d+)", go_mod.read_text(encoding="utf-8"), re.MULTILINE)
-    if found is None:
-        raise SandboxError(f"{go_mod} has no go line.")
-    return int(found[1]), int(found[2])
 
 
 def pinned(go_mod: Path, module: str) -> str:
@@ -203,7 +182,7 @@ def _asset(program: Program) -> Path | None:
     return None
 
 
-def _linker_flags(program: Program, go: str, toolchain: Mapping[str, str]) -> str:
+def _linker_flags(program: Program, go: Go) -> str:
     facts = {
         "version": program.version,
         "minor": str(parse_version(program.version)[1]),
@@ -213,28 +192,16 @@ def _linker_flags(program: Program, go: str, toolchain: Mapping[str, str]) -> st
     if program is HELM:
         facts["client_minor"] = str(parse_version(pinned(program.source / "go.mod", "k8s.io/client-go"))[1])
     else:
-        facts["date"] = _says(
-            Path(go),
-            *("list", "-mod=readonly", "-m", "-f", '{{.Time.UTC.Format "2006-01-02T15:04:05Z"}}', program.module),
-            cwd=program.source,
-            env=toolchain,
-        )
+        date = '{{.Time.UTC.Format "2006-01-02T15:04:05Z"}}'
+        facts["date"] = go.says("list", "-mod=readonly", "-m", "-f", date, program.module, cwd=program.source)
     stamps = [f"-X '{variable}={value.format(**facts)}'" for variable, value in program.stamps.items()]
     return " ".join(["-s", "-w", *stamps])
 
 
-def _says(program: Path, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+def _says(program: Path, *arguments: str) -> str:
     """What a short command prints; empty where it fails."""
     try:
-        done = subprocess.run(
-            [str(program), *arguments],
-            capture_output=True,
-            check=True,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            text=True,
-            timeout=_TIMEOUT,
-        )
+        done = subprocess.run([str(program), *arguments], capture_output=True, check=True, text=True, timeout=_TIMEOUT)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

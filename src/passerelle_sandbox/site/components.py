@@ -46,10 +46,11 @@ class Component:
     def wait(self, site: Namespace) -> None:
         """Return when it serves."""
         try:
-            wait_until(lambda: self.serves(site), START_TIMEOUT, f"{self.name} to serve")
+            site.wait_until(lambda: self.serves(site), START_TIMEOUT, f"{self.name} to serve")
         except SandboxError as error:
             said = [say.last_words(log, 3) for log in sorted(site.path(LOGS).glob(f"{self.name}*.log"))]
-            raise SandboxError(f"{error} It said last:\n" + "\n".join(each for each in said if each)) from error
+            last = "\n".join(each for each in said if each)
+            raise SandboxError(f"{error} It said last:\n{last}" if last else str(error)) from error
 
     def stop(self, site: Namespace) -> None:
         """End it as its administrator would, and return when it is gone."""
@@ -64,11 +65,11 @@ class Component:
     def pause(self, site: Namespace) -> None:
         """Freeze it: the kernel still takes its connections, nobody answers."""
         site.signal(self.name, signal.SIGSTOP)
-        wait_until(lambda: self.health(site) == "paused", STOP_TIMEOUT, f"{self.name} to stand still")
+        site.wait_until(lambda: self.health(site) == "paused", STOP_TIMEOUT, f"{self.name} to stand still")
 
     def resume(self, site: Namespace) -> None:
         site.signal(self.name, signal.SIGCONT)
-        wait_until(lambda: self.health(site) != "paused", STOP_TIMEOUT, f"{self.name} to go on")
+        site.wait_until(lambda: self.health(site) != "paused", STOP_TIMEOUT, f"{self.name} to go on")
 
     def serves(self, site: Namespace) -> bool:
         return all(_takes_connections(site, address) for address in self.addresses)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from passerelle_sandbox import cache, say
-from passerelle_sandbox.site.rootfs import debian, package_versions, rootfs
+from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.site.rootfs import debian, has_apptainer, package_versions, rootfs
 
 SUITE = "trixie"
 _PACKAGES = ("python3-torch", "python-is-python3")
@@ -24,6 +25,8 @@ def trainer_image() -> Path:
 
 def _build(place: Path) -> None:
     tools = rootfs("sid")
+    if not has_apptainer(tools):
+        raise SandboxError(f"The trainers' image is made by Apptainer, and {tools} has none: remove it to try again.")
     tree = place / "tree"
     tree.mkdir()
     debian("Debian trixie with PyTorch", tree, SUITE, _PACKAGES, "")

@@ -77,6 +77,16 @@ class Namespace:
         shell = ["setsid", "--fork", "sh", "-c", 'exec "$@" >> "$0" 2>&1 < /dev/null', log, *_as(user), *argv]
         subprocess.run(self._entering(shell), env=self._environment(user), check=True, timeout=ENTER_TIMEOUT)
 
+    def wait_until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Look until it holds; a SandboxError at once where the namespace has ended, else where it does not in time."""
+
+        def holds() -> bool:
+            if not self.alive():
+                raise SandboxError(f"The site's init has ended while one waited for {what}.")
+            return condition()
+
+        wait_until(holds, timeout, what)
+
     def pids(self, command: str) -> list[int]:
         """The host's pids of the site's processes of a name."""
         if not self.alive():

@@ -8,6 +8,7 @@ removing it is the only way to get a newer one.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from passerelle_sandbox import cache, say
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import mirror
+from passerelle_sandbox.site import api_versions, mirror
+from passerelle_sandbox.site.apt_says import refused_packages
 from passerelle_sandbox.site.config import numbers
 
 USER = "startup"
@@ -66,6 +68,16 @@ class Release:
         return found[: len(wanted)] == wanted if self.exact else found >= wanted
 
 
+class PackagesRefused(SandboxError):
+    """A release doesn't have some packages, or can't install them today; both happen in sid."""
+
+    def __init__(self, suite: str, packages: list[str], log: Path) -> None:
+        super().__init__(
+            f"Debian {suite} doesn't have {', '.join(packages)} now, or can't install it: apt's words are in {log}."
+        )
+        self.packages = set(packages)
+
+
 RELEASES = {
     each.name: each
     for each in (
@@ -108,16 +120,28 @@ def debian(title: str, target: Path, suite: str, packages: tuple[str, ...], prov
         (Path(build) / "apt.conf").write_text(settings, encoding="utf-8")
         (Path(build) / "binds").write_text("".join(f"{here} {there}\n" for here, there in binds), encoding="utf-8")
         script = str(Path(__file__).with_name("debian.sh"))
-        say.run_step(
-            title,
-            [
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", script),
-                *(str(target), suite, source.uri, str(source.keyring), build, *packages),
-            ],
-            log=cache.logs() / f"debian-{suite}.log",
-            env=mirror.proxy_environment(settings),
-            stdin=provision,
-        )
+        log = cache.logs() / f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}.log"
+        begin = log.stat().st_size if log.exists() else 0
+        try:
+            say.run_step(
+                title,
+                [
+                    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", script),
+                    *(str(target), suite, source.uri, str(source.keyring), build, *packages),
+                ],
+                log=log,
+                env=mirror.proxy_environment(settings),
+                stdin=provision,
+            )
+        except SandboxError as error:
+            if refused := refused_packages(log.read_bytes()[begin:].decode(errors="replace")):
+                raise PackagesRefused(suite, refused, log) from error
+            raise
+
+
+def has_apptainer(root: Path) -> bool:
+    """Whether a root file system was built with Apptainer."""
+    return "apptainer" in versions(root)
 
 
 def package_versions(root: Path, packages: tuple[str, ...]) -> dict[str, str]:
@@ -134,22 +158,41 @@ def upstream(version: str) -> str:
 
 def _build(release: Release, place: Path) -> None:
     root = place / "building"
-    root.mkdir()
     try:
-        debian(f"Debian {release.name} with its Slurm", root, release.name, release.packages, _PROVISION)
+        found = _fill(release, root)
+        if not release.accepts(found["slurmctld"]):
+            bound = release.slurm if release.exact else f"{release.slurm} or newer"
+            raise SandboxError(f"Debian {release.name} now has Slurm {found['slurmctld']}, where {bound} is known.")
+        say.line(api_versions.spoken(found["slurmctld"], api_versions.served(root)))
     except SandboxError as error:
         raise SandboxError(f"{error} {_way_round(release)}") from error
-    found = package_versions(root, release.packages)
-    if not release.accepts(found["slurmctld"]):
-        bound = release.slurm if release.exact else f"{release.slurm} or newer"
-        raise SandboxError(
-            f"Debian {release.name} now has Slurm {found['slurmctld']}, where {bound} is known. {_way_round(release)}"
-        )
     (root / _VERSIONS).write_text(json.dumps(found, indent=1), encoding="utf-8")
     root.chmod(0o755)
-    name = f"slurm{found['slurmctld']}" + (f"-apptainer{found['apptainer']}" if release.apptainer else "")
+    apptainer = found.get("apptainer")
+    name = f"slurm{found['slurmctld']}" + (f"-apptainer{apptainer}" if apptainer else "")
     root.rename(place / name)
-    say.line(f"Debian {release.name} has {name}" + ("" if release.apptainer else "; no Apptainer: runtime none"))
+    say.line(f"Debian {release.name} has {name}" + ("" if apptainer else "; no Apptainer: runtime none"))
+
+
+def _fill(release: Release, root: Path) -> dict[str, str]:
+    """Make it, and tell the versions. Where Apptainer is what has gone, a site without it is better than none.
+
+    Not under CI: there, what isn't proven must fail.
+    """
+    title = f"Debian {release.name} with its Slurm"
+    root.mkdir()
+    packages = release.packages
+    try:
+        debian(title, root, release.name, packages, _PROVISION)
+    except PackagesRefused as error:
+        if not error.packages <= set(_APPTAINER) or os.environ.get("CI"):
+            raise
+        say.line(f"{error} This site will have no Apptainer: runtime none, and no demo.")
+        cache.remove(root)
+        root.mkdir()
+        packages = _COMMON
+        debian(title, root, release.name, packages, _PROVISION)
+    return package_versions(root, packages)
 
 
 def _way_round(release: Release) -> str:

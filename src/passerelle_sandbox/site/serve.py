@@ -18,7 +18,7 @@ from passerelle_sandbox.site.components import Component, components
 from passerelle_sandbox.site.config import Ports, Shape
 from passerelle_sandbox.site.image import trainer_image
 from passerelle_sandbox.site.layout import IMAGE, RUN_ROOT, free_ports, lay_out
-from passerelle_sandbox.site.namespace import Namespace, enter, refuse_without_user_namespaces, wait_until
+from passerelle_sandbox.site.namespace import Namespace, enter, refuse_without_user_namespaces
 
 if TYPE_CHECKING:
     import subprocess
@@ -140,7 +140,7 @@ def start(
     if rootfs.named(release).apptainer:
         refuse_without_user_namespaces()
     root = rootfs.rootfs(release)
-    image = trainer_image() if rootfs.named(release).apptainer else None
+    image = trainer_image() if rootfs.has_apptainer(root) else None
     shape = Shape(
         slurm=rootfs.versions(root)["slurmctld"],
         ports=free_ports(nodes),
@@ -209,7 +209,7 @@ def _boot(site: Site) -> None:
     for words in _accounts(site):
         _set_up(site, ["sacctmgr", "--immediate", *words.split()])
     bring_up("slurmctld", "slurmd", "slurmrestd")
-    wait_until(lambda: site.health()["nodes"] == "ok", READY_TIMEOUT, "all nodes to be up")
+    site.namespace.wait_until(lambda: site.health()["nodes"] == "ok", READY_TIMEOUT, "all nodes to be up")
 
 
 def _accounts(site: Site) -> tuple[str, ...]:

@@ -34,7 +34,6 @@ def test_a_module_that_is_not_required_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module m\n\ngo 1.26.0\n\nrequire example.org/a v1.2.3\n")
 
     assert build.pinned(tmp_path / "go.mod", "example.org/a") == "v1.2.3"
-    assert build.go_directive(tmp_path / "go.mod") == (1, 26)
     with pytest.raises(SandboxError, match=r"example\.org"):
         build.pinned(tmp_path / "go.mod", "example.org")
 
@@ -60,13 +59,6 @@ def test_a_kubectl_on_path_is_taken_within_one_minor_version(
     monkeypatch.setattr(build, "build", lambda program: Path("built") / program.name)
 
     assert build.kubectl() == (found if taken else Path("built/kubectl"))
-
-
-def test_without_go_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-
-    with pytest.raises(SandboxError, match=r"install Go >= 1\.21, or point KUBEBUILDER_ASSETS at"):
-        build.find_go(wanted=(1, 26))
 
 
 def test_a_certificate_is_believed_by_its_own_authority_alone(tmp_path: Path) -> None:

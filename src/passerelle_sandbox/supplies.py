@@ -1,0 +1,56 @@
+"""What sandboxes are made of, built ahead: afterwards `up` takes seconds.
+
+Compiling takes every core there is, making a root file system waits for the network and for dpkg: so the two go on
+side by side, in lanes. Within a lane comes first what a demo needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from passerelle_sandbox import host, operator_image, say, side_by_side, state
+from passerelle_sandbox.control_plane import build
+from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.site import rootfs
+from passerelle_sandbox.site.image import trainer_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "trainer-image", "image-base"
+SITES = tuple(reversed(state.RELEASES))
+"""The default's release first."""
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE)
+
+
+def prepare(wanted: Collection[str] = EVERY) -> None:
+    """Build, or find built, so many supplies."""
+    for name in wanted:
+        if name not in EVERY:
+            raise SandboxError(f"{name!r} is no supply of a sandbox: it is one of {', '.join(EVERY)}.")
+    host.ensure_host_tools(operator_image.TOOLS if IMAGE_BASE in wanted else None)
+    chosen = [[supply for name, supply in lane if name in wanted] for lane in _lanes()]
+    side_by_side.run([_one_by_one(lane) for lane in chosen if lane])
+
+
+def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
+    return (
+        [(CONTROL_PLANE, build.programs), (HELM, build.helm)],
+        [(SITES[0], _site(SITES[0])), (TRAINER_IMAGE, _trainer_image)],
+        [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base)],
+    )
+
+
+def _site(release: str) -> Callable[[], object]:
+    return lambda: rootfs.rootfs(release)
+
+
+def _trainer_image() -> None:
+    if rootfs.has_apptainer(rootfs.rootfs(SITES[0])):
+        trainer_image()
+    else:
+        say.line(f"No trainers' image: the site of {SITES[0]} has no Apptainer.")
+
+
+def _one_by_one(lane: Collection[Callable[[], object]]) -> Callable[[], object]:
+    return lambda: [supply() for supply in lane]
