@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 KEEP ?=
+JOBS ?= 500
 
 .PHONY: help
 help: ## Show this list
@@ -41,6 +42,10 @@ test: $(VENV)/.ready ## Set everything up and run what must hold for every chang
 .PHONY: everything
 everything: $(VENV)/.ready ## Run all there is, stage by stage; stages that passed on this tree are not repeated
 	@$(PY) tests/stages.py everything
+
+.PHONY: bench
+bench: $(VENV)/.ready ## Measure the operator with JOBS TrainingJobs at once (500); its last line is JSON
+	@PYTHONPATH=tests $(PY) -m bench $(JOBS)
 
 .PHONY: generate
 generate: $(VENV)/.ready ## Write the generated files again: CRDs, and the chart's copies of them

@@ -36,6 +36,9 @@ WATCH_SECONDS = 300
 WORKERS = 64
 """kopf's workers at once; unbounded, the first listing of 2,000 objects took 615 MB."""
 
+IDLE_SECONDS = 0.1
+"""A worker serves one object and waits so long for more of it: at kopf's 5 s, 64 hear of 13 objects a second."""
+
 
 STALE_SECONDS = 3 * WATCH_SECONDS
 """A watch that was not renewed three times in a row is dead."""
@@ -125,6 +128,7 @@ async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.client_timeout = WATCH_SECONDS + 30
     settings.watching.connect_timeout = 30
     settings.queueing.worker_limit = WORKERS
+    settings.queueing.idle_timeout = IDLE_SECONDS
     settings.networking.error_backoffs = ForEver()
     try:
         await operator.start()

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import copy
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from passerelle.batch import Batch
 from passerelle.gateways.base import Credential, Gateway, Probe
@@ -22,11 +22,17 @@ from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.planning import Planner
 from passerelle.reconcile import Reconciler
-from passerelle.sites import Sites
+from passerelle.sites import Service, Sites
 from passerelle.slurm import JobState, RemoteJob
+from passerelle.status import rfc3339
 
 SITE = "memory"
 NAMESPACE = "team-a"
+SECRET = "site-credentials"
+EPOCH = 1_767_225_600.0
+"""The wall clock's time when the loop's is 0."""
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -54,10 +60,18 @@ class Points:
 
 @dataclass
 class ApiServer:
-    """TrainingJobs and Sites, by kind and key."""
+    """TrainingJobs and Sites, by kind and key; Secrets and ConfigMaps, by name; labels, of every namespace.
+
+    `trouble` is how every call of an operator ends, while it is set. `calls` are all that came.
+    """
 
     objects: dict[Key, dict[str, Any]] = field(default_factory=dict)
     sites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    config_maps: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    trouble: Exception | None = None
+    calls: list[str] = field(default_factory=list)
     watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
     events: list[tuple[str, str, str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
@@ -72,7 +86,7 @@ class ApiServer:
                     "name": name,
                     "uid": str(uuid.uuid4()),
                     "generation": 1,
-                    "creationTimestamp": "2026-01-01T00:00:00Z",
+                    "creationTimestamp": rfc3339(EPOCH + asyncio.get_running_loop().time()),
                 },
                 "spec": {"site": SITE, "image": "/i.sif", "command": ["train"], "nodes": 2, "timeLimit": "10m", **spec},
             }
@@ -92,6 +106,13 @@ class ApiServer:
     def empty_status(self, key: Key) -> None:
         self.objects[key].pop("status", None)
         self._tell(self._stamped(self.objects[key]))
+
+    @contextlib.contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """The watch misses what is done inside: after 410 Gone it lists anew, and a listing tells of no deletion."""
+        watchers, self.watchers = self.watchers, []
+        yield
+        self.watchers = watchers
 
     def delete(self, key: Key) -> None:
         self.objects[key]["metadata"]["deletionTimestamp"] = "2026-01-01T00:10:00Z"
@@ -171,29 +192,42 @@ class KubeClient:
             self.server.delete(key)
 
     async def site(self, name: str) -> dict[str, Any]:
-        return copy.deepcopy(self.server.sites[name])
+        return copy.deepcopy(self._found("site", self.server.sites, name))
 
     async def patch_site_status(self, name: str, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
-        found = self.server.sites[name]
+        found = self._found("site status", self.server.sites, name)
         if version != found["metadata"]["resourceVersion"]:
             raise Conflict(name)
         _merge(found, {"status": status})
         return copy.deepcopy(self.server._stamped(found))
 
-    async def secret(self, *_: str) -> dict[str, bytes]:
-        return {"username": b"startup", "token": b"valid"}
+    async def secret(self, _: str, name: str) -> dict[str, bytes]:
+        return self._found("secret", self.server.secrets, name)
 
-    async def config_map(self, *_: str) -> dict[str, bytes]:
-        raise Gone("a ConfigMap")
+    async def config_map(self, _: str, name: str) -> dict[str, bytes]:
+        return self._found("config map", self.server.config_maps, name)
 
-    async def namespace_labels(self, *_: str) -> dict[str, str]:
-        return {}
+    async def namespace_labels(self, name: str) -> dict[str, str]:
+        return self._found("namespace", {NAMESPACE: self.server.labels}, name)
 
     async def event(self, **facts: Any) -> None:
+        self._called("event")
         self.server.events.append((facts["kind"], facts["reason"], facts["message"]))
+
+    def _found(self, kind: str, those: Mapping[str, T], name: str) -> T:
+        self._called(kind)
+        if name not in those:
+            raise Gone(name)
+        return those[name]
+
+    def _called(self, name: str) -> None:
+        self.server.calls.append(name)
+        if self.server.trouble is not None:
+            raise self.server.trouble.with_traceback(None)  # else it grows with every call
 
     async def _step(self, name: str) -> None:
         await asyncio.sleep(0.001)
+        self._called(name)
         self.points.reach(name)
 
 
@@ -243,17 +277,19 @@ class Door:
 
 
 class World:
-    """The API server, the site and, at most one at a time, an operator."""
+    """The API server, the sites behind URLs and, at most one at a time, an operator."""
 
     def __init__(self, *, period: str = "1s", **site_spec: Any) -> None:
         self.loop = asyncio.get_running_loop()
         self.api = ApiServer()
         self.site = Memory(clock=self.loop.time)
+        self.behind = {gateway()["url"]: self.site}
+        self.api.secrets[SECRET] = {"username": b"startup", "token": b"valid"}
         self.api.sites[SITE] = {
             "metadata": {"name": SITE, "uid": "s", "generation": 1, "resourceVersion": "1"},
             "spec": {
                 "profile": "sandbox",
-                "gateway": {"driver": "slurmrestd", "url": "https://memory", "credentials": {"name": "x"}},
+                "gateway": gateway(),
                 "runRoot": "/scratch/passerelle",
                 "pollingPeriod": period,
                 "progressPeriod": "30s",
@@ -268,13 +304,13 @@ class World:
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
         reconciler = Reconciler(
-            kube, Planner(kube), clock=self.loop.time, now=lambda: 1_767_225_600.0 + self.loop.time()
+            kube, Planner(kube, self.loop.time), clock=self.loop.time, now=lambda: EPOCH + self.loop.time()
         )
         sites = reconciler.sites = Sites(
             kube,
             namespace="passerelle-system",
-            open_gateway=lambda *_: cast("Gateway", Door(self.site, points)),
-            read_credential=lambda _: Credential("startup", "valid"),
+            open_gateway=lambda spec, *_: cast("Gateway", Door(self.behind[spec.gateway.url], points)),
+            read_credential=lambda data: Credential(data["username"].decode(), data["token"].decode()),
             work=reconciler.work,
             changed=reconciler.changed,
             turned=reconciler.turned,
@@ -298,6 +334,26 @@ class World:
             with contextlib.suppress(BaseException):
                 await self._sites.close()
 
+    @property
+    def service(self) -> Service:
+        """What the operator has of the Site."""
+        service = self._sites.get(SITE) if self._sites is not None else None
+        assert service is not None
+        return service
+
+    async def edit_site(self, **spec: Any) -> None:
+        found = self.api.sites[SITE]
+        found["spec"] |= spec
+        found["metadata"]["generation"] += 1
+        self.api._stamped(found)
+        assert self._sites is not None
+        await self._sites.observe(copy.deepcopy(found), deleted=False)
+
+    def another(self, url: str, **facts: Any) -> Memory:
+        """One more cluster, behind this URL."""
+        self.behind[url] = Memory(clock=self.loop.time, fates=self.site.fates, **facts)
+        return self.behind[url]
+
     def status(self, key: Key) -> dict[str, Any]:
         found: dict[str, Any] = self.api.objects[key].get("status", {})
         return found
@@ -312,6 +368,10 @@ class World:
         found: list[dict[str, Any]] = self.api.sites[SITE].get("status", {}).get("conditions", [])
         return found
 
+    def states(self, site: Memory | None = None) -> list[str]:
+        """How every job stands that the site ever had, in the order of their ids."""
+        return [job.state.base for job in (site or self.site).snapshot()]
+
     def run_of(self, key: Key) -> Run:
         return Run.of_uid(self.api.objects[key]["metadata"]["uid"])
 
@@ -321,3 +381,8 @@ class World:
             if self.loop.time() > deadline:
                 raise AssertionError(f"not within {seconds:.0f} s: {self.api.objects}")
             await asyncio.sleep(0.1)
+
+
+def gateway(url: str = "https://memory", **more: Any) -> dict[str, Any]:
+    """A Site's spec.gateway."""
+    return {"driver": "slurmrestd", "url": url, "credentials": {"name": SECRET}, **more}

@@ -62,6 +62,10 @@ case "$*" in
     *"show job"*) echo "JobId=$SLURM_JOB_ID SubmitTime=2026-01-01T00:00:00 Restarts=0" ;;
     update*)
         if [ -e "$STUBS/refuse" ]; then cat "$STUBS/refuse" >&2; exit 1; fi
+        if [ -e "$STUBS/busy" ] && [ "${*//\"end\"/}" = "$*" ]; then
+            echo "$BASHPID" >> "$STUBS/waiting"
+            sleep "$(cat "$STUBS/busy")"
+        fi
         printf '%s\\n' "${*: -1}" >> "$STUBS/comments"
         ;;
 esac

@@ -35,7 +35,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the TrainingJob asks for. `hold` is a reason not to submit now; it never ends what runs."""
+    """What the TrainingJob asks for. `hold` is a reason not to submit now; it never ends what runs. `uncounted` is how
+    many earlier attempts were suspended.
+    """
 
     deleting: bool = False
     held_finalizer: bool = False
@@ -45,6 +47,7 @@ class Wanted:
     hold: bool = False
     retry_requested: bool = False
     max_attempts: int = 1
+    uncounted: int = 0
     recorded: tuple[Recorded, ...] = ()
 
 
@@ -275,11 +278,11 @@ def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job:
         ending = ENDING_BY_REASON.get(record.final)
     if ending is not None and ending.succeeded:
         return Rest("Succeeded")
-    if record is not None and record.suspended:
+    cancelled = ending is None or ending.blame is Blame.CANCELLATION
+    if record is not None and record.suspended and cancelled:
         return _begin(wanted, number + 1)
     if wanted.retry_requested:
         return _begin(wanted, number + 1)
-    counted = number - sum(1 for attempt in wanted.recorded if attempt.suspended)
-    if ending is not None and ending.blame in RETRIED and counted < wanted.max_attempts:
+    if ending is not None and ending.blame in RETRIED and number - wanted.uncounted < wanted.max_attempts:
         return _begin(wanted, number + 1)
     return Rest("Finished")

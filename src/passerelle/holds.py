@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from passerelle.decide import Action, Intend, Submit
-from passerelle.objects import TrainingJob
+from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory
 from passerelle.sites import Service
-from passerelle.status import Word, is_final
+from passerelle.status import SUSPENDED, Word, is_final
 
 MAX_JOBS = "MaxJobs"
+BACK_OFF = "BackOff"
+
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 600.0
+"""Between an attempt that failed through nobody's doing and the next one: twice as long each time. A fault of the site
+that ends every attempt at once must not use them all up in a minute."""
 
 
 class Holds:
     """Counts, per Site, the TrainingJobs with an attempt that is open or about to be: many passes run side by side, so
-    one counts from its decision on, not from its job's first record.
+    one counts from its decision on, not from its job's first record. Who waits for `maxJobs` goes in order of creation;
+    `wake` is told whose turn it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
         self._occupied: dict[str, set[str]] = {}  # Site -> uids
+        self._waiting: dict[str, dict[str, _Place]] = {}  # Site -> uid -> its place
 
     def kept(self, job: TrainingJob) -> None:
         """This is how kube-apiserver has the TrainingJob."""
         if _open(job):
             self._occupied.setdefault(job.site, set()).add(job.uid)
 
-    def decided(self, job: TrainingJob, action: Action) -> None:
-        """This is what its pass will do."""
+    def decided(self, job: TrainingJob, action: Action, hold: Word | None, limit: int | None) -> None:
+        """This is what its pass will do. Whoever leaves its place, or can't take it, makes room for the next."""
+        waiting = self._waiting.setdefault(job.site, {})
+        occupied = self._occupied.setdefault(job.site, set())
+        waited = waiting.pop(job.uid, None) is not None
         if isinstance(action, Intend | Submit):
-            self._occupied.setdefault(job.site, set()).add(job.uid)
-        elif not _open(job):
-            self.forget(job)
+            occupied.add(job.uid)
+            return
+        if hold is not None and hold.reason == MAX_JOBS:
+            waiting[job.uid] = (job.created, job.uid, job.key)
+        left = job.uid in occupied and not _open(job)
+        if left:
+            occupied.discard(job.uid)
+        if left or (waited and job.uid not in waiting):
+            self._call(job.site, limit)
 
-    def forget(self, job: TrainingJob) -> None:
-        self._occupied.get(job.site, set()).discard(job.uid)
+    def forget(self, job: TrainingJob, limit: int | None) -> None:
+        """Nothing more of it will be submitted, or it is no more."""
+        waited = self._waiting.get(job.site, {}).pop(job.uid, None) is not None
+        occupied = self._occupied.get(job.site, set())
+        if job.uid in occupied or waited:
+            occupied.discard(job.uid)
+            self._call(job.site, limit)
 
     def reason(
         self, job: TrainingJob, service: Service | None, memory: Memory, action: Action, now: float
@@ -43,12 +67,44 @@ class Holds:
         name, limit = service.site.name, service.site.spec.max_jobs
         if service.site.spec.suspend:
             return Word("False", "SiteSuspended", f"Site {name} is suspended: nothing new is submitted there.")
-        others = self._occupied.get(name, set()) - {job.uid}
-        if limit is not None and isinstance(action, Intend) and len(others) >= limit:
-            return Word("False", MAX_JOBS, f"Site {name} has its maxJobs ({limit}) of live jobs.")
         if memory.refused is not None and now < memory.refused_until:
             return Word("False", memory.refused.reason, memory.refused.message)
+        if isinstance(action, Intend) and back_off(job, memory, now) > 0:
+            before = job.status.attempts[-1].number
+            return Word(
+                "False", BACK_OFF, f"Attempt {before} failed through nobody's doing; the next one follows soon."
+            )
+        if limit is not None and isinstance(action, Intend) and not self._turn(job, name, limit):
+            return Word("False", MAX_JOBS, f"Site {name} has its maxJobs ({limit}) of live jobs.")
         return None
+
+    def _turn(self, job: TrainingJob, site: str, limit: int) -> bool:
+        mine = (job.created, job.uid, job.key)
+        free = limit - len(self._occupied.get(site, set()) - {job.uid})
+        older = sum(place[:2] < mine[:2] for uid, place in self._waiting.get(site, {}).items() if uid != job.uid)
+        return older < free
+
+    def _call(self, site: str, limit: int | None) -> None:
+        waiting = self._waiting.get(site, {})
+        free = len(waiting) if limit is None else limit - len(self._occupied.get(site, set()))
+        for _, _, key in sorted(waiting.values(), key=lambda place: place[:2])[: max(free, 0)]:
+            self._wake(key)
+
+
+_Place = tuple[str, str, Key]
+"""When it was created, its uid, where it is: the order of turns."""
+
+
+def back_off(job: TrainingJob, memory: Memory, now: float) -> float:
+    """Seconds until the next attempt may be made; 0 for the first one, and for one that a person asked for."""
+    attempts = job.status.attempts
+    if not attempts or attempts[-1].reason == SUSPENDED or attempts[-1].suspended or job.retry_requested_at is not None:
+        return 0.0
+    if memory.ended_at is None:
+        memory.ended_at = now
+    before = max(attempts[-1].number - job.status.attempts_suspended - 1, 0)
+    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(before, 10), LONGEST_BACKOFF_SECONDS)
+    return max(memory.ended_at + wait - now, 0.0)
 
 
 def _open(job: TrainingJob) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
@@ -24,6 +25,13 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
 _MERGE = "application/merge-patch+json"
+
+
+UNAVAILABLE = "KubernetesUnavailable"
+REFUSED = "KubernetesRefused"
+"""Of a request that will be refused again: a defect of ours, or a right that is missing."""
+_AGAIN = frozenset({0, 408, 429, 500, 502, 503, 504})
+"""HTTP statuses after which the same request may pass."""
 
 
 class Conflict(Exception):
@@ -60,7 +68,10 @@ class Kube:
             except (config.ConfigException, OSError) as error:
                 text = f"Neither a ServiceAccount nor a usable KUBECONFIG is here ({error}); set KUBECONFIG."
                 raise Invalid(text) from error
-        return cls(client.ApiClient(), wrote)
+        settings = client.Configuration.get_default_copy()
+        # Else each request reads netrc and the environment's proxies, in a thread; kopf's watches use neither.
+        settings.client_session_kwargs = {"trust_env": False}
+        return cls(client.ApiClient(settings), wrote)
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]  # likewise
@@ -198,9 +209,7 @@ class Kube:
     async def _object(self, call: Awaitable[object], *, write: str = "") -> dict[str, Any]:
         found = await self._call(call, write=write)
         if not isinstance(found, dict):
-            raise Unavailable(
-                "kube-apiserver answered with something that is no object", reason="KubernetesUnavailable"
-            )
+            raise Unavailable("kube-apiserver answered with something that is no object", reason=UNAVAILABLE)
         return found
 
     async def _call(self, call: Any, *, write: str = "") -> Any:  # noqa: ANN401 -- the generated client carries no types
@@ -216,9 +225,9 @@ class Kube:
                 outcome = "gone"
                 raise Gone(redact(str(error.reason))) from error
             text = f"kube-apiserver answered {error.status} {error.reason}: {error.body or ''}"
-            raise Unavailable(text, reason="KubernetesUnavailable") from error
-        except (OSError, TimeoutError) as error:
-            raise Unavailable(f"kube-apiserver can't be asked: {error!r}", reason="KubernetesUnavailable") from error
+            raise Unavailable(text, reason=UNAVAILABLE if error.status in _AGAIN else REFUSED) from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"kube-apiserver can't be asked: {error!r}", reason=UNAVAILABLE) from error
         finally:
             if write:
                 self._wrote(write, outcome)

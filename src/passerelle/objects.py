@@ -15,7 +15,14 @@ from pydantic import ValidationError
 from passerelle.errors import Invalid
 from passerelle.marker import Run
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
-from passerelle.v1alpha1.trainingjob import ABANDON, FINALIZER, RETRY_REQUESTED_AT, TrainingJobSpec, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob import (
+    ABANDON,
+    FINALIZER,
+    RETRY_REQUESTED_AT,
+    RETRY_REQUESTED_AT_LIMIT,
+    TrainingJobSpec,
+    TrainingJobStatus,
+)
 
 Body = Mapping[str, Any]
 
@@ -44,6 +51,7 @@ class TrainingJob:
     annotations: Mapping[str, str]
     created: str
     site: str
+    run_id: str | None
     spec: TrainingJobSpec | None
     invalid: Invalid | None
     status: TrainingJobStatus
@@ -52,9 +60,8 @@ class TrainingJob:
     @property
     def run(self) -> Run:
         """The uid's run, or the runId's."""
-        run_id = self.spec.run_id if self.spec is not None else None
-        if run_id is not None:
-            return Run.of_run_id(self.key.namespace, self.key.name, run_id)
+        if self.run_id is not None:
+            return Run.of_run_id(self.key.namespace, self.key.name, self.run_id)
         return Run.of_uid(self.uid)
 
     @property
@@ -68,7 +75,7 @@ class TrainingJob:
     @property
     def retry_requested_at(self) -> str | None:
         """The annotation's value while it is not yet honoured."""
-        asked = self.annotations.get(RETRY_REQUESTED_AT)
+        asked = self.annotations.get(RETRY_REQUESTED_AT, "")[:RETRY_REQUESTED_AT_LIMIT]
         return asked if asked and asked != self.status.last_handled_retry_at else None
 
 
@@ -96,6 +103,7 @@ def trainingjob(body: Body) -> TrainingJob:
         annotations=meta.get("annotations") or {},
         created=meta.get("creationTimestamp", ""),
         site=str(raw_spec.get("site", "")),
+        run_id=_run_id(raw_spec.get("runId")),
         spec=spec,
         invalid=invalid,
         status=status,
@@ -150,6 +158,11 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any], known: Mapping[s
     patch: dict[str, Any] = {key: value for key, value in new.items() if old.get(key) != value}
     patch |= {key: None for key in old if key in known and key not in new}
     return patch
+
+
+def _run_id(raw: object) -> str | None:
+    """The runId as written, also of a spec that this release can't read: the run must not change with the release."""
+    return raw if isinstance(raw, str) and raw and "/" not in raw else None
 
 
 def _explain(error: ValidationError) -> str:

@@ -25,6 +25,7 @@ class Memory:
     batch: Batch | None = None
     refused: Rejected | None = None
     refused_until: float = 0.0
+    ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[int, float] = field(default_factory=dict)  # job id -> when its end was asked for
 
 
@@ -101,6 +102,7 @@ def wanted(job: TrainingJob, *, plannable: bool = True, hold: bool = False) -> W
         hold=hold,
         retry_requested=job.retry_requested_at is not None,
         max_attempts=spec.retry.max_attempts if spec is not None else 1,
+        uncounted=job.status.attempts_suspended,
         recorded=recorded(job),
     )
 

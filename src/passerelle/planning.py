@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from passerelle.batch import Batch
@@ -12,21 +14,27 @@ from passerelle.plan import Plan, plan
 from passerelle.render import render
 from passerelle.sites import Service
 
+LABELS_SECONDS = 5.0
+"""How long a namespace's labels are believed: a burst of TrainingJobs reads them once, not once a pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan and its batch, or why there is none."""
+    """A plan and its batch, or why there is none. `held`: it was not made again, since nothing may be submitted now."""
 
     plan: Plan | None = None
     batch: Batch | None = None
     invalid: Invalid | None = None
+    held: bool = False
 
 
 class Planner:
     """Reads what a plan needs, then plans purely."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
+        self._clock = clock
+        self._labels: dict[str, tuple[float, dict[str, str]]] = {}  # namespace -> read when, its labels
 
     async def plan(self, job: TrainingJob, service: Service | None, attempt: int) -> Planned:
         """The plan of this attempt. Raises Unavailable while kube-apiserver can't be read."""
@@ -47,22 +55,26 @@ class Planner:
                 attempt=attempt,
                 namespace=job.key.namespace,
                 name=job.key.name,
-                namespace_labels=await self._labels(job, service),
+                namespace_labels=await self._labels_of(job, service),
                 files=await self._files(job),
             )
             return Planned(plan=made, batch=render(made))
         except Invalid as error:
             return Planned(invalid=error)
 
-    async def _labels(self, job: TrainingJob, service: Service) -> dict[str, str]:
+    async def _labels_of(self, job: TrainingJob, service: Service) -> dict[str, str]:
         """The namespace's labels, read only where a selector asks for them."""
-        spec = service.site.spec
+        spec, namespace = service.site.spec, job.key.namespace
         if spec is None or not any(entry.selector for entry in spec.admission):
             return {}
-        try:
-            return await self._kube.namespace_labels(job.key.namespace)
-        except Gone:
-            return {}
+        read_at, labels = self._labels.get(namespace, (-LABELS_SECONDS, {}))
+        if self._clock() - read_at >= LABELS_SECONDS:
+            try:
+                labels = await self._kube.namespace_labels(namespace)
+            except Gone:
+                return {}
+            self._labels[namespace] = (self._clock(), labels)
+        return labels
 
     async def _files(self, job: TrainingJob) -> list[tuple[str, bytes]]:
         """Absolute path in the container, and content, of every file; in the order of spec.files, keys sorted."""

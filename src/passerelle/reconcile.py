@@ -14,8 +14,9 @@ from typing import Any
 from passerelle import decide
 from passerelle.decide import Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.holds import MAX_JOBS, Holds
-from passerelle.kube import Conflict, Gone, Kube
+from passerelle.gateways.base import Identity
+from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
+from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob, trainingjob
 from passerelle.passes import Memory, Pass, accepted_job, wanted
@@ -23,8 +24,9 @@ from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, Reporter
 from passerelle.sites import Service, Sites
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import epoch, intended, is_final, with_job
-from passerelle.v1alpha1.trainingjob import FINALIZER
+from passerelle.status import SUSPENDED, epoch, intended, is_final, with_job
+from passerelle.store import Store
+from passerelle.v1alpha1.trainingjob import FINALIZER, Attempt
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
 
@@ -44,6 +46,9 @@ ASK_AGAIN_SECONDS = 1.0
 
 PLAN_AGAIN_SECONDS = 30.0
 """How long a TrainingJob waits that can't be planned: ConfigMaps and namespaces are read, not watched."""
+
+TURN_AGAIN_SECONDS = 300.0
+"""How long a TrainingJob waits for its turn without being woken: in case a wake was missed."""
 
 NO_SITE = ""
 """The queue of TrainingJobs whose Site does not exist."""
@@ -67,11 +72,10 @@ class Reconciler:
         self._witness: Witness = witness or Nobody()
         self._now = now
         self._reporter = Reporter(kube, self._keep, now)
-        self._bodies: dict[Key, Mapping[str, Any]] = {}
-        self._keys: dict[Run, Key] = {}
-        self._of_site: dict[str, set[Key]] = {}
-        self._holds = Holds()
+        self._store = Store()
+        self._holds = Holds(self._wake)
         self._memory: dict[str, Memory] = {}
+        self._began = now()
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
         self.sites: Sites
 
@@ -81,58 +85,54 @@ class Reconciler:
         """A TrainingJob was seen, changed or deleted."""
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         if deleted:
-            self._forget(key)
+            self._forget(key, body["metadata"]["uid"])
             return
-        known = self._bodies.get(key)
-        if (
-            known is not None
-            and _version(known) > _version(body)
-            and known["metadata"]["uid"] == body["metadata"]["uid"]
-        ):
-            return  # the answer to our own patch was newer
+        if not self._store.is_news(key, body):
+            return
         self._keep(key, body)
         self._queue(key).add(key)
 
     def changed(self, run: Run) -> None:
         """The picture of a run's jobs changed."""
-        key = self._keys.get(run)
+        key = self._store.of_run(run)
         if key is not None:
-            self._queue(key).add(key)
+            self._wake(key)
 
     def turned(self, site: str) -> None:
         """A Site appeared, changed, went away or came back."""
-        for key in self._of_site.get(site, ()):
+        for key in self._store.of_site(site):
             self._queue(key).add(key)
 
     # The pass
 
     async def work(self, key: Key) -> float | None:
         """One pass. Returns after how many seconds the key is due again."""
-        body = self._bodies.get(key)
-        if body is None:
+        job = self._store.get(key)
+        if job is None:
             return None
         with self._witness.one_pass():
-            return await self._work(key, body)
+            return await self._work(job)
 
-    async def _work(self, key: Key, body: Mapping[str, Any]) -> float | None:
+    async def _work(self, job: TrainingJob) -> float | None:
         try:
-            return await self._pass(trainingjob(body))
+            return await self._pass(job)
         except Conflict:
-            return await self._read_again(key)
+            return await self._read_again(job.key)
         except Gone:
-            self._forget(key)
+            self._forget(job.key, job.uid)
             return None
         except Unavailable as error:
-            if error.reason != "KubernetesUnavailable":
-                raise
-            log.warning("status not written", extra={"trainingjob": str(key), "error": str(error)})
+            if error.reason != UNAVAILABLE:
+                raise  # the queue tries again, ever later
+            log.warning("status not written", extra={"trainingjob": str(job.key), "error": str(error)})
             return 1.0
 
     async def _read_again(self, key: Key) -> float | None:
+        uid = self._store.uid(key)
         try:
             self._keep(key, await self._kube.trainingjob(key))
         except Gone:
-            self._forget(key)
+            self._forget(key, uid)
             return None
         return 0.0
 
@@ -145,11 +145,16 @@ class Reconciler:
         previewed = not job.status.attempts and not job.deleting
         if previewed or isinstance(action, Intend | Submit):
             attempt = action.attempt if isinstance(action, Intend | Submit) else 1
-            planned = await self._planner.plan(job, service, attempt)
             hold = self._holds.reason(job, service, memory, action, self._clock())
-            plannable = planned.batch is not None
+            if hold is not None and _is_planned(job):
+                planned = Planned(held=True)  # it says so already, and nothing is sent
+            elif isinstance(action, Submit) and memory.fresh == attempt and memory.refused is None:
+                planned = Planned(batch=memory.batch)  # the intent was written for it a moment ago
+            else:
+                planned = await self._planner.plan(job, service, attempt)
+            plannable = planned.batch is not None or planned.held
             action = decide.decide(wanted(job, plannable=plannable, hold=hold is not None), seen)
-        self._holds.decided(job, action)
+        self._holds.decided(job, action, hold, _limit(service))
         if service is not None:
             _note_stranger(service, job.key, strange=action.reason == "IdentityChanged")
         return await self._act(Pass(job, service, memory, seen, action, planned, hold))
@@ -168,19 +173,26 @@ class Reconciler:
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
             highest = max([attempt.number for attempt in now.job.status.attempts], default=0)
             now.service.watch.look_up(
-                now.job.run, highest=highest, thorough=now.job.held_finalizer, doubtful=action.attempt
+                now.job.run,
+                highest=highest,
+                thorough=self._may_have_run(now.job),
+                wary=now.job.held_finalizer and not now.job.status.attempts,
+                doubtful=action.attempt,
             )
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
         kept = await self._reporter.report(now)
-        watch = now.service.watch if now.service is not None else None
-        if watch is not None and isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
-            watch.forget(now.job.run)
+        if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
+            self._holds.forget(now.job, _limit(now.service))
+            if now.service is not None and now.service.watch is not None:
+                now.service.watch.forget(now.job.run)
         return await self._outlived(now.job.key) or self._due(now)
 
     async def _outlived(self, key: Key) -> float | None:
         """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
-        job = trainingjob(self._bodies[key])
+        job = self._store.get(key)
+        if job is None:
+            return None
         ttl = job.spec.ttl_seconds_after_finished if job.spec is not None else None
         ends = (each for each in job.status.conditions if each.type == "Finished" and each.status == "True")
         ended = next((epoch(each.last_transition_time) for each in ends), None)
@@ -213,8 +225,9 @@ class Reconciler:
             Pass(job, service, now.memory, now.seen, action, now.planned, None),
             attempts=attempts,
             retry_handled=job.retry_requested_at,
+            attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),
         )
-        now.memory.fresh, now.memory.batch = attempt.number, batch
+        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, batch, None
         return 0.0
 
     async def _submit(self, now: Pass, action: Submit) -> float | None:
@@ -230,7 +243,7 @@ class Reconciler:
         attempts = tuple(job.status.attempts)
         accepted: RemoteJob | None = None
         try:
-            job_id = await service.watch.gateway.submit(batch)
+            job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
         except Rejected as error:
             trouble = memory.refused = error
             wait = TRANSIENT_AGAIN_SECONDS if error.transient else REJECTED_AGAIN_SECONDS
@@ -240,8 +253,6 @@ class Reconciler:
             trouble = error
             if isinstance(error, Unavailable) and not error.sent:
                 memory.fresh, memory.batch = attempt.number, batch
-            else:
-                service.watch.doubt(job.run, attempt.number)
         else:
             accepted = accepted_job(attempt, batch, job_id)
             service.watch.submitted(job.run, attempt.number, accepted)
@@ -262,8 +273,8 @@ class Reconciler:
         return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else self._due(now)
 
     async def _cancel(self, now: Pass, action: Cancel) -> float | None:
-        job, service, target = now.job, now.service, action.job
-        if service is None or service.watch is None or target is None:
+        job, service, target, current = now.job, now.service, action.job, now.current
+        if service is None or service.watch is None or target is None or current is None:
             raise AssertionError("a cancel needs a site and a job")  # decide() gave no Cancel without them
         if action.reason == "Suspended":
             attempts = now.attempts
@@ -276,7 +287,7 @@ class Reconciler:
         if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
             now.memory.cancelled[target.job_id] = self._clock()
             try:
-                await service.watch.gateway.cancel(target.job_id)
+                await service.watch.cancel(job.run, current.number, target)
             except PasserelleError as error:
                 trouble = error
                 del now.memory.cancelled[target.job_id]
@@ -290,11 +301,20 @@ class Reconciler:
                     "error": str(trouble) if trouble else None,
                 },
             )
-            service.watch.nudge()
         await self._reporter.report(now, trouble=trouble)
         return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
 
+    def _wake(self, key: Key) -> None:
+        """It is this TrainingJob's turn."""
+        if key in self._store:
+            self._queue(key).add(key)
+
     # What stands in the way
+
+    def _may_have_run(self, job: TrainingJob) -> bool:
+        """Whether the site may have a job that the status does not tell of: then the live listing is read, too."""
+        older = (epoch(job.created or None) or 0) < self._began
+        return job.held_finalizer or job.run_id is not None or older
 
     def _seen(self, job: TrainingJob, service: Service | None, memory: Memory) -> Seen:
         if service is None or service.watch is None or service.refused is not None:
@@ -309,7 +329,9 @@ class Reconciler:
         if now.memory.refused is not None and now.memory.refused_until > self._clock():
             waits.append(now.memory.refused_until - self._clock())
         if now.hold is not None and now.hold.reason == MAX_JOBS:
-            waits.append(5.0)
+            waits.append(TURN_AGAIN_SECONDS)
+        if now.hold is not None and now.hold.reason == BACK_OFF:
+            waits.append(back_off(now.job, now.memory, self._clock()))
         current, watch = now.current, now.service.watch if now.service is not None else None
         if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
             waits.append((SILENT_PERIODS + 1) * watch.progress_period)  # is its relay ever heard of?
@@ -318,22 +340,18 @@ class Reconciler:
     # Objects
 
     def _keep(self, key: Key, body: Mapping[str, Any]) -> None:
-        body["metadata"].pop("managedFields", None)
-        self._bodies[key] = body
-        job = trainingjob(body)
-        self._keys[job.run] = key
-        self._of_site.setdefault(job.site, set()).add(key)
+        if body["metadata"]["uid"] != self._store.uid(key):
+            self._forget(key, self._store.uid(key))  # its deletion was missed
+        job = self._store.keep(key, body)
         self._holds.kept(job)
         self._witness.kept(job)
 
-    def _forget(self, key: Key) -> None:
-        body = self._bodies.pop(key, None)
-        if body is None:
+    def _forget(self, key: Key, uid: str) -> None:
+        """This object is no more."""
+        job = self._store.forget(key, uid)
+        if job is None:
             return
-        job = trainingjob(body)
-        self._keys.pop(job.run, None)
-        self._of_site.get(job.site, set()).discard(key)
-        self._holds.forget(job)
+        self._holds.forget(job, _limit(self.sites.get(job.site)))
         self._memory.pop(job.uid, None)
         self._witness.forgotten(key)
         service = self.sites.get(job.site)
@@ -344,8 +362,7 @@ class Reconciler:
                 service.watch.forget(job.run)
 
     def _queue(self, key: Key) -> WorkQueue[Key]:
-        body = self._bodies[key]
-        service = self.sites.get(str((body.get("spec") or {}).get("site", "")))
+        service = self.sites.get(self._store.site(key))
         return service.queue if service is not None else self.homeless
 
 
@@ -360,13 +377,19 @@ def _note_stranger(service: Service, key: Key, *, strange: bool) -> None:
     service.to_write.set()
 
 
+def _limit(service: Service | None) -> int | None:
+    return service.site.spec.max_jobs if service is not None and service.site.spec is not None else None
+
+
+def _is_planned(job: TrainingJob) -> bool:
+    return any(each.type == "Accepted" and each.status == "True" for each in job.status.conditions)
+
+
+def _ended_suspended(attempts: tuple[Attempt, ...]) -> bool:
+    return bool(attempts) and attempts[-1].reason == SUSPENDED
+
+
 def _says_nothing_yet(now: Pass) -> bool:
     """Whether a new TrainingJob only waits for its first look-up at a site that answers."""
     new = not now.job.status.attempts and not now.job.status.conditions and not now.job.deleting
     return new and isinstance(now.action, LookUp) and now.planned.invalid is None and now.job.invalid is None
-
-
-def _version(body: Mapping[str, Any]) -> int:
-    """Resource versions of custom resources are ordered integers; anything else orders as oldest."""
-    text = str(body["metadata"].get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0

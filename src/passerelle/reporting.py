@@ -44,6 +44,7 @@ class Reporter:
         accepted: RemoteJob | None = None,
         trouble: PasserelleError | None = None,
         retry_handled: str | None = None,
+        attempts_suspended: int = 0,
     ) -> tuple[Attempt, ...]:
         """Write the status, if it changed. `attempts` and `accepted` are the pass's own doing, newer than the picture.
 
@@ -67,6 +68,7 @@ class Reporter:
             suspend=job.spec.suspend if job.spec is not None else False,
             deleting=job.deleting,
             retry_handled=retry_handled,
+            attempts_suspended=attempts_suspended,
             progress_silent=_progress_silent(done, self._now()),
         )
         new = fit(report(job.status, facts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -31,6 +31,9 @@ log = logging.getLogger("passerelle.sites")
 COUNT_SECONDS = 60.0
 """How often a mere change of the number of jobs is written; a change of a condition is written at once."""
 
+
+WRITE_AGAIN_SECONDS = 5.0
+"""How long a status waits that could not be written."""
 
 STRANGERS_NAMED = 10
 """How many TrainingJobs a Site's condition names; it tells the number of the others."""
@@ -116,9 +119,9 @@ class Sites:
             return
         if service is None:
             service = self._services[seen.name] = Service(seen, WorkQueue(seen.name, self._work))
-            service.tasks.append(asyncio.create_task(service.queue.run(), name=f"queue-{seen.name}"))
-            service.tasks.append(asyncio.create_task(self._keep_written(service), name=f"site-{seen.name}"))
             await self._equip(service)
+            _spawn(service, service.queue.run(), "queue")
+            _spawn(service, self._keep_written(service), "status")
         elif seen.spec != service.site.spec:
             service.site = seen
             await self._equip(service)
@@ -147,8 +150,7 @@ class Sites:
             service.refused = error
             return
         if service.watch is not None:
-            await service.watch.gateway.close()
-            service.watch.gateway = gateway
+            await service.watch.move(gateway)
             service.watch.period = seconds(spec.polling_period)
             service.watch.progress_period = seconds(spec.progress_period)
             service.watch.nudge()
@@ -162,7 +164,7 @@ class Sites:
             on_change=self._changed,
             on_site=lambda: self._site_turned(service),
         )
-        service.tasks.append(asyncio.create_task(service.watch.run(), name=f"watch-{service.site.name}"))
+        _spawn(service, service.watch.run(), "watch")
 
     def _site_turned(self, service: Service) -> None:
         service.to_write.set()
@@ -175,7 +177,7 @@ class Sites:
             return
         name = spec.gateway.credentials.name
         try:
-            service.credential = self._read_credential(await self._kube.secret(self._namespace, name))
+            credential = self._read_credential(await self._kube.secret(self._namespace, name))
         except Gone:
             service.credential = None
             text = f"The Secret {self._namespace}/{name} does not exist; create it with the keys username and token."
@@ -183,6 +185,10 @@ class Sites:
         except Unavailable:
             if service.credential is None:
                 raise
+            return
+        if service.watch is not None and service.credential is not None and credential.user != service.credential.user:
+            await service.watch.shut()  # nobody acts as the new user under an old intent
+        service.credential = credential
 
     async def _ca(self, spec: SiteSpec) -> bytes | None:
         if spec.gateway.tls.ca_secret is None:
@@ -208,13 +214,17 @@ class Sites:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(service.to_write.wait(), COUNT_SECONDS)
             service.to_write.clear()
+            if service.refused is not None:
+                await self._equip(service)  # its Secret may have come meanwhile
+                if service.refused is None:
+                    self._turned(service.site.name)
             try:
                 await self._write(service)
             except Gone:
-                return
-            except Unavailable as error:
-                log.warning("site status not written", extra={"site": service.site.name, "error": str(error)})
-                await asyncio.sleep(1)
+                continue  # its deletion ends this loop
+            except Exception as error:  # noqa: BLE001 -- a Site whose status is frozen would be worse than a repeated defect
+                log.warning("site status not written", extra={"site": service.site.name, "error": repr(error)})
+                await asyncio.sleep(WRITE_AGAIN_SECONDS)
                 service.to_write.set()
 
     async def _write(self, service: Service) -> None:
@@ -243,6 +253,18 @@ def _strangers(service: Service, identity: Identity) -> str:
     )
 
 
+def _spawn(service: Service, work: Coroutine[None, None, None], name: str) -> None:
+    """Start one of the service's loops. None of them ends by itself: one that does is a defect, and is told."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a loop ended", extra={"site": service.site.name, "loop": name}, exc_info=task.exception())
+
+    task = asyncio.create_task(work, name=f"{name}-{service.site.name}")
+    task.add_done_callback(ended)
+    service.tasks.append(task)
+
+
 def _present(service: Service) -> Credential:
     if service.credential is None:
         raise Unauthorized("The Site's credential has not been read yet.", reason="SecretMissing")
@@ -261,6 +283,9 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words = [("Ready", "False", trouble.reason, trouble.message)]
         if isinstance(trouble, Invalid | Unauthorized):
             words.append(("Stalled", "True", trouble.reason, trouble.message))
+    if watch is not None and trouble is None and watch.accounting_trouble is not None:
+        silent = watch.accounting_trouble
+        words.append(("AccountingAvailable", "False", silent.reason, silent.message))
     if service.strangers and probe is not None:
         words.append(("IdentityKept", "False", "IdentityChanged", _strangers(service, probe.identity)))
     before = {condition.type: condition for condition in old.conditions}

@@ -71,6 +71,7 @@ class Facts:
     deleting: bool = False
     retry_handled: str | None = None
     progress_silent: bool = False
+    attempts_suspended: int = 0
 
 
 def rfc3339(epoch: float | None) -> str | None:
@@ -102,7 +103,8 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
     ending = job.ending
     told = parse_comment(job.comment)
     reason = "" if job.state_reason in NO_REASON else job.state_reason
-    if job.stage is Stage.ENDED and ending is not None:
+    ended = job.stage is Stage.ENDED and ending is not None
+    if ended and ending is not None:
         reason = SUSPENDED if attempt.suspended and job.state.base == "CANCELLED" else ending.reason
     elif job.stage is not Stage.QUEUED:
         reason = ""
@@ -112,11 +114,11 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
             "submit_time": rfc3339(job.submit_time) if job.submit_time else attempt.submit_time,
             "restart_count": max(job.restart_count, attempt.restart_count),
             "start_time": rfc3339(job.start_time) if job.stage is not Stage.QUEUED else None,
-            "end_time": rfc3339(job.end_time) if job.stage is Stage.ENDED else None,
+            "end_time": rfc3339(job.end_time or job.start_time or job.submit_time) if ended else None,
             "log_path": (job.standard_output or attempt.log_path).replace("%j", str(job.job_id))[:1200],
-            "partition": job.partition or attempt.partition,
-            "account": job.account or attempt.account,
-            "nodes": first_nodes(job.nodes, NODES_KEPT) or attempt.nodes,
+            "partition": (job.partition or attempt.partition)[:64],
+            "account": (job.account or attempt.account)[:64],
+            "nodes": [name[:64] for name in first_nodes(job.nodes, NODES_KEPT)] or attempt.nodes,
             "node_count": job.node_count or attempt.node_count,
             "state": str(job.state)[:128],
             "reason": reason[:128],
@@ -127,7 +129,9 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
 
 def is_final(attempt: Attempt) -> bool:
     """Whether this attempt's end is written down."""
-    return attempt.reason in ENDING_BY_REASON or attempt.reason in (OUTCOME_LOST, SUSPENDED)
+    if attempt.end_time is None:  # Slurm has waiting reasons of the same names: a requeued job waits for TimeLimit
+        return attempt.reason == OUTCOME_LOST
+    return attempt.reason in ENDING_BY_REASON or attempt.reason == SUSPENDED
 
 
 def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
@@ -158,6 +162,7 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
             "script_digest": facts.digest or old.script_digest,
             "attempts": list(facts.attempts[-ATTEMPTS_KEPT:]),
             "attempts_total": max(facts.attempts_total, old.attempts_total, current.number if current else 0),
+            "attempts_suspended": max(facts.attempts_suspended, old.attempts_suspended),
             "progress": told.progress or old.progress,
             "last_handled_retry_at": facts.retry_handled or old.last_handled_retry_at,
         }
@@ -304,10 +309,11 @@ def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
         ].reason
     if facts.suspend:
         return "Suspended", ""
-    if words["Running"].status == "True":
+    running = words["Running"]
+    if running.status == "True":
         return "Running", ""
-    if words["Running"].reason in ("Ending", "Ended"):
-        return words["Running"].reason, ""
+    if running.reason in ("Ending", "Ended"):  # another attempt is to come
+        return ("Waiting", facts.hold.reason) if facts.hold is not None else (running.reason, "")
     if words["Submitted"].status == "True":
         return "Queued", words["Running"].reason
     if "Stalled" in words:

@@ -23,10 +23,11 @@ LONGEST_BACKOFF_SECONDS = 300.0
 class WorkQueue(Generic[Key]):
     """`work(key)` is one pass; it returns after how many seconds the key is due again, or None.
 
-    `workers` bounds how many keys of the site are in hand at once: it is the gateway's connection pool, no more.
+    `workers` bounds how many keys of the site are in hand at once: twice the gateway's connections, since a pass waits
+    for kube-apiserver most of its time.
     """
 
-    def __init__(self, name: str, work: Callable[[Key], Awaitable[float | None]], *, workers: int = 8) -> None:
+    def __init__(self, name: str, work: Callable[[Key], Awaitable[float | None]], *, workers: int = 16) -> None:
         self.name = name
         self._work = work
         self._workers = workers

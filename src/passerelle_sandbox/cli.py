@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -178,7 +179,10 @@ def _overview(there: sandbox.Sandbox) -> list[str]:
         lines.append(f"  Slurm {site.version} ({release}), cluster {site.cluster}, user {site.user}, at {site.url}")
         root = rootfs.rootfs(release)
         packages = rootfs.versions(root)
-        lines.append("    packages: " + ", ".join(f"{package} {version}" for package, version in packages.items()))
+        told = "packages: " + ", ".join(f"{package} {version}" for package, version in packages.items())
+        lines += textwrap.wrap(
+            told, width=100, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
+        )
         lines.append("    " + api_versions.spoken(site.version, api_versions.served(root)))
     return lines
 

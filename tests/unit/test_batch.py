@@ -1,6 +1,7 @@
 """The real script, run by real bash among stubs of srun, scontrol and apptainer."""
 
 import ast
+import dataclasses
 import json
 import os
 import signal
@@ -175,6 +176,50 @@ def test_progress_is_posted_while_the_job_runs(stubs: Stubs) -> None:
     assert [report.exit is None for report in reports] == [True] * (len(reports) - 1) + [False]
     assert reports[-1].progress is not None
     assert reports[-1].progress.percentage == 100
+
+
+@pytest.mark.parametrize("seconds", ["2", "60"])
+def test_nothing_is_written_over_the_end_when_the_controller_is_busy(stubs: Stubs, seconds: str) -> None:
+    (stubs.place / "busy").write_text(seconds)
+    code = (
+        "import os, sys, time\n"
+        f"while not os.path.exists({str(stubs.place / 'waiting')!r}): time.sleep(0.05)\n"
+        "sys.exit('boom')\n"
+    )
+
+    told = batch(stubs, code, gpus=1, gpusPerNode=None)
+    hasty = told.script.replace("HURRY_SECONDS = 5", "HURRY_SECONDS = 3")
+
+    done = stubs.run(dataclasses.replace(told, script=hasty))
+
+    assert done.returncode == 1, done.stdout
+    still = [process for process in stubs.asked("waiting") if Path(f"/proc/{process}").exists()]
+    assert still == []
+    assert parse_comment(stubs.comments()[-1]).exit is not None
+    assert "Terminated" not in done.stdout
+    assert "Killed" not in done.stdout
+
+
+def test_a_relay_that_hangs_keeps_no_job_from_its_end(stubs: Stubs) -> None:
+    told = batch(stubs, "pass", gpus=1, gpusPerNode=None)
+    hung = told.script.replace("\nrelay=$!\n", "\nrelay=$!\nkill -STOP $relay\n").replace("{1..100}", "{1..9}")
+
+    done = stubs.run(dataclasses.replace(told, script=hung))
+
+    assert done.returncode == 0, done.stdout
+    assert parse_comment(stubs.comments()[-1]).exit is not None
+
+
+@pytest.mark.parametrize("how", ["raise SystemExit('no space left')", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize("tasks,code", [("4", SITE_FAULT), ("1", 5)])
+def test_an_epilogue_that_breaks_changes_no_exit_code(stubs: Stubs, how: str, tasks: str, code: int) -> None:
+    told = batch(stubs, "raise SystemExit(5)", gpus=1, gpusPerNode=None)
+    broken = told.script.replace("    here, code", f"    {how}\n    here, code")
+    assert broken != told.script
+
+    done = stubs.run(dataclasses.replace(told, script=broken), TASKS=tasks)
+
+    assert done.returncode == code, done.stdout
 
 
 def test_a_site_that_refuses_comments_ends_no_job(stubs: Stubs) -> None:

@@ -126,6 +126,17 @@ def test_a_claim_without_a_readable_owner_stops_the_job_as_the_sites_fault(tmp_p
     assert done.returncode == SITE_FAULT
 
 
+def test_what_cannot_be_written_is_the_sites_fault(tmp_path: Path, scontrol: Path) -> None:
+    done = subprocess.run(
+        words("take", str(tmp_path), "1", f"{tmp_path}/nowhere/own"),
+        env=environment(scontrol, 1),
+        check=False,
+        timeout=30,
+    )
+
+    assert done.returncode == SITE_FAULT
+
+
 def test_the_watcher_tells_the_batch_shell_of_a_later_attempt(tmp_path: Path) -> None:
     claim.take(str(tmp_path), 1, FIRST)
     (tmp_path / "own").write_text(json.dumps(FIRST))

@@ -86,7 +86,9 @@ def test_no_record_is_too_long_or_unreadable(lines: list[dict[str, object]], err
     assert all(ord(character) >= 32 or character in "\n\t" for character in report.stderr)
 
 
-@pytest.mark.parametrize("line", ["", "{", "[1]", '"x"', "nothing", '{"step": 1}{"step": 2}'])
+@pytest.mark.parametrize(
+    "line", ["", "{", "[1]", '"x"', "nothing", '{"step": 1}{"step": 2}', "[" * 60_000, '{"a":' * 10_000]
+)
 def test_a_line_that_is_no_object_is_passed_over(line: str) -> None:
     assert not Progress().take(line)
 

@@ -1,12 +1,17 @@
 """The relay's eyes and its judgement; its work in a job is in test_batch.py."""
 
-import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from passerelle.onsite import relay
-from passerelle.onsite.epilogue import conclude, first_failure
+from passerelle.onsite import files, relay
+from plans import SOURCE
 
 
 def test_lines_are_read_once_and_only_when_whole(tmp_path: Path) -> None:
@@ -52,32 +57,95 @@ def test_what_passes_is_tried_again_and_a_refusal_is_not(why: str, passing: bool
     assert relay.passing(why) is passing
 
 
-def end(folder: Path, name: str, **facts: object) -> None:
-    told = {"rank": 0, "code": 1, "signal": None, "time": 10.0, "err": "", "node": "n1"} | facts
-    (folder / f"{name}.json").write_text(json.dumps(told))
+def scontrol(place: Path, text: str) -> None:
+    (place / "scontrol").write_text("#!/bin/sh\n" + text)
+    (place / "scontrol").chmod(0o755)
 
 
-def test_the_earliest_end_that_was_nobody_elses_doing_is_the_reason(tmp_path: Path) -> None:
-    end(tmp_path, "agent-0", rank=None, time=1.0)
-    end(tmp_path, "rank-0", rank=0, code=143, signal=15, time=2.0)
-    end(tmp_path, "rank-1", rank=1, code=3, time=4.0)
-    end(tmp_path, "rank-2", rank=2, code=139, signal=11, time=3.0)
-    (tmp_path / "rank-3.json").write_text("{")
-
-    found = first_failure(str(tmp_path))
-
-    assert found is not None
-    assert found["rank"] == 2
+def gone(process: int) -> bool:
+    """Whether a process has ended; one that nobody has reaped yet, has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
-def test_where_all_were_killed_the_first_counts(tmp_path: Path) -> None:
-    end(tmp_path, "rank-0", rank=0, code=137, signal=9, time=2.0)
-    end(tmp_path, "rank-1", rank=1, code=137, signal=9, time=1.0)
+def wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
-    assert conclude(str(tmp_path), 137)["rank"] == 1
+
+def test_of_a_scontrol_that_does_not_answer_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol(tmp_path, f"sleep 60 &\necho $! > {tmp_path}/child\nwait\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(files, "SCONTROL_SECONDS", 1)
+
+    code, said = files.scontrol("update")
+
+    assert (code, said) == (124, "scontrol did not answer within 1 s")
+    wait_until(lambda: gone(int((tmp_path / "child").read_text())))
 
 
-def test_without_a_word_of_a_rank_sruns_code_counts(tmp_path: Path) -> None:
-    told = conclude(str(tmp_path), 137)
+@contextmanager
+def relaying(place: Path, busy: float, *, hurry: float = 20, look: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
+    """A relay whose scontrol waits for a controller that is busy for so many seconds."""
+    asked = f"echo $$ > {place}/new\nmv {place}/new {place}/asked\n"
+    scontrol(place, f'{asked}sleep {busy}\necho "$3" >> {place}/comments\n')
+    (place / "spec.json").write_text('{"progressPeriod": 1}')
+    code = (
+        "import sys; from passerelle.onsite import files, relay\n"
+        f"files.HURRY_SECONDS = {hurry}; relay._LOOK_SECONDS = {look}\n"
+        "sys.exit(relay.main(sys.argv[1:]))"
+    )
+    own = {"SLURM_JOB_ID": "7", "PASSERELLE_PROGRESS_FILE": str(place / "progress.jsonl")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(place / "spec.json")],
+        env={"PYTHONPATH": str(SOURCE), "PATH": f"{place}:{os.environ['PATH']}"} | own,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
-    assert (told["code"], told["signal"], told["rank"]) == (137, 9, None)
+
+def test_a_relay_that_is_ended_waits_for_its_scontrol(tmp_path: Path) -> None:
+    with relaying(tmp_path, busy=1) as process:
+        wait_until((tmp_path / "asked").exists)
+        process.terminate()
+
+        assert process.wait(20) == 0
+
+    assert gone(int((tmp_path / "asked").read_text()))
+    assert len((tmp_path / "comments").read_text().splitlines()) == 1
+
+
+def test_a_relay_that_is_ended_ends_a_scontrol_that_does_not_come_back(tmp_path: Path) -> None:
+    with relaying(tmp_path, busy=60, hurry=0.5) as process:
+        wait_until((tmp_path / "asked").exists)
+        process.terminate()
+
+        assert process.wait(15) == 0
+
+    assert gone(int((tmp_path / "asked").read_text()))
+    assert not (tmp_path / "comments").exists()
+
+
+def test_an_idle_relay_ends_at_once(tmp_path: Path) -> None:
+    with relaying(tmp_path, busy=0, look=60) as process:
+        wait_until((tmp_path / "comments").exists)
+        time.sleep(1)
+        process.terminate()
+
+        assert process.wait(15) == 0
+
+
+def test_a_line_of_nothing_but_brackets_ends_no_relay(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text("[" * 60_000 + '\n{"step": 5}\n')
+
+    with relaying(tmp_path, busy=0) as process:
+        wait_until((tmp_path / "comments").exists)
+
+        assert '"s":5' in (tmp_path / "comments").read_text()
+        assert process.poll() is None

@@ -214,6 +214,15 @@ def test_an_attempt_lists_at_most_32_nodes_and_their_count() -> None:
     assert (len(attempt.nodes), attempt.node_count) == (32, 206)
 
 
+def test_names_that_are_longer_than_the_crd_allows_are_cut() -> None:
+    cabinet = "rack[1-4]node[1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37]"  # what no expansion understands
+    attempt = with_job(INTENT, job("RUNNING", nodes=cabinet, partition="p" * 100, account="a" * 100))
+
+    assert Attempt.model_validate(attempt.model_dump()) == attempt
+    assert attempt.nodes
+    assert (attempt.partition, attempt.account) == ("p" * 64, "a" * 64)
+
+
 def test_a_cancelled_attempt_is_suspended_only_where_that_was_written_first() -> None:
     suspended = with_job(INTENT.model_copy(update={"suspended": True}), job("CANCELLED"))
     outside = with_job(INTENT, job("CANCELLED"))

@@ -51,10 +51,18 @@ while
     [ -n "$caught" ]
 do :; done
 
-kill "$relay" "$watcher" 2> /dev/null
-wait "$relay" "$watcher" 2> /dev/null # one writer at a time
+# One writer at a time: the relay ends after its scontrol, or ends it. One that hangs elsewhere has none: not waited for.
+{
+    kill "$relay" "$watcher"
+    for _ in {1..100}; do
+        kill -0 "$relay" || break
+        sleep 0.1
+    done
+    kill -KILL "$relay" "$watcher"
+} 2> /dev/null
 [ -z "$superseded" ] || exit 213
-python3 "$lib" epilogue "$spec" "$code"
+said=$(python3 "$lib" epilogue "$spec" "$code")
 told=$?
-[ "$code" -eq 0 ] || code=$told # an epilogue that fails makes no failure of a success
+# No failure is made of a success; and an epilogue that broke is not believed: one that did not, says its code at last.
+[ "$code" -eq 0 ] || [ "${said##*$'\n'}" != "$told" ] || code=$told
 exit "$code"

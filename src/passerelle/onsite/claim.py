@@ -16,7 +16,7 @@ import time
 from typing import Dict, List, Optional, Union
 
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
-from passerelle.onsite.files import read_json, scontrol, write_json
+from passerelle.onsite.files import read_json, scontrol, tell, write_json
 
 Owner = Dict[str, Union[str, int]]
 
@@ -133,14 +133,14 @@ def _discard(new: str) -> None:
 def _take(run: str, attempt: int, own: str) -> int:
     me = who()
     try:
-        print("passerelle: claim %s" % take(run, attempt, me), file=sys.stderr)
+        tell("claim %s" % take(run, attempt, me))
+        write_json(own, me)
     except Lost as why:
-        print("passerelle: this job is a duplicate and leaves: %s" % why, file=sys.stderr)
+        tell("this job is a duplicate and leaves: %s" % why)
         return DUPLICATE
     except (Unknown, OSError) as why:
-        print("passerelle: the claim can't be taken: %s" % why, file=sys.stderr)
+        tell("the claim can't be taken: %s" % why)
         return SITE_FAULT
-    write_json(own, me)
     return 0
 
 
@@ -150,7 +150,7 @@ def _watch(run: str, attempt: int, own: str, pid: int, period: float) -> int:
     while os.getppid() == pid:  # it ends with the batch shell
         why = superseded(run, attempt, me)
         if why:
-            print("passerelle: this job ends its steps: %s" % why, file=sys.stderr)
+            tell("this job ends its steps: %s" % why)
             os.kill(pid, signal.SIGUSR2)
             break
         time.sleep(period)

@@ -1,16 +1,19 @@
-"""The attempt's last word: which rank failed first, written down beside the log and into the job's comment.
+"""The attempt's last word: which rank failed first, put into the job's comment and written down beside the log.
 
 It may run in the short time that Slurm leaves between its first and its last signal: one scontrol, and no search.
-Slurm takes no comment for a job that it has already cancelled or timed out; result.json has it then.
+Slurm takes no comment for a job that it has already cancelled or timed out; result.json has it then. Each step is done
+whatever became of the others, and none of them changes the exit code.
 """
 
 import os
+import re
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional
 
-from passerelle.onsite.codes import public
-from passerelle.onsite.files import read_json, write_json
+from passerelle.onsite.codes import SITE_FAULT, public
+from passerelle.onsite.files import read_json, tell, write_json
 from passerelle.onsite.relay import Tail, post
 from passerelle.onsite.report import Progress
 from passerelle.onsite.supervise import ended_by
@@ -18,11 +21,13 @@ from passerelle.onsite.supervise import ended_by
 _VICTIM = (9, 15)
 """Signals with which the others are ended when one has failed."""
 
+_NAME = re.compile(r"(rank|agent)-[0-9]+\.json$")
+
 
 def first_failure(folder: str) -> Optional[Dict[str, Any]]:
     """The earliest end that was nobody else's doing; a trainer's before its agent's; else the earliest of all."""
-    found = [read_json(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".json")]
-    ends = [each for each in found if each]
+    found = [read_json(os.path.join(folder, name)) for name in os.listdir(folder) if _NAME.match(name)]
+    ends = [each for each in found if each and _sound(each)]
     if not ends:
         return None
     return min(ends, key=lambda end: (end["signal"] in _VICTIM, end["rank"] is None, end["time"]))
@@ -30,23 +35,59 @@ def first_failure(folder: str) -> Optional[Dict[str, Any]]:
 
 def conclude(folder: str, code: int) -> Dict[str, Any]:
     """How the attempt ended: the first failing rank's word, or srun's own where no rank left one."""
-    first = first_failure(folder) if code else None
+    first = None
+    if code:
+        with _guarded("the ranks' ends can't be read"):
+            first = first_failure(folder)
     return first or {"code": code, "signal": ended_by(code), "rank": None, "err": "", "time": time.time(), "ours": True}
 
 
+def _sound(end: Dict[str, Any]) -> bool:
+    """Whether a record is as supervise writes it: the folder is open to trainers, too."""
+    return (
+        _whole(end.get("code"), 1, 255)
+        and (end.get("signal") is None or _whole(end["signal"], 1, 64))
+        and (end.get("rank") is None or _whole(end["rank"], 0, 2**31))
+        and isinstance(end.get("err"), str)
+        and type(end.get("time")) in (int, float)
+        and 0 <= end["time"] < 2**53
+        and (not end.get("ours") or end["code"] == SITE_FAULT)
+    )
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+@contextmanager
+def _guarded(what: str) -> Iterator[None]:
+    """Tell what fails, and go on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- the epilogue may stumble over anything, the job over nothing
+        tell("%s: %s: %s" % (what, type(error).__name__, error))
+
+
 def main(argv: List[str]) -> int:
-    """`epilogue SPEC CODE`, where CODE is srun's. Returns the code with which the job shall end."""
-    here, code = os.path.dirname(os.path.abspath(argv[0])), int(argv[1])
-    end = conclude(os.path.join(here, "ends"), code)
-    progress = Progress()
-    for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
-        progress.take(line)
-    result = dict(end, srun=code, jobId=os.environ["SLURM_JOB_ID"], progress=progress.values, metrics=progress.metrics)
-    write_json(os.path.join(here, "result.json"), result)
-    why = post(os.environ["SLURM_JOB_ID"], progress.record(time.time(), end))
-    if why is not None:
-        print("passerelle: the end can't be reported: " + why, file=sys.stderr)
-    return int(end["code"]) if end.get("ours") else public(int(end["code"]))
+    """`epilogue SPEC CODE`, where CODE is srun's. Returns the code with which the job shall end, and prints it as its
+    last word: the batch script believes no exit code without it. The comment comes first, for it is read from afar, and
+    what failed may be the file system.
+    """
+    here, code, job_id = os.path.dirname(os.path.abspath(argv[0])), int(argv[1]), os.environ["SLURM_JOB_ID"]
+    end, progress = conclude(os.path.join(here, "ends"), code), Progress()
+    with _guarded("the progress can't be read"):
+        for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
+            progress.take(line)
+    with _guarded("the end can't be reported"):
+        why = post(job_id, progress.record(time.time(), end))
+        if why is not None:
+            tell("the end can't be reported: " + why)
+    with _guarded("result.json can't be written"):
+        result = dict(end, srun=code, jobId=job_id, progress=progress.values, metrics=progress.metrics)
+        write_json(os.path.join(here, "result.json"), result)
+    shall = int(end["code"]) if end.get("ours") else public(int(end["code"]))
+    print(shall)
+    return shall
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 It needs no network: the operator reads the comment through the gateway. One process a job posts, at most once a period,
 and only news. Where the site refuses (a plugin, a missing scontrol), it writes down why and stops. It never ends the
-job, and the batch script ends it before the epilogue posts: there is one writer at a time.
+job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol behind: there is one writer
+at a time.
 """
 
 import os
+import signal
 import sys
 import time
-from typing import List, Optional
+from typing import Callable, List, Optional
 
-from passerelle.onsite.files import read_json, scontrol, write_json
+from passerelle.onsite.files import read_json, scontrol, tell, write_json
 from passerelle.onsite.report import Progress
 
 _LOOK_SECONDS = 1.0
@@ -43,9 +45,9 @@ class Tail:
         return found
 
 
-def post(job_id: str, record: str) -> Optional[str]:
+def post(job_id: str, record: str, hurry: Callable[[], bool] = lambda: False) -> Optional[str]:
     """Put the record into the comment. None, or why not."""
-    code, said = scontrol("update", "JobId=" + job_id, "Comment=" + record)
+    code, said = scontrol("update", "JobId=" + job_id, "Comment=" + record, hurry=hurry)
     return None if code == 0 else said or "scontrol ended with %d" % code
 
 
@@ -54,8 +56,14 @@ def passing(why: str) -> bool:
     return any(word in why.lower() for word in _TRANSIENT)
 
 
+def _ending() -> bool:
+    """Whether TERM has come; it is blocked, so that it never falls between a scontrol and its keeper."""
+    return signal.SIGTERM in signal.sigpending()
+
+
 def main(argv: List[str]) -> int:
     """`relay SPEC`, in the background of the batch script."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     spec = read_json(argv[0])
     if spec is None:
         return 1
@@ -63,18 +71,22 @@ def main(argv: List[str]) -> int:
     parent = os.getppid()
     progress, tail = Progress(), Tail(os.environ["PASSERELLE_PROGRESS_FILE"])
     news, due = True, 0.0  # the first record says that the way is open, before the trainer has told anything
-    while os.getppid() == parent:
+    while os.getppid() == parent and not _ending():
         for line in tail.lines():
             news = progress.take(line) or news
         if news and time.monotonic() >= due:
             due = time.monotonic() + period
-            why = post(job_id, progress.record(time.time()))
+            why = post(job_id, progress.record(time.time()), _ending)
             news = why is not None
             if why is not None and not passing(why):
-                print("passerelle: progress can't be reported: " + why, file=sys.stderr)
-                write_json(os.path.join(here, "relay-stopped.json"), {"why": why, "time": time.time()})
+                tell("progress can't be reported: " + why)
+                try:
+                    write_json(os.path.join(here, "relay-stopped.json"), {"why": why, "time": time.time()})
+                except OSError as error:
+                    tell("relay-stopped.json can't be written: %s" % error)
                 return 0
-        time.sleep(_LOOK_SECONDS)
+        if signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS):
+            break
     return 0
 
 

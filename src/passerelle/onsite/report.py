@@ -32,7 +32,7 @@ class Progress:
         """Read one line; False where it is no JSON object. Other trouble is the line's own and is passed over."""
         try:
             told = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(told, dict):
             return False

@@ -13,7 +13,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from passerelle.onsite.codes import SITE_FAULT, public
-from passerelle.onsite.files import write_json
+from passerelle.onsite.files import tell, write_json
 
 TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
@@ -33,7 +33,7 @@ def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126  # as a shell would say
         told = "%s: %s" % (argv[0], error.strerror)
-        print("passerelle: " + told, file=sys.stderr)
+        tell(told)
         _write(record, facts, code, told)
         return code
     passed_on.to(child)
@@ -101,7 +101,7 @@ class _Signals:
 
 def fault(record: str, facts: Dict[str, Any], text: str) -> int:
     """Say, and write down, that the site did not let the trainer begin; `ours` tells the code from a trainer's."""
-    print("passerelle: " + text, file=sys.stderr)
+    tell(text)
     _write(record, dict(facts, ours=True), SITE_FAULT, text)
     return SITE_FAULT
 
@@ -111,7 +111,7 @@ def _write(record: str, facts: Dict[str, Any], code: int, text: str) -> None:
     try:
         write_json(record, told)
     except OSError as error:
-        print("passerelle: %s can't be written: %s" % (record, error), file=sys.stderr)
+        tell("%s can't be written: %s" % (record, error))
 
 
 def ended_by(code: int) -> Optional[int]:

@@ -137,7 +137,7 @@ class SiteSpec(Model):
     )
     polling_period: Duration = Field(
         default="30s",
-        description="pollingPeriod is the shortest time between two looks at the site's jobs; 30s where unset. "
+        description="pollingPeriod is the shortest time between two listings of the site's jobs; 30s where unset. "
         "One look serves all jobs of the Site.",
     )
     progress_period: Duration = Field(

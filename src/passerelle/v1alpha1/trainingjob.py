@@ -26,6 +26,8 @@ FINALIZER = "passerelle.dev/cancel-remote-job"
 """Held from before the first intent until the site no longer runs the job."""
 RETRY_REQUESTED_AT = "passerelle.dev/retry-requested-at"
 """Annotation: ask for one more attempt after a final failure; any new value counts once."""
+RETRY_REQUESTED_AT_LIMIT = 64
+"""Characters of it that are kept and compared."""
 ABANDON = "passerelle.dev/abandon"
 """Annotation: "true" ends a deletion whose site can't be asked; a job may go on running there."""
 
@@ -359,6 +361,9 @@ class TrainingJobStatus(Model):
         json_schema_extra=map_list("number"),
     )
     attempts_total: int = Field(default=0, ge=0, description="attemptsTotal is the number of attempts in all.")
+    attempts_suspended: int = Field(
+        default=0, ge=0, description="attemptsSuspended is how many attempts spec.suspend ended; they are not counted."
+    )
     progress: Progress | None = Field(default=None, description="progress is what the trainer last reported.")
     last_handled_retry_at: str | None = Field(
         default=None,

@@ -72,12 +72,12 @@ def find(source: Path) -> Go:
     if found is not None:
         go = Go((found,))
         if (version := parse(go.says("version", cwd=Path("/")))) >= OLDEST_GO:
-            return _becoming(wanted, go, version)
+            return _becoming(wanted, go, version, source)
     go = _of_debian()
     version = parse(go.says("version", cwd=source))
     if version < OLDEST_GO:
         raise SandboxError(f"The Go of Debian {SUITE} doesn't run: {_way_round()}")
-    return _becoming(wanted, go, version)
+    return _becoming(wanted, go, version, source)
 
 
 def go_directive(go_mod: Path) -> tuple[int, int]:
@@ -112,10 +112,19 @@ def lent_paths(environment: Mapping[str, str]) -> list[str]:
     return [path for path in dict.fromkeys(named) if path.startswith("/") and Path(path).exists()]
 
 
-def _becoming(wanted: tuple[int, int], go: Go, version: tuple[int, int]) -> Go:
+def _becoming(wanted: tuple[int, int], go: Go, version: tuple[int, int], source: Path) -> Go:
+    """The same Go, told to fetch the toolchain that is wanted where it is older."""
     if version >= wanted:
         return go
-    return Go(go.words, {**go.environment, "GOTOOLCHAIN": "auto"}, go.lent)
+    newer = Go(go.words, {**go.environment, "GOTOOLCHAIN": "auto"}, go.lent)
+    say.run_step(
+        "Go's toolchain, as go.mod wants it",
+        newer.command("version", paths=[source]),
+        log=cache.logs() / "go-toolchain.log",
+        cwd=source,
+        env=newer.environment,
+    )
+    return newer
 
 
 def _of_debian() -> Go:

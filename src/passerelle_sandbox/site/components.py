@@ -48,7 +48,8 @@ class Component:
         try:
             site.wait_until(lambda: self.serves(site), START_TIMEOUT, f"{self.name} to serve")
         except SandboxError as error:
-            said = [say.last_words(log, 3) for log in sorted(site.path(LOGS).glob(f"{self.name}*.log"))]
+            logs = sorted(site.path(LOGS).glob(f"{self.name}*.log")) if site.alive() else []
+            said = [say.last_words(log, 3) for log in logs]
             last = "\n".join(each for each in said if each)
             raise SandboxError(f"{error} It said last:\n{last}" if last else str(error)) from error
 

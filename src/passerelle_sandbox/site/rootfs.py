@@ -113,7 +113,8 @@ def versions(root: Path) -> dict[str, str]:
 
 def debian(title: str, target: Path, suite: str, packages: tuple[str, ...], provision: str) -> None:
     """Fill a directory with a Debian release, some packages and what a script makes of them."""
-    source = mirror.find(suite)
+    with say.step(f"Debian {suite}: asking for a mirror"):
+        source = mirror.find(suite)
     settings, files = mirror.lent(mirror.settings(), "/run/lent")
     binds = [*((each, each) for each in _NAMES), *((here, there) for there, here in files.items())]
     with tempfile.TemporaryDirectory() as build:

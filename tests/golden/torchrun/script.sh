@@ -55,7 +55,7 @@ import time
 from typing import Dict, List, Optional, Union
 
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
-from passerelle.onsite.files import read_json, scontrol, write_json
+from passerelle.onsite.files import read_json, scontrol, tell, write_json
 
 Owner = Dict[str, Union[str, int]]
 
@@ -172,14 +172,14 @@ def _discard(new: str) -> None:
 def _take(run: str, attempt: int, own: str) -> int:
     me = who()
     try:
-        print("passerelle: claim %s" % take(run, attempt, me), file=sys.stderr)
+        tell("claim %s" % take(run, attempt, me))
+        write_json(own, me)
     except Lost as why:
-        print("passerelle: this job is a duplicate and leaves: %s" % why, file=sys.stderr)
+        tell("this job is a duplicate and leaves: %s" % why)
         return DUPLICATE
     except (Unknown, OSError) as why:
-        print("passerelle: the claim can't be taken: %s" % why, file=sys.stderr)
+        tell("the claim can't be taken: %s" % why)
         return SITE_FAULT
-    write_json(own, me)
     return 0
 
 
@@ -189,7 +189,7 @@ def _watch(run: str, attempt: int, own: str, pid: int, period: float) -> int:
     while os.getppid() == pid:  # it ends with the batch shell
         why = superseded(run, attempt, me)
         if why:
-            print("passerelle: this job ends its steps: %s" % why, file=sys.stderr)
+            tell("this job ends its steps: %s" % why)
             os.kill(pid, signal.SIGUSR2)
             break
         time.sleep(period)
@@ -224,19 +224,22 @@ def public(code: int) -> int:
     return 1 if code in RESERVED else code
 END_OF_FILE
 cat > "$lib/passerelle/onsite/epilogue.py" <<'END_OF_FILE' || fault "$here can't be written"
-"""The attempt's last word: which rank failed first, written down beside the log and into the job's comment.
+"""The attempt's last word: which rank failed first, put into the job's comment and written down beside the log.
 
 It may run in the short time that Slurm leaves between its first and its last signal: one scontrol, and no search.
-Slurm takes no comment for a job that it has already cancelled or timed out; result.json has it then.
+Slurm takes no comment for a job that it has already cancelled or timed out; result.json has it then. Each step is done
+whatever became of the others, and none of them changes the exit code.
 """
 
 import os
+import re
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional
 
-from passerelle.onsite.codes import public
-from passerelle.onsite.files import read_json, write_json
+from passerelle.onsite.codes import SITE_FAULT, public
+from passerelle.onsite.files import read_json, tell, write_json
 from passerelle.onsite.relay import Tail, post
 from passerelle.onsite.report import Progress
 from passerelle.onsite.supervise import ended_by
@@ -244,11 +247,13 @@ from passerelle.onsite.supervise import ended_by
 _VICTIM = (9, 15)
 """Signals with which the others are ended when one has failed."""
 
+_NAME = re.compile(r"(rank|agent)-[0-9]+\.json$")
+
 
 def first_failure(folder: str) -> Optional[Dict[str, Any]]:
     """The earliest end that was nobody else's doing; a trainer's before its agent's; else the earliest of all."""
-    found = [read_json(os.path.join(folder, name)) for name in os.listdir(folder) if name.endswith(".json")]
-    ends = [each for each in found if each]
+    found = [read_json(os.path.join(folder, name)) for name in os.listdir(folder) if _NAME.match(name)]
+    ends = [each for each in found if each and _sound(each)]
     if not ends:
         return None
     return min(ends, key=lambda end: (end["signal"] in _VICTIM, end["rank"] is None, end["time"]))
@@ -256,23 +261,59 @@ def first_failure(folder: str) -> Optional[Dict[str, Any]]:
 
 def conclude(folder: str, code: int) -> Dict[str, Any]:
     """How the attempt ended: the first failing rank's word, or srun's own where no rank left one."""
-    first = first_failure(folder) if code else None
+    first = None
+    if code:
+        with _guarded("the ranks' ends can't be read"):
+            first = first_failure(folder)
     return first or {"code": code, "signal": ended_by(code), "rank": None, "err": "", "time": time.time(), "ours": True}
 
 
+def _sound(end: Dict[str, Any]) -> bool:
+    """Whether a record is as supervise writes it: the folder is open to trainers, too."""
+    return (
+        _whole(end.get("code"), 1, 255)
+        and (end.get("signal") is None or _whole(end["signal"], 1, 64))
+        and (end.get("rank") is None or _whole(end["rank"], 0, 2**31))
+        and isinstance(end.get("err"), str)
+        and type(end.get("time")) in (int, float)
+        and 0 <= end["time"] < 2**53
+        and (not end.get("ours") or end["code"] == SITE_FAULT)
+    )
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+@contextmanager
+def _guarded(what: str) -> Iterator[None]:
+    """Tell what fails, and go on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- the epilogue may stumble over anything, the job over nothing
+        tell("%s: %s: %s" % (what, type(error).__name__, error))
+
+
 def main(argv: List[str]) -> int:
-    """`epilogue SPEC CODE`, where CODE is srun's. Returns the code with which the job shall end."""
-    here, code = os.path.dirname(os.path.abspath(argv[0])), int(argv[1])
-    end = conclude(os.path.join(here, "ends"), code)
-    progress = Progress()
-    for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
-        progress.take(line)
-    result = dict(end, srun=code, jobId=os.environ["SLURM_JOB_ID"], progress=progress.values, metrics=progress.metrics)
-    write_json(os.path.join(here, "result.json"), result)
-    why = post(os.environ["SLURM_JOB_ID"], progress.record(time.time(), end))
-    if why is not None:
-        print("passerelle: the end can't be reported: " + why, file=sys.stderr)
-    return int(end["code"]) if end.get("ours") else public(int(end["code"]))
+    """`epilogue SPEC CODE`, where CODE is srun's. Returns the code with which the job shall end, and prints it as its
+    last word: the batch script believes no exit code without it. The comment comes first, for it is read from afar, and
+    what failed may be the file system.
+    """
+    here, code, job_id = os.path.dirname(os.path.abspath(argv[0])), int(argv[1]), os.environ["SLURM_JOB_ID"]
+    end, progress = conclude(os.path.join(here, "ends"), code), Progress()
+    with _guarded("the progress can't be read"):
+        for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
+            progress.take(line)
+    with _guarded("the end can't be reported"):
+        why = post(job_id, progress.record(time.time(), end))
+        if why is not None:
+            tell("the end can't be reported: " + why)
+    with _guarded("result.json can't be written"):
+        result = dict(end, srun=code, jobId=job_id, progress=progress.values, metrics=progress.metrics)
+        write_json(os.path.join(here, "result.json"), result)
+    shall = int(end["code"]) if end.get("ours") else public(int(end["code"]))
+    print(shall)
+    return shall
 
 
 if __name__ == "__main__":
@@ -283,11 +324,25 @@ cat > "$lib/passerelle/onsite/files.py" <<'END_OF_FILE' || fault "$here can't be
 
 import json
 import os
+import signal
 import subprocess
-from typing import Any, Dict, Optional, Tuple
+import time
+from contextlib import suppress
+from typing import Any, Callable, Dict, Optional, Tuple
 
 SCONTROL_SECONDS = 20
 """A scontrol that got no answer by then is as good as one that was refused."""
+HURRY_SECONDS = 5
+"""What a scontrol still gets when its caller has to end. An answer is worth a wait: a killed scontrol's request may
+stand before the controller, which can take it up after the next one.
+"""
+_LOOK_SECONDS = 0.2
+
+
+def tell(text: str) -> None:
+    """A line in the job's log, which may lie on a full file system: then print() fails, and the exit code with it."""
+    with suppress(OSError):
+        os.write(2, ("passerelle: %s\n" % text).encode("utf-8", "replace"))
 
 
 def write_json(path: str, value: Any) -> None:
@@ -305,31 +360,41 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def scontrol(*words: str) -> Tuple[int, str]:
-    """Exit code and what it said, on either stream. 127 where there is no scontrol, 124 where it does not answer.
+def scontrol(*words: str, hurry: Callable[[], bool] = lambda: False) -> Tuple[int, str]:
+    """Exit code and what it said, on either stream. 127 where there is no scontrol, 124 where it does not answer; then
+    nothing of it is left, nor of what a site's wrapper started.
 
     Arguments are encoded here: under the C locale Python 3.6 would refuse what is not ASCII.
     """
-    argv = [word.encode("utf-8") for word in ("scontrol", *words)]
     try:
-        done = subprocess.run(
-            argv,
+        child = subprocess.Popen(
+            [word.encode("utf-8") for word in ("scontrol", *words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=SCONTROL_SECONDS,
-            check=False,
+            start_new_session=True,
         )
     except OSError as error:
         return 127, str(error)
-    except subprocess.TimeoutExpired:
-        return 124, "scontrol did not answer within %d s" % SCONTROL_SECONDS
-    return done.returncode, done.stdout.decode("utf-8", "replace").strip()
+    began = time.monotonic()
+    deadline = began + SCONTROL_SECONDS
+    with child:
+        while True:
+            try:
+                said, _ = child.communicate(timeout=_LOOK_SECONDS)
+                return child.returncode, said.decode("utf-8", "replace").strip()
+            except subprocess.TimeoutExpired:
+                now = time.monotonic()
+            if hurry():
+                deadline = min(deadline, now + HURRY_SECONDS)
+            if now >= deadline:
+                os.killpg(child.pid, signal.SIGKILL)
+                return 124, "scontrol did not answer within %d s" % (now - began)
 END_OF_FILE
 cat > "$lib/passerelle/onsite/prepare.py" <<'END_OF_FILE' || fault "$here can't be written"
 """The attempt's directory, made whole before anything reads it: the user's files, and folders for what comes."""
@@ -457,15 +522,17 @@ cat > "$lib/passerelle/onsite/relay.py" <<'END_OF_FILE' || fault "$here can't be
 
 It needs no network: the operator reads the comment through the gateway. One process a job posts, at most once a period,
 and only news. Where the site refuses (a plugin, a missing scontrol), it writes down why and stops. It never ends the
-job, and the batch script ends it before the epilogue posts: there is one writer at a time.
+job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol behind: there is one writer
+at a time.
 """
 
 import os
+import signal
 import sys
 import time
-from typing import List, Optional
+from typing import Callable, List, Optional
 
-from passerelle.onsite.files import read_json, scontrol, write_json
+from passerelle.onsite.files import read_json, scontrol, tell, write_json
 from passerelle.onsite.report import Progress
 
 _LOOK_SECONDS = 1.0
@@ -498,9 +565,9 @@ class Tail:
         return found
 
 
-def post(job_id: str, record: str) -> Optional[str]:
+def post(job_id: str, record: str, hurry: Callable[[], bool] = lambda: False) -> Optional[str]:
     """Put the record into the comment. None, or why not."""
-    code, said = scontrol("update", "JobId=" + job_id, "Comment=" + record)
+    code, said = scontrol("update", "JobId=" + job_id, "Comment=" + record, hurry=hurry)
     return None if code == 0 else said or "scontrol ended with %d" % code
 
 
@@ -509,8 +576,14 @@ def passing(why: str) -> bool:
     return any(word in why.lower() for word in _TRANSIENT)
 
 
+def _ending() -> bool:
+    """Whether TERM has come; it is blocked, so that it never falls between a scontrol and its keeper."""
+    return signal.SIGTERM in signal.sigpending()
+
+
 def main(argv: List[str]) -> int:
     """`relay SPEC`, in the background of the batch script."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     spec = read_json(argv[0])
     if spec is None:
         return 1
@@ -518,18 +591,22 @@ def main(argv: List[str]) -> int:
     parent = os.getppid()
     progress, tail = Progress(), Tail(os.environ["PASSERELLE_PROGRESS_FILE"])
     news, due = True, 0.0  # the first record says that the way is open, before the trainer has told anything
-    while os.getppid() == parent:
+    while os.getppid() == parent and not _ending():
         for line in tail.lines():
             news = progress.take(line) or news
         if news and time.monotonic() >= due:
             due = time.monotonic() + period
-            why = post(job_id, progress.record(time.time()))
+            why = post(job_id, progress.record(time.time()), _ending)
             news = why is not None
             if why is not None and not passing(why):
-                print("passerelle: progress can't be reported: " + why, file=sys.stderr)
-                write_json(os.path.join(here, "relay-stopped.json"), {"why": why, "time": time.time()})
+                tell("progress can't be reported: " + why)
+                try:
+                    write_json(os.path.join(here, "relay-stopped.json"), {"why": why, "time": time.time()})
+                except OSError as error:
+                    tell("relay-stopped.json can't be written: %s" % error)
                 return 0
-        time.sleep(_LOOK_SECONDS)
+        if signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS):
+            break
     return 0
 
 
@@ -571,7 +648,7 @@ class Progress:
         """Read one line; False where it is no JSON object. Other trouble is the line's own and is passed over."""
         try:
             told = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(told, dict):
             return False
@@ -643,7 +720,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from passerelle.onsite.codes import SITE_FAULT, public
-from passerelle.onsite.files import write_json
+from passerelle.onsite.files import tell, write_json
 
 TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
@@ -663,7 +740,7 @@ def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126  # as a shell would say
         told = "%s: %s" % (argv[0], error.strerror)
-        print("passerelle: " + told, file=sys.stderr)
+        tell(told)
         _write(record, facts, code, told)
         return code
     passed_on.to(child)
@@ -731,7 +808,7 @@ class _Signals:
 
 def fault(record: str, facts: Dict[str, Any], text: str) -> int:
     """Say, and write down, that the site did not let the trainer begin; `ours` tells the code from a trainer's."""
-    print("passerelle: " + text, file=sys.stderr)
+    tell(text)
     _write(record, dict(facts, ours=True), SITE_FAULT, text)
     return SITE_FAULT
 
@@ -741,7 +818,7 @@ def _write(record: str, facts: Dict[str, Any], code: int, text: str) -> None:
     try:
         write_json(record, told)
     except OSError as error:
-        print("passerelle: %s can't be written: %s" % (record, error), file=sys.stderr)
+        tell("%s can't be written: %s" % (record, error))
 
 
 def ended_by(code: int) -> Optional[int]:
@@ -834,10 +911,18 @@ while
     [ -n "$caught" ]
 do :; done
 
-kill "$relay" "$watcher" 2> /dev/null
-wait "$relay" "$watcher" 2> /dev/null # one writer at a time
+# One writer at a time: the relay ends after its scontrol, or ends it. One that hangs elsewhere has none: not waited for.
+{
+    kill "$relay" "$watcher"
+    for _ in {1..100}; do
+        kill -0 "$relay" || break
+        sleep 0.1
+    done
+    kill -KILL "$relay" "$watcher"
+} 2> /dev/null
 [ -z "$superseded" ] || exit 213
-python3 "$lib" epilogue "$spec" "$code"
+said=$(python3 "$lib" epilogue "$spec" "$code")
 told=$?
-[ "$code" -eq 0 ] || code=$told # an epilogue that fails makes no failure of a success
+# No failure is made of a success; and an epilogue that broke is not believed: one that did not, says its code at last.
+[ "$code" -eq 0 ] || [ "${said##*$'\n'}" != "$told" ] || code=$told
 exit "$code"

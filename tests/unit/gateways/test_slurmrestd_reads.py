@@ -81,13 +81,12 @@ async def test_get_leaves_out_unknown_ids() -> None:
     assert [job.job_id for job in await client(server).get([1, 2])] == [1]
 
 
-async def test_many_full_records_are_one_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "SINGLE_RECORDS", 1)
+async def test_many_full_records_are_never_a_full_listing() -> None:
     server = Server()
-    server.replies["GET jobs"] = {"jobs": [{"job_id": each} for each in range(5)]}
+    server.replies |= {f"GET job/{each}": {"jobs": [{"job_id": each}]} for each in range(1, 100)}
 
-    assert [job.job_id for job in await client(server).get([1, 2])] == [1, 2]
-    assert server.asked == ["GET jobs"]
+    assert [job.job_id for job in await client(server).get(range(1, 100))] == list(range(1, 100))
+    assert "GET jobs" not in server.asked
 
 
 async def test_find_keeps_our_user_s_markers() -> None:

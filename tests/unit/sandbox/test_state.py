@@ -50,6 +50,7 @@ def test_a_name_that_could_not_be_a_directory_and_a_mark_is_refused(name: str) -
         ({"releases": ("jessie",)}, "'jessie' is no release"),
         ({"releases": ("sid", "sid")}, "at most one site"),
         ({"releases": (), "control_plane": False}, "nothing"),
+        ({"kubeconfig": "/theirs"}, "not both"),
         ({"nodes": 0}, "0 nodes: a site has 1 to 64"),
         ({"nodes": 65}, "65 nodes"),
         ({"gpus": 17}, "17 GPUs a node"),
@@ -58,3 +59,10 @@ def test_a_name_that_could_not_be_a_directory_and_a_mark_is_refused(name: str) -
 def test_what_cannot_be_built_is_refused_in_one_sentence(change: Mapping[str, Any], says: str) -> None:
     with pytest.raises(SandboxError, match=says):
         replace(GOOD, **change)
+
+
+def test_a_cluster_that_is_merely_used_has_no_processes() -> None:
+    used = replace(GOOD, releases=(), control_plane=False, kubeconfig="/theirs")
+
+    assert not used.has_processes
+    assert GOOD.has_processes

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from passerelle_sandbox import cache
 from passerelle_sandbox.control_plane import toolchain
 from passerelle_sandbox.control_plane.toolchain import Go
 from passerelle_sandbox.errors import SandboxError
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(cache.ROOT, str(tmp_path / "cache"))
     folder = tmp_path / "module"
     folder.mkdir()
     (folder / "go.mod").write_text("module m\n\ngo 1.26.0\n")

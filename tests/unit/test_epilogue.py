@@ -1,0 +1,205 @@
+"""The attempt's last word: what it makes of the ranks' records, and that nothing keeps it from the rest."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
+from passerelle.onsite.epilogue import conclude, first_failure
+from passerelle.progress import parse_comment
+from plans import SOURCE
+
+
+def end(folder: Path, name: str, **facts: object) -> None:
+    told = {"rank": 0, "code": 1, "signal": None, "time": 10.0, "err": "", "node": "n1"} | facts
+    (folder / f"{name}.json").write_text(json.dumps(told))
+
+
+def test_the_earliest_end_that_was_nobody_elses_doing_is_the_reason(tmp_path: Path) -> None:
+    end(tmp_path, "agent-0", rank=None, time=1.0)
+    end(tmp_path, "rank-0", rank=0, code=143, signal=15, time=2.0)
+    end(tmp_path, "rank-1", rank=1, code=3, time=4.0)
+    end(tmp_path, "rank-2", rank=2, code=139, signal=11, time=3.0)
+    (tmp_path / "rank-3.json").write_text("{")
+
+    found = first_failure(str(tmp_path))
+
+    assert found is not None
+    assert found["rank"] == 2
+
+
+def test_where_all_were_killed_the_first_counts(tmp_path: Path) -> None:
+    end(tmp_path, "rank-0", rank=0, code=137, signal=9, time=2.0)
+    end(tmp_path, "rank-1", rank=1, code=137, signal=9, time=1.0)
+
+    assert conclude(str(tmp_path), 137)["rank"] == 1
+
+
+def test_without_a_word_of_a_rank_sruns_code_counts(tmp_path: Path) -> None:
+    told = conclude(str(tmp_path), 137)
+
+    assert (told["code"], told["signal"], told["rank"]) == (137, 9, None)
+
+
+@pytest.mark.parametrize(
+    "name,facts",
+    [
+        ("mine", {}),
+        ("rank-x", {}),
+        ("rank-0", {"time": "now"}),
+        ("rank-0", {"time": None}),
+        ("rank-0", {"time": float("nan")}),
+        ("rank-0", {"time": 10**400}),
+        ("rank-0", {"rank": "0"}),
+        ("rank-0", {"rank": {}}),
+        ("rank-0", {"signal": [9]}),
+        ("rank-0", {"signal": 10**2000}),
+        ("rank-0", {"err": 5}),
+        ("rank-0", {"err": None}),
+        ("rank-0", {"code": "1"}),
+        ("rank-0", {"code": True}),
+        ("rank-0", {"code": 0}),
+        ("rank-0", {"code": 256}),
+        ("rank-0", {"code": 10**2000}),
+        ("rank-0", {"code": DUPLICATE, "ours": True}),
+    ],
+)
+def test_what_no_rank_has_written_is_passed_over(tmp_path: Path, name: str, facts: dict[str, object]) -> None:
+    end(tmp_path, name, **facts)
+    end(tmp_path, "rank-7", rank=7, code=3, time=11.0)
+
+    found = first_failure(str(tmp_path))
+
+    assert found is not None
+    assert found["rank"] == 7
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"loss": 3}', "[]", "null", "[" * 60_000])
+def test_a_record_of_another_shape_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rank-0.json").write_text(text)
+
+    assert first_failure(str(tmp_path)) is None
+
+
+class Attempt:
+    """An attempt's directory after its ranks have ended, and a scontrol that keeps the comment."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        (place / "spec.json").write_text("{}")
+        (place / "progress.jsonl").write_text('{"step": 5}\n')
+        (place / "ends").mkdir()
+        (place / "bin").mkdir()
+        (place / "bin" / "scontrol").write_text(f'#!/bin/sh\nprintf %s "$3" > {place}/comment\n')
+        (place / "bin" / "scontrol").chmod(0o755)
+        end(place / "ends", "rank-0", code=3, err="boom")
+
+    def conclude(self, code: int = 3, before: str = "", stderr: int = subprocess.PIPE) -> tuple[int, str, str]:
+        """Run the epilogue under the C locale, as sites do: its exit code, what it printed, what it told."""
+        run = f"import resource, signal, sys; from passerelle.onsite import epilogue; {before}"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"{run}\nsys.exit(epilogue.main(sys.argv[1:]))",
+                self.place / "spec.json",
+                str(code),
+            ],
+            env={
+                "PYTHONPATH": str(SOURCE),
+                "PATH": f"{self.place}/bin:{os.environ['PATH']}",
+                "LC_ALL": "C",
+                "SLURM_JOB_ID": "7",
+                "PASSERELLE_PROGRESS_FILE": str(self.place / "progress.jsonl"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr or ""
+
+    def comment(self) -> tuple[int | None, str, int | None]:
+        """What the comment says: exit code, error, last step."""
+        report = parse_comment((self.place / "comment").read_text().removeprefix("Comment="))
+        assert report.exit is not None
+        assert report.progress is not None
+        return report.exit.code, report.stderr, report.progress.step
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Attempt:
+    return Attempt(tmp_path)
+
+
+def test_the_end_stands_in_the_comment_and_in_the_result(attempt: Attempt) -> None:
+    assert attempt.conclude(143) == (3, "3\n", "")
+    assert attempt.comment() == (3, "boom", 5)
+    assert json.loads((attempt.place / "result.json").read_text())["srun"] == 143
+
+
+def test_a_line_of_nothing_but_brackets_costs_neither_comment_nor_exit_code(attempt: Attempt) -> None:
+    (attempt.place / "progress.jsonl").write_text('{"step": 5}\n' + "[" * 60_000 + "\n")
+
+    assert attempt.conclude() == (3, "3\n", "")
+    assert attempt.comment() == (3, "boom", 5)
+
+
+def test_a_trainers_own_file_among_the_ends_costs_neither_comment_nor_exit_code(attempt: Attempt) -> None:
+    (attempt.place / "ends" / "loss.json").write_text('{"loss": 3}')
+
+    assert attempt.conclude() == (3, "3\n", "")
+    assert attempt.comment() == (3, "boom", 5)
+
+
+FULL = "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+"""No file takes another byte: as on a full file system, or over one's quota."""
+
+
+def full(attempt: Attempt) -> None:
+    """The same for result.json alone: a folder stands in its place."""
+    (attempt.place / "result.json").mkdir()
+    (attempt.place / "result.json" / "x").touch()
+
+
+def unlistable(attempt: Attempt) -> None:
+    (attempt.place / "ends").rename(attempt.place / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "trouble,code,told",
+    [(full, SITE_FAULT, "result.json can't be written"), (unlistable, SITE_FAULT, "the ranks' ends can't be read")],
+)
+def test_a_step_that_fails_is_told_and_keeps_no_other_from_being_done(
+    attempt: Attempt, trouble: Callable[[Attempt], None], code: int, told: str
+) -> None:
+    end(attempt.place / "ends", "rank-0", code=SITE_FAULT, ours=True, err="wrong tasks")
+    trouble(attempt)
+
+    ended, said, err = attempt.conclude(SITE_FAULT)
+
+    assert (ended, said) == (SITE_FAULT, f"{SITE_FAULT}\n")
+    assert told in err
+    assert "Traceback" not in err
+    assert attempt.comment()[0] == SITE_FAULT
+
+
+def test_where_nothing_can_be_written_the_exit_code_stands(attempt: Attempt) -> None:
+    log = os.open(attempt.place / "log", os.O_WRONLY | os.O_CREAT)
+    try:
+        assert attempt.conclude(before=FULL, stderr=log) == (3, "3\n", "")
+    finally:
+        os.close(log)
+    assert not (attempt.place / "result.json").exists()
+
+
+def test_without_a_scontrol_the_result_is_written(attempt: Attempt) -> None:
+    (attempt.place / "bin" / "scontrol").write_text("#!/bin/sh\necho refused; exit 1\n")
+
+    assert attempt.conclude() == (3, "3\n", "passerelle: the end can't be reported: refused\n")
+    assert json.loads((attempt.place / "result.json").read_text())["code"] == 3

@@ -1,0 +1,164 @@
+"""Whose answer counts: Sites that are pointed elsewhere, other users' tokens, job ids that start again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from little_world import SECRET, World, gateway
+from passerelle.batch import Batch
+from passerelle.gateways.base import Credential, Probe
+from passerelle.gateways.memory import Fate, Memory
+from stories import running, told
+
+OTHER = "https://other"
+LONG = Fate(queued=1, running=500)
+
+
+def accept_of_a_colleague(site: Memory, like: Batch) -> None:
+    """Somebody else submits something with the same user, as accounts of projects are shared."""
+    site._accept(replace(like, options=replace(like.options, name="thesis")))
+
+
+def test_a_site_that_is_pointed_elsewhere_and_back_loses_no_job() -> None:
+    async def story(world: World) -> None:
+        world.another(OTHER, cluster="other")
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await world.edit_site(gateway=gateway(OTHER))
+        await asyncio.sleep(60)
+        await world.edit_site(gateway=gateway())
+        await asyncio.sleep(30)
+        assert world.condition(key, "Running")[0] == "True"
+        assert world.condition(key, "Succeeded") == ("Unknown", "Active")
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, LONG)
+
+
+def test_a_lost_answer_is_adopted_although_the_site_was_pointed_elsewhere_meanwhile() -> None:
+    async def story(world: World) -> None:
+        world.site.faults.lose_answers = 1
+        other = world.another(OTHER, cluster="other")
+        key = world.api.create("a")
+        await world.until(lambda: bool(world.site.snapshot()))
+        await world.edit_site(gateway=gateway(OTHER))
+        await asyncio.sleep(60)
+        await world.edit_site(gateway=gateway())
+        await world.until(running(world, key))
+
+        assert (world.states(), world.states(other)) == (["RUNNING"], [])
+
+    told(story, LONG)
+
+
+def test_nothing_is_submitted_elsewhere_under_the_former_sites_identity() -> None:
+    async def story(world: World) -> None:
+        other = world.another(OTHER, cluster="other")
+        key = world.api.create("a", suspend=True)
+        await asyncio.sleep(5)
+        world.api.edit(key, suspend=False)
+        await world.edit_site(gateway=gateway(OTHER))
+        await world.until(running(world, key))
+
+        assert [attempt["cluster"] for attempt in world.status(key)["attempts"]] == ["other"]
+        assert (world.states(), world.states(other)) == ([], ["RUNNING"])
+
+    told(story, LONG)
+
+
+def test_a_site_that_is_pointed_elsewhere_cancels_no_job_that_has_the_same_id_there() -> None:
+    async def story(world: World) -> None:
+        other = world.another(OTHER, cluster="other")
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        job_id = world.status(key)["attempts"][0]["jobId"]
+        accept_of_a_colleague(other, world.site.batches[job_id])
+        assert list(other.batches) == [job_id]
+        world.api.delete(key)
+        await world.edit_site(gateway=gateway(OTHER))
+        await asyncio.sleep(60)
+        assert (world.states(), world.states(other)) == (["RUNNING"], ["RUNNING"])
+        await world.edit_site(gateway=gateway())
+        await world.until(lambda: key not in world.api.objects)
+
+        assert (world.states(), world.states(other)) == (["CANCELLED"], ["RUNNING"])
+
+    told(story, LONG)
+
+
+def test_nothing_is_submitted_as_a_user_who_has_not_yet_been_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, submit = Memory.probe, Memory.submit
+    submitted_as: list[str] = []
+
+    async def story(world: World) -> None:
+        async def slow_probe(self: Memory) -> Probe:
+            user = _user(world)
+            await asyncio.sleep(1)
+            self.user = user
+            return await probe(self)
+
+        async def noted_submit(self: Memory, batch: Batch) -> int:
+            submitted_as.append(_user(world))
+            return await submit(self, batch)
+
+        key = world.api.create("a", suspend=True)
+        await asyncio.sleep(5)
+        world.site.credentials = lambda: Credential(world.site.user, "valid")
+        monkeypatch.setattr(Memory, "probe", slow_probe)
+        monkeypatch.setattr(Memory, "submit", noted_submit)
+        world.api.secrets[SECRET] = {"username": b"project2", "token": b"valid"}
+        await world.until(lambda: _user(world) == "project2")
+        assert world.site.user == "startup", "a look has begun, and nobody has answered yet"
+        world.api.edit(key, suspend=False)
+        await world.until(running(world, key))
+
+        assert [attempt["user"] for attempt in world.status(key)["attempts"]] == submitted_as == ["project2"]
+
+    told(story, LONG)
+
+
+def _user(world: World) -> str:
+    credential = world.service.credential
+    return credential.user if credential is not None else ""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0], ids=["before the next look", "after it"])
+def test_a_job_that_took_over_the_id_of_a_lost_one_is_not_cancelled(seconds: float) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        job_id = world.status(key)["attempts"][0]["jobId"]
+        batch = world.site.batches[job_id]
+        world.site.forget(job_id)
+        accept_of_a_colleague(world.site, batch)
+        assert list(world.site.batches) == [job_id]
+        await asyncio.sleep(seconds)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 120)
+
+        assert world.states() == ["RUNNING"]
+
+    told(story, Fate(running=10_000))
+
+
+def test_a_job_that_took_over_the_id_of_a_lost_one_does_not_stand_for_it() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        job_id = world.status(key)["attempts"][0]["jobId"]
+        batch = world.site.batches[job_id]
+        world.site.forget(job_id)
+        accept_of_a_colleague(world.site, batch)
+        await asyncio.sleep(300)
+
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        assert world.condition(key, "Running")[0] != "True"
+        assert world.states() == ["RUNNING"]
+
+    told(story, Fate(running=10_000), progressPeriod="60s")

@@ -1,0 +1,265 @@
+"""What a site, and the operator's own haste, may do: outages, floods, runaway rows, and who waits for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+
+import aiohttp
+import pytest
+
+from little_world import KubeClient, World, gateway
+from passerelle.errors import Unavailable
+from passerelle.gateways.base import Probe
+from passerelle.gateways.memory import Fate, Memory
+from passerelle.objects import Key
+from stories import finished, made_of, running, told
+
+
+def test_without_accounting_whatever_the_live_listing_shows_goes_on() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.site.faults.accounting_down = True
+        new = world.api.create("b")
+        await asyncio.sleep(30)
+        assert [(each["type"], each["status"]) for each in world.site_conditions()] == [
+            ("Ready", "True"),
+            ("AccountingAvailable", "False"),
+        ]
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 120)
+        assert world.states() == ["CANCELLED"], "whether the new one has a job already is not known"
+        world.site.faults.accounting_down = False
+        await world.until(running(world, new))
+
+        assert [each["type"] for each in world.site_conditions()] == ["Ready"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_runaway_row_in_accounting_is_no_sign_of_life() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        world.site._jobs[world.status(key)["attempts"][0]["jobId"]].purged = True  # and slurmdbd never hears of its end
+        await asyncio.sleep(60)
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 60)
+
+        assert "cancel" not in world.site.calls
+
+    told(story, Fate(queued=1, running=10_000_000))
+
+
+def test_polling_period_is_a_floor_however_many_trainingjobs_come() -> None:
+    async def story(world: World) -> None:
+        await world.until(running(world, world.api.create("a")), 120)
+        world.site.calls.clear()
+        for number in range(80):
+            world.api.create(f"j{number}", suspend=True)
+            await asyncio.sleep(0.75)
+
+        assert world.site.calls.count("states") <= 3
+
+    told(story, Fate(running=10_000), period="30s")
+
+
+@pytest.mark.parametrize("period,seconds", [("1s", 0.2), ("10s", 1), ("20s", 2), ("5m", 3)])
+def test_look_ups_gather_for_a_tenth_of_the_polling_period(period: str, seconds: float) -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(1)
+        world.site.calls.clear()
+        for number in range(100):
+            world.api.create(f"j{number}", suspend=True)
+            await asyncio.sleep(0.1)
+
+        assert 5 / seconds <= world.site.calls.count("accounted") <= 10 / seconds + 1
+        await asyncio.sleep(seconds + 1)
+        assert all(world.condition(key, "Submitted") == ("False", "Suspended") for key in world.api.objects)
+
+    told(story, period=period)
+
+
+def test_a_gateway_that_refuses_connections_is_not_flooded_with_submits() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", suspend=True) for number in range(60)]
+        await asyncio.sleep(31)
+        world.site.faults.gateway_down = True
+        for key in keys:
+            world.api.edit(key, suspend=False)
+        await asyncio.sleep(120)
+        assert 1 <= world.site.calls.count("submit") <= 16
+        world.site.faults.gateway_down = False
+        await world.until(lambda: len(world.site.snapshot()) == 60, 180)
+
+        assert len({job.name for job in world.site.snapshot()}) == 60
+
+    told(story, Fate(running=10_000), period="60s")
+
+
+def test_a_site_is_left_alone_for_as_long_as_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes: list[float] = []
+
+    async def busy(self: Memory) -> Probe:
+        probes.append(self.clock())
+        raise Unavailable("The gateway is busy.", reason="Busy", retry_after=600)
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        monkeypatch.setattr(Memory, "probe", busy)
+        await asyncio.sleep(1_500)
+
+        assert [later - earlier >= 600 for earlier, later in itertools.pairwise(probes)] == [True, True]
+
+    told(story)
+
+
+def test_attempts_that_fail_at_once_follow_each_other_ever_later() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", retry={"maxAttempts": 9})
+        await world.until(lambda: world.status(key).get("reason") == "BackOff")
+        assert world.status(key)["summary"] == "Waiting"
+        assert world.condition(key, "Finished")[0] == "False"
+        await world.until(finished(world, key), 3_600)
+
+        starts = [job.submit_time for job in world.site.snapshot()]
+        waits = [later - earlier for earlier, later in itertools.pairwise(starts)]
+        assert [math.floor(wait / 10) * 10 for wait in waits] == [10, 20, 40, 80, 160, 320, 600, 600], waits
+
+    told(story, Fate(running=1, end="FAILED", exit_code=212))
+
+
+def test_an_attempt_that_a_person_asked_for_follows_at_once() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", retry={"maxAttempts": 2})
+        await world.until(finished(world, key))
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "2026-01-01"})
+        await world.until(lambda: len(world.site.snapshot()) == 3, 5)
+
+        assert world.status(key)["attemptsTotal"] == 3
+
+    told(story, Fate(running=1, end="FAILED", exit_code=212))
+
+
+def test_max_jobs_goes_in_order_of_creation() -> None:
+    async def story(world: World) -> None:
+        keys = []
+        for number in range(12):
+            keys.append(world.api.create(f"j{number}"))
+            await asyncio.sleep(2)
+        await world.until(lambda: all(finished(world, key)() for key in keys))
+
+        assert [job.name for job in world.site.snapshot()] == [world.run_of(key).marker(1) for key in keys]
+
+    told(story, Fate(running=3), maxJobs=1)
+
+
+def test_max_jobs_leaves_no_place_empty_while_somebody_waits() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}") for number in range(6)]
+        began = world.loop.time()
+        await world.until(lambda: all(finished(world, key)() for key in keys))
+
+        assert world.loop.time() - began < 3 * 60 + 30
+
+    told(story, Fate(running=60), maxJobs=2)
+
+
+@pytest.mark.parametrize("how", ["suspended", "not admitted", "without its files", "deleted"])
+def test_who_can_no_longer_go_holds_up_nobody_under_max_jobs(how: str) -> None:
+    async def story(world: World) -> None:
+        world.api.config_maps["code"] = {"train.py": b"pass"}
+        first = world.api.create("first")
+        await world.until(running(world, first))
+        second = world.api.create("second", files=[{"configMap": "code", "path": "/workspace"}])
+        await asyncio.sleep(3)
+        third = world.api.create("third")
+        await asyncio.sleep(3)
+        assert [world.condition(key, "Submitted")[1] for key in (second, third)] == ["MaxJobs", "MaxJobs"]
+        _stop(world, second, how)
+        await world.until(finished(world, first))
+
+        await world.until(running(world, third), 60)
+
+    told(story, Fate(running=60), maxJobs=1)
+
+
+def _stop(world: World, key: Key, how: str) -> None:
+    match how:
+        case "suspended":
+            world.api.edit(key, suspend=True)
+        case "not admitted":
+            world.api.edit(key, account="of-others")
+        case "without its files":
+            world.api.config_maps.clear()
+        case _:
+            world.api.delete(key)
+
+
+def test_who_waits_under_max_jobs_costs_kube_apiserver_nothing() -> None:
+    async def story(world: World) -> None:
+        world.api.config_maps["code"] = {"train.py": b"pass"}
+        world.api.labels["tier"] = "gold"
+        keys = [
+            world.api.create(f"j{number}", files=[{"configMap": "code", "path": "/workspace"}]) for number in range(102)
+        ]
+        await asyncio.sleep(60)
+        assert [world.condition(key, "Submitted")[1] for key in keys].count("MaxJobs") == 100
+        world.api.calls.clear()
+        await asyncio.sleep(60)
+
+        assert set(world.api.calls) <= {"secret", "site status"}
+
+    admission = [{"selector": {"tier": "gold"}, "accounts": ["startup"], "qos": ["normal"]}]
+    told(story, Fate(running=100_000), maxJobs=2, admission=admission)
+
+
+def test_a_site_whose_status_could_once_not_be_written_has_it_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: KubeClient, *_: object) -> None:
+        raise RuntimeError("a defect")
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        with monkeypatch.context() as patched:
+            patched.setattr(KubeClient, "patch_site_status", broken)
+            world.site.faults.gateway_down = True
+            await asyncio.sleep(10)
+        assert world.site_conditions()[0]["status"] == "True"
+        await asyncio.sleep(10)
+
+        assert [(each["type"], each["status"]) for each in world.site_conditions()] == [("Ready", "False")]
+
+    told(story)
+
+
+def test_a_certificate_authority_that_comes_later_needs_no_restart() -> None:
+    async def story(world: World) -> None:
+        await world.edit_site(gateway=gateway(tls={"caSecret": {"name": "ca"}}))
+        await asyncio.sleep(5)
+        assert world.service.trouble is not None
+        assert world.service.trouble.reason == "SecretMissing"
+        key = world.api.create("a")
+        await asyncio.sleep(5)
+        world.api.secrets["ca"] = {"ca.crt": b"pem"}
+        await world.until(finished(world, key), 180)
+
+        assert world.site_conditions()[0]["status"] == "True"
+
+    told(story)
+
+
+def test_while_kube_apiserver_is_away_the_last_credential_serves_on() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.api.trouble = await made_of(aiohttp.ServerDisconnectedError())
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            assert world.service.trouble is None
+        world.api.trouble = None
+        await world.until(finished(world, key), 5)
+
+    told(story)
