@@ -85,7 +85,7 @@ class Stage:
                 raise SandboxError(f"{done.stderr}\n{operator.tail()}")
         api = ApiServer(self.sandbox.kubeconfig, NAMESPACE)
         trial = Trial(api, operator, [trainingjob(NAMESPACE, number) for number in range(self.jobs)], PERIOD)
-        follower = asyncio.create_task(trial.follow())
+        follower = trial.follower = asyncio.create_task(trial.follow())
         try:
             yield trial
         finally:

@@ -31,6 +31,7 @@ class Trial:
     manifests: list[dict[str, Any]]
     period: float
     diary: Diary = field(default_factory=lambda: Diary(time.time))
+    follower: asyncio.Task[None] | None = None
 
     async def accept(self, patience: float) -> float:
         """Create all at once; how many per second have their Slurm job id in their status, to the last one."""
@@ -52,6 +53,8 @@ class Trial:
         """Wait, and say how it stands."""
         deadline, told = time.monotonic() + patience, 0.0
         while not holds():
+            if self.follower is not None and self.follower.done():
+                self.follower.result()  # a diary that is no longer kept shows nothing: this raises why
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"waited {patience:.0f} s for {what}: {self.diary.summaries()}\n{self.operator.tail()}"

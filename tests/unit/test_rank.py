@@ -87,7 +87,12 @@ def test_a_process_left_behind_does_not_hold_the_rank(tmp_path: Path) -> None:
 
 def test_a_term_reaches_the_trainer_and_other_signals_disturb_nobody(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    keeper = keep(tmp_path / "end", "sh", "-c", f"trap 'exit 9' TERM; : > {ready}; while :; do sleep 0.05; done")
+    # No shell: dash loses a signal that comes while it forks.
+    trainer = (
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); "
+        f"pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    )
+    keeper = keep(tmp_path / "end", sys.executable, "-c", trainer)
     deadline = time.monotonic() + 20
     while not ready.exists():
         assert time.monotonic() < deadline
