@@ -2,12 +2,25 @@
 
 import asyncio
 import contextlib
+import functools
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import pytest
 
+import virtual_time
 from passerelle.work import WorkQueue
+
+
+def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test in virtual time: a busy machine changes nothing."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **named: Any) -> None:
+        virtual_time.run(test(*args, **named))
+
+    return run
 
 
 @contextlib.asynccontextmanager
@@ -21,6 +34,7 @@ async def running(queue: WorkQueue[str]) -> AsyncIterator[None]:
             await task
 
 
+@virtual
 async def test_no_key_is_worked_on_twice_at_once_and_a_key_added_meanwhile_runs_again() -> None:
     at_once: Counter[str] = Counter()
     passes: Counter[str] = Counter()
@@ -47,6 +61,7 @@ async def test_no_key_is_worked_on_twice_at_once_and_a_key_added_meanwhile_runs_
     assert passes == Counter(a=2, b=1)
 
 
+@virtual
 async def test_workers_bound_how_many_keys_are_in_hand() -> None:
     now, most = 0, 0
 
@@ -66,6 +81,7 @@ async def test_workers_bound_how_many_keys_are_in_hand() -> None:
     assert (most, queue.depth) == (3, 0)
 
 
+@virtual
 async def test_a_key_is_due_again_when_its_pass_says_so_and_earlier_if_something_happens() -> None:
     times: list[float] = []
     loop = asyncio.get_running_loop()
@@ -85,6 +101,7 @@ async def test_a_key_is_due_again_when_its_pass_says_so_and_earlier_if_something
     assert times[1] - times[0] >= 0.05
 
 
+@virtual
 async def test_a_pass_that_fails_is_logged_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +123,7 @@ async def test_a_pass_that_fails_is_logged_and_tried_again(
     assert [record.message for record in caplog.records] == ["pass failed", "pass failed"]
 
 
+@virtual
 async def test_a_pass_in_hand_is_finished_when_the_queue_ends() -> None:
     finished = False
     begun = asyncio.Event()
@@ -124,6 +142,7 @@ async def test_a_pass_in_hand_is_finished_when_the_queue_ends() -> None:
     assert finished
 
 
+@virtual
 async def test_a_dropped_key_is_not_due_again() -> None:
     passes = 0
 
