@@ -44,8 +44,9 @@ def setup(*supplies: str) -> Stage:
     return Stage(SETUP, ((sys.executable, "-m", "passerelle_sandbox", "build", *supplies),))
 
 
-CLUSTER = ("control-plane", "sid", "trainer-image")
-SERVERS = (*CLUSTER[1:], "trixie", "bookworm")
+SERVERS = ("sid", "trainer-image", "trixie", "bookworm")
+CLUSTER = ("control-plane", "helm", *SERVERS[:2])
+ALL_SERVERS = (*CLUSTER, *SERVERS[2:])
 CHECK = Stage(
     "check",
     (
@@ -102,11 +103,11 @@ CHART = Stage("chart", (_pytest("tests/chart"),))
 IMAGE = Stage("image", (_pytest("tests/image"),))
 
 GOALS: dict[str, tuple[Stage, ...]] = {
-    "setup": (setup(CLUSTER[0], *SERVERS),),
+    "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
     "e2e": (setup(*CLUSTER), E2E),
-    "test": (setup(CLUSTER[0], *SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
+    "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
     "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, E2E),
 }
 
