@@ -1,7 +1,7 @@
 """The pass over one TrainingJob: read, decide, act at most once, report once.
 
-The order of the writes is the law here: the finalizer, then the intent, then the POST, then the answer. Whatever is
-lost between two of them is found again by the marker.
+Level-triggered: a pass starts from what stands in the store and the site's picture, whatever woke it. What it may do is
+in acts.py.
 """
 
 from __future__ import annotations
@@ -12,37 +12,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from passerelle import decide
+from passerelle.acts import Acts
 from passerelle.decide import Cancel, Intend, LookUp, Release, Rest, Seen, Submit
-from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Identity
+from passerelle.errors import Unavailable
 from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
-from passerelle.objects import Key, TrainingJob, trainingjob
-from passerelle.passes import Memory, Pass, accepted_job, wanted
+from passerelle.objects import Key, TrainingJob
+from passerelle.passes import Memory, Pass, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, Reporter
 from passerelle.sites import Service, Sites
-from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import SUSPENDED, epoch, intended, is_final, with_job
+from passerelle.slurm import Stage
+from passerelle.status import epoch, is_final
 from passerelle.store import Store
-from passerelle.v1alpha1.trainingjob import FINALIZER, Attempt
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
 
 log = logging.getLogger("passerelle.reconcile")
-
-CANCEL_AGAIN_SECONDS = 30.0
-"""How long an asked cancel may take before it is asked again: Slurm's KillWait and an epilogue."""
-
-REJECTED_AGAIN_SECONDS = 600.0
-"""How long a refused submit waits: an administrator may have mended the site meanwhile."""
-
-TRANSIENT_AGAIN_SECONDS = 30.0
-"""How long a submit waits that was refused by a limit of the moment."""
-
-ASK_AGAIN_SECONDS = 1.0
-"""How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
 
 PLAN_AGAIN_SECONDS = 30.0
 """How long a TrainingJob waits that can't be planned: ConfigMaps and namespaces are read, not watched."""
@@ -72,6 +59,7 @@ class Reconciler:
         self._witness: Witness = witness or Nobody()
         self._now = now
         self._reporter = Reporter(kube, self._keep, now)
+        self._acts = Acts(kube, self._reporter, self._keep, clock)
         self._store = Store()
         self._holds = Holds(self._wake)
         self._memory: dict[str, Memory] = {}
@@ -162,14 +150,15 @@ class Reconciler:
     async def _act(self, now: Pass) -> float | None:
         action = now.action
         if isinstance(action, Release):
-            await self._release(now.job)
+            await self._acts.release(now.job)
             return None
         if isinstance(action, Intend):
-            return await self._intend(now, action)
+            return await self._acts.intend(now)
         if isinstance(action, Submit):
-            return await self._submit(now, action)
+            asked = await self._acts.submit(now)
+            return self._due(now) if asked is None else asked
         if isinstance(action, Cancel):
-            return await self._cancel(now, action)
+            return await self._acts.cancel(now, action)
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
             highest = max([attempt.number for attempt in now.job.status.attempts], default=0)
             now.service.watch.look_up(
@@ -203,106 +192,6 @@ class Reconciler:
             log.info("deleted after its ttl", extra={"trainingjob": str(key), "uid": job.uid})
             await self._kube.delete_trainingjob(key, job.uid)
         return max(left, 1.0)
-
-    async def _release(self, job: TrainingJob) -> None:
-        kept = [name for name in job.finalizers if name != FINALIZER]
-        await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
-        log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
-
-    async def _intend(self, now: Pass, action: Intend) -> float | None:
-        """Write the intent: the finalizer first, so that no deletion overtakes it."""
-        job, plan, batch, service = now.job, now.planned.plan, now.planned.batch, now.service
-        if plan is None or batch is None or service is None or now.seen.identity is None:
-            raise AssertionError("an intent needs a plan and a site")  # decide() gave no Intend without them
-        if not job.held_finalizer:
-            held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
-            body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
-            self._keep(job.key, body)
-            job = trainingjob(body)
-        attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
-        attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
-        await self._reporter.report(
-            Pass(job, service, now.memory, now.seen, action, now.planned, None),
-            attempts=attempts,
-            retry_handled=job.retry_requested_at,
-            attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),
-        )
-        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, batch, None
-        return 0.0
-
-    async def _submit(self, now: Pass, action: Submit) -> float | None:
-        job, memory, service = now.job, now.memory, now.service
-        attempt = job.status.attempts[-1]
-        batch = memory.batch if memory.fresh == attempt.number else now.planned.batch
-        if batch is None or service is None or service.watch is None:
-            raise AssertionError("a submit needs a batch and a site")  # decide() gave no Submit without them
-        if batch.digest != attempt.script_digest:
-            return await self._intend(now, Intend(action.reason, action.attempt))  # the intent says what is sent
-        memory.fresh, memory.batch = 0, None
-        trouble: PasserelleError | None = None
-        attempts = tuple(job.status.attempts)
-        accepted: RemoteJob | None = None
-        try:
-            job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
-        except Rejected as error:
-            trouble = memory.refused = error
-            wait = TRANSIENT_AGAIN_SECONDS if error.transient else REJECTED_AGAIN_SECONDS
-            memory.refused_until = self._clock() + wait
-            memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
-        except PasserelleError as error:
-            trouble = error
-            if isinstance(error, Unavailable) and not error.sent:
-                memory.fresh, memory.batch = attempt.number, batch
-        else:
-            accepted = accepted_job(attempt, batch, job_id)
-            service.watch.submitted(job.run, attempt.number, accepted)
-            attempts = (*attempts[:-1], with_job(attempt, accepted).model_copy(update={"submit_time": None}))
-        log.info(
-            "submitted" if accepted else "not submitted",
-            extra={
-                "trainingjob": str(job.key),
-                "uid": job.uid,
-                "site": job.site,
-                "marker": attempt.marker,
-                "account": attempt.account,
-                "job_id": accepted.job_id if accepted else None,
-                "reason": trouble.reason if trouble else None,
-            },
-        )
-        await self._reporter.report(now, attempts=attempts, accepted=accepted, trouble=trouble)
-        return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else self._due(now)
-
-    async def _cancel(self, now: Pass, action: Cancel) -> float | None:
-        job, service, target, current = now.job, now.service, action.job, now.current
-        if service is None or service.watch is None or target is None or current is None:
-            raise AssertionError("a cancel needs a site and a job")  # decide() gave no Cancel without them
-        if action.reason == "Suspended":
-            attempts = now.attempts
-            if not attempts[-1].suspended:
-                attempts = (*attempts[:-1], attempts[-1].model_copy(update={"suspended": True}))
-                await self._reporter.report(now, attempts=attempts)  # why it ends is written before it ends
-                return 0.0
-        trouble: PasserelleError | None = None
-        asked = now.memory.cancelled.get(target.job_id)
-        if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
-            now.memory.cancelled[target.job_id] = self._clock()
-            try:
-                await service.watch.cancel(job.run, current.number, target)
-            except PasserelleError as error:
-                trouble = error
-                del now.memory.cancelled[target.job_id]
-            log.info(
-                "cancel asked",
-                extra={
-                    "trainingjob": str(job.key),
-                    "job_id": target.job_id,
-                    "marker": target.name,
-                    "reason": action.reason,
-                    "error": str(trouble) if trouble else None,
-                },
-            )
-        await self._reporter.report(now, trouble=trouble)
-        return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
 
     def _wake(self, key: Key) -> None:
         """It is this TrainingJob's turn."""
@@ -383,10 +272,6 @@ def _limit(service: Service | None) -> int | None:
 
 def _is_planned(job: TrainingJob) -> bool:
     return any(each.type == "Accepted" and each.status == "True" for each in job.status.conditions)
-
-
-def _ended_suspended(attempts: tuple[Attempt, ...]) -> bool:
-    return bool(attempts) and attempts[-1].reason == SUSPENDED
 
 
 def _says_nothing_yet(now: Pass) -> bool:

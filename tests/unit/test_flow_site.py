@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -263,3 +264,18 @@ def test_while_kube_apiserver_is_away_the_last_credential_serves_on() -> None:
         await world.until(finished(world, key), 5)
 
     told(story)
+
+
+def test_a_refused_job_goes_with_the_account_that_the_administrator_corrected() -> None:
+    async def story(world: World) -> None:
+        world.site.shape = replace(world.site.shape, accounts=frozenset({"right"}))
+        key = world.api.create("a")
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "InvalidAccount"))
+        admission = [{"namespaces": ["team-a"], "accounts": ["right"], "qos": ["normal"]}]
+        await world.edit_site(admission=admission)
+        await world.until(finished(world, key), 1200)
+
+        assert [(job.account, job.state.base) for job in world.site.snapshot()] == [("right", "COMPLETED")]
+        assert [attempt["account"] for attempt in world.status(key)["attempts"]] == ["right"]
+
+    told(story, Fate(running=5))

@@ -1,0 +1,160 @@
+"""The acts of a pass, one each: write an intent, submit, cancel, release; and the report that follows.
+
+The order of the writes is the law here: the finalizer, then the intent, then the POST, then the answer. Whatever is
+lost between two of them is found again by the marker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from passerelle.decide import Cancel
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Identity
+from passerelle.kube import Kube
+from passerelle.objects import Key, TrainingJob, trainingjob
+from passerelle.passes import Pass, accepted_job
+from passerelle.reporting import Reporter
+from passerelle.slurm import RemoteJob
+from passerelle.status import SUSPENDED, intended, with_job
+from passerelle.v1alpha1.trainingjob import FINALIZER, Attempt
+
+log = logging.getLogger("passerelle.acts")
+
+CANCEL_AGAIN_SECONDS = 30.0
+"""How long an asked cancel may take before it is asked again: Slurm's KillWait and an epilogue."""
+
+REJECTED_AGAIN_SECONDS = 600.0
+"""How long a refused submit waits: an administrator may have mended the site meanwhile."""
+
+TRANSIENT_AGAIN_SECONDS = 30.0
+"""How long a submit waits that was refused by a limit of the moment."""
+
+ASK_AGAIN_SECONDS = 1.0
+"""How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
+
+
+class Acts:
+    """`keep` takes in every answer of kube-apiserver; `clock` is monotonic, in seconds. Each returns when the
+    TrainingJob is due again, in seconds, or None. Errors are Conflict, Gone and Unavailable of kube-apiserver.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        reporter: Reporter,
+        keep: Callable[[Key, Mapping[str, Any]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._kube = kube
+        self._reporter = reporter
+        self._keep = keep
+        self._clock = clock
+
+    async def release(self, job: TrainingJob) -> None:
+        kept = [name for name in job.finalizers if name != FINALIZER]
+        await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
+        log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
+
+    async def intend(self, now: Pass) -> float | None:
+        """Write the intent: the finalizer first, so that no deletion overtakes it."""
+        job, plan, batch, service = now.job, now.planned.plan, now.planned.batch, now.service
+        if plan is None or batch is None or service is None or now.seen.identity is None:
+            raise AssertionError("an intent needs a plan and a site")  # decide() gave no Intend without them
+        if not job.held_finalizer:
+            held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
+            body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
+            self._keep(job.key, body)
+            job = trainingjob(body)
+        attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
+        attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
+        await self._reporter.report(
+            Pass(job, service, now.memory, now.seen, now.action, now.planned, None),
+            attempts=attempts,
+            retry_handled=job.retry_requested_at,
+            attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),
+        )
+        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, batch, None
+        return 0.0
+
+    async def submit(self, now: Pass) -> float | None:
+        """POST once. Returns when to look into it where no answer came; the rest is the reconciler's to time."""
+        job, memory, service = now.job, now.memory, now.service
+        attempt = job.status.attempts[-1]
+        batch = now.planned.batch
+        if batch is None or service is None or service.watch is None:
+            raise AssertionError("a submit needs a batch and a site")  # decide() gave no Submit without them
+        if batch.digest != attempt.script_digest:
+            return await self.intend(now)  # a ConfigMap or the Site has changed: the intent says what is sent
+        memory.fresh, memory.batch = 0, None
+        trouble: PasserelleError | None = None
+        attempts = tuple(job.status.attempts)
+        accepted: RemoteJob | None = None
+        try:
+            job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
+        except Rejected as error:
+            trouble = memory.refused = error
+            wait = TRANSIENT_AGAIN_SECONDS if error.transient else REJECTED_AGAIN_SECONDS
+            memory.refused_until = self._clock() + wait
+            memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
+        except PasserelleError as error:
+            trouble = error
+            if isinstance(error, Unavailable) and not error.sent:
+                memory.fresh, memory.batch = attempt.number, batch
+        else:
+            memory.refused = None
+            accepted = accepted_job(attempt, batch, job_id)
+            service.watch.submitted(job.run, attempt.number, accepted)
+            attempts = (*attempts[:-1], with_job(attempt, accepted).model_copy(update={"submit_time": None}))
+        log.info(
+            "submitted" if accepted else "not submitted",
+            extra={
+                "trainingjob": str(job.key),
+                "uid": job.uid,
+                "site": job.site,
+                "marker": attempt.marker,
+                "account": attempt.account,
+                "job_id": accepted.job_id if accepted else None,
+                "reason": trouble.reason if trouble else None,
+            },
+        )
+        await self._reporter.report(now, attempts=attempts, accepted=accepted, trouble=trouble)
+        return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else None
+
+    async def cancel(self, now: Pass, action: Cancel) -> float | None:
+        job, service, target, current = now.job, now.service, action.job, now.current
+        if service is None or service.watch is None or target is None or current is None:
+            raise AssertionError("a cancel needs a site and a job")  # decide() gave no Cancel without them
+        if action.reason == "Suspended":
+            attempts = now.attempts
+            if not attempts[-1].suspended:
+                attempts = (*attempts[:-1], attempts[-1].model_copy(update={"suspended": True}))
+                await self._reporter.report(now, attempts=attempts)  # why it ends is written before it ends
+                return 0.0
+        trouble: PasserelleError | None = None
+        asked = now.memory.cancelled.get(target.job_id)
+        if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
+            now.memory.cancelled[target.job_id] = self._clock()
+            try:
+                await service.watch.cancel(job.run, current.number, target)
+            except PasserelleError as error:
+                trouble = error
+                del now.memory.cancelled[target.job_id]
+            log.info(
+                "cancel asked",
+                extra={
+                    "trainingjob": str(job.key),
+                    "job_id": target.job_id,
+                    "marker": target.name,
+                    "reason": action.reason,
+                    "error": str(trouble) if trouble else None,
+                },
+            )
+        await self._reporter.report(now, trouble=trouble)
+        return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+
+
+def _ended_suspended(attempts: tuple[Attempt, ...]) -> bool:
+    return bool(attempts) and attempts[-1].reason == SUSPENDED
