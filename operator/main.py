@@ -89,6 +89,7 @@ class Operator:
         for body in await self._first_sites():
             await self.sites.observe(body, deleted=False)
         self.tasks.append(asyncio.create_task(self.reconciler.homeless.run(), name="queue-homeless"))
+        self.tasks.append(asyncio.create_task(self.reconciler.announcer.run(), name="events"))
         self.tasks.append(asyncio.create_task(self.health.ask(self._anything), name="health"))
 
     async def _first_sites(self) -> list[dict[str, Any]]:
@@ -108,6 +109,7 @@ class Operator:
 
     async def stop(self) -> None:
         await self.sites.close()
+        await self.reconciler.announcer.farewell()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -150,7 +152,7 @@ async def site_seen(event: kopf.RawEvent, **_: Any) -> None:
 @kopf.on.event(GROUP, VERSION, TRAININGJOBS)
 async def trainingjob_seen(event: kopf.RawEvent, **_: Any) -> None:
     operator.health.heard()
-    operator.reconciler.observe(dict(event["object"]), deleted=event["type"] == "DELETED")
+    operator.reconciler.observe(dict(event["object"]), deleted=event["type"] == "DELETED", listed=event["type"] is None)
 
 
 if __name__ == "__main__":

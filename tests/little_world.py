@@ -73,6 +73,7 @@ class ApiServer:
     trouble: Exception | None = None
     calls: list[str] = field(default_factory=list)
     watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
+    lister: Callable[[dict[str, Any]], None] = lambda _: None
     events: list[tuple[str, str, str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     version: int = 100
@@ -113,6 +114,12 @@ class ApiServer:
         watchers, self.watchers = self.watchers, []
         yield
         self.watchers = watchers
+
+    def restore(self, backup: Mapping[Key, dict[str, Any]], version: int) -> None:
+        """An older etcd is back: older objects, older resource versions. The watch lists them anew."""
+        self.objects, self.version = copy.deepcopy(dict(backup)), version
+        for found in self.objects.values():
+            self.lister(copy.deepcopy(found))
 
     def delete(self, key: Key) -> None:
         self.objects[key]["metadata"]["deletionTimestamp"] = "2026-01-01T00:10:00Z"
@@ -316,8 +323,12 @@ class World:
             turned=reconciler.turned,
         )
         self._sites = sites
-        self._tasks = [asyncio.create_task(reconciler.homeless.run())]
+        self._tasks = [
+            asyncio.create_task(reconciler.homeless.run()),
+            asyncio.create_task(reconciler.announcer.run()),
+        ]
         self.api.watchers = [lambda body, deleted: None if points.dead else reconciler.observe(body, deleted=deleted)]
+        self.api.lister = lambda body: reconciler.observe(body, deleted=False, listed=True)
         await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
         for body in list(self.api.objects.values()):
             reconciler.observe(copy.deepcopy(body), deleted=False)

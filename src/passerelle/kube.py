@@ -183,11 +183,13 @@ class Kube:
         found = await self._call(self._core.read_namespace(name, _request_timeout=TIMEOUT_SECONDS))
         return dict(found.metadata.labels or {})
 
-    async def event(self, *, involved: Mapping[str, Any], namespace: str, kind: str, reason: str, message: str) -> None:
-        """One event; `kind` is Normal or Warning. Events of cluster-scoped objects go to `default`, as Kubernetes
-        does.
+    async def event(
+        self, *, at: float, involved: Mapping[str, Any], namespace: str, kind: str, reason: str, message: str
+    ) -> None:
+        """One event; `at` is when it happened, in epoch seconds; `kind` is Normal or Warning. Events of cluster-scoped
+        objects go to `default`, as Kubernetes does.
         """
-        now = datetime.now(UTC).replace(microsecond=0)
+        stamp = datetime.fromtimestamp(int(at), UTC)
         name = f"{str(involved['name'])[:200]}.{uuid.uuid4().hex[:16]}"
         body = client.CoreV1Event(
             metadata=client.V1ObjectMeta(name=name, namespace=namespace),
@@ -195,8 +197,8 @@ class Kube:
             type=kind,
             reason=reason,
             message=redact(message)[:MESSAGE_LIMIT],
-            first_timestamp=now,
-            last_timestamp=now,
+            first_timestamp=stamp,
+            last_timestamp=stamp,
             count=1,
             source=client.V1EventSource(component=COMPONENT),
             reporting_component=COMPONENT,

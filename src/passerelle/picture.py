@@ -17,6 +17,9 @@ from passerelle.slurm import RemoteJob, Stage
 LOOK_AHEAD = 2
 """Attempts beyond the highest known one that a look-up asks for; it goes on while it finds more."""
 
+Known = dict[int, tuple[Run, int, RemoteJob]]
+"""Jobs by their ids: whose they are, which attempt, the newest record."""
+
 
 @dataclass(slots=True)
 class Question:
@@ -85,7 +88,7 @@ class Picture:
                 self.asked.add(run)
         self.identity = identity
 
-    def known(self) -> dict[int, tuple[Run, int, RemoteJob]]:
+    def known(self) -> Known:
         """Jobs that have not ended, of whom who answers now can speak."""
         return {
             job_id: (run, attempt, job)

@@ -13,6 +13,7 @@ from typing import Any
 
 from passerelle import decide
 from passerelle.acts import Acts
+from passerelle.announce import Announcer
 from passerelle.decide import Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
@@ -58,7 +59,8 @@ class Reconciler:
         self._clock = clock
         self._witness: Witness = witness or Nobody()
         self._now = now
-        self._reporter = Reporter(kube, self._keep, now)
+        self.announcer = Announcer(kube)
+        self._reporter = Reporter(kube, self._keep, self.announcer.tell, now)
         self._acts = Acts(kube, self._reporter, self._keep, clock)
         self._store = Store()
         self._holds = Holds(self._wake)
@@ -69,13 +71,13 @@ class Reconciler:
 
     # What the watches tell
 
-    def observe(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+    def observe(self, body: Mapping[str, Any], *, deleted: bool, listed: bool = False) -> None:
         """A TrainingJob was seen, changed or deleted."""
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         if deleted:
             self._forget(key, body["metadata"]["uid"])
             return
-        if not self._store.is_news(key, body):
+        if not self._store.is_news(key, body, listed=listed):
             return
         self._keep(key, body)
         self._queue(key).add(key)
@@ -84,7 +86,7 @@ class Reconciler:
         """The picture of a run's jobs changed."""
         key = self._store.of_run(run)
         if key is not None:
-            self._wake(key)
+            self._wake(key, first=True)
 
     def turned(self, site: str) -> None:
         """A Site appeared, changed, went away or came back."""
@@ -193,10 +195,10 @@ class Reconciler:
             await self._kube.delete_trainingjob(key, job.uid)
         return max(left, 1.0)
 
-    def _wake(self, key: Key) -> None:
+    def _wake(self, key: Key, *, first: bool = False) -> None:
         """It is this TrainingJob's turn."""
         if key in self._store:
-            self._queue(key).add(key)
+            self._queue(key).add(key, first=first)
 
     # What stands in the way
 

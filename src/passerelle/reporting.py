@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from passerelle.announce import Event
 from passerelle.bounds import fit
-from passerelle.errors import Invalid, PasserelleError, Unavailable
-from passerelle.kube import Conflict, Gone, Kube
+from passerelle.errors import Invalid, PasserelleError
+from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.passes import Pass
 from passerelle.progress import parse_comment
@@ -16,8 +16,6 @@ from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import Facts, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
-
-log = logging.getLogger("passerelle.report")
 
 SILENT_PERIODS = 3
 """Progress periods after which a relay that was never heard of is taken for refused: it posts once when it starts."""
@@ -29,11 +27,18 @@ _STATUS_KEYS = TrainingJobStatus.model_json_schema(by_alias=True)["properties"]
 
 
 class Reporter:
-    """`keep` takes in every answer of kube-apiserver; `now` is the wall clock, in epoch seconds."""
+    """`keep` takes in every answer of kube-apiserver, `tell` has an event written soon; `now` gives epoch seconds."""
 
-    def __init__(self, kube: Kube, keep: Callable[[Key, Mapping[str, Any]], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        keep: Callable[[Key, Mapping[str, Any]], None],
+        tell: Callable[[Event], None],
+        now: Callable[[], float],
+    ) -> None:
         self._kube = kube
         self._keep = keep
+        self._tell = tell
         self._now = now
 
     async def report(
@@ -75,36 +80,36 @@ class Reporter:
         patch = merge_patch(job.raw_status, new.model_dump(by_alias=True, exclude_none=True), _STATUS_KEYS)
         if patch:
             self._keep(job.key, await self._kube.patch_trainingjob_status(job.key, job.resource_version, patch))
-            await self._tell(job, new)
+            for event in _events(job, new, self._now()):
+                self._tell(event)
         return kept
 
-    async def _tell(self, job: TrainingJob, new: TrainingJobStatus) -> None:
-        """At most one event a condition that turned True or False. An event that can't be written costs no job."""
-        before = {condition.type: condition.status for condition in job.status.conditions}
-        involved = {
-            "kind": "TrainingJob",
-            "namespace": job.key.namespace,
-            "name": job.key.name,
-            "uid": job.uid,
-            "resourceVersion": job.resource_version,
-        }
-        told: set[str] = set()
-        for condition in new.conditions:
-            turned = (condition.type, condition.status)
-            unchanged = before.get(condition.type) == condition.status
-            if unchanged or turned not in _NORMAL | _WARNING or condition.message in told:
-                continue
-            told.add(condition.message)  # Stalled repeats what it stands for
-            try:
-                await self._kube.event(
-                    involved=involved,
-                    namespace=job.key.namespace,
-                    kind="Normal" if turned in _NORMAL else "Warning",
-                    reason=condition.reason,
-                    message=_audit(job, new, condition) if turned == ("Submitted", "True") else condition.message,
-                )
-            except (Unavailable, Gone, Conflict) as error:
-                log.warning("event not written", extra={"trainingjob": str(job.key), "error": str(error)})
+
+def _events(job: TrainingJob, new: TrainingJobStatus, now: float) -> Iterator[Event]:
+    """At most one event a condition that turned True or False."""
+    before = {condition.type: condition.status for condition in job.status.conditions}
+    involved = {
+        "kind": "TrainingJob",
+        "namespace": job.key.namespace,
+        "name": job.key.name,
+        "uid": job.uid,
+        "resourceVersion": job.resource_version,
+    }
+    told: set[str] = set()
+    for condition in new.conditions:
+        turned = (condition.type, condition.status)
+        unchanged = before.get(condition.type) == condition.status
+        if unchanged or turned not in _NORMAL | _WARNING or condition.message in told:
+            continue
+        told.add(condition.message)  # Stalled repeats what it stands for
+        yield Event(
+            at=now,
+            involved=involved,
+            namespace=job.key.namespace,
+            kind="Normal" if turned in _NORMAL else "Warning",
+            reason=condition.reason,
+            message=_audit(job, new, condition) if turned == ("Submitted", "True") else condition.message,
+        )
 
 
 def _progress_silent(done: Pass, now: float) -> bool:

@@ -32,16 +32,19 @@ class Store:
         """The Site of the object there, as written."""
         return str((self._bodies[key].get("spec") or {}).get("site", ""))
 
-    def is_news(self, key: Key, body: Mapping[str, Any]) -> bool:
-        """Whether a watch tells something; it may be the echo of our own patch, or have begun anew.
+    def is_news(self, key: Key, body: Mapping[str, Any], *, listed: bool = False) -> bool:
+        """Whether a watch tells something, or only the echo of our own patch.
 
-        Resource versions of custom resources are ordered integers; of others only the same is known to be no news.
+        Resource versions of custom resources are ordered integers; of others only the same is known to be no news. A
+        listing is believed even where its version is lower: after a restore of etcd all of them are. At worst it is
+        older than our last patch, and the next patch conflicts and reads again.
         """
         known = self._bodies.get(key)
         if known is None or known["metadata"]["uid"] != body["metadata"]["uid"]:
             return True
         one, other = (str(each["metadata"].get("resourceVersion", "")) for each in (body, known))
-        return int(one) > int(other) if one.isdigit() and other.isdigit() else one != other
+        ordered = one.isdigit() and other.isdigit() and not listed
+        return int(one) > int(other) if ordered else one != other
 
     def keep(self, key: Key, body: Mapping[str, Any]) -> TrainingJob:
         """Take in a body. Whoever had this place under another uid must have been forgotten before."""

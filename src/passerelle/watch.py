@@ -21,8 +21,8 @@ from passerelle.decide import Seen
 from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
 from passerelle.marker import Run
-from passerelle.picture import Picture, Question, View, beyond
-from passerelle.slurm import NO_REASON, JobState, RemoteJob, Stage
+from passerelle.picture import Known, Picture, Question, View, beyond
+from passerelle.slurm import NO_REASON, RemoteJob, Stage
 
 log = logging.getLogger("passerelle.watch")
 
@@ -234,23 +234,31 @@ class SiteWatch:
         return max(self._picture.due(self._now(), self.gateway.settle_seconds), gather)
 
     async def _look_at_known(self) -> set[Run]:
-        """The light listing for our ids, then full records of what changed or is due to report."""
+        """The light listing for our ids; then full records of what changed, which are told of before those that are
+        due to report are read: 500 records of progress take seconds.
+        """
         known = self._picture.known()
         if not known:
             return set()
         states = await self.gateway.states(known.keys())
-        progress_due = self._now() >= self._next_progress
-        if progress_due:
-            self._next_progress = self._now() + self.progress_period
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
-        wanted = [
-            job_id for job_id, job in present.items() if _must_read(job, states[job_id], progress_due=progress_due)
-        ]
-        turns = set(wanted)
-        wanted += self._queued_turn([job for job_id, job in present.items() if job_id not in turns])
+        news = [job_id for job_id, job in present.items() if states[job_id] != job.state or not job.submit_time]
+        others = present.keys() - set(news)
+        news += self._queued_turn([present[job_id] for job_id in others])
+        changed = await self._read(known, news, known.keys() - states.keys())
+        if self._now() >= self._next_progress:
+            self._next_progress = self._now() + self.progress_period
+            for run in changed:
+                self._on_change(run)
+            reporting = [job_id for job_id in others if present[job_id].stage is Stage.RUNNING]
+            changed = await self._read(known, reporting)
+        return changed
+
+    async def _read(self, known: Known, wanted: Collection[int], missing: Collection[int] = ()) -> set[Run]:
+        """Full records of these ids; what the scheduler no longer has is accounting's to tell. What changed by that."""
         read = await self.gateway.get(wanted) if wanted else []
         records = [job for job in read if job.name == known[job.job_id][2].name]
-        gone = known.keys() - states.keys() | (set(wanted) - {job.job_id for job in records})
+        gone = {*missing, *wanted} - {job.job_id for job in records}
         accounted = await self._accounted(job_ids=gone) if gone else []
         # An active row of a job that the scheduler does not have is a runaway, no sign of life.
         ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
@@ -342,9 +350,3 @@ def _waiting() -> Unavailable:
 
 def _of(job: RemoteJob) -> Identity:
     return Identity(job.cluster, job.user)
-
-
-def _must_read(job: RemoteJob, state: JobState, *, progress_due: bool) -> bool:
-    if state != job.state or not job.submit_time:
-        return True
-    return progress_due and job.stage is Stage.RUNNING

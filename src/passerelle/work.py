@@ -2,6 +2,9 @@
 
 A key that is added while it is worked on runs once more afterwards: the pass that read too early is repeated, so a
 missed change costs time, never correctness. A dead site fills its own queue only.
+
+What the site told of comes before what people asked for: 500 new TrainingJobs must not keep it secret for half a minute
+that another one runs, and a look tells of no more than what changed.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class WorkQueue(Generic[Key]):
         self.name = name
         self._work = work
         self._workers = workers
+        self._first: deque[Key] = deque()
         self._waiting: deque[Key] = deque()
         self._queued: set[Key] = set()
         self._working: set[Key] = set()
@@ -39,14 +43,14 @@ class WorkQueue(Generic[Key]):
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._ready = asyncio.Semaphore(0)
 
-    def add(self, key: Key) -> None:
-        """This key is due now."""
+    def add(self, key: Key, *, first: bool = False) -> None:
+        """This key is due now; `first`: before those that are not. One that waits already keeps its place."""
         self._cancel_timer(key)
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
-            self._waiting.append(key)
+            (self._first if first else self._waiting).append(key)
             self._ready.release()
 
     def add_after(self, key: Key, seconds: float) -> None:
@@ -69,7 +73,7 @@ class WorkQueue(Generic[Key]):
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
-        return len(self._waiting)
+        return len(self._queued)
 
     async def run(self) -> None:
         """Work until cancelled. A pass in hand is finished first: its POST must reach its status."""
@@ -85,7 +89,7 @@ class WorkQueue(Generic[Key]):
     async def _worker(self) -> None:
         while True:
             await self._ready.acquire()
-            key = self._waiting.popleft()
+            key = (self._first or self._waiting).popleft()
             self._queued.discard(key)
             self._working.add(key)
             act = asyncio.ensure_future(self._one(key))

@@ -93,6 +93,20 @@ def test_an_unseen_deletion_frees_its_place_under_max_jobs() -> None:
     told(story, Fate(queued=1, running=400), maxJobs=1)
 
 
+def test_a_restored_etcd_is_believed_and_its_run_is_adopted_again() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        backup, version = copy.deepcopy(world.api.objects), world.api.version
+        await world.until(running(world, key))
+        world.api.restore(backup, version)
+        assert "status" not in world.api.objects[key]
+        await world.until(running(world, key), 30)
+
+        assert world.states() == ["RUNNING"]
+
+    told(story, Fate(running=2_000))
+
+
 def test_a_run_id_finds_its_job_again_although_accounting_lags_behind() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a", runId="r1")

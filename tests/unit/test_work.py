@@ -159,3 +159,23 @@ async def test_a_dropped_key_is_not_due_again() -> None:
         await asyncio.sleep(0.05)
 
     assert passes == 1
+
+
+@virtual
+async def test_what_the_site_told_of_comes_before_what_people_asked_for() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        await asyncio.sleep(0.01)
+        done.append(key)
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=1)
+    for number in range(5):
+        queue.add(f"new-{number}")
+    queue.add("runs", first=True)
+    queue.add("new-4", first=True)  # waits already, and keeps its place
+    assert queue.depth == 6
+    async with running(queue):
+        await asyncio.sleep(0.1)
+
+    assert done == ["runs", *(f"new-{number}" for number in range(5))]
