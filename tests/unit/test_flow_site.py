@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import aiohttp
@@ -15,6 +16,7 @@ from passerelle.errors import Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
+from passerelle.slurm import RemoteJob
 from stories import finished, made_of, running, told
 
 
@@ -279,3 +281,29 @@ def test_a_refused_job_goes_with_the_account_that_the_administrator_corrected() 
         assert [attempt["account"] for attempt in world.status(key)["attempts"]] == ["right"]
 
     told(story, Fate(running=5))
+
+
+def test_an_end_is_told_of_before_progress_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    get, read = Memory.get, []
+
+    async def slow(self: Memory, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+        await asyncio.sleep(20 if len(job_ids) > 1 else 0)
+        read.append(len(job_ids))
+        return await get(self, job_ids)
+
+    async def story(world: World) -> None:
+        for name in "abc":
+            await world.until(running(world, world.api.create(name)))
+        world.site.fates = lambda _: Fate(running=10)
+        ends = world.api.create("ends")
+        await world.until(running(world, ends))
+        assert world.service.watch is not None
+        world.service.watch.progress_period = 0  # each look reads the progress of the others, in 20 s
+        monkeypatch.setattr(Memory, "get", slow)
+        await world.until(lambda: 1 in read)
+        looks = len(read)
+        await world.until(finished(world, ends), 5)
+
+        assert len(read) == looks, "progress was read first"
+
+    told(story, Fate(running=10_000))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -55,6 +55,9 @@ EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
 """Every exception that a request can raise -> (may the first byte have left, what a person reads)."""
 
 
+Hook = Callable[[dict[str, Any]], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back, whole. `headers` has lower-case names."""
@@ -64,12 +67,14 @@ class Answer:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def json(self) -> dict[str, Any] | None:
-        """The JSON object in the body, or None where there is none."""
+    def json(self, hook: Hook | None = None) -> dict[str, Any] | None:
+        """The JSON object in the body, or None where there is none. `hook` may put something else in the place of each
+        object as soon as it is parsed.
+        """
         if "json" not in self.content_type:
             return None
         try:
-            found = json.loads(self.body)
+            found = json.loads(self.body, object_hook=hook)
         except ValueError:
             return None
         return found if isinstance(found, dict) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import httpx
 import pytest
 
@@ -95,6 +97,28 @@ async def test_find_keeps_our_user_s_markers() -> None:
     server.replies["GET jobs"] = {"jobs": [ours, ours | {"user_name": "bob"}, ours | {"name": "other"}]}
 
     assert [job.job_id for job in await client(server).find()] == [1]
+
+
+async def test_a_listing_of_a_whole_site_does_not_become_objects() -> None:
+    number = {"set": True, "infinite": False, "number": 1}
+    record = {"name": "theirs", "user_name": "bob", "job_state": ["RUNNING"]} | {
+        f"field{each}": number for each in range(60)
+    }
+    ours = {"job_id": 1, "name": OPTIONS.name, "user_name": "ada", "job_state": ["RUNNING"]}
+    server = Server()
+    jobs = [record | {"job_id": job_id} for job_id in range(2, 3_000)]
+    server.replies["GET jobs"] = httpx.Response(200, json={"jobs": [*jobs, ours]})
+    driver_under_test = client(server)
+    await driver_under_test.probe()
+    size = len(server.replies["GET jobs"].content)
+    tracemalloc.start()
+    found = await driver_under_test.find()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert [job.job_id for job in found] == [1]
+    print(f"PEAK {peak / size:.2f}")
+    assert peak < 5 * size
 
 
 async def test_accounting_search() -> None:

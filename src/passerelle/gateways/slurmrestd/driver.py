@@ -18,7 +18,7 @@ import tenacity
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Identity, Probe
-from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier
+from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, Hook
 from passerelle.gateways.slurmrestd import decode, errors
 from passerelle.gateways.slurmrestd.credential import headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
@@ -101,7 +101,8 @@ class Slurmrestd:
         if not wanted:
             return {}
         if not version.light:
-            return {job.job_id: job.state for job in await self._all_jobs(version) if job.job_id in wanted}
+            listed = await self._all_jobs(version, lambda job: job.job_id in wanted)
+            return {job.job_id: job.state for job in listed}
         found: dict[int, JobState] = {}
         waiting = sorted(wanted)
         while waiting:
@@ -128,7 +129,7 @@ class Slurmrestd:
     async def find(self) -> Sequence[RemoteJob]:
         version = await self._spoken()
         user = self._credential().user
-        return [job for job in await self._all_jobs(version) if job.user == user and parse(job.name)]
+        return await self._all_jobs(version, lambda job: job.user == user and parse(job.name) is not None)
 
     async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
         version = await self._spoken()
@@ -209,7 +210,7 @@ class Slurmrestd:
         except Unavailable:
             names = set()
         if len(names) != 1:
-            names = {job.cluster for job in await self._all_jobs(version)} - {""}
+            names = {job.cluster for job in await self._all_jobs(version, lambda _: True)} - {""}
         if len(names) != 1:
             raise Unavailable(
                 f"The site does not tell its cluster's name: {version.word} has it only from accounting or from a job.",
@@ -233,12 +234,27 @@ class Slurmrestd:
         except Unavailable as error:
             raise await self._doubted(version, error) from None
 
-    async def _all_jobs(self, version: Version) -> list[RemoteJob]:
-        return _live(await self._read(f"{version.slurm}/jobs"))
+    async def _all_jobs(self, version: Version, keep: Callable[[RemoteJob], bool]) -> list[RemoteJob]:
+        """The full listing. A site has many thousands of jobs, 8 KiB each as text and far more as objects: what is not
+        to be kept is dropped while it is parsed.
+        """
+        kept: list[RemoteJob] = []
 
-    async def _read(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        def take(found: dict[str, Any]) -> object:
+            if "job_id" not in found or "job_state" not in found:
+                return found  # a part of a record, or what stands around them all
+            job = decode.live_job(found)
+            if keep(job):
+                kept.append(job)
+            return None
+
+        body = await self._read(f"{version.slurm}/jobs", hook=take)
+        left = [record for record in body.get("jobs") or [] if record is not None]
+        return kept + [job for job in map(decode.live_job, left) if keep(job)]
+
+    async def _read(self, path: str, query: Query | None = None, hook: Hook | None = None) -> dict[str, Any]:
         try:
-            return errors.read(await self._ask("GET", path, query or []))
+            return errors.read(await self._ask("GET", path, query or []), hook)
         except Unavailable as error:
             if self._version is None or not path.startswith(self._version.slurm + "/"):
                 raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.http import BUSY, Answer
+from passerelle.gateways.http import BUSY, Answer, Hook
 
 REFUSALS = {
     2000: "InvalidPartition",
@@ -93,12 +93,12 @@ def failure(answer: Answer) -> PasserelleError:
     return Unavailable(f"Slurm does not answer: {said}.", reason=reason, retry_after=answer.retry_after)
 
 
-def read(answer: Answer) -> dict[str, Any]:
+def read(answer: Answer, hook: Hook | None = None) -> dict[str, Any]:
     """The body of a successful read. Raises Unauthorized or Unavailable.
 
     200 alone proves nothing: with slurmdbd dead 22.05 answers a search with 200, an empty list and error 7000.
     """
-    body = answer.json()
+    body = answer.json(hook)
     if body is None or answer.status != _OK or numbers_of(body) - _HARMLESS:
         raise failure(answer)
     return body
