@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import kopf
@@ -86,8 +87,11 @@ class Operator:
             measure=metrics.measure,
         )
         metrics.read_sites(self.sites.services, self.reconciler.homeless)
-        for body in await self._first_sites():
+        sites = await self._first_sites()
+        for body in sites:
             await self.sites.observe(body, deleted=False)
+        about = {"version": version("passerelle"), "namespace": self.settings.namespace, "sites": len(sites)}
+        log.info("started", extra=about)
         self.tasks.append(asyncio.create_task(self.reconciler.homeless.run(), name="queue-homeless"))
         self.tasks.append(asyncio.create_task(self.reconciler.announcer.run(), name="events"))
         self.tasks.append(asyncio.create_task(self.health.ask(self._anything), name="health"))

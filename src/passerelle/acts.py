@@ -15,7 +15,7 @@ from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailab
 from passerelle.gateways.base import Identity
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
-from passerelle.passes import Pass, accepted_job
+from passerelle.passes import Memory, Pass, accepted_job
 from passerelle.reporting import Reporter
 from passerelle.slurm import RemoteJob
 from passerelle.status import SUSPENDED, intended, with_job
@@ -26,11 +26,13 @@ log = logging.getLogger("passerelle.acts")
 CANCEL_AGAIN_SECONDS = 30.0
 """How long an asked cancel may take before it is asked again: Slurm's KillWait and an epilogue."""
 
-REJECTED_AGAIN_SECONDS = 600.0
-"""How long a refused submit waits: an administrator may have mended the site meanwhile."""
+REJECTED_AGAIN_SECONDS, REJECTED_LONGEST_SECONDS = 600.0, 21_600.0
+"""How long a refused submit waits at first, twice as long each time, and at most: an administrator may have mended the
+site meanwhile. A change of the Site, or an asked retry, ends the wait.
+"""
 
-TRANSIENT_AGAIN_SECONDS = 30.0
-"""How long a submit waits that was refused by a limit of the moment."""
+TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS = 30.0, 600.0
+"""Likewise, where it was refused by a limit of the moment."""
 
 ASK_AGAIN_SECONDS = 1.0
 """How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
@@ -95,16 +97,15 @@ class Acts:
         try:
             job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
         except Rejected as error:
-            trouble = memory.refused = error
-            wait = TRANSIENT_AGAIN_SECONDS if error.transient else REJECTED_AGAIN_SECONDS
-            memory.refused_until = self._clock() + wait
+            trouble = error
+            _refused(memory, error, self._clock(), service.site.generation)
             memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
         except PasserelleError as error:
             trouble = error
             if isinstance(error, Unavailable) and not error.sent:
                 memory.fresh, memory.batch = attempt.number, batch
         else:
-            memory.refused = None
+            memory.refused, memory.refusals = None, 0
             accepted = accepted_job(attempt, batch, job_id)
             service.watch.submitted(job.run, attempt.number, accepted)
             attempts = (*attempts[:-1], with_job(attempt, accepted).model_copy(update={"submit_time": None}))
@@ -120,7 +121,9 @@ class Acts:
                 "reason": trouble.reason if trouble else None,
             },
         )
-        await self._reporter.report(now, attempts=attempts, accepted=accepted, trouble=trouble)
+        await self._reporter.report(
+            now, attempts=attempts, accepted=accepted, trouble=trouble, retry_handled=job.retry_requested_at
+        )
         return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else None
 
     async def cancel(self, now: Pass, action: Cancel) -> float | None:
@@ -154,6 +157,16 @@ class Acts:
             )
         await self._reporter.report(now, trouble=trouble)
         return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+
+
+def _refused(memory: Memory, error: Rejected, now: float, generation: int) -> None:
+    """Take in a refusal: it is tried again, ever later."""
+    first, longest = REJECTED_AGAIN_SECONDS, REJECTED_LONGEST_SECONDS
+    if error.transient:
+        first, longest = TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS
+    memory.refused_until = now + min(first * 2.0 ** min(memory.refusals, 10), longest)
+    memory.refused, memory.refused_under = error, generation
+    memory.refusals += 1
 
 
 def _ended_suspended(attempts: tuple[Attempt, ...]) -> bool:

@@ -67,7 +67,8 @@ class Holds:
         name, limit = service.site.name, service.site.spec.max_jobs
         if service.site.spec.suspend:
             return Word("False", "SiteSuspended", f"Site {name} is suspended: nothing new is submitted there.")
-        if memory.refused is not None and now < memory.refused_until:
+        asked_again = job.retry_requested_at is not None or memory.refused_under != service.site.generation
+        if memory.refused is not None and now < memory.refused_until and not asked_again:
             return Word("False", memory.refused.reason, memory.refused.message)
         if isinstance(action, Intend) and back_off(job, memory, now) > 0:
             before = job.status.attempts[-1].number

@@ -24,7 +24,9 @@ class Memory:
     fresh: int = 0  # an intent that was written by this process and never sent
     batch: Batch | None = None
     refused: Rejected | None = None
+    refusals: int = 0  # in a row
     refused_until: float = 0.0
+    refused_under: int = 0  # the Site's generation
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[int, float] = field(default_factory=dict)  # job id -> when its end was asked for
 

@@ -22,7 +22,7 @@ from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory, Pass, wanted
 from passerelle.planning import Planned, Planner
-from passerelle.reporting import SILENT_PERIODS, Reporter
+from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
 from passerelle.status import epoch, is_final
@@ -224,6 +224,8 @@ class Reconciler:
         if now.hold is not None and now.hold.reason == BACK_OFF:
             waits.append(back_off(now.job, now.memory, self._clock()))
         current, watch = now.current, now.service.watch if now.service is not None else None
+        if watch is not None and watch.trouble is not None and watch.silent_seconds < UNSEEN_SECONDS:
+            waits.append(UNSEEN_SECONDS - watch.silent_seconds)  # then they say that it is out of sight
         if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
             waits.append((SILENT_PERIODS + 1) * watch.progress_period)  # is its relay ever heard of?
         return min(waits, default=None)

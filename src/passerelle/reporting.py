@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,12 +14,17 @@ from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.passes import Pass
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import Facts, epoch, report, rfc3339
+from passerelle.status import SUSPENDED, Facts, Unseen, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
 
 SILENT_PERIODS = 3
 """Progress periods after which a relay that was never heard of is taken for refused: it posts once when it starts."""
+
+log = logging.getLogger("passerelle.report")
+
+UNSEEN_SECONDS = 60.0
+"""How long a site is silent before its TrainingJobs say so."""
 
 _NORMAL = frozenset({("Accepted", "True"), ("Submitted", "True"), ("Running", "True"), ("Succeeded", "True")})
 _WARNING = frozenset({("Accepted", "False"), ("Succeeded", "False"), ("Stalled", "True")})
@@ -59,6 +65,7 @@ class Reporter:
         kept = done.attempts if attempts is None else attempts
         current = done.current
         facts = Facts(
+            name=job.key.name,
             generation=job.generation,
             now=rfc3339(self._now()) or "",
             site=job.site,
@@ -69,6 +76,7 @@ class Reporter:
             digest=planned.batch.digest if planned.batch is not None else "",
             invalid=(job.invalid or planned.invalid) if not kept or done.action.reason == "NotPlannable" else None,
             trouble=trouble or _trouble(done),
+            unseen=_unseen(done),
             hold=done.hold,
             suspend=job.spec.suspend if job.spec is not None else False,
             deleting=job.deleting,
@@ -80,6 +88,9 @@ class Reporter:
         patch = merge_patch(job.raw_status, new.model_dump(by_alias=True, exclude_none=True), _STATUS_KEYS)
         if patch:
             self._keep(job.key, await self._kube.patch_trainingjob_status(job.key, job.resource_version, patch))
+            if new.summary != job.status.summary:
+                words = {"summary": new.summary, "reason": new.reason or None}
+                log.info("changed", extra={"trainingjob": str(job.key), "uid": job.uid, "site": job.site, **words})
             for event in _events(job, new, self._now()):
                 self._tell(event)
         return kept
@@ -98,15 +109,16 @@ def _events(job: TrainingJob, new: TrainingJobStatus, now: float) -> Iterator[Ev
     told: set[str] = set()
     for condition in new.conditions:
         turned = (condition.type, condition.status)
+        suspended = turned == ("Submitted", "False") and condition.reason == SUSPENDED and bool(new.attempts)
         unchanged = before.get(condition.type) == condition.status
-        if unchanged or turned not in _NORMAL | _WARNING or condition.message in told:
+        if unchanged or (turned not in _NORMAL | _WARNING and not suspended) or condition.message in told:
             continue
         told.add(condition.message)  # Stalled repeats what it stands for
         yield Event(
             at=now,
             involved=involved,
             namespace=job.key.namespace,
-            kind="Normal" if turned in _NORMAL else "Warning",
+            kind="Warning" if turned in _WARNING else "Normal",
             reason=condition.reason,
             message=_audit(job, new, condition) if turned == ("Submitted", "True") else condition.message,
         )
@@ -133,10 +145,29 @@ def _audit(job: TrainingJob, new: TrainingJobStatus, condition: Condition) -> st
     )
 
 
+def _unseen(done: Pass) -> Unseen | None:
+    """Why the site is out of sight, once that is more than a moment: one failed look is nobody's news."""
+    service = done.service
+    if service is None:
+        return Unseen(_no_site(done.job.site))
+    why = service.trouble
+    if why is None:
+        return None
+    if service.watch is None or service.refused is not None:
+        return Unseen(why)
+    if service.watch.silent_seconds < UNSEEN_SECONDS:
+        return None
+    return Unseen(why, rfc3339(service.watch.looked_at) or "")
+
+
+def _no_site(name: str) -> Invalid:
+    return Invalid(f"There is no Site named {name!r}.", reason="SiteNotFound")
+
+
 def _trouble(done: Pass) -> PasserelleError | None:
     refused = done.memory.refused
     if refused is not None and done.hold is not None and done.hold.reason == refused.reason:
         return refused
     if done.service is None:
-        return Invalid(f"There is no Site named {done.job.site!r}.", reason="SiteNotFound")
+        return _no_site(done.job.site)
     return done.service.trouble

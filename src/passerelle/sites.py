@@ -28,12 +28,15 @@ from passerelle.work import WorkQueue
 
 log = logging.getLogger("passerelle.sites")
 
-COUNT_SECONDS = 60.0
-"""How often a mere change of the number of jobs is written; a change of a condition is written at once."""
-
+COUNT_SECONDS, COUNTED_SECONDS = 60.0, 5.0
+"""How often a mere change of the number of jobs is written, at most, and how soon the first one is; a change of a
+condition is written at once.
+"""
 
 WRITE_AGAIN_SECONDS = 5.0
 """How long a status waits that could not be written."""
+
+_STATUS_KEYS = SiteStatus.model_json_schema(by_alias=True)["properties"]
 
 STRANGERS_NAMED = 10
 """How many TrainingJobs a Site's condition names; it tells the number of the others."""
@@ -210,16 +213,19 @@ class Sites:
     # Status
 
     async def _keep_written(self, service: Service) -> None:
+        clock, written_at = asyncio.get_running_loop().time, 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(service.to_write.wait(), COUNT_SECONDS)
+                await asyncio.wait_for(service.to_write.wait(), COUNTED_SECONDS)
+            if not service.to_write.is_set() and clock() - written_at < COUNT_SECONDS:
+                continue
             service.to_write.clear()
             if service.refused is not None:
                 await self._equip(service)  # its Secret may have come meanwhile
                 if service.refused is None:
                     self._turned(service.site.name)
             try:
-                await self._write(service)
+                written_at = clock() if await self._write(service) else written_at
             except Gone:
                 continue  # its deletion ends this loop
             except Exception as error:  # noqa: BLE001 -- a Site whose status is frozen would be worse than a repeated defect
@@ -227,12 +233,13 @@ class Sites:
                 await asyncio.sleep(WRITE_AGAIN_SECONDS)
                 service.to_write.set()
 
-    async def _write(self, service: Service) -> None:
+    async def _write(self, service: Service) -> bool:
+        """Write the status; whether it had changed."""
         while True:
             new = site_status(service, now=datetime.now(UTC).timestamp()).model_dump(by_alias=True, exclude_none=True)
-            patch = merge_patch(service.site.raw_status, new, SiteStatus.model_json_schema()["properties"])
+            patch = merge_patch(service.site.raw_status, new, _STATUS_KEYS)
             if not patch:
-                return
+                return False
             try:
                 body = await self._kube.patch_site_status(service.site.name, service.site.resource_version, patch)
             except Conflict:
@@ -240,7 +247,7 @@ class Sites:
                 service.site = site(body)
                 continue
             service.site = site(body)
-            return
+            return True
 
 
 def _strangers(service: Service, identity: Identity) -> str:
@@ -271,6 +278,16 @@ def _present(service: Service) -> Credential:
     return service.credential
 
 
+def _mistake(service: Service) -> Invalid | None:
+    """What lets the site answer, and no TrainingJob be planned."""
+    spec, profile = service.site.spec, service.profile
+    if spec is None or profile is None or spec.partition is None or profile.partition(spec.partition) is not None:
+        return None
+    known = ", ".join(each.name for each in profile.partitions)
+    text = f"Profile {spec.profile} has no partition {spec.partition!r}; write one of {known}."
+    return Invalid(text, reason="PartitionNotFound")
+
+
 def site_status(service: Service, *, now: float) -> SiteStatus:
     """What a Site's status says. Pure in what it reads."""
     old, trouble, watch = service.site.status, service.trouble, service.watch
@@ -283,6 +300,9 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words = [("Ready", "False", trouble.reason, trouble.message)]
         if isinstance(trouble, Invalid | Unauthorized):
             words.append(("Stalled", "True", trouble.reason, trouble.message))
+    if trouble is None and (mistake := _mistake(service)) is not None:
+        words = [("Ready", "False", mistake.reason, mistake.message)]
+        words.append(("Stalled", "True", mistake.reason, mistake.message))
     if watch is not None and trouble is None and watch.accounting_trouble is not None:
         silent = watch.accounting_trouble
         words.append(("AccountingAvailable", "False", silent.reason, silent.message))

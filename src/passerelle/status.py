@@ -6,6 +6,7 @@
 `Succeeded`  True or False at the end, Unknown while the run is active or its outcome is lost
 `Finished`   True on either end, so that `kubectl wait` returns
 `ProgressAvailable` stands only while it is False: a running job whose comment the site lets nobody write
+`SiteReachable` likewise: an attempt is open, and the site can't be asked; what is shown is what it said last
 
 For kstatus: `Reconciling` until the site has accepted, `Ready=True` from then on, `Stalled=True` when a person must
 act or the run finally failed. Conditions of abnormal polarity stand only while they are True.
@@ -35,6 +36,7 @@ NODES_KEPT = 32
 
 OUTCOME_LOST = "OutcomeLost"
 SUSPENDED = "Suspended"
+DELETING = "Deleting"
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -51,10 +53,19 @@ class Word:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """The site has not been seen for longer than a moment: why, and when it last was (RFC 3339; `""`: never by us)."""
+
+    why: PasserelleError
+    seen_at: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What one pass knows in the end. `attempts` are already those of after the pass's action."""
 
+    name: str
     generation: int
     now: str
     site: str
@@ -66,6 +77,7 @@ class Facts:
     digest: str = ""
     invalid: Invalid | None = None
     trouble: PasserelleError | None = None
+    unseen: Unseen | None = None
     hold: Word | None = None
     suspend: bool = False
     deleting: bool = False
@@ -140,10 +152,14 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
     told = parse_comment(facts.job.comment) if facts.job is not None else Report()
     words: dict[str, Word] = {"Accepted": _accepted(old, facts)}
     words["Submitted"] = _submitted(facts, current)
-    words["Running"] = _running(facts, current)
+    words["Running"] = _running(old, facts, current)
     words["Succeeded"] = _succeeded(old, facts, current, told)
     words["Finished"] = _finished(facts, words["Succeeded"])
-    words |= _kstatus(facts, words)
+    words |= _deletion(facts, current) if facts.deleting else _kstatus(facts, words)
+    if facts.unseen is not None and current is not None and not is_final(current):
+        since = f" since {facts.unseen.seen_at}" if facts.unseen.seen_at else ""
+        text = f"The site can't be asked{since}; what stands here is what it said last. {facts.unseen.why.message}"
+        words["SiteReachable"] = Word("False", facts.unseen.why.reason, text)
     if facts.progress_silent:
         words["ProgressAvailable"] = Word(
             "False",
@@ -186,6 +202,8 @@ def _accepted(old: TrainingJobStatus, facts: Facts) -> Word:
 
 
 def _submitted(facts: Facts, current: Attempt | None) -> Word:
+    if current is not None and is_final(current) and not _is_final_rest(facts.action):
+        return _between(facts, current)
     if current is not None and current.job_id is not None:
         return Word("True", "Submitted", f"Slurm job {current.job_id} on cluster {current.cluster}, as {current.user}.")
     if facts.invalid is not None:
@@ -213,11 +231,21 @@ def _submitted(facts: Facts, current: Attempt | None) -> Word:
     return Word("False", "Waiting", "Not submitted yet.")
 
 
-def _running(facts: Facts, current: Attempt | None) -> Word:
+def _between(facts: Facts, last: Attempt) -> Word:
+    """`Submitted` while one attempt has ended and another is to come."""
+    if facts.suspend:
+        return Word("False", SUSPENDED, "spec.suspend is true: the job was cancelled; set it to false to go on.")
+    return facts.hold or Word("Unknown", "Submitting", f"Attempt {last.number} has ended; the next one follows.")
+
+
+def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> Word:
     job = facts.job
     if job is None or current is None:
         if current is not None and is_final(current):
             return Word("False", "Ended", f"The job has ended: {current.reason}.")
+        before = next((condition for condition in old.conditions if condition.type == "Running"), None)
+        if current is not None and current.job_id is not None and before is not None:
+            return Word(before.status, before.reason, before.message)  # not seen since this process began: no news
         return Word("False", "NotSubmitted", "The site has no job of this run.")
     if job.stage is Stage.QUEUED:
         waiting = _camel(job.state_reason) if job.state_reason not in NO_REASON else "Queued"
@@ -279,6 +307,21 @@ def _finished(facts: Facts, succeeded: Word) -> Word:
     return Word("False", "Active", "The run has not ended.")
 
 
+def _deletion(facts: Facts, current: Attempt | None) -> dict[str, Word]:
+    """What a deletion waits for, and how to end the wait."""
+    known = current is not None and current.job_id is not None
+    job = f"Slurm job {current.job_id}" if known and current is not None else "a job that may have been submitted"
+    text, stuck = f"Waits until {job} has ended.", facts.action.reason == "IdentityChanged"
+    if facts.trouble is not None or stuck:
+        why = facts.trouble.message if facts.trouble is not None else "The Site leads to another cluster or user now."
+        text = (
+            f"Waits until {job} can be cancelled: {why} To let go without that, and perhaps leave the job running: "
+            f'kubectl annotate trainingjob {facts.name} passerelle.dev/abandon="true".'
+        )
+    kind = "Stalled" if stuck or facts.unseen is not None else "Reconciling"
+    return {"Ready": Word("False", DELETING, text), kind: Word("True", DELETING, text)}
+
+
 def _kstatus(facts: Facts, words: dict[str, Word]) -> dict[str, Word]:
     accepted, submitted, succeeded = words["Accepted"], words["Submitted"], words["Succeeded"]
     if accepted.status == "False":
@@ -287,6 +330,12 @@ def _kstatus(facts: Facts, words: dict[str, Word]) -> dict[str, Word]:
         failed = Word("False", succeeded.reason, succeeded.message)
         return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
     if submitted.status == "True":
+        why = facts.unseen.why if facts.unseen is not None and words["Finished"].status == "False" else None
+        if isinstance(why, Invalid | Unauthorized):
+            return {
+                "Ready": Word("False", why.reason, why.message),
+                "Stalled": Word("True", why.reason, why.message),
+            }
         return {"Ready": Word("True", submitted.reason, "The site has accepted the job.")}
     waiting = Word("False", submitted.reason, submitted.message)
     if isinstance(facts.trouble, Rejected | Unauthorized) or submitted.reason == "IdentityChanged":
@@ -299,7 +348,7 @@ def _kstatus(facts: Facts, words: dict[str, Word]) -> dict[str, Word]:
 def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
     """One word for the printer column, and why. Derived, never read by code."""
     if facts.deleting:
-        return "Deleting", facts.action.reason
+        return "Deleting", facts.trouble.reason if facts.trouble is not None else ""
     if words["Accepted"].status == "False":
         return "Refused", words["Accepted"].reason
     if words["Finished"].status == "True":

@@ -58,6 +58,7 @@ class SiteWatch:
         self.trouble: PasserelleError | None = _waiting()
         self.accounting_trouble: PasserelleError | None = None
         self.looked_at: float | None = None
+        self._answered = self._now()
         self._renew = renew
         self._on_change = on_change
         self._on_site = on_site
@@ -149,6 +150,11 @@ class SiteWatch:
         jobs = (job for view in self._picture.views.values() for _, job in view.jobs.values())
         return sum(job.stage is not Stage.ENDED for job in jobs)
 
+    @property
+    def silent_seconds(self) -> float:
+        """Since the site last answered; before it ever did, since this watch began."""
+        return self._now() - self._answered
+
     # The loop
 
     async def run(self) -> None:
@@ -186,9 +192,12 @@ class SiteWatch:
                 log.warning("site can't be asked", extra=extra)
             self._fail(error)
         else:
+            if self.trouble is not None:
+                who = {"cluster": probe.identity.cluster, "user": probe.identity.user, "version": probe.version}
+                log.info("site answers", extra={"site": self.name, **who})
             self._failures = 0
             self.trouble = None
-            self.looked_at = time.time()
+            self.looked_at, self._answered = time.time(), self._now()
         if (self.trouble.reason if self.trouble else None, self.probe, self.accounting_trouble is None) != before:
             self._on_site()
             changed = set(self._picture.views)

@@ -216,6 +216,26 @@ def test_a_refused_job_stalls_and_is_not_sent_every_second() -> None:
     told(story)
 
 
+def test_a_refused_job_is_tried_again_ever_later_and_at_once_when_a_person_asks() -> None:
+    async def story(world: World) -> None:
+        world.site.shape = type(world.site.shape)(accounts=frozenset())
+        key = world.api.create("a")
+        await asyncio.sleep(86_400)
+        tried = world.site.calls.count("submit")
+        assert 6 <= tried <= 9  # after 10, 20, 40 minutes, ..., 6 hours
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "now"})
+        await asyncio.sleep(120)
+        assert world.site.calls.count("submit") == tried + 1
+        assert world.status(key)["lastHandledRetryAt"] == "now"
+        world.site.shape = type(world.site.shape)()
+        await world.edit_site(maxJobs=7)  # the administrator has mended something
+        await world.until(finished(world, key), 600)
+
+        assert world.states() == ["COMPLETED"]
+
+    told(story, period="60s")
+
+
 def test_max_jobs_holds_back_what_is_too_much() -> None:
     async def story(world: World) -> None:
         keys = [world.api.create(f"j{number}") for number in range(6)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import math
 from collections.abc import Collection, Sequence
@@ -11,7 +12,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from little_world import KubeClient, World, gateway
+from little_world import SITE, KubeClient, World, gateway
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
@@ -307,3 +308,110 @@ def test_an_end_is_told_of_before_progress_is_read(monkeypatch: pytest.MonkeyPat
         assert len(read) == looks, "progress was read first"
 
     told(story, Fate(running=10_000))
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["reachable", "away"])
+def test_a_restart_is_no_news_of_a_running_job(down: bool) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await asyncio.sleep(5)
+        await world.end_operator()
+        before, told_of = copy.deepcopy(world.status(key)), list(world.api.events)
+        world.site.faults.gateway_down = down
+        await world.start_operator()
+        await asyncio.sleep(30)
+
+        assert world.status(key) == before
+        assert world.api.events == told_of
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_site_out_of_sight_is_told_of_after_a_minute_and_no_more_once_it_is_back() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.site.faults.gateway_down = True
+        await asyncio.sleep(50)
+        assert world.condition(key, "SiteReachable") == ("", "")
+        await asyncio.sleep(30)
+        assert world.condition(key, "SiteReachable")[0] == "False"
+        assert world.condition(key, "Running")[0] == "True"
+        world.site.faults.gateway_down = False
+        await asyncio.sleep(70)
+
+        assert world.condition(key, "SiteReachable") == ("", "")
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_deletion_whose_site_is_gone_says_what_it_waits_for_and_how_to_end_the_wait() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        assert world._sites is not None
+        await world._sites.observe(copy.deepcopy(world.api.sites[SITE]), deleted=True)
+        await asyncio.sleep(5)
+        assert world.condition(key, "SiteReachable") == ("False", "SiteNotFound")
+        assert world.condition(key, "Running")[0] == "True", "nobody has said that it ended"
+        world.api.delete(key)
+        await asyncio.sleep(5)
+        assert world.condition(key, "Stalled") == ("True", "Deleting")
+        (message,) = [each["message"] for each in world.status(key)["conditions"] if each["type"] == "Stalled"]
+        assert "There is no Site named 'memory'" in message
+        assert f'kubectl annotate trainingjob {key.name} passerelle.dev/abandon="true"' in message
+        world.api.annotate(key, **{"passerelle.dev/abandon": "true"})
+        await asyncio.sleep(5)
+
+        assert key not in world.api.objects
+        assert world.states() == ["RUNNING"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_suspended_run_is_neither_ready_nor_submitted_and_says_so() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.api.edit(key, suspend=True)
+        await world.until(lambda: world.condition(key, "Submitted")[0] == "False", 60)
+        assert world.condition(key, "Ready") == ("False", "Suspended")
+        world.api.edit(key, suspend=False)
+        await world.until(running(world, key))
+
+        told_of = [reason for _, reason, _ in world.api.events]
+        assert told_of == ["Planned", "Submitted", "Running", "Suspended", "Submitted", "Running"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_site_whose_partition_does_not_exist_is_not_ready() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        assert {each["type"]: each["reason"] for each in world.site_conditions()} == {
+            "Ready": "PartitionNotFound",
+            "Stalled": "PartitionNotFound",
+        }
+        await world.edit_site(partition="gpu")
+        await asyncio.sleep(5)
+
+        assert {each["type"]: each["reason"] for each in world.site_conditions()} == {"Ready": "Answering"}
+
+    told(story, partition="nope")
+
+
+def test_a_site_counts_its_first_job_soon_and_others_once_a_minute() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(120)
+        await world.until(running(world, world.api.create("a")))
+        await asyncio.sleep(6)
+        assert world.api.sites[SITE]["status"]["jobs"] == 1
+        await world.until(running(world, world.api.create("b")))
+        await asyncio.sleep(6)
+        assert world.api.sites[SITE]["status"]["jobs"] == 1
+        await asyncio.sleep(60)
+
+        assert world.api.sites[SITE]["status"]["jobs"] == 2
+
+    told(story, Fate(queued=1, running=100_000))

@@ -9,7 +9,7 @@ from passerelle.decide import Action, Intend, LookUp, Rest
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.status import Facts, Word, epoch, is_final, report, rfc3339, with_job
+from passerelle.status import Facts, Unseen, Word, epoch, is_final, report, rfc3339, with_job
 from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)
@@ -47,12 +47,14 @@ def job(state: str, **facts: object) -> RemoteJob:
 
 def facts(action: Action, remote: RemoteJob | None = None, **more: object) -> Facts:
     attempts = (with_job(INTENT, remote),) if remote is not None else ()
-    base = Facts(generation=3, now=NOW, site="lumi", action=action, attempts=attempts, job=remote)
+    base = Facts(name="run", generation=3, now=NOW, site="lumi", action=action, attempts=attempts, job=remote)
     return replace(base, **more)  # type: ignore[arg-type]  # more are Facts' own fields
 
 
 INVALID = Invalid("timeLimit is too long; write at most 48h.", reason="TimeLimitTooLong")
 REJECTED = Rejected("Invalid qos specification", reason="QosInvalid")
+
+ENDED_BY_SUSPENSION = with_job(INTENT.model_copy(update={"suspended": True}), job("CANCELLED"))
 
 TABLE: Table = {
     "a spec that can't be planned stalls with what to write instead": (
@@ -128,8 +130,53 @@ TABLE: Table = {
     ),
     "a failed attempt with another to come has not finished": (
         facts(Intend("Wanted", 2), job("NODE_FAIL")),
-        {"Succeeded": ("Unknown", "Active"), "Finished": ("False", "Active")},
+        {
+            "Submitted": ("Unknown", "Submitting"),
+            "Succeeded": ("Unknown", "Active"),
+            "Finished": ("False", "Active"),
+            "Reconciling": ("True", "Submitting"),
+        },
         "Ended",
+    ),
+    "what was suspended is not submitted, and nothing reconciles": (
+        facts(Rest("Suspended"), attempts=(ENDED_BY_SUSPENSION,), suspend=True),
+        {
+            "Submitted": ("False", "Suspended"),
+            "Running": ("False", "Ended"),
+            "Ready": ("False", "Suspended"),
+            "Finished": ("False", "Active"),
+        },
+        "Suspended",
+    ),
+    "a site out of sight is told of, and what it said last stands": (
+        facts(Rest("Active"), job("RUNNING"), unseen=Unseen(Unavailable("It is away."), "2026-01-01T00:00:00Z")),
+        {"Running": ("True", "Running"), "SiteReachable": ("False", "Unavailable"), "Ready": ("True", "Submitted")},
+        "Running",
+    ),
+    "a site that is gone needs a person": (
+        facts(Rest("SiteSilent"), job("RUNNING"), unseen=Unseen(Invalid("No such Site.", reason="SiteNotFound"))),
+        {
+            "SiteReachable": ("False", "SiteNotFound"),
+            "Ready": ("False", "SiteNotFound"),
+            "Stalled": ("True", "SiteNotFound"),
+        },
+        "Running",
+    ),
+    "a deletion waits for the job's end": (
+        facts(Rest("Ending"), job("RUNNING"), deleting=True),
+        {"Ready": ("False", "Deleting"), "Reconciling": ("True", "Deleting")},
+        "Deleting",
+    ),
+    "a deletion that can't ask the site stalls after a while": (
+        facts(
+            Rest("SiteSilent"),
+            job("RUNNING"),
+            deleting=True,
+            trouble=Unavailable("It is away."),
+            unseen=Unseen(Unavailable("It is away.")),
+        ),
+        {"Ready": ("False", "Deleting"), "Stalled": ("True", "Deleting"), "SiteReachable": ("False", "Unavailable")},
+        "Deleting",
     ),
     "a lost outcome is unknown, and finished": (
         facts(

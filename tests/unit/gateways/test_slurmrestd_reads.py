@@ -107,18 +107,17 @@ async def test_a_listing_of_a_whole_site_does_not_become_objects() -> None:
     ours = {"job_id": 1, "name": OPTIONS.name, "user_name": "ada", "job_state": ["RUNNING"]}
     server = Server()
     jobs = [record | {"job_id": job_id} for job_id in range(2, 3_000)]
-    server.replies["GET jobs"] = httpx.Response(200, json={"jobs": [*jobs, ours]})
+    server.replies["GET jobs"] = answer = httpx.Response(200, json={"jobs": [*jobs, ours]})
     driver_under_test = client(server)
     await driver_under_test.probe()
-    size = len(server.replies["GET jobs"].content)
+    size = len(answer.content)
     tracemalloc.start()
     found = await driver_under_test.find()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     assert [job.job_id for job in found] == [1]
-    print(f"PEAK {peak / size:.2f}")
-    assert peak < 5 * size
+    assert peak < 3 * size  # it is held twice, as bytes and as text; as objects it takes six times as much
 
 
 async def test_accounting_search() -> None:
