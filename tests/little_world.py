@@ -317,7 +317,7 @@ class World:
             kube,
             namespace="passerelle-system",
             open_gateway=lambda spec, *_: cast("Gateway", Door(self.behind[spec.gateway.url], points)),
-            read_credential=lambda data: Credential(data["username"].decode(), data["token"].decode()),
+            read_credential=lambda _, data: Credential(data["username"].decode(), data["token"].decode()),
             work=reconciler.work,
             changed=reconciler.changed,
             turned=reconciler.turned,

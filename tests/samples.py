@@ -32,12 +32,17 @@ def sample(schema: Schema, which: int = 0) -> Any:
         case _ if schema.get("format") == "date-time":
             return _MOMENT.replace("05.", f"0{which}.")
         case _:
-            fits = [
-                word
-                for word in _WORDS
-                if re.fullmatch(schema.get("pattern", ".*"), word) and len(word) >= schema.get("minLength", 0)
-            ]
+            fits = [word for word in _WORDS if _taken(schema, word) and len(word) >= schema.get("minLength", 0)]
             return fits[which]
+
+
+def _taken(schema: Schema, word: str) -> bool:
+    """Whether the pattern takes the word, and each rule that is one: `self.matches(r'…')`, or its opposite."""
+    told = [each["rule"] for each in schema.get("x-kubernetes-validations", ())]
+    wanted = [re.fullmatch(r"(!?)self\.matches\(r'(.*)'\)", each) for each in told]
+    assert all(wanted), f"a rule that is no pattern: {told}"
+    patterns = [("", schema.get("pattern", "")), *(each.groups() for each in wanted if each)]
+    return all(bool(re.search(pattern, word)) is not bool(unwanted) for unwanted, pattern in patterns)
 
 
 def at_bounds(schema: Schema) -> Any:
@@ -129,3 +134,14 @@ def take(value: Any, path: Path) -> Any:
     else:
         copy[path[0]] = take(value[path[0]], path[1:])
     return copy
+
+
+def name_of(path: Path) -> str:
+    """A place as the API server writes it: `files[0].path`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)[1:]
+
+
+def complaints(told: str) -> list[str]:
+    """Each complaint of a refusal, as kubectl prints it: one behind `is invalid:`, several as a list below it."""
+    _, _, rest = told.strip().partition(" is invalid: ")
+    return [each.removeprefix("* ") for each in rest.strip().splitlines()]

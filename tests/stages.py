@@ -1,4 +1,4 @@
-"""Runs the parts of the suite one after the other and prints the seconds of each.
+"""Runs the parts of the suite one after the other, says that they go on, and prints the seconds of each.
 
 `test` is what must hold for every change, within minutes; `everything` is all there is, and goes on where it stopped: a
 stage that passed on exactly this tree is not repeated. Deselected is not skipped: a part names what it leaves out.
@@ -16,11 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from passerelle_sandbox import say
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PASSED = REPOSITORY / ".work" / "passed"
 BIN = Path(sys.executable).parent
 
 Command = Sequence[str]
+
+PROGRESS = re.compile(r"[.FEsxX]+ +\[ *(?P<share>\d+%)\]")
+"""A line of pytest's dots: 70 tests. Its share is told instead; what is no dot is told at the end, with its reason."""
 
 
 @dataclass(frozen=True)
@@ -128,17 +133,40 @@ def tree_hash() -> str:
     return digest.hexdigest()
 
 
+class _Failed(Exception):
+    """A command of a stage ended with another code than 0."""
+
+
 def run(stage: Stage) -> bool:
     """Run a stage's commands; the first that fails ends it."""
-    print(f"==> {stage.name}", flush=True)
+    say.line(f"==> {stage.name}")
     if stage.leaves_out:
-        print(f"    leaves out: {stage.leaves_out}", flush=True)
-    for command in stage.commands:
-        print(f"    $ {Path(command[0]).name} {' '.join(command[1:])}", flush=True)
-        if subprocess.run(command, cwd=REPOSITORY, check=False).returncode != 0:
-            print(f"    failed: {Path(command[0]).name}", flush=True)
-            return False
+        say.line(f"    leaves out: {stage.leaves_out}")
+    try:
+        for command in stage.commands:
+            _run(command)
+    except _Failed:
+        return False
     return True
+
+
+def _run(command: Command) -> None:
+    """Show what a command prints, as it prints it, but for pytest's dots."""
+    name, share = Path(command[0]).name, ""
+    say.line(f"    $ {name} {' '.join(command[1:])}")
+    with (
+        say.heartbeat(f"    {name}", lambda: share),
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running,
+    ):
+        assert running.stdout is not None
+        for printed in running.stdout:
+            row = printed.decode(errors="replace").rstrip()
+            if progress := PROGRESS.fullmatch(row):
+                share = progress["share"]
+            else:
+                say.line(row)
+        if running.wait() != 0:
+            raise _Failed
 
 
 def _mark(tree: str, stage: Stage) -> Path:

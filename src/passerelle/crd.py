@@ -6,7 +6,7 @@ What stands in a schema, and why:
   immutable, would keep a default of ours for ever. Descriptions name the defaults; the Plan holds what came of them.
 - Immutability at the level of spec. A rule on a field runs only where the field was and stays: it misses one that is
   added or taken away.
-- Rules beside patterns. Editors read patterns, people read the messages of rules.
+- Rules instead of patterns where a person may mistype: of a pattern the API server shows the regular expression.
 - Lists that two managers may share are maps; every other list has one owner, and is atomic.
 """
 
@@ -27,7 +27,9 @@ from passerelle.v1alpha1.trainingjob import TrainingJobSpec, TrainingJobStatus
 HEADER = "# Generated from src/passerelle/v1alpha1 by `make generate`. Change the models, not this file.\n"
 
 NAME_LIMIT = 63
-"""A TrainingJob's name stands in the values of labels, which end here; to loosen a limit later breaks nobody."""
+"""A TrainingJob's name stands in the values of labels, which end here, and so does what its spec.site may hold; to
+loosen a limit later breaks nobody.
+"""
 
 Schema = dict[str, Any]
 
@@ -120,10 +122,17 @@ SITE = Kind(
     columns=(
         Column("Driver", ".spec.gateway.driver"),
         Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+        Column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
         Column("Jobs", ".status.jobs", "integer"),
         # A column of the type date shows the time since; for a moment to come, kubectl prints <invalid>.
         Column("Credential Expiry", ".status.credentialExpiry"),
         AGE,
+    ),
+    rules=(
+        rule(
+            f"self.metadata.name.size() <= {NAME_LIMIT} && !self.metadata.name.contains('.')",
+            f"write a metadata.name of at most {NAME_LIMIT} characters without dots: no TrainingJob could name another",
+        ),
     ),
 )
 

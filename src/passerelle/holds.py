@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from passerelle.decide import Action, Intend, Submit
+from passerelle.facts import Word
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory
 from passerelle.sites import Service
-from passerelle.status import SUSPENDED, Word, is_final
+from passerelle.status import SUSPENDED, is_final
 
 MAX_JOBS = "MaxJobs"
 BACK_OFF = "BackOff"

@@ -38,7 +38,10 @@ def mounts(files: Sequence[tuple[str, bytes]]) -> Mounts:
     """Sort files, given by their absolute paths in the container, into folders. Raises Invalid."""
     paths = [path for path, _ in files]
     for path in paths:
-        if not SAFE_PATH.fullmatch(path) or path.count("/") == 1:
+        if path.count("/") == 1:
+            text = "files: path '/' is the container's root; write a folder such as /workspace."
+            raise Invalid(text, reason="FilesInvalid")
+        if not SAFE_PATH.fullmatch(path):
             text = f"files: {path!r} is no plain path; write a folder of letters, digits and . _ + @ = ~ -"
             raise Invalid(text, reason="FilesInvalid")
         if paths.count(path) > 1:

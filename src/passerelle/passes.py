@@ -8,12 +8,13 @@ from passerelle import decide
 from passerelle.batch import Batch
 from passerelle.decide import Action, Current, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
+from passerelle.facts import OUTCOME_LOST, Word
 from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.planning import Planned
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.status import OUTCOME_LOST, Word, epoch, is_final, with_job
+from passerelle.status import epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob import Attempt
 
 

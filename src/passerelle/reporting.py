@@ -9,12 +9,13 @@ from typing import Any
 from passerelle.announce import Event
 from passerelle.bounds import fit
 from passerelle.errors import Invalid, PasserelleError
+from passerelle.facts import Facts, Unseen
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.passes import Pass
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import SUSPENDED, Facts, Unseen, epoch, report, rfc3339
+from passerelle.status import SUSPENDED, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
 

@@ -49,9 +49,9 @@ class OpenGateway(Protocol):
 
 
 class ReadCredential(Protocol):
-    """Makes a Credential of a Secret's keys; raises Unauthorized with what is missing."""
+    """Makes a Credential of a Secret's namespace/name and keys; raises Unauthorized with what is missing."""
 
-    def __call__(self, data: Mapping[str, bytes]) -> Credential: ...
+    def __call__(self, name: str, data: Mapping[str, bytes], /) -> Credential: ...
 
 
 @dataclass(slots=True)
@@ -180,7 +180,8 @@ class Sites:
             return
         name = spec.gateway.credentials.name
         try:
-            credential = self._read_credential(await self._kube.secret(self._namespace, name))
+            data = await self._kube.secret(self._namespace, name)
+            credential = self._read_credential(f"{self._namespace}/{name}", data)
         except Gone:
             service.credential = None
             text = f"The Secret {self._namespace}/{name} does not exist; create it with the keys username and token."

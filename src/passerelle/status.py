@@ -8,18 +8,17 @@
 `ProgressAvailable` stands only while it is False: a running job whose comment the site lets nobody write
 `SiteReachable` likewise: an attempt is open, and the site can't be asked; what is shown is what it said last
 
-For kstatus: `Reconciling` until the site has accepted, `Ready=True` from then on, `Stalled=True` when a person must
-act or the run finally failed. Conditions of abnormal polarity stand only while they are True.
+What GitOps tools read besides stands in kstatus.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
+from passerelle import kstatus
 from passerelle.decide import Action, Intend, Rest, Submit
-from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized
+from passerelle.errors import Rejected
+from passerelle.facts import OUTCOME_LOST, Facts, Word
 from passerelle.plan import Plan
 from passerelle.progress import Report, parse_comment
 from passerelle.slurm import ENDING_BY_REASON, NO_REASON, RemoteJob, Stage, first_nodes
@@ -34,56 +33,10 @@ from passerelle.v1alpha1.trainingjob import (
 
 NODES_KEPT = 32
 
-OUTCOME_LOST = "OutcomeLost"
 SUSPENDED = "Suspended"
-DELETING = "Deleting"
-
-Truth = Literal["True", "False", "Unknown"]
 
 _FINAL_RESTS = frozenset({"Succeeded", "Finished", OUTCOME_LOST})
 """Reasons of a Rest after which nothing more happens by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A condition before it has a time: status, reason, message."""
-
-    status: Truth
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """The site has not been seen for longer than a moment: why, and when it last was (RFC 3339; `""`: never by us)."""
-
-    why: PasserelleError
-    seen_at: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What one pass knows in the end. `attempts` are already those of after the pass's action."""
-
-    name: str
-    generation: int
-    now: str
-    site: str
-    action: Action
-    attempts: tuple[Attempt, ...] = ()
-    attempts_total: int = 0
-    job: RemoteJob | None = None
-    plan: Plan | None = None
-    digest: str = ""
-    invalid: Invalid | None = None
-    trouble: PasserelleError | None = None
-    unseen: Unseen | None = None
-    hold: Word | None = None
-    suspend: bool = False
-    deleting: bool = False
-    retry_handled: str | None = None
-    progress_silent: bool = False
-    attempts_suspended: int = 0
 
 
 def rfc3339(epoch: float | None) -> str | None:
@@ -155,7 +108,7 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
     words["Running"] = _running(old, facts, current)
     words["Succeeded"] = _succeeded(old, facts, current, told)
     words["Finished"] = _finished(facts, words["Succeeded"])
-    words |= _deletion(facts, current) if facts.deleting else _kstatus(facts, words)
+    words |= kstatus.deletion(facts, current) if facts.deleting else kstatus.of(facts, words)
     if facts.unseen is not None and current is not None and not is_final(current):
         since = f" since {facts.unseen.seen_at}" if facts.unseen.seen_at else ""
         text = f"The site can't be asked{since}; what stands here is what it said last. {facts.unseen.why.message}"
@@ -249,7 +202,9 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
         return Word("False", "NotSubmitted", "The site has no job of this run.")
     if job.stage is Stage.QUEUED:
         waiting = _camel(job.state_reason) if job.state_reason not in NO_REASON else "Queued"
-        return Word("False", waiting, f"The job waits in Slurm's queue: {job.state_reason or 'no reason given'}.")
+        return Word(
+            "False", waiting, f"The job waits in Slurm's queue: {job.state_reason or 'it has named no reason yet'}."
+        )
     if job.stage is Stage.RUNNING:
         if job.state.base == "SUSPENDED":
             return Word("False", "SuspendedBySite", "Slurm has suspended the job; it keeps its nodes.")
@@ -307,44 +262,6 @@ def _finished(facts: Facts, succeeded: Word) -> Word:
     return Word("False", "Active", "The run has not ended.")
 
 
-def _deletion(facts: Facts, current: Attempt | None) -> dict[str, Word]:
-    """What a deletion waits for, and how to end the wait."""
-    known = current is not None and current.job_id is not None
-    job = f"Slurm job {current.job_id}" if known and current is not None else "a job that may have been submitted"
-    text, stuck = f"Waits until {job} has ended.", facts.action.reason == "IdentityChanged"
-    if facts.trouble is not None or stuck:
-        why = facts.trouble.message if facts.trouble is not None else "The Site leads to another cluster or user now."
-        text = (
-            f"Waits until {job} can be cancelled: {why} To let go without that, and perhaps leave the job running: "
-            f'kubectl annotate trainingjob {facts.name} passerelle.dev/abandon="true".'
-        )
-    kind = "Stalled" if stuck or facts.unseen is not None else "Reconciling"
-    return {"Ready": Word("False", DELETING, text), kind: Word("True", DELETING, text)}
-
-
-def _kstatus(facts: Facts, words: dict[str, Word]) -> dict[str, Word]:
-    accepted, submitted, succeeded = words["Accepted"], words["Submitted"], words["Succeeded"]
-    if accepted.status == "False":
-        return {"Ready": accepted, "Stalled": Word("True", accepted.reason, accepted.message)}
-    if succeeded.status == "False" or succeeded.reason == OUTCOME_LOST:
-        failed = Word("False", succeeded.reason, succeeded.message)
-        return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
-    if submitted.status == "True":
-        why = facts.unseen.why if facts.unseen is not None and words["Finished"].status == "False" else None
-        if isinstance(why, Invalid | Unauthorized):
-            return {
-                "Ready": Word("False", why.reason, why.message),
-                "Stalled": Word("True", why.reason, why.message),
-            }
-        return {"Ready": Word("True", submitted.reason, "The site has accepted the job.")}
-    waiting = Word("False", submitted.reason, submitted.message)
-    if isinstance(facts.trouble, Rejected | Unauthorized) or submitted.reason == "IdentityChanged":
-        return {"Ready": waiting, "Stalled": Word("True", submitted.reason, submitted.message)}
-    if facts.suspend:
-        return {"Ready": waiting}
-    return {"Ready": waiting, "Reconciling": Word("True", submitted.reason, submitted.message)}
-
-
 def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
     """One word for the printer column, and why. Derived, never read by code."""
     if facts.deleting:
@@ -364,7 +281,7 @@ def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
     if running.reason in ("Ending", "Ended"):  # another attempt is to come
         return ("Waiting", facts.hold.reason) if facts.hold is not None else (running.reason, "")
     if words["Submitted"].status == "True":
-        return "Queued", words["Running"].reason
+        return "Queued", running.reason if running.reason != "Queued" else ""
     if "Stalled" in words:
         return "Stalled", words["Stalled"].reason
     if words["Accepted"].status == "True":

@@ -17,7 +17,7 @@ from passerelle_sandbox import demo as story
 from passerelle_sandbox import sandbox, say, state, supplies
 from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.logs import log_files
+from passerelle_sandbox.logs import chosen, log_files
 from passerelle_sandbox.site import api_versions, rootfs
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def shell(
 
 @app.command()
 def logs(
-    component: Annotated[str | None, typer.Argument(help="Whose log; all of them where left out.")] = None,
+    component: Annotated[
+        str | None, typer.Argument(help="Whose log, `operator` or `slurmctld`; where left out, all but `audit`.")
+    ] = None,
     name: Name = sandbox.DEFAULT_NAME,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines of each.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,  # noqa: FBT002
@@ -122,11 +124,10 @@ def logs(
     files = log_files(name)
     if not files:
         raise SandboxError(f"Sandbox {name!r} has no logs; `up --name {name}` makes it.")
-    chosen = {path: file for path, file in files.items() if component in {None, path, path.rpartition("/")[2]}}
-    if not chosen:
+    if not (shown := chosen(files, component)):
         raise SandboxError(f"There is no log of {component!r}; there are: {', '.join(sorted(files))}.")
     sys.stdout.flush()
-    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), "--", *map(str, chosen.values())]
+    tail = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), "--", *map(str, shown.values())]
     os.execvp(tail[0], tail)  # noqa: S606 - an interruption ends tail, and with it the command
 
 
@@ -184,6 +185,8 @@ def _overview(there: sandbox.Sandbox) -> list[str]:
             told, width=100, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
         )
         lines.append("    " + api_versions.spoken(site.version, api_versions.served(root)))
+    if there.operator is not None:
+        lines.append(f"  Passerelle of this checkout, metrics at {there.operator.metrics_url}")
     return lines
 
 

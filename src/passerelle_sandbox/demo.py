@@ -1,6 +1,7 @@
 """The demo: a TrainingJob goes in by kubectl apply, a real distributed training runs, its status comes back.
 
-It tells a story that one can read, and ends by itself. What it shows is what the commands really print.
+It tells a story that one can read, and ends by itself. What it shows is what the commands really print, without what
+they repeat (see tables.py).
 """
 
 from __future__ import annotations
@@ -8,30 +9,24 @@ from __future__ import annotations
 import json
 import os
 import re
-import selectors
 import shlex
-import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
-from passerelle_sandbox import curve, deploy, sandbox, say
+from passerelle_sandbox import cache, curve, deploy, sandbox, say, tables
 from passerelle_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from passerelle_sandbox.deploy import OperatorProcess
+    from passerelle_sandbox.running_operator import Operator
     from passerelle_sandbox.sandbox import Sandbox
     from passerelle_sandbox.site.serve import Site
 
 NAME = "demo"
 NAMESPACE = "ml-team"
 JOB = "first-training"
-PATIENCE_SECONDS = 120
-QUIET_SECONDS = 7
-"""A row is repeated after so long without a change: nothing is silent for ten seconds."""
-
 MANIFEST = f"""\
 apiVersion: passerelle.dev/v1alpha1
 kind: TrainingJob
@@ -53,7 +48,10 @@ ENDS = {"Succeeded", "Failed", "Refused", "Lost"}
 """Summaries after which nothing more happens."""
 
 OTHERS_SECONDS = 4
-"""How long somebody else's job holds all nodes, so that ours has to queue."""
+"""How long another job holds all nodes, so that ours has to queue."""
+
+EVENT_SECONDS = 10
+"""How long the last event may take: the operator writes events one by one, behind the status."""
 
 TELLING = (
     "passerelle_trainingjob_state",
@@ -69,7 +67,9 @@ def run(name: str, *, keep: bool) -> None:
     begin = time.monotonic()
     say.line("Passerelle: a Kubernetes operator that runs training jobs on supercomputers. This demo starts, here:")
     say.line("  a Kubernetes control plane, a Slurm site of 3 nodes with 4 pretended GPUs each, and the operator.\n")
-    sandbox.down(name)
+    if sandbox.exists(name):
+        with say.step(f"Removing the sandbox {name!r} that an earlier demo left"):
+            sandbox.down(name)
     there = sandbox.up(name)
     try:
         site = there.sites[sandbox.DEFAULT_RELEASE]
@@ -78,42 +78,43 @@ def run(name: str, *, keep: bool) -> None:
         operator = _install(there, site)
         _occupy(site)
         _submit(there)
-        _watch(there)
+        ended = _watch(there)
         _show_training(there, site)
-        _show_events(there)
-        _show_metrics(operator)
+        _show_events(there, ended)
+        _show_metrics(operator, keep=keep)
         if keep:
-            _show_ways(there)
+            _show_ways(there, operator)
     finally:
         if not keep:
-            say.line("\nTaking everything down again; `make demo KEEP=1` leaves it up to look around.")
-            there.down()
-    say.line(f"\nThe demo took {time.monotonic() - begin:.0f} s.")
+            say.line("\nAll of it is taken down again; `make demo KEEP=1` leaves it up to look around.")
+            with say.step("Taking everything down"):
+                there.down()
+    say.line(f"\nThe demo took {time.monotonic() - begin:.0f} s, not counting the Python environment.")
 
 
-def _install(there: Sandbox, site: Site) -> OperatorProcess:
+def _install(there: Sandbox, site: Site) -> Operator:
     with say.step("CRDs, a Site and its credentials, by kubectl apply"):
         deploy.install_crds(there)
         deploy.declare_site(there, site)
     with say.step("the operator"):
         operator = deploy.start_operator(there)
         operator.wait_until_ready()
-    _wait(there, ["get", "hpcsites", "sandbox"], lambda row: "True" in row.split(), "the Site to be ready")
+    _follow(there, ["get", "hpcsites", "sandbox"], lambda row: "True" in row.split(), "the Site to be ready")
     return operator
 
 
 def _occupy(site: Site) -> None:
-    """Somebody else's job on all nodes: on a supercomputer one waits."""
+    """Another job on all nodes: on a supercomputer one waits."""
     done = site.run(
         [
-            *("sbatch", "--job-name=somebody-else", f"--nodes={len(site.shape.nodes)}", "--exclusive", "--time=1"),
+            *("sbatch", "--job-name=another-job", f"--nodes={len(site.shape.nodes)}", "--exclusive", "--time=1"),
             *("--chdir=/tmp", "--output=/dev/null", f"--wrap=sleep {OTHERS_SECONDS}"),
         ],
         user=site.user,
     )
     if done.returncode != 0:
         raise SandboxError(f"sbatch: {done.stderr.strip()}")
-    say.line(f"\nSomebody else's job holds all nodes of the site for {OTHERS_SECONDS} s: ours will have to queue.")
+    say.line(f"\nAnother job holds all nodes of the site for {OTHERS_SECONDS} s: ours will have to queue.")
 
 
 def _submit(there: Sandbox) -> None:
@@ -134,74 +135,19 @@ def _submit(there: Sandbox) -> None:
     say.line(done.stdout.strip())
 
 
-def _watch(there: Sandbox) -> None:
-    """The table as kubectl itself streams it."""
-    words = ["get", "tj", "-n", NAMESPACE, "--watch"]
-    say.line(f"\n$ kubectl {' '.join(words)}")
-    argv = [str(there.kubectl), f"--kubeconfig={there.kubeconfig}", *words]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as watch:
-        try:
-            _follow(watch)
-        finally:
-            watch.terminate()
+def _watch(there: Sandbox) -> str:
+    """The table as kubectl itself streams it; the reason with which the training succeeded."""
+    words = ["get", "tj", "-n", NAMESPACE]
+    _follow(there, words, lambda row: bool(ENDS & set(row.split())), "the training to end")
     conditions = {found["type"]: found for found in _job(there)["status"]["conditions"]}
     if (succeeded := conditions.get("Succeeded", conditions["Accepted"]))["status"] != "True":
         raise SandboxError(f"The training did not succeed: {succeeded['reason']}: {succeeded['message']}")
+    return str(succeeded["reason"])
 
 
-def _follow(watch: subprocess.Popen[bytes]) -> None:
-    begin = heard = time.monotonic()
-    for row in _rows(watch):
-        now = time.monotonic()
-        if row:
-            heard = now
-            say.line(row)
-            if ENDS & set(row.split()):
-                return
-        elif now - heard > QUIET_SECONDS:
-            heard = now
-            say.line(f"  ... {now - begin:.0f} s, and no change since the last row")
-        if now - begin > PATIENCE_SECONDS:
-            raise SandboxError(f"Waited {PATIENCE_SECONDS} s for the training to end.")
-    raise SandboxError(f"kubectl ended with {watch.wait(timeout=5)} before the training did.")
-
-
-def _rows(watch: subprocess.Popen[bytes]) -> Iterator[str]:
-    """The lines that a process prints; an empty one at least every second, while it prints none."""
-    if watch.stdout is None:
-        return
-    begun = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(watch.stdout, selectors.EVENT_READ)
-        while True:
-            if not selector.select(timeout=1):
-                yield ""
-                continue
-            if not (piece := os.read(watch.stdout.fileno(), 65_536)):
-                return
-            *rows, begun = (begun + piece).split(b"\n")
-            yield from (row.decode(errors="replace").rstrip() for row in rows)
-
-
-def _wait(there: Sandbox, words: list[str], arrived: Any, what: str) -> None:  # noqa: ANN401 -- a predicate on a row
-    """Print a kubectl table as it changes, until a row satisfies."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    shown, shown_at, header = "", 0.0, ""
-    while time.monotonic() < deadline:
-        done = there.kubectl_run(*words)
-        lines = done.stdout.splitlines()
-        if done.returncode == 0 and len(lines) > 1:
-            if lines[0].split() != header.split():
-                header = lines[0]
-                say.line(header)
-            row = re.sub(r"\S+\s*$", "", lines[1])  # the age changes without anything happening
-            if row != shown or time.monotonic() - shown_at > QUIET_SECONDS:
-                say.line(lines[1])
-                shown, shown_at = row, time.monotonic()
-            if arrived(lines[1]):
-                return
-        time.sleep(0.3)
-    raise SandboxError(f"Waited {PATIENCE_SECONDS} s for {what}.")
+def _follow(there: Sandbox, words: list[str], arrived: Callable[[str], bool], what: str) -> None:
+    say.line(f"\n$ kubectl {' '.join(words)} --watch")
+    tables.follow([str(there.kubectl), f"--kubeconfig={there.kubeconfig}", *words, "--watch"], arrived, what)
 
 
 def _job(there: Sandbox) -> dict[str, Any]:
@@ -227,28 +173,41 @@ def _show_training(there: Sandbox, site: Site) -> None:
         say.line(line)
 
 
-def _show_events(there: Sandbox) -> None:
-    words = ["events", "-n", NAMESPACE, "--for", f"trainingjob/{JOB}"]
+def _show_events(there: Sandbox, ended: str) -> None:
+    """In the order in which they were written: events of one second have equal times, never equal versions."""
+    words = ["get", "events", "-n", NAMESPACE, "--sort-by=.metadata.resourceVersion"]
     say.line(f"\n$ kubectl {' '.join(words)}")
-    say.line(there.kubectl_run(*words).stdout.rstrip())
+    deadline = time.monotonic() + EVENT_SECONDS
+    while ended not in (told := there.kubectl_run(*words).stdout).split():
+        if time.monotonic() > deadline:
+            raise SandboxError(f"Waited {EVENT_SECONDS} s for the event {ended}; there are:\n{told}")
+        time.sleep(0.3)
+    say.line(told.rstrip())
 
 
-def _show_metrics(operator: OperatorProcess) -> None:
-    with urlopen(operator.metrics_url, timeout=5) as answer:  # noqa: S310 -- ours, and http
-        lines = answer.read().decode().splitlines()
-    say.line(f"\nPrometheus metrics stand at {operator.metrics_url}; of this job, among others:")
-    for line in lines:
+def _show_metrics(operator: Operator, *, keep: bool) -> None:
+    until = "" if keep else " until this demo ends"
+    say.line(f"\nPrometheus metrics stand at {operator.metrics_url}{until}; of this job, among others:")
+    for line in operator.metrics().splitlines():
         if line.startswith(TELLING) and f'trainingjob="{JOB}"' in line:
             say.line(f"  {line}")
 
 
-def _show_ways(there: Sandbox) -> None:
-    sandboxed = ".venv/bin/python -m passerelle_sandbox"
-    say.line("\nEverything stays up. To look around:")
+def _show_ways(there: Sandbox, operator: Operator) -> None:
+    """Lines to paste into any shell, in any directory."""
+    sandboxed = f"{shlex.quote(sys.executable)} -m passerelle_sandbox"
+    say.line("\nEverything stays up. To look around, from anywhere:")
+    if cache.ROOT in os.environ:
+        say.line(f"  export {cache.ROOT}={shlex.quote(str(cache.cache_root()))}")
     say.line(f"  export KUBECONFIG={shlex.quote(str(there.kubeconfig))}")
     say.line(f'  export PATH={shlex.quote(str(there.kubectl.parent))}:"$PATH"')
     say.line(f"  kubectl -n {NAMESPACE} describe tj {JOB}")
-    say.line(f"  {sandboxed} shell --name {there.name}    # on the site, as its user: sacct, squeue")
-    say.line(f"  {sandboxed} logs --name {there.name}     # what every daemon says")
+    say.line(f"  curl {operator.metrics_url}")
+    for words, what in (
+        ("status", "which component is healthy"),
+        ("logs operator", "what the operator says; without its name, every daemon"),
+        ("shell", "on the site, as its user: sacct, squeue"),
+    ):
+        say.line(f"  {sandboxed} {words} --name {there.name}  # {what}")
     say.line("To take it down:")
     say.line(f"  {sandboxed} down --name {there.name}")

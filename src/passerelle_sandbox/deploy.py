@@ -14,11 +14,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
-from passerelle_sandbox import ports, processes, state
+from passerelle_sandbox import loopback, ports, processes, running_operator, state
 from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.running_operator import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,17 +96,11 @@ def declare_site(sandbox: Sandbox, site: Site, *, name: str = "sandbox", lifespa
     )
 
 
-@dataclass(slots=True)
-class OperatorProcess:
-    """A running operator."""
+@dataclass(frozen=True)
+class OperatorProcess(Operator):
+    """An operator that this process started."""
 
     process: subprocess.Popen[bytes]
-    log: Path
-    port: int
-
-    @property
-    def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/metrics"
 
     def kill(self) -> None:
         """End it by SIGKILL."""
@@ -122,26 +115,19 @@ class OperatorProcess:
     def wait_until_ready(self) -> None:
         """Until its health says ready; a dead operator is told with the end of its log."""
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
+        while (verdict := self.readiness()) != "ok":
             if self.process.poll() is not None:
                 raise SandboxError(f"The operator ended with {self.process.returncode}:\n{self.tail()}")
-            try:
-                with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
-                    if answer.status == 200:  # noqa: PLR2004 -- HTTP OK
-                        return
-            except (URLError, OSError):
-                time.sleep(0.1)
-        raise SandboxError(f"The operator is not ready after {READY_SECONDS:.0f} s:\n{self.tail()}")
-
-    def tail(self, lines: int = 30) -> str:
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+            if time.monotonic() > deadline:
+                raise SandboxError(f"The operator, after {READY_SECONDS:.0f} s: {verdict}:\n{self.tail()}")
+            time.sleep(0.1)
 
 
 def start_operator(
     sandbox: Sandbox, *, log: Path | None = None, kubeconfig: Path | None = None, before: Sequence[Path] = ()
 ) -> OperatorProcess:
     """Start the operator; files of `before` are loaded ahead of it, by kopf, in the same process."""
-    log = log or sandbox.directory / "operator.log"
+    log = log or sandbox.directory / running_operator.LOG
     port = ports.free(1)[0]
     found = state.read(sandbox.name)
     if found is None:
@@ -151,7 +137,7 @@ def start_operator(
         processes.SANDBOX: found.marker,
         "KUBECONFIG": str(kubeconfig or sandbox.kubeconfig),
         "PASSERELLE_NAMESPACE": OPERATOR_NAMESPACE,
-        "PASSERELLE_HTTP_HOST": "127.0.0.1",
+        "PASSERELLE_HTTP_HOST": loopback.ADDRESS,
         "PASSERELLE_HTTP_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
     }
@@ -163,4 +149,6 @@ def start_operator(
         process = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, cwd="/"
         )
-    return OperatorProcess(process, log, port)
+    started = OperatorProcess(port, log, process)
+    started.remember(sandbox.directory)
+    return started

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from passerelle_sandbox import cache, host, processes, say, side_by_side, state
+from passerelle_sandbox import cache, host, processes, running_operator, say, side_by_side, state
 from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.control_plane import serve as control_plane
 from passerelle_sandbox.errors import SandboxError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from passerelle_sandbox.control_plane.existing import ExistingCluster
     from passerelle_sandbox.control_plane.serve import ControlPlane
+    from passerelle_sandbox.running_operator import Operator
     from passerelle_sandbox.site.serve import Site
 
 DEFAULT_NAME = "default"
@@ -55,6 +56,11 @@ class Sandbox:
         return self.control_plane or self.existing
 
     @property
+    def operator(self) -> Operator | None:
+        """The operator that was started for it last, if one was."""
+        return running_operator.load(self.directory)
+
+    @property
     def kubeconfig(self) -> Path:
         if self.cluster is None:
             raise SandboxError(f"Sandbox {self.name!r} was made without a control plane.")
@@ -79,6 +85,8 @@ class Sandbox:
         if self.cluster is not None:
             questions["control plane" if self.control_plane else "cluster"] = self.cluster.health
         questions |= {f"site {release}": each.health for release, each in self.sites.items()}
+        if (operator := self.operator) is not None:
+            questions["operator"] = operator.health
         with ThreadPoolExecutor() as pool:
             answers = {part: pool.submit(question) for part, question in questions.items()}
             return {part: answer.result() for part, answer in answers.items()}
@@ -125,7 +133,7 @@ def up(
         found = state.read(name)
         if found is not None and found.complete and (processes.of_sandbox(name) or not found.wanted.has_processes):
             return _again(found, wanted)
-        if state.directory(name).exists() or processes.of_sandbox(name):
+        if exists(name):
             why = "none of its processes lives any more" if found is not None and found.complete else "it is half-made"
             say.line(f"sandbox {name!r}: {why}; what is left of it is removed, and it starts over")
             _remove(name)
@@ -136,6 +144,12 @@ def up(
         kubectl = str(build.kubectl()) if wanted.control_plane or wanted.kubeconfig else ""
         replace(made, complete=True, kubectl=kubectl).write()
         return load(name)
+
+
+def exists(name: str) -> bool:
+    """Whether anything of a sandbox is there, whatever state it is in."""
+    state.check_name(name)
+    return state.directory(name).exists() or bool(processes.of_sandbox(name))
 
 
 def load(name: str = DEFAULT_NAME) -> Sandbox:

@@ -45,7 +45,8 @@ def line(text: str) -> None:
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """Say that something begins, that it goes on, and how long it took."""
-    with _beating(title, lambda: ""):
+    line(f"{title} ...")
+    with heartbeat(title):
         yield
 
 
@@ -65,7 +66,8 @@ def run_step(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     whole_env = {**os.environ, **(env or {}), **processes.step_environment()}
-    with log.open("ab") as output, _beating(title, lambda: last_words(log, 1)):
+    line(f"{title} ...")
+    with log.open("ab") as output, heartbeat(title, lambda: last_words(log, 1)):
         start = output.tell()
         try:
             child = subprocess.Popen(
@@ -106,8 +108,8 @@ def last_words(log: Path, lines: int, *, start: int = 0) -> str:
 
 
 @contextmanager
-def _beating(title: str, detail: Callable[[], str]) -> Iterator[None]:
-    line(f"{title} ...")
+def heartbeat(title: str, detail: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Of something that has begun: say that it goes on, with a detail, and how long it took."""
     started = time.monotonic()
     ended = threading.Event()
 

@@ -10,7 +10,21 @@ import pytest
 
 import samples
 from passerelle.crd import schema
-from passerelle.v1alpha1.site import SiteSpec, SiteStatus
+from passerelle.v1alpha1.meta import (
+    ABSOLUTE_PATH_HELP,
+    DNS_LABEL_HELP,
+    DNS_SUBDOMAIN_HELP,
+    DURATION_HELP,
+    SLURM_WORD_HELP,
+)
+from passerelle.v1alpha1.site import (
+    URL_INSECURE,
+    URL_WITH_QUERY,
+    URL_WITH_USER,
+    URL_WITH_VERSION,
+    SiteSpec,
+    SiteStatus,
+)
 from passerelle_sandbox import deploy
 
 if TYPE_CHECKING:
@@ -49,12 +63,50 @@ def test_addresses_that_keep_the_token_are_taken(api: Api, url: str) -> None:
     api.accepts("apply", manifest("url", samples.put(SMALL, ("gateway", "url"), url)))
 
 
-@pytest.mark.parametrize("url", ["http://a.example", "http://127.0.0.1.a.example", "http://localhost.a.example"])
-def test_addresses_that_give_the_token_away_are_refused(api: Api, url: str) -> None:
+@pytest.mark.parametrize(
+    "url,answer",
+    [
+        ("http://a.example", URL_INSECURE),
+        ("http://127.0.0.1.a.example", URL_INSECURE),
+        ("http://localhost.a.example", URL_INSECURE),
+        ("slurm-api.example", URL_INSECURE),
+        ("", URL_INSECURE),
+        ("https://me:pw@a.example", URL_WITH_USER),
+        ("https://a.example/?a=b", URL_WITH_QUERY),
+        ("https://a.example/ x", URL_WITH_QUERY),
+        ("https://a.example:6820/slurm/v0.0.40", URL_WITH_VERSION),
+    ],
+)
+def test_an_address_that_can_t_be_is_answered_with_one_sentence(api: Api, url: str, answer: str) -> None:
     told = api.refuses("create", manifest("bad", samples.put(SMALL, ("gateway", "url"), url)))
 
-    assert "spec.gateway.url" in told
-    assert "write an https address" in told
+    assert samples.complaints(told) == [f"spec.gateway.url: Invalid value: {json.dumps(url)}: {answer}"]
+
+
+@pytest.mark.parametrize(
+    "path,value,answer",
+    [
+        (("runRoot",), "scratch/runs", ABSOLUTE_PATH_HELP),
+        (("profile",), "LUMI", DNS_LABEL_HELP),
+        (("partition",), "gpu,cpu", SLURM_WORD_HELP),
+        (("pollingPeriod",), "1d", DURATION_HELP),
+        (("gateway", "credentials", "name"), "My_Secret", DNS_SUBDOMAIN_HELP),
+        (("admission", 0, "namespaces", 0), "Team", DNS_LABEL_HELP),
+        (("admission", 0, "accounts", 0), "project 1", SLURM_WORD_HELP),
+        (("admission", 0, "qos", 0), "--now", SLURM_WORD_HELP),
+    ],
+)
+def test_a_mistyped_value_is_answered_with_what_to_write(api: Api, path: samples.Path, value: str, answer: str) -> None:
+    admitting = SMALL | {"admission": [{"namespaces": ["a"], "accounts": ["b"], "qos": ["c"]}]}
+
+    told = api.refuses("create", manifest("bad", samples.put(admitting, path, value)))
+
+    assert samples.complaints(told) == [f"spec.{samples.name_of(path)}: Invalid value: {json.dumps(value)}: {answer}"]
+
+
+@pytest.mark.parametrize("name", ["dotted.name", "n" * 64])
+def test_a_name_that_no_trainingjob_can_hold_is_refused(api: Api, name: str) -> None:
+    assert "write a metadata.name of at most 63 characters without dots" in api.refuses("create", manifest(name, SMALL))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +128,7 @@ def test_kubectl_get_prints_the_columns(api: Api) -> None:
         "jobs": 7,
         "credentialExpiry": "2126-01-02T03:04:05Z",
         "conditions": [
-            condition | {"type": "Ready", "status": "True"},
+            condition | {"type": "Ready", "status": "True", "reason": "Answering"},
             condition | {"type": "Reachable", "status": "False"},
         ],
     }
@@ -88,9 +140,9 @@ def test_kubectl_get_prints_the_columns(api: Api) -> None:
 
     assert header.split("  ") != header.split()  # CREDENTIAL EXPIRY is one column
     assert [word.strip() for word in header.split("  ") if word] == [
-        "NAME", "DRIVER", "READY", "JOBS", "CREDENTIAL EXPIRY", "AGE",
+        "NAME", "DRIVER", "READY", "REASON", "JOBS", "CREDENTIAL EXPIRY", "AGE",
     ]  # fmt: skip
-    assert row.split()[:5] == ["printed", "slurmrestd", "True", "7", "2126-01-02T03:04:05Z"]
+    assert row.split()[:6] == ["printed", "slurmrestd", "True", "Answering", "7", "2126-01-02T03:04:05Z"]
 
 
 def test_kubectl_explain_shows_every_field(api: Api) -> None:

@@ -11,6 +11,11 @@ import yaml
 
 from chart.manifests import Manifest
 from passerelle.crd import KINDS
+from passerelle.marker import Run
+from passerelle.plan import plan
+from passerelle.profiles import load as load_profile
+from passerelle.v1alpha1.site import SiteSpec
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 from passerelle_sandbox import host
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.deploy import REPOSITORY
@@ -18,6 +23,7 @@ from passerelle_sandbox.deploy import REPOSITORY
 pytestmark = pytest.mark.chart
 
 GITOPS = REPOSITORY / "examples" / "gitops"
+QUICKSTART = REPOSITORY / "examples" / "quickstart"
 LUA = {"lua5.4": "lua5.4"}
 CONFIG = yaml.safe_load((GITOPS / "argocd" / "argocd-cm.yaml").read_text(encoding="utf-8"))["data"]
 KEEP = {"kustomize.toolkit.fluxcd.io/prune": "disabled", "argocd.argoproj.io/sync-options": "Prune=false"}
@@ -53,6 +59,25 @@ def test_what_kustomize_builds_is_what_the_models_say(built: dict[str, Manifest]
     kind = next(kind for kind in KINDS if kind.name == "TrainingJob")
 
     kind.spec.model_validate(built["TrainingJob"]["spec"])
+
+
+def test_the_site_of_the_examples_takes_every_training_of_theirs(built: dict[str, Manifest]) -> None:
+    site = SiteSpec.model_validate(yaml.safe_load((QUICKSTART / "site.yaml").read_text(encoding="utf-8"))["spec"])
+    first = yaml.safe_load((QUICKSTART / "trainingjob.yaml").read_text(encoding="utf-8"))
+
+    for job in (first, built["TrainingJob"]):
+        planned = plan(
+            TrainingJobSpec.model_validate(job["spec"]),
+            site,
+            load_profile(site.profile),
+            run=Run.of_uid("0a1b2c3d-0000-4000-8000-000000000001"),
+            attempt=1,
+            namespace=job["metadata"]["namespace"],
+            name=job["metadata"]["name"],
+            namespace_labels={},
+            files=[],
+        )
+        assert planned.world_size == job["spec"]["gpus"]
 
 
 def test_the_next_run_deletes_neither_the_last_one_nor_its_files(built: dict[str, Manifest]) -> None:

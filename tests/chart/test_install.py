@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -125,6 +126,26 @@ def test_a_namespace_for_restricted_pods_takes_the_operator(cluster: Sandbox) ->
     selector = "--selector=app.kubernetes.io/name=passerelle"
 
     wait_for(lambda: bool(get(cluster, "pods", "-n", OPERATOR_NAMESPACE, selector)["items"]), "the Pod")
+
+
+def notes(there: Sandbox, *words: str) -> str:
+    """What Helm tells whoever installs or upgrades the chart."""
+    where = ("--namespace", OPERATOR_NAMESPACE, "--dry-run=client")
+    done = chart.helm("upgrade", chart.RELEASE, str(chart.CHART), *where, *words, sandbox=there)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:")[2]
+
+
+def test_the_notes_warn_of_an_image_that_is_only_a_placeholder(cluster: Sandbox) -> None:
+    assert "--set image.repository=" in notes(cluster)
+    assert "WARNING" not in notes(cluster, "--set=image.repository=registry.lab.example/passerelle")
+
+
+def test_a_file_that_the_notes_name_is_there(cluster: Sandbox) -> None:
+    named = re.findall(r"-f (\S+)", notes(cluster))
+
+    assert named
+    assert [name for name in named if not (deploy.REPOSITORY / name).is_file()] == []
 
 
 def test_the_operator_runs_with_the_rights_of_the_chart(cluster: Sandbox) -> None:

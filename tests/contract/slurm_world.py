@@ -37,7 +37,8 @@ class SlurmWorld(World):
         return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)
 
     def good(self) -> Credential:
-        return credential_from_secret({"username": self.user.encode(), "token": self.site.token(3600).encode()})
+        data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
+        return credential_from_secret("ns/contract", data)
 
     def expired(self) -> Credential:
         """One whose end our own code doesn't know of, so that Slurm must find it out."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,11 @@ STORY = (
     r"^and the loss curve:$",
     r"^ +\d\.\d+ \|.*\*",
     r"^ +step 1 +step 40$",
-    r"Normal +Completed +TrainingJob/first-training",
-    r"^Prometheus metrics stand at http://127\.0\.0\.1:\d+/metrics",
+    r"Normal +Planned +trainingjob/first-training",
+    r"Normal +Submitted +trainingjob/first-training",
+    r"Normal +Running +trainingjob/first-training",
+    r"Normal +Completed +trainingjob/first-training",
+    r"^Prometheus metrics stand at http://127\.0\.0\.1:\d+/metrics until this demo ends;",
     r'^  passerelle_training_metric\{metric="loss",.* \d',
 )
 """What stands in its output, in this order."""
@@ -63,11 +67,11 @@ class Told:
         return max(later - earlier for earlier, later in pairwise(times))
 
 
-def run(*words: str) -> Told:
+def run(*words: str, cwd: Path = REPOSITORY) -> Told:
     begin = time.monotonic()
     lines = []
     with subprocess.Popen(
-        words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as command:
         assert command.stdout is not None
         lines = [(time.monotonic() - begin, line.rstrip("\n")) for line in command.stdout]
@@ -100,20 +104,31 @@ def test_the_demo_tells_its_story_in_a_minute_and_leaves_nothing(name: str) -> N
         place = found.end()
     assert told.longest_silence < LONGEST_SILENCE, told.lines
     assert told.seconds <= WARM_SECONDS, told.lines
-    assert re.fullmatch(r"The demo took \d+ s\.", told.lines[-1][1])
+    assert re.fullmatch(r"The demo took \d+ s, not counting the Python environment\.", told.lines[-1][1])
+    rows = [line.split()[:-1] for _, line in told.lines if line.startswith("first-training ")]
+    assert [row for row, after in pairwise(rows) if row == after] == []
     assert processes.of_sandbox(name) == []
     assert cache.mounts_below(state.directory(name)) == []
     assert not state.directory(name).exists()
 
 
-def test_a_demo_that_is_kept_says_how_to_look_around_and_can_be_taken_down(name: str) -> None:
+def test_a_demo_that_is_kept_says_how_to_look_around_and_can_be_taken_down(name: str, tmp_path: Path) -> None:
     told = run(*SANDBOX, "demo", "--name", name, "--keep")
+    ways = re.findall(r"^  (\S+ -m passerelle_sandbox (?:status|logs) .*)$", told.text, re.MULTILINE)
+    saying = [run("sh", "-c", way, cwd=tmp_path) for way in ways]
 
     assert told.code == 0, told.text
     found = re.search(r"^  export KUBECONFIG=(\S+)$", told.text, re.MULTILINE)
     assert found
     assert found[1] == str(sandbox.load(name).kubeconfig)
     assert "Succeeded" in sandbox.load(name).kubectl_run("get", "tj", "-A").stdout
+
+    status, logs = saying
+    assert status.code == 0, status.text
+    assert re.search(r"^  operator +passerelle +ok$", status.text, re.MULTILINE)
+    assert logs.code == 0, logs.text
+    assert "first-training" in logs.text
+    assert re.search(r"^  curl http://127\.0\.0\.1:\d+/metrics$", told.text, re.MULTILINE)
 
     down = run(*SANDBOX, "down", "--name", name)
 

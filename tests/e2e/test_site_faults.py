@@ -13,6 +13,9 @@ from passerelle_sandbox.deploy import OperatorProcess
 
 pytestmark = pytest.mark.e2e
 
+OTHER_USER = "nobody"
+"""Another user whom the site knows: a valid token of another identity."""
+
 
 def site_condition(cluster: Cluster, kind: str) -> dict[str, Any]:
     return condition(json.loads(cluster.kubectl("get", "hpcsites", "sandbox", "-o", "json")), kind)
@@ -69,6 +72,26 @@ def test_an_expired_token_leaves_jobs_alone_and_a_new_one_needs_no_restart(
         done = wait_for_condition(cluster, namespace, name, "Finished")
         assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
     assert operator.process.poll() is None
+
+
+def test_a_site_that_becomes_another_user_s_is_refused_and_nothing_runs_twice(
+    cluster: Cluster, operator: OperatorProcess, namespace: str
+) -> None:
+    wait_for_site(cluster, "True")
+    cluster.apply(trainingjob(namespace, "mine", "--steps", "40", "--seconds-per-step", "0.5"))
+    wait_for_condition(cluster, namespace, "mine", "Running")
+    cluster.apply(deploy.credentials("sandbox", OTHER_USER, cluster.site.token(600, OTHER_USER)))
+    try:
+        wait_for(lambda: True if site_condition(cluster, "IdentityKept")["status"] == "False" else None, "a warning")
+        assert f"{namespace}/mine" in site_condition(cluster, "IdentityKept")["message"]
+        assert condition(cluster.get(namespace, "mine"), "Running")["status"] == "True"
+    finally:
+        cluster.apply(deploy.credentials("sandbox", cluster.site.user, cluster.site.token(36_000)))
+
+    done = wait_for_condition(cluster, namespace, "mine", "Finished")
+    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
+    assert len(cluster.slurm_jobs(Run.of_uid(done["metadata"]["uid"]).key)) == 1
+    wait_for(lambda: True if not site_condition(cluster, "IdentityKept")["status"] else None, "the warning to go")
 
 
 def test_a_frozen_scheduler_that_accepts_late_gets_one_job(

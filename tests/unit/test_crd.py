@@ -12,7 +12,14 @@ from pydantic import ValidationError
 import samples
 from passerelle.crd import KINDS, SITE, TRAINING_JOB, Kind, definition, file_name, render, schema, write
 from passerelle.v1alpha1.meta import DURATION_HELP, seconds
-from passerelle.v1alpha1.site import SiteSpec
+from passerelle.v1alpha1.site import (
+    URL_INSECURE,
+    URL_WITH_QUERY,
+    URL_WITH_USER,
+    URL_WITH_VERSION,
+    SiteSpec,
+    SiteStatus,
+)
 from passerelle.v1alpha1.trainingjob import MUTABLE, RECORD, Progress, TrainingJobSpec
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -146,12 +153,14 @@ def test_what_a_newer_crd_knows_is_no_error() -> None:
     assert TrainingJobSpec.model_validate(told) == TrainingJobSpec.model_validate(samples.take(told, ("ofTheFuture",)))
 
 
-@pytest.mark.parametrize("text,expected", [("12h", 43_200), ("1h30m", 5400), ("90s", 90), ("1h1m1s", 3661)])
+@pytest.mark.parametrize(
+    "text,expected", [("12h", 43_200), ("1h30m", 5400), ("90s", 90), ("1h1m1s", 3661), ("1h1s", 3601)]
+)
 def test_a_duration_has_seconds(text: str, expected: int) -> None:
     assert seconds(text) == expected
 
 
-@pytest.mark.parametrize("text", ["1d", "1-12:00:00", "12", "", "1h\n", "1 h", "0s", "0h0m"])
+@pytest.mark.parametrize("text", ["1d", "1-12:00:00", "12", "", "1h\n", "1 h", "0s", "0h0m", "5m5m", "30s1m"])
 def test_what_is_no_duration_is_answered_with_what_to_write(text: str) -> None:
     spec = samples.put(samples.sample(schema(TrainingJobSpec)), ("timeLimit",), text)
 
@@ -161,12 +170,50 @@ def test_what_is_no_duration_is_answered_with_what_to_write(text: str) -> None:
     assert DURATION_HELP in str(refused.value) or "at least one second" in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["http://a.example", "http://127.0.0.1@a.example", "ftp://a.example", "https://a b"])
-def test_a_url_that_gives_the_token_away_is_no_url(url: str) -> None:
+@pytest.mark.parametrize(
+    "url,answer",
+    [
+        ("http://a.example", URL_INSECURE),
+        ("http://127.0.0.1@a.example", URL_INSECURE),
+        ("ftp://a.example", URL_INSECURE),
+        ("https://", URL_INSECURE),
+        ("https://me:hush@a.example", URL_WITH_USER),
+        ("https://a b", URL_WITH_QUERY),
+        ("https://a.example?b", URL_WITH_QUERY),
+        ("https://a.example/slurm/v0.0.40", URL_WITH_VERSION),
+        ("https://a.example/x/slurmdb/v0.0.40/", URL_WITH_VERSION),
+    ],
+)
+def test_a_url_that_can_t_be_is_answered_with_what_to_write(url: str, answer: str) -> None:
     spec = samples.put(samples.sample(schema(SiteSpec)), ("gateway", "url"), url)
 
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError) as refused:
         SiteSpec.model_validate(spec)
+
+    assert [error["msg"] for error in refused.value.errors()] == [f"Value error, {answer}"]
+
+
+def test_model_and_api_server_refuse_alike() -> None:
+    """Whatever carries a rule in a schema is checked in the model, with the same words."""
+    for kind in KINDS:
+        told = samples.sample(schema(kind.spec))
+        for path in samples.places(schema(kind.spec)):
+            child = samples.at(schema(kind.spec), path)
+            if child["type"] != "string" or "x-kubernetes-validations" not in child:
+                continue
+            assert "pattern" not in child, f"{path}: the API server would answer with the regular expression first"
+            with pytest.raises(ValidationError) as refused:
+                kind.spec.model_validate(samples.put(told, path, " \n"))
+            assert child["x-kubernetes-validations"][0]["message"] in str(refused.value)
+
+
+def test_what_is_not_known_of_a_site_is_left_out() -> None:
+    assert SiteStatus().model_dump(by_alias=True, exclude_none=True) == {
+        "observedGeneration": 0,
+        "conditions": [],
+        "jobs": 0,
+    }
+    assert SiteStatus(cluster="c").model_dump(by_alias=True)["cluster"] == "c"
 
 
 @pytest.mark.parametrize(

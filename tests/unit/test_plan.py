@@ -157,7 +157,7 @@ def test_files_share_the_topmost_folder() -> None:
     [
         (("/w/a", "/w/a"), "two ConfigMaps bring /w/a"),
         (("/w/a", "/w/a/b"), "a file and a folder"),
-        (("/a",), "no plain path"),
+        (("/a",), "files: path '/' is the container's root; write a folder such as /workspace."),
         (("/w:x/a",), "no plain path"),
         (("/w/../a",), "no plain path"),
     ],

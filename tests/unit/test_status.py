@@ -7,9 +7,10 @@ import pytest
 
 from passerelle.decide import Action, Intend, LookUp, Rest
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.facts import Facts, Unseen, Word
 from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.status import Facts, Unseen, Word, epoch, is_final, report, rfc3339, with_job
+from passerelle.status import epoch, is_final, report, rfc3339, with_job
 from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
+import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -54,6 +56,9 @@ EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
 }
 """Every exception that a request can raise -> (may the first byte have left, what a person reads)."""
 
+UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's codes for a certificate of an authority that is not known here (X509_V_ERR_…, x509_vfy.h)."""
+
 
 Hook = Callable[[dict[str, Any]], object]
 
@@ -94,6 +99,7 @@ class Carrier:
     def __init__(self, url: str, *, ca: bytes | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
         address = checked(url)
         local = _loopback(address.host)
+        self._where = _where(address)
         self._client = httpx.AsyncClient(
             base_url=str(address).rstrip("/") + "/",
             verify=_trust(ca) if address.scheme == "https" else False,
@@ -125,7 +131,7 @@ class Carrier:
                 content = await _bounded(response)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
-            raise unavailable(error) from None
+            raise unavailable(error, self._where) from None
         head = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, head.get("content-type", ""), content, head)
 
@@ -133,11 +139,54 @@ class Carrier:
         await self._client.aclose()
 
 
-def unavailable(error: Exception) -> Unavailable:
-    """Our error for one of httpx's. Its text is kept where it names the cause: it holds an address, never a header."""
+def unavailable(error: Exception, where: str) -> Unavailable:
+    """Our error for one of httpx's; `where` is host:port. Its own text is never kept: it may hold what was sent."""
     sent, sentence = next(EXCEPTIONS[kind] for kind in type(error).__mro__ if kind in EXCEPTIONS)
-    detail = f": {error}" if isinstance(error, httpx.ConnectError) and str(error) else ""
-    return Unavailable(f"{sentence}{detail}.", reason=UNREACHABLE, sent=sent)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        sentence += f" at {where}{_no_connection(error)}"
+    return Unavailable(f"{sentence}.", reason=UNREACHABLE, sent=sent)
+
+
+def _no_connection(error: httpx.TransportError) -> str:
+    """Why no connection came about, and what to change. The most telling cause is the one furthest down."""
+    for cause in reversed(list(_causes(error))):
+        match cause:
+            case socket.gaierror():
+                return ": the host's name can't be resolved; check it in gateway.url"
+            case ssl.SSLCertVerificationError(verify_code=code) if code in UNKNOWN_ISSUER:
+                return (
+                    ": its certificate is of an unknown authority; put the authority's certificate into a Secret under "
+                    "ca.crt, and the Secret's name into gateway.tls.caSecret"
+                )
+            case ssl.SSLCertVerificationError(verify_message=words):
+                return f": its certificate is not accepted: {words.rstrip('.')}"
+            case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
+                return ": what listens there does not speak TLS; check the port in gateway.url"
+            case ssl.SSLError(reason=str(words)):
+                return f": TLS failed: {words.replace('_', ' ').lower()}"
+            case ConnectionRefusedError():
+                return ": the connection was refused; check the port in gateway.url, and that the gateway runs"
+            case TimeoutError():
+                return ": check host and port in gateway.url, and firewalls on the way"
+            case OSError(errno=int(number)):
+                return f": {os.strerror(number).lower()}"
+    return ""
+
+
+def _where(address: httpx.URL) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port or (443 if address.scheme == 'https' else 80)}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and all that it was raised from: a host with several addresses fails as a group."""
+    if error is None:
+        return
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    yield from _causes(error.__cause__ or error.__context__)
 
 
 def checked(url: str) -> httpx.URL:
@@ -148,8 +197,11 @@ def checked(url: str) -> httpx.URL:
         raise Invalid(f"The gateway's address is not valid: {error}.", reason="InvalidUrl") from None
     if address.scheme not in ("http", "https") or not address.host:
         raise Invalid("The gateway's address must be https://HOST[:PORT][/PATH].", reason="InvalidUrl")
-    if address.userinfo or address.query or address.fragment:
-        raise Invalid("The gateway's address holds no user, query or fragment.", reason="InvalidUrl")
+    if address.userinfo:
+        text = "Leave user and password out of the gateway's address: they belong into the Secret."
+        raise Invalid(text, reason="InvalidUrl")
+    if address.query or address.fragment:
+        raise Invalid("Leave the query and the fragment out of the gateway's address.", reason="InvalidUrl")
     if address.scheme == "http" and not _loopback(address.host):
         raise Invalid("Plain http would show the token to everyone on the way: write https.", reason="InsecureUrl")
     return address

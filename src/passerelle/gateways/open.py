@@ -15,6 +15,6 @@ def open_gateway(spec: SiteSpec, credentials: Callable[[], Credential], ca: byte
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
-def credential(data: Mapping[str, bytes]) -> Credential:
-    """The credential in a Site's Secret. Raises Unauthorized with what is missing."""
-    return credential_from_secret(data)
+def credential(name: str, data: Mapping[str, bytes]) -> Credential:
+    """The credential in the Secret of this namespace/name. Raises Unauthorized with what is missing."""
+    return credential_from_secret(name, data)

@@ -1,28 +1,38 @@
-"""The shapes that the kinds share: the base model, rules for the API server, durations, times, conditions.
+"""The shapes that the kinds share: the base model, rules for the API server, names, durations, times, conditions.
 
-A model says beside each field what the API server shall refuse, in words that tell what to write instead. A pattern's
-message shows a regular expression, so whatever a person is likely to mistype carries a rule with a sentence, too.
+A model says beside each field what the API server shall refuse, in words that tell what to write instead. Whatever a
+person is likely to mistype carries a rule with a sentence, and no pattern: the API server would answer with both, and
+the regular expression comes first.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, JsonValue
 from pydantic.alias_generators import to_camel
-
-DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s)){1,3}$"
-DURATION_HELP = "write hours, minutes and seconds, like 12h, 1h30m or 90s: 24h for a day, 36h for Slurm's 1-12:00:00"
-DURATION_ZERO = "write at least one second: to Slurm, no time means no limit"
-
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+from pydantic_core import CoreSchema, core_schema
 
 SLURM_WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]*$"
-"""Names of accounts, QoS, partitions and reservations: no space, comma, quote or newline, and no option in disguise."""
+"""Names of Slurm's: no space, comma, quote or newline, and no option in disguise."""
+SLURM_WORD_HELP = "write one name of Slurm's: letters, digits and _ . @ + -, a letter, digit or _ first, no spaces"
 
 ABSOLUTE_PATH = r"^/[^\x00\n\r]*$"
+ABSOLUTE_PATH_HELP = "write an absolute path: one line that begins with /"
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_LABEL_HELP = "write at most 63 lower-case letters, digits and hyphens, a letter or digit first and last"
+
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+DNS_SUBDOMAIN_HELP = "write lower-case letters, digits, hyphens and dots, a letter or digit first and last"
+
+DURATION_PATTERN = r"^([0-9]{1,5}h([0-9]{1,5}m)?([0-9]{1,5}s)?|[0-9]{1,5}m([0-9]{1,5}s)?|[0-9]{1,5}s)$"
+DURATION_HELP = (
+    "write hours, minutes and seconds in this order, like 12h, 1h30m or 90s: 24h for a day, 36h for Slurm's 1-12:00:00"
+)
+DURATION_ZERO = "write at least one second: to Slurm, no time means no limit"
 
 NO_NUL = r"^[^\x00]*$"
 """Whatever an argument vector or an environment can carry, newlines and quotes included."""
@@ -40,9 +50,43 @@ def rule(expression: str, message: str, **more: JsonValue) -> dict[str, JsonValu
     return {"rule": expression, "message": message, **more}
 
 
-def matching(pattern: str, message: str) -> dict[str, JsonValue]:
-    """The rule that a string follows a pattern, with a sentence for a person. CEL's raw strings need no escapes."""
-    return rule(f"self.matches(r'{pattern}')", message)
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Beside a string type: the text matches a pattern, which is anchored at both ends. API server and model say the
+    same sentence of one that doesn't; it never repeats the text, which may hold a password.
+    """
+
+    pattern: str
+    message: str
+
+    def holds(self, text: str) -> bool:
+        return re.fullmatch(self.pattern, text) is not None
+
+    def rule(self) -> dict[str, JsonValue]:
+        """CEL's raw strings need no escapes."""
+        return rule(f"self.matches(r'{self.pattern}')", self.message)
+
+    def _checked(self, text: str) -> str:
+        if not self.holds(text):
+            raise ValueError(self.message)
+        return text
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, told: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(told)
+        return schema | rules(*schema.get("x-kubernetes-validations", []), self.rule())
+
+
+class Without(Matching):
+    """Beside a string type: the pattern is found nowhere in the text."""
+
+    def holds(self, text: str) -> bool:
+        return re.search(self.pattern, text) is None
+
+    def rule(self) -> dict[str, JsonValue]:
+        return rule(f"!self.matches(r'{self.pattern}')", self.message)
 
 
 def map_list(*keys: str) -> dict[str, JsonValue]:
@@ -55,29 +99,32 @@ def seconds(duration: str) -> int:
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)(h|m|s)", duration))
 
 
-def _check_duration(text: str) -> str:
-    if not re.fullmatch(DURATION_PATTERN, text):
-        raise ValueError(f"{text!r} is no duration: {DURATION_HELP}")
-    if not seconds(text):
-        raise ValueError(f"{text!r} is no duration: {DURATION_ZERO}")
-    return text
+DnsLabel = Annotated[str, Field(max_length=63), Matching(DNS_LABEL, DNS_LABEL_HELP)]
+"""The name of a Site, a namespace, a profile."""
 
+DnsSubdomain = Annotated[
+    str,
+    Field(max_length=253),
+    Matching(DNS_SUBDOMAIN, DNS_SUBDOMAIN_HELP),
+]
+"""The name of a Secret or a ConfigMap."""
+
+SlurmWord = Annotated[str, Field(max_length=64), Matching(SLURM_WORD, SLURM_WORD_HELP)]
+"""The name of an account, a QoS, a partition, a reservation."""
+
+AbsolutePath = Annotated[str, Matching(ABSOLUTE_PATH, ABSOLUTE_PATH_HELP)]
+"""Each field sets its own bound."""
 
 Duration = Annotated[
     str,
-    Field(
-        max_length=18,
-        json_schema_extra={
-            "pattern": DURATION_PATTERN,  # for editors and other clients, which read no rules
-            **rules(
-                matching(DURATION_PATTERN, DURATION_HELP),
-                rule("self.matches('[1-9]') || !self.matches('[0-9]')", DURATION_ZERO),
-            ),
-        },
-    ),
-    AfterValidator(_check_duration),
+    Field(max_length=18),
+    Matching(DURATION_PATTERN, DURATION_HELP),
+    Without(r"^[0hms]*0[0hms]*$", DURATION_ZERO),
 ]
-"""Hours, minutes and seconds, at least one second."""
+"""Hours, minutes and seconds, each at most once and in this order; at least one second."""
+
+OptionalText = Annotated[str, Field(exclude_if=lambda text: not text)]
+"""A text of a status that is left out while it is empty."""
 
 Time = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """A moment as Kubernetes writes it: RFC 3339."""

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from passerelle.v1alpha1.meta import (
-    ABSOLUTE_PATH,
-    DNS_LABEL,
-    DNS_SUBDOMAIN,
-    SLURM_WORD,
+    AbsolutePath,
     Condition,
+    DnsLabel,
+    DnsSubdomain,
     Duration,
+    Matching,
     Model,
+    OptionalText,
+    SlurmWord,
     Time,
+    Without,
     map_list,
-    matching,
     rule,
     rules,
 )
 
 PLURAL = "sites"
 
-_SAFE_URL = r"^(https://[^\s?#@]+|http://(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5})?(/[^\s?#@]*)?)$"
-_SAFE_URL_HELP = (
-    "write an https address: over plain http a token would be read on the way (loopback addresses excepted)"
+URL_INSECURE = (
+    "write an https address, like https://slurm-api.example.eu: over plain http a token would be read on the way "
+    "(loopback addresses excepted)"
 )
+URL_WITH_USER = (
+    "leave user and password out of the address: write them as username and token into the Secret that "
+    "gateway.credentials names"
+)
+URL_WITH_QUERY = "leave spaces, the query and the fragment out of the address"
+URL_WITH_VERSION = "write the address without /slurm/v0.0.…: the version is found by asking the gateway"
 
-
-def _check_url(text: str) -> str:
-    if not re.fullmatch(_SAFE_URL, text):
-        raise ValueError(_SAFE_URL_HELP)
-    return text
-
-
-_Word = Annotated[str, Field(max_length=64, pattern=SLURM_WORD)]
+_Url = Annotated[
+    str,
+    Field(max_length=512),
+    Matching(
+        r"^(https://[^/].*|http://(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5})?([/?#].*)?)$", URL_INSECURE
+    ),
+    Without("@", URL_WITH_USER),
+    Without(r"[\s?#]", URL_WITH_QUERY),
+    Without(r"/slurm(db)?/v[0-9]", URL_WITH_VERSION),
+]
 _LabelKey = Annotated[str, Field(max_length=317)]
 """A prefix of 253 characters, a slash, a name of 63."""
 _LabelValue = Annotated[str, Field(max_length=63)]
@@ -45,7 +54,7 @@ _LabelValue = Annotated[str, Field(max_length=63)]
 class SecretName(Model):
     """A Secret in the operator's namespace."""
 
-    name: str = Field(max_length=253, pattern=DNS_SUBDOMAIN, description="name is the Secret's name.")
+    name: DnsSubdomain = Field(description="name is the Secret's name.")
 
 
 class Tls(Model):
@@ -64,18 +73,9 @@ class GatewaySpec(Model):
     driver: Literal["slurmrestd"] = Field(
         description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on."
     )
-    url: Annotated[
-        str,
-        Field(
-            min_length=8,
-            max_length=512,
-            pattern=r"^https?://[^\s?#@]+$",
-            json_schema_extra=rules(matching(_SAFE_URL, _SAFE_URL_HELP)),
-        ),
-        AfterValidator(_check_url),
-    ] = Field(
-        description="url is the gateway's base address, like https://slurm-api.example.eu. Plain http is taken for "
-        "loopback addresses only, since the token travels with each request."
+    url: _Url = Field(
+        description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
+        "Plain http is taken for loopback addresses only, since the token travels with each request."
     )
     tls: Tls = Field(default_factory=Tls, description="tls tells how the gateway's certificate is checked.")
     credentials: SecretName = Field(
@@ -87,7 +87,7 @@ class GatewaySpec(Model):
 class Admission(Model):
     """Namespaces, and what they may charge."""
 
-    namespaces: list[Annotated[str, Field(max_length=63, pattern=DNS_LABEL)]] = Field(
+    namespaces: list[DnsLabel] = Field(
         default_factory=list, max_length=256, description="namespaces are admitted by name."
     )
     selector: dict[_LabelKey, _LabelValue] = Field(
@@ -98,13 +98,13 @@ class Admission(Model):
             rule("self.all(key, key.size() <= 317)", "write a label's key, which has at most 317 characters")
         ),
     )
-    accounts: list[_Word] = Field(
+    accounts: list[SlurmWord] = Field(
         default_factory=list,
         max_length=64,
         description="accounts are the Slurm accounts that these namespaces may charge; the first is the default. "
         "Where empty, the user's default account at the site is charged, and a TrainingJob may name none.",
     )
-    qos: list[_Word] = Field(
+    qos: list[SlurmWord] = Field(
         default_factory=list,
         max_length=64,
         description="qos are the qualities of service that these namespaces may use; the first is the default. "
@@ -115,22 +115,15 @@ class Admission(Model):
 class SiteSpec(Model):
     """Which supercomputer this is, how it is reached, and who may use it."""
 
-    profile: str = Field(
-        min_length=1,
-        max_length=63,
-        pattern=DNS_LABEL,
+    profile: DnsLabel = Field(
         description="profile names the built-in facts about this supercomputer: its nodes, partitions and network.",
     )
     gateway: GatewaySpec = Field(description="gateway is the door to the site: its kind, address and credentials.")
-    partition: str | None = Field(
-        default=None,
-        max_length=64,
-        pattern=SLURM_WORD,
-        description="partition is the Slurm partition to use; the profile's default where unset.",
+    partition: SlurmWord | None = Field(
+        default=None, description="partition is the Slurm partition to use; the profile's default where unset."
     )
-    run_root: str = Field(
+    run_root: AbsolutePath = Field(
         max_length=512,
-        pattern=ABSOLUTE_PATH,
         description="runRoot is an existing directory at the site, shared by its nodes and writable for the site's "
         "user, in which each run has its directory and its logs. Choose storage that is not purged before the "
         "longest run ends.",
@@ -175,15 +168,16 @@ class SiteStatus(Model):
         default_factory=list,
         max_length=16,
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
-        "administrator must act; and IdentityKept=False while the Site leads away from attempts that have not ended.",
+        "administrator must act; AccountingAvailable=False while Slurm's accounting does not answer; and "
+        "IdentityKept=False while the Site leads away from attempts that have not ended.",
         json_schema_extra=map_list("type"),
     )
-    cluster: str = Field(
+    cluster: OptionalText = Field(
         default="", max_length=64, description="cluster is the name of the Slurm cluster that answers."
     )
-    user: str = Field(default="", max_length=64, description="user is the site's user that submits.")
-    version: str = Field(default="", max_length=64, description="version is the site's Slurm release.")
-    api_version: str = Field(
+    user: OptionalText = Field(default="", max_length=64, description="user is the site's user that submits.")
+    version: OptionalText = Field(default="", max_length=64, description="version is the site's Slurm release.")
+    api_version: OptionalText = Field(
         default="", max_length=64, description="apiVersion is the version of the gateway's interface that is spoken."
     )
     credential_expiry: Time | None = Field(

@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, computed_field
 
 from passerelle.v1alpha1.meta import (
-    ABSOLUTE_PATH,
-    DNS_LABEL,
-    DNS_SUBDOMAIN,
     NO_NUL,
-    SLURM_WORD,
+    AbsolutePath,
     Condition,
+    DnsLabel,
+    DnsSubdomain,
     Duration,
+    Matching,
     Model,
+    SlurmWord,
     Time,
     map_list,
     rule,
@@ -41,17 +42,18 @@ RECORD = (
 )
 """What a person reads who changes anything else."""
 
+VARIABLE_HELP = "write letters, digits and underscores, no digit first"
+MEMORY_HELP = "write whole Mi, Gi or Ti, like 480Gi"
+
 _Argument = Annotated[str, Field(max_length=32_768, pattern=NO_NUL)]
+_Variable = Annotated[str, Field(max_length=253), Matching(r"^[A-Za-z_][A-Za-z0-9_]*$", VARIABLE_HELP)]
+_Memory = Annotated[str, Field(max_length=16), Matching(r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$", MEMORY_HELP)]
 
 
 class EnvVar(Model):
     """One environment variable, as in a Pod."""
 
-    name: str = Field(
-        max_length=253,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="name is the variable's name: letters, digits and underscores.",
-    )
+    name: _Variable = Field(description="name is the variable's name: letters, digits and underscores.")
     value: str = Field(
         default="",
         max_length=8192,
@@ -63,16 +65,14 @@ class EnvVar(Model):
 class FilesFrom(Model):
     """A ConfigMap whose keys become read-only files in the container."""
 
-    config_map: str = Field(
-        max_length=253,
-        pattern=DNS_SUBDOMAIN,
+    config_map: DnsSubdomain = Field(
         description="configMap is the name of a ConfigMap in the TrainingJob's namespace; each key becomes a file. "
         "An attempt runs with what the ConfigMap holds when the attempt is made.",
     )
-    path: str = Field(
+    path: AbsolutePath = Field(
         max_length=1024,
-        pattern=ABSOLUTE_PATH,
-        description="path is the directory in the container in which the files appear, read-only.",
+        description="path is the directory in the container in which the files appear, read-only. It hides what the "
+        "image has there.",
     )
 
 
@@ -95,7 +95,7 @@ class TrainingJobSpec(Model):
         json_schema_extra=rules(
             rule(
                 "has(self.gpus) || has(self.nodes)",
-                "write gpus, the number of GPUs in total, or nodes, the number of whole nodes",
+                "write gpus, the number of GPUs in total, or nodes, the number of nodes",
                 reason="FieldValueRequired",
                 fieldPath=".gpus",
             ),
@@ -108,10 +108,7 @@ class TrainingJobSpec(Model):
         )
     )
 
-    site: str = Field(
-        min_length=1,
-        max_length=63,
-        pattern=DNS_LABEL,
+    site: DnsLabel = Field(
         description="site is the name of the Site that runs the job. `kubectl get hpcsites` lists them.",
     )
     image: str = Field(
@@ -137,12 +134,11 @@ class TrainingJobSpec(Model):
         "the job's script.",
         json_schema_extra=map_list("name"),
     )
-    working_dir: str | None = Field(
+    working_dir: AbsolutePath | None = Field(
         default=None,
         max_length=1024,
-        pattern=ABSOLUTE_PATH,
         description="workingDir is the directory in the container in which the command starts; "
-        "the attempt's run directory where unset.",
+        "a new, empty directory of the attempt where unset.",
     )
     launcher: Literal["srun", "torchrun"] = Field(
         default="srun",
@@ -157,7 +153,11 @@ class TrainingJobSpec(Model):
         description="gpus is the number of GPUs in total. Write either gpus or nodes.",
     )
     nodes: int | None = Field(
-        default=None, ge=1, le=20_000, description="nodes is the number of whole nodes. Write either nodes or gpus."
+        default=None,
+        ge=1,
+        le=20_000,
+        description="nodes is the number of nodes; all GPUs of each are used unless gpusPerNode says less. Write "
+        "either nodes or gpus.",
     )
     gpus_per_node: int | None = Field(
         default=None,
@@ -171,15 +171,14 @@ class TrainingJobSpec(Model):
         le=1024,
         description="cpusPerGpu is how many cores go with each GPU; the site's share where unset.",
     )
-    memory: str | None = Field(
+    memory: _Memory | None = Field(
         default=None,
-        max_length=16,
-        pattern=r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$",
-        description="memory is the memory of each node, like 480Gi; the site's share where unset.",
+        description="memory is the memory of each node in whole Mi, Gi or Ti, like 480Gi; the site's share where "
+        "unset.",
     )
     time_limit: Duration = Field(
         description="timeLimit is how long the job may run, in hours, minutes and seconds, like 12h or 1h30m. "
-        "At its end Slurm ends the job."
+        "Slurm rounds it up to whole minutes, and ends the job at its end."
     )
     files: list[FilesFrom] = Field(
         default_factory=list,
@@ -187,28 +186,19 @@ class TrainingJobSpec(Model):
         description="files brings ConfigMaps to the site as read-only files in the container. They travel inside the "
         "job's script, which holds 64 KiB in all.",
     )
-    account: str | None = Field(
+    account: SlurmWord | None = Field(
         default=None,
-        max_length=64,
-        pattern=SLURM_WORD,
         description="account is the Slurm account to charge; the first that the Site admits for this namespace where "
         "unset.",
     )
-    qos: str | None = Field(
+    qos: SlurmWord | None = Field(
         default=None,
-        max_length=64,
-        pattern=SLURM_WORD,
         description="qos is the Slurm quality of service; the first that the Site admits for this namespace where "
         "unset.",
     )
-    reservation: str | None = Field(
-        default=None, max_length=64, pattern=SLURM_WORD, description="reservation is a Slurm reservation to run in."
-    )
-    run_id: str | None = Field(
+    reservation: SlurmWord | None = Field(default=None, description="reservation is a Slurm reservation to run in.")
+    run_id: DnsLabel | None = Field(
         default=None,
-        min_length=1,
-        max_length=63,
-        pattern=DNS_LABEL,
         description="runId makes this run recognisable across clusters: a TrainingJob created again with the same "
         "namespace, name and runId takes up its running or finished job instead of starting another.",
     )
@@ -248,7 +238,8 @@ class Attempt(Model):
     user: str = Field(max_length=64, description="user is the site's user that submits.")
     run_directory: str = Field(
         max_length=544,
-        description="runDirectory is the run's directory at the site; its attempts share it.",
+        description="runDirectory is the run's directory at the site. The attempts of the run share it, and each has "
+        "a directory of its own in it.",
     )
     script_digest: str = Field(max_length=64, description="scriptDigest is the SHA-256 of what was submitted.")
     log_path: str = Field(default="", max_length=1200, description="logPath is the log file at the site.")
@@ -362,7 +353,10 @@ class TrainingJobStatus(Model):
     )
     attempts_total: int = Field(default=0, ge=0, description="attemptsTotal is the number of attempts in all.")
     attempts_suspended: int = Field(
-        default=0, ge=0, description="attemptsSuspended is how many attempts spec.suspend ended; they are not counted."
+        default=0,
+        ge=0,
+        description="attemptsSuspended is how many attempts spec.suspend ended: retry.maxAttempts does not count them. "
+        "The newest one is added when the next attempt begins.",
     )
     progress: Progress | None = Field(default=None, description="progress is what the trainer last reported.")
     last_handled_retry_at: str | None = Field(

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from passerelle_sandbox import loopback
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from passerelle_sandbox.control_plane.build import Programs
     from passerelle_sandbox.control_plane.pki import Pair
 
-LOOPBACK = "127.0.0.1"
 SERVICES = "10.96.0.0/24"
 FIRST_SERVICE = "10.96.0.1"
 """The address that the service `kubernetes` gets; no packet ever goes there, but the certificate names it."""
@@ -53,8 +54,8 @@ class Keys:
 
 def etcd(programs: Programs, directory: Path, ports: Ports, keys: Keys) -> list[str]:
     """One member. Its writes aren't flushed to the disk: a sandbox that loses power is made anew."""
-    peer = f"https://{LOOPBACK}:{ports.etcd_peer}"
-    client = f"https://{LOOPBACK}:{ports.etcd}"
+    peer = f"https://{loopback.ADDRESS}:{ports.etcd_peer}"
+    client = f"https://{loopback.ADDRESS}:{ports.etcd}"
     return [
         str(programs.etcd),
         "--name=sandbox",
@@ -82,14 +83,14 @@ def apiserver(programs: Programs, directory: Path, ports: Ports, keys: Keys) -> 
     private, public = keys.tokens
     return [
         str(programs.apiserver),
-        f"--bind-address={LOOPBACK}",
-        f"--advertise-address={LOOPBACK}",
+        f"--bind-address={loopback.ADDRESS}",
+        f"--advertise-address={loopback.ADDRESS}",
         "--endpoint-reconciler-type=none",  # loopback is no address for an endpoint, and nobody in here would go there
         f"--secure-port={ports.apiserver}",
         f"--tls-cert-file={keys.apiserver.certificate}",
         f"--tls-private-key-file={keys.apiserver.key}",
         f"--client-ca-file={keys.authority}",
-        f"--etcd-servers=https://{LOOPBACK}:{ports.etcd}",
+        f"--etcd-servers=https://{loopback.ADDRESS}:{ports.etcd}",
         f"--etcd-cafile={keys.etcd_authority}",
         f"--etcd-certfile={keys.etcd_client.certificate}",
         f"--etcd-keyfile={keys.etcd_client.key}",
@@ -114,7 +115,7 @@ def controller_manager(programs: Programs, directory: Path, ports: Ports, keys: 
         f"--kubeconfig={own}",
         f"--authentication-kubeconfig={own}",
         f"--authorization-kubeconfig={own}",
-        f"--bind-address={LOOPBACK}",
+        f"--bind-address={loopback.ADDRESS}",
         f"--secure-port={ports.controller_manager}",
         f"--tls-cert-file={keys.controller_manager.certificate}",
         f"--tls-private-key-file={keys.controller_manager.key}",

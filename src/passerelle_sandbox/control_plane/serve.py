@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from passerelle_sandbox import ports, processes, say
-from passerelle_sandbox.control_plane import commands, https, kubeconfig, pki
-from passerelle_sandbox.control_plane.commands import FIRST_SERVICE, LOOPBACK, Keys, Ports
+from passerelle_sandbox import loopback, ports, processes, say
+from passerelle_sandbox.control_plane import commands, kubeconfig, pki
+from passerelle_sandbox.control_plane.commands import FIRST_SERVICE, Keys, Ports
 from passerelle_sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -50,7 +51,7 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        return f"https://{LOOPBACK}:{self.ports.apiserver}"
+        return f"https://{loopback.ADDRESS}:{self.ports.apiserver}"
 
     def health(self) -> dict[str, str]:
         """Component -> "ok" or what is wrong."""
@@ -58,13 +59,13 @@ class ControlPlane:
 
     def ask(self, component: str) -> str:
         """What one component says: "ok", or what is wrong."""
-        port, path, authority, pair = self._door(component)
-        return https.verdict(port, path, authority=authority, pair=pair)
+        port, path, context = self._door(component)
+        return loopback.verdict(port, path, context)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a path of the API server, asked as its administrator."""
-        port, _, authority, pair = self._door("kube-apiserver")
-        return https.get(port, path, authority=authority, pair=pair)
+        port, _, context = self._door("kube-apiserver")
+        return loopback.get(port, path, context)
 
     def version(self) -> str:
         """What the API server says that it is."""
@@ -73,13 +74,13 @@ class ControlPlane:
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             return "unknown"
 
-    def _door(self, component: str) -> tuple[int, str, Path, pki.Pair]:
+    def _door(self, component: str) -> tuple[int, str, ssl.SSLContext]:
         port, path = _DOORS[component]
         keys = _keys(self.directory / "pki")
         authority, pair = (
             (keys.etcd_authority, keys.etcd_client) if component == "etcd" else (keys.authority, keys.admin)
         )
-        return getattr(self.ports, port), path, authority, pair
+        return getattr(self.ports, port), path, loopback.tls(authority, pair.certificate, pair.key)
 
 
 _DOORS = {

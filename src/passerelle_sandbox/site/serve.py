@@ -72,9 +72,9 @@ class Site:
         found["nodes"] = self._nodes_health() if found["slurmctld"] == "ok" else "unknown: slurmctld can't be asked"
         return found
 
-    def token(self, lifespan: int = 3600) -> str:
-        """A JSON Web Token of the user, valid for so many seconds; slurmctld signs it."""
-        done = self.run(["scontrol", "token", f"username={self.user}", f"lifespan={lifespan}"])
+    def token(self, lifespan: int = 3600, user: str | None = None) -> str:
+        """A JSON Web Token of a user, the ordinary one where unset, valid for so many seconds; slurmctld signs it."""
+        done = self.run(["scontrol", "token", f"username={user or self.user}", f"lifespan={lifespan}"])
         name, _, token = done.stdout.strip().partition("=")
         if done.returncode != 0 or name != "SLURM_JWT":
             raise SandboxError(f"scontrol gave no token: {done.stderr.strip() or done.stdout.strip()}")

@@ -40,7 +40,7 @@ def test_every_exception_of_httpx_is_mapped() -> None:
 
 @pytest.mark.parametrize("kind", EXCEPTIONS)
 def test_only_failures_before_the_first_byte_are_unsent(kind: type[Exception]) -> None:
-    assert unavailable(kind("")).sent is (kind not in NEVER_SENT)
+    assert unavailable(kind(""), "gateway.example:443").sent is (kind not in NEVER_SENT)
 
 
 def carrier(handler: Callable[[httpx.Request], httpx.Response], url: str = "https://gateway.example/api") -> Carrier:
@@ -106,6 +106,13 @@ def test_address_that_is_refused(url: str, reason: str) -> None:
         checked(url)
 
     assert caught.value.reason == reason
+
+
+def test_password_in_an_address_is_shown_to_nobody() -> None:
+    with pytest.raises(Invalid, match="Leave user and password out") as caught:
+        checked("https://user:hush@gateway.example")
+
+    assert "hush" not in caught.value.message
 
 
 @pytest.mark.parametrize(

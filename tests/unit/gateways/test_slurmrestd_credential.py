@@ -16,36 +16,44 @@ def token(**claims: object) -> bytes:
 
 
 def test_user_and_end_come_from_the_token() -> None:
-    credential = credential_from_secret({"token": b"SLURM_JWT=" + token(sun="ada", exp=2000) + b"\n"})
+    credential = credential_from_secret("ns/lumi", {"token": b"SLURM_JWT=" + token(sun="ada", exp=2000) + b"\n"})
 
     assert (credential.user, credential.expires) == ("ada", 2000.0)
     assert not credential.token.startswith("SLURM_JWT")
 
 
 def test_opaque_token_needs_a_username() -> None:
-    assert credential_from_secret({"token": b"opaque", "username": b"ada"}) == Credential("ada", "opaque", None)
+    assert credential_from_secret("ns/lumi", {"token": b"opaque", "username": b"ada"}) == Credential(
+        "ada", "opaque", None
+    )
 
 
 @pytest.mark.parametrize(
-    "data, reason",
+    "data, reason, fix",
     [
-        ({}, "TokenMissing"),
-        ({"token": b"  "}, "TokenMissing"),
-        ({"token": b"opaque"}, "UsernameMissing"),
-        ({"token": b"\xff", "username": b"ada"}, "TokenMalformed"),
-        ({"token": token(sun="ada"), "username": b"bob"}, "UserMismatch"),
+        ({}, "TokenMissing", "write the site's token under token."),
+        ({"token": b"  "}, "TokenMissing", "write the site's token under token."),
+        ({"token": b"opaque"}, "UsernameMissing", "write the site's user name under username."),
+        ({"token": b"\xff", "username": b"ada"}, "TokenMalformed", "no text under token; write it as UTF-8."),
+        (
+            {"token": token(sun="ada"), "username": b"bob"},
+            "UserMismatch",
+            "write ada under username, or a token of bob under token.",
+        ),
     ],
 )
-def test_what_is_wrong_with_a_secret(data: dict[str, bytes], reason: str) -> None:
+def test_what_is_wrong_with_a_secret_and_what_to_write(data: dict[str, bytes], reason: str, fix: str) -> None:
     with pytest.raises(Unauthorized) as caught:
-        credential_from_secret(data)
+        credential_from_secret("ns/lumi", data)
 
     assert caught.value.reason == reason
+    assert caught.value.message.startswith("The Secret ns/lumi ")
+    assert caught.value.message.endswith(fix)
 
 
 def test_mismatch_names_both_users_and_no_token() -> None:
     with pytest.raises(Unauthorized, match=r"bob.*ada") as caught:
-        credential_from_secret({"token": token(sun="ada"), "username": b"bob"})
+        credential_from_secret("ns/lumi", {"token": token(sun="ada"), "username": b"bob"})
 
     assert "eyJ" not in str(caught.value)
 

@@ -50,7 +50,9 @@ async def test_newer_server_is_named_and_spoken_to(caplog: pytest.LogCaptureFixt
 
 
 async def test_no_known_version_is_one_clear_sentence() -> None:
-    with pytest.raises(Unavailable, match=r"v0\.0\.38 and v0\.0\.45") as caught:
+    with pytest.raises(
+        Unavailable, match=r"v0\.0\.38 and v0\.0\.45; write slurmrestd's base address.*without /slurm/"
+    ) as caught:
         await client(Server(36)).probe()
 
     assert caught.value.reason == "NoKnownVersion"

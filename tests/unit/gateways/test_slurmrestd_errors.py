@@ -87,6 +87,22 @@ def test_the_cause_is_found_behind_the_parser_s_complaint() -> None:
     assert error.reason == "EnvironmentMissing"
 
 
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (
+            {"error": "More processors requested than permitted", "description": "Batch job submission failed"},
+            "More processors requested than permitted",
+        ),
+        ({"error": "Batch job submission failed.", "description": "Invalid qos."}, "Invalid qos"),
+        ({"error": "Batch job submission failed"}, "error 2005"),
+        ({"error": "Parsing", "description": "not a number"}, "Parsing, not a number"),
+    ],
+)
+def test_a_refusal_says_the_cause_alone(error: dict[str, str], words: str) -> None:
+    assert refusal(answer(500, {"error_number": 2005, **error})).message == f"Slurm refused the job: {words}."
+
+
 def test_retry_after_is_passed_on() -> None:
     error = failure(Answer(503, "text/plain", b"", {"retry-after": "9"}))
 

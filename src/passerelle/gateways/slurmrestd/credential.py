@@ -20,25 +20,33 @@ USERNAME, TOKEN = "username", "token"
 _PARTS = 3
 
 
-def credential_from_secret(data: Mapping[str, bytes]) -> Credential:
+def credential_from_secret(name: str, data: Mapping[str, bytes]) -> Credential:
     """The credential in a Secret's keys `token` and `username` (optional where the token names its user).
 
-    `SLURM_JWT=…`, as `scontrol token` prints it, is taken, too. Raises Unauthorized with what is missing or differs.
+    `name` is namespace/name, for messages. `SLURM_JWT=…`, as `scontrol token` prints it, is taken, too. Raises
+    Unauthorized with what is missing or differs.
     """
-    token = _text(data, TOKEN).removeprefix("SLURM_JWT=")
+    token = _text(name, data, TOKEN).removeprefix("SLURM_JWT=")
     if not token:
-        raise Unauthorized("The Secret has no key token, or it is empty.", reason="TokenMissing")
+        text = f"The Secret {name} has no key token, or it is empty; write the site's token under token."
+        raise Unauthorized(text, reason="TokenMissing")
     claims = claims_of(token)
     holder = claims.get("sun")
-    name = _text(data, USERNAME) or (holder if isinstance(holder, str) else "")
-    if not name:
-        raise Unauthorized(
-            "The Secret has no key username, and the token does not name its user.", reason="UsernameMissing"
+    user = _text(name, data, USERNAME) or (holder if isinstance(holder, str) else "")
+    if not user:
+        text = (
+            f"The Secret {name} has no key username, and its token does not name its user; write the site's user name "
+            "under username."
         )
-    if isinstance(holder, str) and holder != name:
-        raise Unauthorized(f"The Secret's username is {name}, but its token is of {holder}.", reason="UserMismatch")
+        raise Unauthorized(text, reason="UsernameMissing")
+    if isinstance(holder, str) and holder != user:
+        text = (
+            f"The Secret {name} has username {user}, but its token is of {holder}; write {holder} under username, or a "
+            f"token of {user} under token."
+        )
+        raise Unauthorized(text, reason="UserMismatch")
     expires = claims.get("exp")
-    return Credential(name, token, float(expires) if isinstance(expires, int | float) else None)
+    return Credential(user, token, float(expires) if isinstance(expires, int | float) else None)
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -60,9 +68,8 @@ def refuse_expired(credential: Credential, now: float) -> None:
     """Raise Unauthorized for a token whose time is over by our clock, so that no request is spent on it."""
     if credential.expires is not None and credential.expires <= now:
         ago = _ago(now - credential.expires)
-        raise Unauthorized(
-            f"The token of {credential.user} expired {ago} ago: put a new one into the Secret.", reason="TokenExpired"
-        )
+        text = f"The token of {credential.user} expired {ago} ago; write a new one under token into the Site's Secret."
+        raise Unauthorized(text, reason="TokenExpired")
 
 
 def headers_of(credential: Credential) -> dict[str, str]:
@@ -72,15 +79,17 @@ def headers_of(credential: Credential) -> dict[str, str]:
     """
     values = {"X-SLURM-USER-NAME": credential.user, "X-SLURM-USER-TOKEN": credential.token}
     if not all(value.isascii() and value.isprintable() for value in values.values()):
-        raise Unauthorized("The user name or the token holds characters that no token has.", reason="TokenMalformed")
+        text = "The Site's Secret holds a character that no name and no token has; write both without line breaks."
+        raise Unauthorized(text, reason="TokenMalformed")
     return values
 
 
-def _text(data: Mapping[str, bytes], key: str) -> str:
+def _text(name: str, data: Mapping[str, bytes], key: str) -> str:
     try:
         return data.get(key, b"").decode("utf-8").strip()
     except UnicodeDecodeError:
-        raise Unauthorized(f"The Secret's key {key} is no text.", reason="TokenMalformed") from None
+        text = f"The Secret {name} has no text under {key}; write it as UTF-8."
+        raise Unauthorized(text, reason="TokenMalformed") from None
 
 
 def _ago(seconds: float) -> str:

@@ -190,7 +190,8 @@ class Slurmrestd:
             if await self._serves(version.slurm):
                 return version
         raise Unavailable(
-            f"The address serves no Slurm API between {KNOWN[-1].word} and {NEWEST.word}: is it slurmrestd's?",
+            f"The address serves no Slurm API between {KNOWN[-1].word} and {NEWEST.word}; write slurmrestd's base "
+            "address into gateway.url, without /slurm/v0.0.… behind it.",
             reason="NoKnownVersion",
         )
 

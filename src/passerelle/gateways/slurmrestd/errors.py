@@ -53,6 +53,8 @@ _AUTHENTICATION_STATUS = frozenset({401, 511})
 _BUSY_STATUS = frozenset({429, 503})
 _OK = 200
 _NUMBER_KEYS = ("error_number", "error_code", "errno")
+_SAYS_NOTHING = "Batch job submission failed"
+"""Stands beside the cause in refusals of a submit."""
 
 
 def errors_of(body: dict[str, Any] | None) -> list[tuple[int | None, str]]:
@@ -105,8 +107,6 @@ def read(answer: Answer, hook: Hook | None = None) -> dict[str, Any]:
 
 
 def _error(each: dict[str, Any]) -> tuple[int | None, str]:
-    number = next(
-        (each[key] for key in ("error_number", "error_code", "errno") if isinstance(each.get(key), int)), None
-    )
-    texts = [text for key in ("error", "description") if isinstance(text := each.get(key), str) and text]
-    return number, ", ".join(texts).rstrip(".") or f"error {number}"
+    number = next((each[key] for key in _NUMBER_KEYS if isinstance(each.get(key), int)), None)
+    texts = [text.rstrip(".") for key in ("error", "description") if isinstance(text := each.get(key), str)]
+    return number, ", ".join(text for text in texts if text not in ("", _SAYS_NOTHING)) or f"error {number}"

@@ -1,4 +1,7 @@
-"""One HTTPS request to a daemon on this machine, by whom it trusts and to whom one trusts; every one has a timeout."""
+"""One HTTP request to a daemon on this machine, over TLS where it has that; every one has a timeout.
+
+Proxies that the environment names are for other machines: none is asked.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,27 @@ import http.client
 import ssl
 from typing import TYPE_CHECKING
 
-from passerelle_sandbox.control_plane.commands import LOOPBACK
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from passerelle_sandbox.control_plane.pki import Pair
-
+ADDRESS = "127.0.0.1"
 TIMEOUT = 5.0
 
 
-def get(port: int, path: str, *, authority: Path, pair: Pair) -> tuple[int, str]:
-    """Status and body. OSError or HTTPException where nobody answers, or somebody whose certificate isn't ours."""
+def tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """By whom the daemon has to be trusted, and what it is shown."""
     context = ssl.create_default_context(cafile=str(authority))
-    context.load_cert_chain(pair.certificate, pair.key)
-    connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT, context=context)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def get(port: int, path: str, context: ssl.SSLContext | None = None) -> tuple[int, str]:
+    """Status and body. OSError or HTTPException where nobody answers, or somebody whose certificate isn't trusted."""
+    connection = (
+        http.client.HTTPConnection(ADDRESS, port, timeout=TIMEOUT)
+        if context is None
+        else http.client.HTTPSConnection(ADDRESS, port, timeout=TIMEOUT, context=context)
+    )
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -29,10 +38,10 @@ def get(port: int, path: str, *, authority: Path, pair: Pair) -> tuple[int, str]
         connection.close()
 
 
-def verdict(port: int, path: str, *, authority: Path, pair: Pair) -> str:
+def verdict(port: int, path: str, context: ssl.SSLContext | None = None) -> str:
     """What a health endpoint says in a few words: "ok", or what is wrong."""
     try:
-        status, body = get(port, path, authority=authority, pair=pair)
+        status, body = get(port, path, context)
     except ConnectionRefusedError:
         return "not running: nobody listens on its port"
     except ssl.SSLError as error:

@@ -1,0 +1,58 @@
+"""What one pass over a TrainingJob knows in the end: the only source of its status. Data alone, no text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from passerelle.decide import Action
+from passerelle.errors import Invalid, PasserelleError
+from passerelle.plan import Plan
+from passerelle.slurm import RemoteJob
+from passerelle.v1alpha1.trainingjob import Attempt
+
+OUTCOME_LOST = "OutcomeLost"
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A condition before it has a time: status, reason, message."""
+
+    status: Truth
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """The site has not been seen for longer than a moment: why, and when it last was (RFC 3339; `""`: never by us)."""
+
+    why: PasserelleError
+    seen_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What one pass knows in the end. `attempts` are already those of after the pass's action."""
+
+    name: str
+    generation: int
+    now: str
+    site: str
+    action: Action
+    attempts: tuple[Attempt, ...] = ()
+    attempts_total: int = 0
+    job: RemoteJob | None = None
+    plan: Plan | None = None
+    digest: str = ""
+    invalid: Invalid | None = None
+    trouble: PasserelleError | None = None
+    unseen: Unseen | None = None
+    hold: Word | None = None
+    suspend: bool = False
+    deleting: bool = False
+    retry_handled: str | None = None
+    progress_silent: bool = False
+    attempts_suspended: int = 0

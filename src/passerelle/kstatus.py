@@ -1,0 +1,53 @@
+"""Ready, Reconciling and Stalled, as kstatus, Flux and Argo CD read them. Pure.
+
+`Reconciling` until the site has accepted, `Ready=True` from then on, `Stalled=True` when a person must act or the run
+finally failed. Conditions of abnormal polarity stand only while they are True.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from passerelle.errors import Invalid, Rejected, Unauthorized
+from passerelle.facts import OUTCOME_LOST, Facts, Word
+from passerelle.v1alpha1.trainingjob import Attempt
+
+DELETING = "Deleting"
+
+
+def deletion(facts: Facts, current: Attempt | None) -> dict[str, Word]:
+    """What a deletion waits for, and how to end the wait."""
+    known = current is not None and current.job_id is not None
+    job = f"Slurm job {current.job_id}" if known and current is not None else "a job that may have been submitted"
+    text, stuck = f"Waits until {job} has ended.", facts.action.reason == "IdentityChanged"
+    if facts.trouble is not None or stuck:
+        why = facts.trouble.message if facts.trouble is not None else "The Site leads to another cluster or user now."
+        text = (
+            f"Waits until {job} can be cancelled: {why} To let go without that, and perhaps leave the job running: "
+            f'kubectl annotate trainingjob {facts.name} passerelle.dev/abandon="true".'
+        )
+    kind = "Stalled" if stuck or facts.unseen is not None else "Reconciling"
+    return {"Ready": Word("False", DELETING, text), kind: Word("True", DELETING, text)}
+
+
+def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
+    accepted, submitted, succeeded = words["Accepted"], words["Submitted"], words["Succeeded"]
+    if accepted.status == "False":
+        return {"Ready": accepted, "Stalled": Word("True", accepted.reason, accepted.message)}
+    if succeeded.status == "False" or succeeded.reason == OUTCOME_LOST:
+        failed = Word("False", succeeded.reason, succeeded.message)
+        return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
+    if submitted.status == "True":
+        why = facts.unseen.why if facts.unseen is not None and words["Finished"].status == "False" else None
+        if isinstance(why, Invalid | Unauthorized):
+            return {
+                "Ready": Word("False", why.reason, why.message),
+                "Stalled": Word("True", why.reason, why.message),
+            }
+        return {"Ready": Word("True", submitted.reason, "The site has accepted the job.")}
+    waiting = Word("False", submitted.reason, submitted.message)
+    if isinstance(facts.trouble, Rejected | Unauthorized) or submitted.reason == "IdentityChanged":
+        return {"Ready": waiting, "Stalled": Word("True", submitted.reason, submitted.message)}
+    if facts.suspend:
+        return {"Ready": waiting}
+    return {"Ready": waiting, "Reconciling": Word("True", submitted.reason, submitted.message)}
