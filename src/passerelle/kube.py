@@ -229,7 +229,9 @@ class Kube:
             text = f"kube-apiserver answered {error.status} {error.reason}: {error.body or ''}"
             raise Unavailable(text, reason=UNAVAILABLE if error.status in _AGAIN else REFUSED) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"kube-apiserver can't be asked: {error!r}", reason=UNAVAILABLE) from error
+            raise Unavailable(
+                f"kube-apiserver can't be asked: {str(error) or repr(error)}", reason=UNAVAILABLE
+            ) from error
         finally:
             if write:
                 self._wrote(write, outcome)
