@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 KEEP ?=
 JOBS ?= 500
+PROFILES ?=
 
 .PHONY: help
 help: ## Show this list
@@ -47,6 +48,10 @@ everything: $(VENV)/.ready ## Run all there is, stage by stage; stages that pass
 bench: $(VENV)/.ready ## Measure the operator with JOBS TrainingJobs at once (500); its last line is JSON
 	@PYTHONPATH=tests $(PY) -m bench $(JOBS)
 
+.PHONY: twins
+twins: $(VENV)/.ready ## Check the profiles against full-size twins of their schedulers; its last line is JSON
+	@PYTHONPATH=tests $(PY) -m twins $(PROFILES)
+
 .PHONY: generate
 generate: $(VENV)/.ready ## Write the generated files again: CRDs, and the chart's copies of them
 	@$(PY) -m passerelle.crd crds
@@ -56,7 +61,3 @@ generate: $(VENV)/.ready ## Write the generated files again: CRDs, and the chart
 format: $(VENV)/.ready ## Format the code
 	@$(VENV)/bin/ruff format
 	@$(VENV)/bin/ruff check --fix
-
-.PHONY: clean
-clean: ## Remove the Python environment and caches of this checkout; the sandbox's cache stays
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .work

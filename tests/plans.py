@@ -35,6 +35,11 @@ def job(**changes: object) -> TrainingJobSpec:
     return TrainingJobSpec.model_validate({key: value for key, value in (base | changes).items() if value is not None})
 
 
+def image_for(facts: Profile) -> str:
+    """A path that the profile's first runtime can enter."""
+    return f"/scratch/images/train.{'sqsh' if facts.runtimes[0].kind in ('pyxis', 'edf') else 'sif'}"
+
+
 def profile(name: str = "sandbox", **of_the_partition: object) -> Profile:
     found = load(name)
     first = found.partitions[0].model_copy(update=of_the_partition)

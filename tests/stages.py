@@ -62,10 +62,12 @@ CHECK = Stage(
         _pytest("tests/unit", "tests/golden", "tests/test_repository.py"),
     ),
 )
+ONE_MORE_LAUNCHER = "tests/e2e/test_launchers.py::test_an_agent_on_each_of_two_nodes_starts_the_ranks"
+"""Beside srun: it needs no image but the one that the others use."""
 E2E_EACH_CHANGE = Stage(
     "e2e",
-    (_pytest("tests/apiserver", "tests/e2e/test_success.py", "tests/e2e/test_killed.py"),),
-    leaves_out="the other files of tests/e2e; `make e2e` runs all",
+    (_pytest("tests/apiserver", "tests/e2e/test_success.py", "tests/e2e/test_killed.py", ONE_MORE_LAUNCHER),),
+    leaves_out="the other files of tests/e2e, and the launchers that need the second image; `make e2e` runs all",
 )
 E2E = Stage("e2e, all", (_pytest("tests/apiserver", "tests/e2e"),))
 EVERY_SERVER = ("submit-gpu", "reject", "adopt", "cancel", "token")
@@ -106,14 +108,15 @@ CONTRACT = Stage("contract, all", (_pytest("tests/contract"),))
 
 CHART = Stage("chart", (_pytest("tests/chart"),))
 IMAGE = Stage("image", (_pytest("tests/image"),))
+TWINS = Stage("twins", (_pytest("tests/twins"), ("env", "PYTHONPATH=tests", sys.executable, "-m", "twins")))
 
 GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
-    "e2e": (setup(*CLUSTER), E2E),
+    "e2e": (setup(*CLUSTER, "frameworks-image"), E2E),
     "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
-    "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, E2E),
+    "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E),
 }
 
 

@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from passerelle.batch import Batch
+from passerelle.render import render
+from plans import job, planned, site
 
 _SRUN = """\
 #!/bin/sh
@@ -31,7 +34,13 @@ options = {}
 while words[0].startswith("--"):
     name, _, value = words.pop(0).partition("=")
     options[name] = value
-per_node = int(options["--ntasks-per-node"])
+if "--overlap" in options:
+    try:
+        with open(os.environ["STUBS"] + "/silent") as file:
+            sys.exit("srun: error: Task launch for StepId=41.1 failed on node %s: Connection failure" % file.read())
+    except FileNotFoundError:
+        sys.exit(0)
+per_node = int(options.get("--ntasks-per-node", options["--ntasks"]))
 told = os.environ.get("TASKS", options["--ntasks"])
 tasks = []
 for task in range(int(options["--ntasks"])):
@@ -58,7 +67,9 @@ sys.exit(max(each.returncode if each.returncode >= 0 else 128 - each.returncode 
 _SCONTROL = """\
 #!/bin/bash
 case "$*" in
-    "show hostnames"*) printf 'n1\\nn2\\n' ;;
+    "show hostnames"*)
+        while [ -e "$STUBS/hold" ]; do sleep 0.05; done
+        printf 'n1\\nn2\\n' ;;
     *"show job"*) echo "JobId=$SLURM_JOB_ID SubmitTime=2026-01-01T00:00:00 Restarts=0" ;;
     update*)
         if [ -e "$STUBS/refuse" ]; then cat "$STUBS/refuse" >&2; exit 1; fi
@@ -78,10 +89,20 @@ exec "${0%/*}/python3" "$0.py" "$@"
 
 _APPTAINER_PY = """\
 # Clears the environment, sets what APPTAINERENV_ brings, changes the directory, runs the command. Mounts nothing.
+# Pulls what is named in a file beside it, or says what stands there.
 import os
 import sys
 
 words = sys.argv[1:]
+if words[0] == "pull":
+    with open(os.path.dirname(__file__) + "/pulled", "a") as file:
+        print(words[-1], file=file)
+    try:
+        with open(os.path.dirname(__file__) + "/registry-says") as file:
+            sys.exit(file.read())
+    except FileNotFoundError:
+        open(words[-2], "w").close()
+        sys.exit(0)
 with open(os.path.dirname(__file__) + "/entered", "a") as file:
     print(repr(words), file=file)
 options = {}
@@ -95,6 +116,14 @@ env.update({b"PATH": os.environb[b"PATH"], b"HOME": options["--home"].encode(), 
 os.chdir(options["--pwd"])
 os.execvpe(words[1], words[1:], env)
 """
+
+
+TELL = """\
+import json, os, sys
+with open(os.environ["PASSERELLE_ATTEMPT_DIR"] + "/told-" + os.environ["RANK"], "w", encoding="utf-8") as file:
+    json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], file)
+"""
+"""A trainer that writes down what it was given."""
 
 
 class Stubs:
@@ -111,13 +140,20 @@ class Stubs:
         (self.place / "srun.py").write_text(_SRUN_PY)
         (self.place / "apptainer.py").write_text(_APPTAINER_PY)
         (self.place / "python3").symlink_to(sys.executable)
+        self.image = self.place / "train.sif"
+        self.image.touch()
 
     def start(self, batch: Batch, job_id: int = 41, **more: str) -> "subprocess.Popen[str]":
         """The script, as a batch step would run it."""
         script = self.place / f"script-{job_id}"
         script.write_text(batch.script)
         given = dict(batch.environment)
-        slurm = {"SLURM_JOB_ID": str(job_id), "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_CLUSTER_NAME": "lumi"}
+        slurm = {
+            "SLURM_JOB_ID": str(job_id),
+            "SLURM_JOB_NODELIST": "n[1-2]",
+            "SLURM_JOB_NUM_NODES": "2",
+            "SLURM_CLUSTER_NAME": "lumi",
+        }
         return subprocess.Popen(
             ["bash", str(script)],
             cwd=batch.options.working_directory,
@@ -146,3 +182,26 @@ class Stubs:
     def comments(self) -> list[str]:
         """The records in the order in which they were posted."""
         return [line.removeprefix("Comment=") for line in self.asked("comments")]
+
+
+def batch(stubs: Stubs, code: str = TELL, *args: str, attempt: int = 1, **more: object) -> Batch:
+    """Two nodes with two ranks each, which run this Python; `more` are fields of the TrainingJob, and `facts`."""
+    facts = more.pop("facts", None)
+    base = {"image": str(stubs.image), "command": [sys.executable, "-c", code], "args": list(args)}
+    spec = job(**(base | {"gpus": 4, "gpusPerNode": 2} | more))
+    at = site(runRoot=str(stubs.root), progressPeriod="1s")
+    return render(planned(spec, at, facts, attempt=attempt, files=(("/workspace/x.py", b"data\0\xff"),)))  # type: ignore[arg-type]
+
+
+def attempt_directory(stubs: Stubs, job_id: int = 41, attempt: int = 1) -> Path:
+    """Where the job's attempt lies; it must have begun."""
+    (found,) = stubs.root.glob(f"psr-*/attempt-{attempt}-{job_id}-0")
+    return found
+
+
+def wait_for(path: Path) -> None:
+    """Until it is there."""
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)

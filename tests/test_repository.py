@@ -15,7 +15,7 @@ import yaml
 
 from passerelle.crd import KINDS, definition
 from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS
-from passerelle.slurm import ENDINGS
+from passerelle.slurm import ENDING_BY_REASON
 from passerelle.v1alpha1 import API_VERSION, GROUP
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -23,7 +23,8 @@ MODULE_LINES = 400
 TARGETS = 12
 ERRORS = {"Invalid", "Rejected", "Unauthorized", "Unavailable"}
 VAGUE = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)$")
-MACHINE_PATHS = re.compile(r"(?<![\w.<-])(/home/[a-z]\w*|/Users/\w+|/root/\w+|/work/\w+)")
+MACHINE_PATHS = re.compile(r"(?<![\w.<-])(/home/(?!users\b)[a-z]\w*|/Users/\w+|/root/\w+|/work/\w+)")
+"""/home/users is a supercomputer's."""
 
 
 def tracked() -> list[Path]:
@@ -176,7 +177,7 @@ def unknown(value: Any, schema: dict[str, Any], path: str = "spec") -> list[str]
 
 def reasons() -> set[str]:
     """Every reason of a condition that stands in the code as a word."""
-    found = {ending.reason for ending in ENDINGS.values()} | set(REFUSALS.values()) | set(POLICIES.values())
+    found = set(ENDING_BY_REASON) | set(REFUSALS.values()) | set(POLICIES.values())
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):

@@ -19,7 +19,8 @@ from passerelle.passes import Memory, Pass, accepted_job
 from passerelle.reporting import Reporter
 from passerelle.slurm import RemoteJob
 from passerelle.status import SUSPENDED, intended, with_job
-from passerelle.v1alpha1.trainingjob import FINALIZER, Attempt
+from passerelle.v1alpha1.trainingjob import FINALIZER
+from passerelle.v1alpha1.trainingjob_status import Attempt
 
 log = logging.getLogger("passerelle.acts")
 
@@ -98,8 +99,12 @@ class Acts:
             job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
         except Rejected as error:
             trouble = error
-            _refused(memory, error, self._clock(), service.site.generation)
             memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
+            if batch.options.exclude:
+                # Slurm may no longer know a node, or have too few others: better a bad node than none.
+                memory.anywhere, memory.batch = True, None
+            else:
+                _refused(memory, error, self._clock(), service.site.generation)
         except PasserelleError as error:
             trouble = error
             if isinstance(error, Unavailable) and not error.sent:
@@ -124,7 +129,8 @@ class Acts:
         await self._reporter.report(
             now, attempts=attempts, accepted=accepted, trouble=trouble, retry_handled=job.retry_requested_at
         )
-        return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else None
+        again = isinstance(trouble, Unavailable | Unauthorized) or (trouble is not None and memory.batch is None)
+        return ASK_AGAIN_SECONDS if again else None
 
     async def cancel(self, now: Pass, action: Cancel) -> float | None:
         job, service, target, current = now.job, now.service, action.job, now.current

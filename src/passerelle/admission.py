@@ -12,16 +12,24 @@ from passerelle.v1alpha1.site import Admission, SiteSpec
 
 
 def admitted(site: SiteSpec, site_name: str, namespace: str, labels: Mapping[str, str]) -> Admission:
-    """The entry that admits a namespace, by name or by its labels. Raises Invalid where none does."""
-    for entry in site.admission:
-        chosen = bool(entry.selector) and all(labels.get(key) == value for key, value in entry.selector.items())
-        if namespace in entry.namespaces or chosen:
-            return entry
+    """The entry that admits a namespace. Raises Invalid where none does."""
+    found = entry(site, namespace, labels)
+    if found is not None:
+        return found
     raise Invalid(
         f"Site {site_name} does not admit namespace {namespace}; its administrator can add the namespace to the Site's "
         "spec.admission.",
         reason="NamespaceNotAdmitted",
     )
+
+
+def entry(site: SiteSpec, namespace: str, labels: Mapping[str, str]) -> Admission | None:
+    """The entry that admits a namespace, by name or by its labels; None where none does."""
+    for each in site.admission:
+        chosen = bool(each.selector) and all(labels.get(key) == value for key, value in each.selector.items())
+        if namespace in each.namespaces or chosen:
+            return each
+    return None
 
 
 def account(entry: Admission, asked: str | None) -> str | None:

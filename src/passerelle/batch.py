@@ -10,6 +10,11 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Literal
+
+GpuRequest = Literal["gpus-per-node", "gres", "gpus", "none"]
+"""How a site wants its GPUs asked for, each word an option of sbatch(1); `none` where the partition's nodes come whole
+and asking is refused or useless."""
 
 SCRIPT_LIMIT = 64 * 1024
 """Bytes of a script that every site takes (Slurm's MaxScriptSize default is 4 MiB, REST proxies allow far less)."""
@@ -30,13 +35,35 @@ class Options:
     memory_per_node_mib: int | None
     gpus_per_node: int
     gpu_type: str | None = None
+    gpu_request: GpuRequest = "gpus-per-node"
+    threads_per_core: int | None = None
+    """1 is what `--hint=nomultithread` asks for: a CPU is a core."""
+    constraint: str | None = None
+    exclude: tuple[str, ...] = ()
+    """Nodes that the job must not get."""
     time_limit_minutes: int
     warning_signal: str = "USR1"
     warning_seconds: int | None = None
     working_directory: str
     standard_output: str
     standard_error: str
+    open_mode_append: bool = True
+    """A job that its site starts again goes on in its log; truncated, the log would lose what made it fail."""
     requeue: bool = False
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in all."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all that are asked for."""
+        return 0 if self.gpu_request == "none" else self.nodes * self.gpus_per_node
+
+    def gpu_count(self, count: int) -> str:
+        """`4` or `a100:4`, as every option for GPUs counts them."""
+        return f"{self.gpu_type}:{count}" if self.gpu_type else str(count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

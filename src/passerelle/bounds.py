@@ -2,9 +2,10 @@
 
 The models bound each field generously, since a field's limit can't be lowered later; all fields at their limits would
 be some five times what a status may be. So what is worth least goes first, and only as much as must: the nodes of
-earlier attempts, the ends of long messages, the oldest attempts, the trainer's metrics and the nodes of the newest
-attempt. That attempt itself is never dropped: it may still be running. A rich status (ten attempts on 32 nodes each,
-nine conditions, three of them with 600 bytes of stderr) loses nothing.
+earlier attempts, the ends of long messages, all but the worst findings, the oldest attempts, the trainer's metrics, the
+nodes of the newest attempt, the older ones of those to keep away from, and the last findings. That attempt itself is
+never dropped: it may still be running. A rich status (ten attempts on 32 nodes each, nine conditions, three of them
+with 600 bytes of stderr) loses nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from passerelle.v1alpha1.meta import Condition
-    from passerelle.v1alpha1.trainingjob import TrainingJobStatus
+    from passerelle.v1alpha1.trainingjob_status import TrainingJobStatus
 
 STATUS_LIMIT = 16 * 1024
 """Bytes of a status. Ten thousand TrainingJobs stay within 160 MiB in etcd and in a watch's first list."""
+
+_EXCLUDED_LEAST = 8
+_FINDINGS_LEAST = 4
 
 _MESSAGE_STEPS = (1024, 512, 256, 128)
 """Bytes of a message, tried in this order; the message of a failure holds up to 600 bytes of stderr."""
@@ -49,6 +53,8 @@ def _ever_less(status: TrainingJobStatus) -> Iterator[TrainingJobStatus]:
     for length in _MESSAGE_STEPS:
         status = status.model_copy(update={"conditions": [_shortened(each, length) for each in status.conditions]})
         yield status
+    status = status.model_copy(update={"findings": status.findings[:_FINDINGS_LEAST]})
+    yield status
     for dropped in range(1, len(earlier) + 1):
         status = status.model_copy(update={"attempts": earlier[dropped:] + newest})
         yield status
@@ -56,6 +62,8 @@ def _ever_less(status: TrainingJobStatus) -> Iterator[TrainingJobStatus]:
         update={
             "attempts": [attempt.model_copy(update={"nodes": []}) for attempt in newest],
             "progress": status.progress and status.progress.model_copy(update={"metrics": []}),
+            "excluded_nodes": status.excluded_nodes[-_EXCLUDED_LEAST:],
+            "findings": [],
         }
     )
     yield status

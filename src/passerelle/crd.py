@@ -22,7 +22,8 @@ import yaml
 from passerelle.v1alpha1 import GROUP, VERSION, site, trainingjob
 from passerelle.v1alpha1.meta import Model, rule
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
-from passerelle.v1alpha1.trainingjob import TrainingJobSpec, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
+from passerelle.v1alpha1.trainingjob_status import TrainingJobStatus
 
 HEADER = "# Generated from src/passerelle/v1alpha1 by `make generate`. Change the models, not this file.\n"
 

@@ -7,17 +7,24 @@ The laws behind the rows:
 - Attempt n + 1 is issued only after n was seen terminal, and exceeds every attempt ever seen.
 - An answer from another cluster or user is no evidence.
 - A job once seen and then gone everywhere is lost, not absent: nothing is retried by itself.
+- A run with checkpoints goes on after its time limit while each attempt comes further than all before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.gateways.base import Identity
-from passerelle.slurm import ENDING_BY_REASON, Blame, RemoteJob, Stage
+from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage
 
 RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
 """Ends that are nobody's doing: the same attempt made again may succeed."""
+
+CONTINUED = "Continued"
+"""Reason of the intent that follows a time limit."""
+NO_PROGRESS = "NoProgress"
+"""Reason of the rest that ends a chain of attempts which come no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,8 @@ class Recorded:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What the TrainingJob asks for. `hold` is a reason not to submit now; it never ends what runs. `uncounted` is how
-    many earlier attempts were suspended.
+    many earlier attempts were suspended. `chain`: a time limit need not end the run. `reached`: the step to which each
+    attempt came, where it told one.
     """
 
     deleting: bool = False
@@ -48,6 +56,8 @@ class Wanted:
     retry_requested: bool = False
     max_attempts: int = 1
     uncounted: int = 0
+    chain: bool = False
+    reached: Mapping[int, int] = field(default_factory=dict)
     recorded: tuple[Recorded, ...] = ()
 
 
@@ -241,14 +251,14 @@ def _surplus(current: Current) -> RemoteJob | None:
     return waiting[0] if waiting else None
 
 
-def _begin(wanted: Wanted, attempt: int) -> Action:
+def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:
     if wanted.suspend:
         return Rest("Suspended")
     if not wanted.plannable:
         return Rest("NotPlannable")
     if wanted.hold:
         return Rest("Held")
-    return Intend("Wanted", attempt)
+    return Intend(reason, attempt)
 
 
 def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
@@ -259,7 +269,9 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
         return Rest("OutcomeLost") if current.number in seen.absent else LookUp("Vanished", current.number)
     if current.number not in seen.absent and current.number not in seen.fresh:
         return LookUp("AnswerMissing", current.number)
-    if wanted.suspend or wanted.hold or not wanted.plannable:
+    if not wanted.plannable:
+        return Rest("NotPlannable")
+    if wanted.suspend or wanted.hold:
         return Rest("Held")
     return Submit("IntentStands", current.number)
 
@@ -278,11 +290,33 @@ def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job:
         ending = ENDING_BY_REASON.get(record.final)
     if ending is not None and ending.succeeded:
         return Rest("Succeeded")
-    cancelled = ending is None or ending.blame is Blame.CANCELLATION
-    if record is not None and record.suspended and cancelled:
+    asked = ending is None or ending.blame is Blame.CANCELLATION or ending is STOPPED
+    if record is not None and record.suspended and asked:
         return _begin(wanted, number + 1)
     if wanted.retry_requested:
         return _begin(wanted, number + 1)
-    if ending is not None and ending.blame in RETRIED and number - wanted.uncounted < wanted.max_attempts:
+    if ending is None:
+        return Rest("Finished")
+    left = number - wanted.uncounted < wanted.max_attempts
+    if ending.blame in RETRIED and left:
         return _begin(wanted, number + 1)
+    if ending.blame is Blame.TIME_LIMIT and wanted.chain:
+        if not advanced(wanted.reached, number):
+            return Rest(NO_PROGRESS)
+        if left:
+            return _begin(wanted, number + 1, CONTINUED)
     return Rest("Finished")
+
+
+def advanced(reached: Mapping[int, int], number: int) -> bool:
+    """Whether an attempt came further than all before it. The first one has none before it; one that told no step is
+    not known to have come anywhere.
+    """
+    if number == 1:
+        return True
+    return reached.get(number, -1) > furthest(reached, number)
+
+
+def furthest(reached: Mapping[int, int], number: int) -> int:
+    """The step to which the attempts before this one came; -1 where none told one."""
+    return max((step for attempt, step in reached.items() if attempt < number), default=-1)

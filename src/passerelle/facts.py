@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from passerelle.decide import Action
 from passerelle.errors import Invalid, PasserelleError
 from passerelle.plan import Plan
+from passerelle.preflight import Finding
 from passerelle.slurm import RemoteJob
-from passerelle.v1alpha1.trainingjob import Attempt
+from passerelle.v1alpha1.trainingjob_status import Attempt
 
 OUTCOME_LOST = "OutcomeLost"
 
@@ -46,6 +48,8 @@ class Facts:
     attempts_total: int = 0
     job: RemoteJob | None = None
     plan: Plan | None = None
+    findings: tuple[Finding, ...] | None = None
+    """None: this pass planned nothing, and what was found before stands."""
     digest: str = ""
     invalid: Invalid | None = None
     trouble: PasserelleError | None = None
@@ -56,3 +60,7 @@ class Facts:
     retry_handled: str | None = None
     progress_silent: bool = False
     attempts_suspended: int = 0
+    chain: bool = False
+    max_attempts: int = 1
+    reached: Mapping[int, int] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 
-from passerelle.decide import Action, Intend, Submit
+from passerelle.decide import CONTINUED, RETRIED, Action, Intend, Submit
 from passerelle.facts import Word
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory
 from passerelle.sites import Service
+from passerelle.slurm import ENDING_BY_REASON
 from passerelle.status import SUSPENDED, is_final
+from passerelle.v1alpha1.trainingjob_status import Attempt
 
 MAX_JOBS = "MaxJobs"
 BACK_OFF = "BackOff"
@@ -71,7 +74,7 @@ class Holds:
         asked_again = job.retry_requested_at is not None or memory.refused_under != service.site.generation
         if memory.refused is not None and now < memory.refused_until and not asked_again:
             return Word("False", memory.refused.reason, memory.refused.message)
-        if isinstance(action, Intend) and back_off(job, memory, now) > 0:
+        if isinstance(action, Intend) and action.reason != CONTINUED and back_off(job, memory, now) > 0:
             before = job.status.attempts[-1].number
             return Word(
                 "False", BACK_OFF, f"Attempt {before} failed through nobody's doing; the next one follows soon."
@@ -104,9 +107,14 @@ def back_off(job: TrainingJob, memory: Memory, now: float) -> float:
         return 0.0
     if memory.ended_at is None:
         memory.ended_at = now
-    before = max(attempts[-1].number - job.status.attempts_suspended - 1, 0)
-    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(before, 10), LONGEST_BACKOFF_SECONDS)
+    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** _failed_before(attempts[:-1]), LONGEST_BACKOFF_SECONDS)
     return max(memory.ended_at + wait - now, 0.0)
+
+
+def _failed_before(attempts: Sequence[Attempt]) -> int:
+    """How many of the attempts failed through nobody's doing one after the other, up to the last of these."""
+    endings = (ENDING_BY_REASON.get(each.reason) for each in reversed(attempts))
+    return sum(1 for _ in takewhile(lambda ending: ending is not None and ending.blame in RETRIED, endings))
 
 
 def _open(job: TrainingJob) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from passerelle.errors import Invalid, Rejected, Unauthorized
 from passerelle.facts import OUTCOME_LOST, Facts, Word
-from passerelle.v1alpha1.trainingjob import Attempt
+from passerelle.v1alpha1.trainingjob_status import Attempt
 
 DELETING = "Deleting"
 

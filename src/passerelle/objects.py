@@ -21,8 +21,8 @@ from passerelle.v1alpha1.trainingjob import (
     RETRY_REQUESTED_AT,
     RETRY_REQUESTED_AT_LIMIT,
     TrainingJobSpec,
-    TrainingJobStatus,
 )
+from passerelle.v1alpha1.trainingjob_status import TrainingJobStatus
 
 Body = Mapping[str, Any]
 

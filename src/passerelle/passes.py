@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from passerelle import decide
 from passerelle.batch import Batch
+from passerelle.chain import reached
 from passerelle.decide import Action, Current, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import OUTCOME_LOST, Word
@@ -15,7 +16,7 @@ from passerelle.planning import Planned
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import epoch, is_final, with_job
-from passerelle.v1alpha1.trainingjob import Attempt
+from passerelle.v1alpha1.trainingjob_status import Attempt
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Memory:
     refusals: int = 0  # in a row
     refused_until: float = 0.0
     refused_under: int = 0  # the Site's generation
+    anywhere: bool = False  # a submit away from bad nodes was refused: then on any node
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[int, float] = field(default_factory=dict)  # job id -> when its end was asked for
 
@@ -93,8 +95,8 @@ def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
     )
 
 
-def wanted(job: TrainingJob, *, plannable: bool = True, hold: bool = False) -> Wanted:
-    """What the TrainingJob asks for, for the decision."""
+def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool = False) -> Wanted:
+    """What the TrainingJob asks for, for the decision. What its jobs tell is newer than what the status has of it."""
     spec = job.spec
     return Wanted(
         deleting=job.deleting,
@@ -106,6 +108,8 @@ def wanted(job: TrainingJob, *, plannable: bool = True, hold: bool = False) -> W
         retry_requested=job.retry_requested_at is not None,
         max_attempts=spec.retry.max_attempts if spec is not None else 1,
         uncounted=job.status.attempts_suspended,
+        chain=spec is not None and spec.checkpoint is not None,
+        reached=reached(job.status, seen),
         recorded=recorded(job),
     )
 

@@ -7,14 +7,17 @@ refused here, with what to write instead, so a Plan that exists can be rendered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from passerelle import admission, sizing
+from passerelle import admission, body, grace, sizing
+from passerelle.batch import GpuRequest
+from passerelle.container import Container, container
 from passerelle.errors import Invalid
-from passerelle.launch import LAUNCHERS, Launch
+from passerelle.launch import LAUNCHERS, Launch, Step, step
 from passerelle.marker import Run
 from passerelle.mounts import SAFE_PATH, Mounts, mounts
-from passerelle.profiles import Partition, Profile
+from passerelle.profiles import Profile
+from passerelle.routing import route, time_limit_minutes
 from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.site import SiteSpec
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
@@ -23,14 +26,21 @@ _OURS = frozenset(
     {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "HOME"}
 )
 _OUR_PREFIXES = ("PASSERELLE_", "SLURM_")
+_OFFLINE = {
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+}
+"""Where nodes reach no internet, or nobody knows: libraries fail at once instead of waiting for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
-    """How the image is entered: options in front of it, and the site's paths that are seen in it."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an attempt lies at the site, before there is a Plan to say so."""
 
-    options: tuple[str, ...]
-    binds: tuple[str, ...]
+    run_directory: str
+    marker: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +57,24 @@ class Plan:
     reservation: str | None
     nodes: int
     gpus_per_node: int
+    gpu_request: GpuRequest
     gpu_type: str | None
     tasks_per_node: int
     processes_per_task: int
     cpus_per_task: int
+    threads_per_core: int | None
     memory_per_node_mib: int | None
     time_limit_minutes: int
+    grace_seconds: int | None
+    """How long the trainer has to save a checkpoint before the time limit; None: the limit ends the run."""
+    exclude: tuple[str, ...]
+    """Nodes through which earlier attempts failed."""
     launcher: str
+    is_body: bool
+    """The command is a script of the user's, which starts its own tasks."""
     agent: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+    step: Step
     image: str
     container: Container | None
     command: tuple[str, ...]
@@ -79,6 +99,11 @@ class Plan:
         return f"{self.run_root}/{self.marker}-%j.log"
 
     @property
+    def warning_seconds(self) -> int | None:
+        """How long before the time limit Slurm is asked to warn the batch script."""
+        return None if self.grace_seconds is None else grace.warning_seconds(self.grace_seconds)
+
+    @property
     def tasks(self) -> int:
         """Slurm tasks in all."""
         return self.nodes * self.tasks_per_node
@@ -100,85 +125,110 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
     name: str,
     namespace_labels: Mapping[str, str],
     files: Sequence[tuple[str, bytes]],
+    exclude: Sequence[str] = (),
 ) -> Plan:
     """Decide one attempt. Raises Invalid, whose message says what to write instead."""
     entry = admission.admitted(site, job.site, namespace, namespace_labels)
-    partition = _partition(site, profile)
-    size = sizing.size(job, partition)
+    script = body.body(job, files)
+    job = body.filled(job, script)
+    account = admission.account(entry, job.account)
+    chosen = route(job, profile, partition=site.partition, qos=admission.qos(entry, job.qos), account=account)
+    partition, size = chosen.partition, chosen.size
     launch = LAUNCHERS[job.launcher](size, profile)
     cpus_per_gpu = job.cpus_per_gpu or partition.cpus_per_gpu
+    tasks_per_node = body.tasks_per_node(script, partition.name, size) or launch.tasks_per_node
+    minutes = time_limit_minutes(job, profile, chosen)
+    root = _run_root(site)
+    place = Place(f"{root}/{run.key}", run.marker(attempt))
     return Plan(
         run=run,
         attempt=attempt,
         namespace=namespace,
         name=name,
         partition=partition.name,
-        account=admission.account(entry, job.account),
-        qos=admission.qos(entry, job.qos),
+        account=account,
+        qos=chosen.qos,
         reservation=job.reservation,
         nodes=size.nodes,
         gpus_per_node=size.gpus_per_node,
+        gpu_request=partition.gpu_request,
         gpu_type=partition.gpu_type,
-        tasks_per_node=launch.tasks_per_node,
+        tasks_per_node=tasks_per_node,
         processes_per_task=launch.processes_per_task,
-        cpus_per_task=cpus_per_gpu * launch.processes_per_task,
+        cpus_per_task=body.cpus_per_task(script) or max(1, cpus_per_gpu * size.gpus_per_node // tasks_per_node),
+        threads_per_core=partition.threads_per_core,
         memory_per_node_mib=sizing.memory_mib(job, partition, size.gpus_per_node),
-        time_limit_minutes=sizing.time_limit_minutes(job, partition),
+        time_limit_minutes=minutes,
+        grace_seconds=grace.grace_seconds(job.checkpoint, minutes) if job.checkpoint is not None else None,
+        exclude=tuple(exclude),
         launcher=job.launcher,
+        is_body=launch.is_body,
         agent=launch.agent,
-        image=_image(job.image),
-        container=_container(profile),
+        variables=launch.variables,
+        step=step(launch, size, partition, profile, cpus_per_gpu=cpus_per_gpu),
+        image=job.image,
+        container=_container(job, profile, root, place),
         command=(*job.command, *job.args),
-        environment=_environment(job, profile, launch, cpus_per_gpu),
+        environment=_environment(job, profile, launch, cpus_per_gpu, place),
         working_dir=job.working_dir,
-        mounts=_mounts(profile, files),
-        run_root=_run_root(site),
+        mounts=_mounts(job, profile, files),
+        run_root=root,
         progress_period_seconds=seconds(site.progress_period),
     )
 
 
-def _partition(site: SiteSpec, profile: Profile) -> Partition:
-    name = site.partition or profile.default_partition
-    found = profile.partition(name)
+def check_variable(name: str) -> None:
+    """Raises Invalid for a variable of env that is the launch's own."""
+    if name in _OURS or name.startswith(_OUR_PREFIXES):
+        text = f"env: {name} is set for every trainer process; leave it out, or give yours another name."
+        raise Invalid(text, reason="VariableReserved")
+
+
+def _container(job: TrainingJobSpec, profile: Profile, root: str, place: Place) -> Container | None:
+    """The way into the image; it shows what the site shows to all, and the job's data."""
+    own = f"{place.run_directory}/{place.marker}.sif"
+    found = container(job.image, profile, run_root=root, attempt_image=own)
     if found is None:
-        known = ", ".join(each.name for each in profile.partitions)
-        text = f"The Site's partition {name!r} is not in profile {site.profile}; its administrator can write {known}."
-        raise Invalid(text, reason="PartitionNotFound")
-    return found
-
-
-def _image(image: str) -> str:
-    if not image.startswith("/"):
-        text = (
-            f"image {image!r} is no path, and images from registries are not supported yet; write the absolute path "
-            "of a SIF file at the site, like /scratch/images/train.sif."
-        )
-        raise Invalid(text, reason="ImageNotSupported")
-    return image
-
-
-def _container(profile: Profile) -> Container | None:
-    if profile.apptainer is None:
         return None
-    return Container(options=tuple(profile.apptainer.options), binds=tuple(profile.apptainer.binds))
+    data = (each.path.rstrip("/") for each in job.data)
+    return replace(found, binds=tuple(dict.fromkeys((*found.binds, *data))))
 
 
 def _environment(
-    job: TrainingJobSpec, profile: Profile, launch: Launch, cpus_per_gpu: int
+    job: TrainingJobSpec, profile: Profile, launch: Launch, cpus_per_gpu: int, place: Place
 ) -> tuple[tuple[str, str], ...]:
     """The trainer's variables, the user's last: what the operator only proposes, a user may change."""
-    proposed = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(cpus_per_gpu)}
+    proposed = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(cpus_per_gpu), **_caches(profile, place)}
+    if not profile.egress.compute:
+        proposed |= _OFFLINE
     for each in job.env:
-        if each.name in _OURS or each.name.startswith(_OUR_PREFIXES):
-            text = f"env: {each.name} is set for every trainer process; leave it out, or give yours another name."
-            raise Invalid(text, reason="VariableReserved")
+        check_variable(each.name)
     own = {each.name: each.value for each in job.env}
-    return tuple(sorted((proposed | profile.environment | dict(launch.environment) | own).items()))
+    site = profile.fabric.environment | profile.launch.environment
+    return tuple(sorted((proposed | site | dict(launch.environment) | own).items()))
 
 
-def _mounts(profile: Profile, files: Sequence[tuple[str, bytes]]) -> Mounts:
+def _caches(profile: Profile, place: Place) -> dict[str, str]:
+    """Where libraries keep what they fetch and compile. Images name places of their own, which can't be written.
+
+    MIOpen's databases break on Lustre: they are each node's own.
+    """
+    home = f"{place.run_directory}/home/.cache"
+    found = {
+        "HF_HOME": f"{home}/huggingface",
+        "TORCH_HOME": f"{home}/torch",
+        "TRITON_CACHE_DIR": f"{home}/triton",
+        "XDG_CACHE_HOME": home,
+    }
+    if profile.gpu.vendor == "amd":
+        local = next((each.path for each in profile.file_systems if each.role == "local" and each.path), "/tmp")  # noqa: S108 -- the nodes'
+        found |= dict.fromkeys(("MIOPEN_USER_DB_PATH", "MIOPEN_CUSTOM_CACHE_DIR"), f"{local}/{place.marker}-miopen")
+    return found
+
+
+def _mounts(job: TrainingJobSpec, profile: Profile, files: Sequence[tuple[str, bytes]]) -> Mounts:
     found = mounts(files)
-    if found.files and profile.apptainer is None:
+    if found.files and profile.runtimes[0].kind == "none" and job.launcher != "script":
         text = (
             "files need a container, and this Site has no container runtime; put them at the site, and leave files out."
         )

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from passerelle.v1alpha1.trainingjob import Exit, Metric, Progress
+from passerelle.v1alpha1.trainingjob_status import Exit, Metric, Progress
 
 VERSION = 1
 METRICS = 8
+NODES = 4
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAME_LIMIT = 64
 _ERR_LIMIT = 600
 _LARGEST = 2**53
@@ -26,10 +29,15 @@ _HUNDRED = 100
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the comment told. `exit` is there once the epilogue has spoken; `heard`: a record of ours is there."""
+    """What the comment told. `exit` is there once the epilogue has spoken; `heard`: a record of ours is there.
+
+    `first_step` is the first one of this attempt. `nodes` are those through which it failed.
+    """
 
     progress: Progress | None = None
+    first_step: int | None = None
     exit: Exit | None = None
+    nodes: tuple[str, ...] = ()
     stderr: str = ""
     heard: bool = False
 
@@ -42,13 +50,20 @@ def parse_comment(comment: str) -> Report:
         return Report()
     if not isinstance(told, dict) or told.get("v") != VERSION:
         return Report()
-    end = told.get("end")
+    end, first = told.get("end"), _natural(told.get("f"))
     if not isinstance(end, dict):
-        return Report(progress=_progress(told), heard=True)
+        return Report(progress=_progress(told), first_step=first, heard=True)
     found = Exit(code=_whole(end.get("code")), signal=_whole(end.get("signal")), rank=_whole(end.get("rank")))
     stderr = end.get("err")
     text = _clean(stderr) if isinstance(stderr, str) else ""
-    return Report(progress=_progress(told), exit=found, stderr=text, heard=True)
+    nodes = _nodes(end.get("nodes"))
+    return Report(progress=_progress(told), first_step=first, exit=found, nodes=nodes, stderr=text, heard=True)
+
+
+def _nodes(told: object) -> tuple[str, ...]:
+    """Only what can be a node's name: it is going to stand in an option."""
+    names = told if isinstance(told, list) else []
+    return tuple(name for name in names if isinstance(name, str) and NODE_NAME.fullmatch(name))[:NODES]
 
 
 def _progress(told: Mapping[str, Any]) -> Progress | None:
@@ -61,6 +76,7 @@ def _progress(told: Mapping[str, Any]) -> Progress | None:
     found = Progress(
         step=step,
         total_steps=total,
+        checkpoint_step=_natural(told.get("c")),
         percentage=None if percentage is None else min(percentage, _HUNDRED),
         eta_seconds=_natural(told.get("e")),
         metrics=_metrics(metrics) if isinstance(metrics, dict) else [],

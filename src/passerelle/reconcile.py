@@ -14,6 +14,7 @@ from typing import Any
 from passerelle import decide
 from passerelle.acts import Acts
 from passerelle.announce import Announcer
+from passerelle.chain import excluded
 from passerelle.decide import Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
@@ -130,7 +131,7 @@ class Reconciler:
         service = self.sites.get(job.site)
         memory = self._memory.setdefault(job.uid, Memory())
         seen = self._seen(job, service, memory)
-        action = decide.decide(wanted(job), seen)
+        action = decide.decide(wanted(job, seen), seen)
         planned, hold = Planned(), None
         previewed = not job.status.attempts and not job.deleting
         if previewed or isinstance(action, Intend | Submit):
@@ -138,12 +139,13 @@ class Reconciler:
             hold = self._holds.reason(job, service, memory, action, self._clock())
             if hold is not None and _is_planned(job):
                 planned = Planned(held=True)  # it says so already, and nothing is sent
-            elif isinstance(action, Submit) and memory.fresh == attempt and memory.refused is None:
+            elif isinstance(action, Submit) and memory.fresh == attempt and memory.batch and memory.refused is None:
                 planned = Planned(batch=memory.batch)  # the intent was written for it a moment ago
             else:
-                planned = await self._planner.plan(job, service, attempt)
+                away = () if memory.anywhere else excluded(job.status, seen)
+                planned = await self._planner.plan(job, service, attempt, away)
             plannable = planned.batch is not None or planned.held
-            action = decide.decide(wanted(job, plannable=plannable, hold=hold is not None), seen)
+            action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
         self._holds.decided(job, action, hold, _limit(service))
         if service is not None:
             _note_stranger(service, job.key, strange=action.reason == "IdentityChanged")

@@ -8,6 +8,7 @@ from typing import Any
 
 from passerelle.announce import Event
 from passerelle.bounds import fit
+from passerelle.chain import excluded, reached
 from passerelle.errors import Invalid, PasserelleError
 from passerelle.facts import Facts, Unseen
 from passerelle.kube import Kube
@@ -17,7 +18,7 @@ from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition
-from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import Attempt, TrainingJobStatus
 
 SILENT_PERIODS = 3
 """Progress periods after which a relay that was never heard of is taken for refused: it posts once when it starts."""
@@ -26,6 +27,8 @@ log = logging.getLogger("passerelle.report")
 
 UNSEEN_SECONDS = 60.0
 """How long a site is silent before its TrainingJobs say so."""
+PREFLIGHT = "Preflight"
+"""The event's reason for what preflight warns of."""
 
 _NORMAL = frozenset({("Accepted", "True"), ("Submitted", "True"), ("Running", "True"), ("Succeeded", "True")})
 _WARNING = frozenset({("Accepted", "False"), ("Succeeded", "False"), ("Stalled", "True")})
@@ -74,6 +77,7 @@ class Reporter:
             attempts=kept,
             job=accepted or (current.job if current is not None else None),
             plan=planned.plan,
+            findings=planned.findings,
             digest=planned.batch.digest if planned.batch is not None else "",
             invalid=(job.invalid or planned.invalid) if not kept or done.action.reason == "NotPlannable" else None,
             trouble=trouble or _trouble(done),
@@ -84,6 +88,10 @@ class Reporter:
             retry_handled=retry_handled,
             attempts_suspended=attempts_suspended,
             progress_silent=_progress_silent(done, self._now()),
+            chain=job.spec is not None and job.spec.checkpoint is not None,
+            max_attempts=job.spec.retry.max_attempts if job.spec is not None else 1,
+            reached=reached(job.status, done.seen),
+            excluded=excluded(job.status, done.seen),
         )
         new = fit(report(job.status, facts))
         patch = merge_patch(job.raw_status, new.model_dump(by_alias=True, exclude_none=True), _STATUS_KEYS)
@@ -98,7 +106,7 @@ class Reporter:
 
 
 def _events(job: TrainingJob, new: TrainingJobStatus, now: float) -> Iterator[Event]:
-    """At most one event a condition that turned True or False."""
+    """At most one event a condition that turned True or False, and one for what preflight newly warns of."""
     before = {condition.type: condition.status for condition in job.status.conditions}
     involved = {
         "kind": "TrainingJob",
@@ -123,6 +131,26 @@ def _events(job: TrainingJob, new: TrainingJobStatus, now: float) -> Iterator[Ev
             reason=condition.reason,
             message=_audit(job, new, condition) if turned == ("Submitted", "True") else condition.message,
         )
+    warnings = _new_warnings(job.status, new)
+    if warnings:
+        yield Event(
+            at=now,
+            involved=involved,
+            namespace=job.key.namespace,
+            kind="Warning",
+            reason=PREFLIGHT,
+            message=" ".join(warnings),
+        )
+
+
+def _new_warnings(old: TrainingJobStatus, new: TrainingJobStatus) -> list[str]:
+    """A sentence for each warning of preflight that did not stand before."""
+    known = {(each.id, each.field) for each in old.findings}
+    return [
+        f"{each.id} ({each.field}): {each.message} {each.fix}".rstrip()
+        for each in new.findings
+        if each.severity == "warning" and (each.id, each.field) not in known
+    ]
 
 
 def _progress_silent(done: Pass, now: float) -> bool:

@@ -1,13 +1,18 @@
 """Plan -> the text of the batch script. Pure.
 
-Three parts: this attempt's own values, all of them ours; the files of onsite/ and one JSON, spec.json, with whatever
+Three parts: this attempt's own values, all of them ours; the program of onsite/ and one JSON, spec.json, with whatever
 the user wrote, in quoted here-documents; and onsite/batch.sh, the same for every attempt. The text is ASCII throughout.
+
+The program is one zip, which python3 runs as it is. A third of the size leaves room for the user's files; and on a
+parallel file system thousands of ranks open one file, and not a dozen each.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
+import zipfile
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from passerelle.plan import Plan
 
 _PACKAGE = "passerelle.onsite"
+_BINARIES = ("apptainer", "singularity")
+"""Runtimes that are a command; the others are options of srun."""
 _HEAD = f"""\
 set -uo pipefail
 umask 027
@@ -30,49 +37,66 @@ fault() {{
 _PLACES = """\
 here=$run/attempt-$attempt-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
 lib=$here/lib spec=$here/spec.json
-mkdir -p "$lib/passerelle/onsite" || fault "$lib can't be made"
-: > "$lib/passerelle/__init__.py"
+mkdir -p "$here" || fault "$here can't be made"
 """
 
 
 def script(plan: Plan) -> str:
     """The whole script."""
+    entered, step = plan.container, plan.step
     own: dict[str, str | int] = {
         "marker": plan.marker,
         "run": plan.run_directory,
         "attempt": plan.attempt,
-        "nodes": plan.nodes,
-        "tasks": plan.tasks,
-        "tasks_per_node": plan.tasks_per_node,
         "cpus_per_task": plan.cpus_per_task,
+        "grace": plan.grace_seconds or 0,
+        "module_paths": " ".join(entered.module_paths) if entered else "",
+        "modules": " ".join(entered.modules) if entered else "",
+        "runtime": entered.binary if entered and entered.kind in _BINARIES else "",
+        "pull": "yes" if entered and entered.pull else "",
+        "host_suffix": step.host_suffix,
+        "address": step.address,
     }
     values = "".join(f"{assignment(name, value)}\n" for name, value in own.items())
-    sources, body = _onsite()
-    documents = [("$lib/" + path, text) for path, text in sources]
-    documents.append(("$spec", json.dumps(_spec(plan), sort_keys=True) + "\n"))
+    values += "".join(f"export {assignment(name, value)}\n" for name, value in step.prologue)
+    program, body = _onsite()
     failure = 'fault "$here can\'t be written"'
-    written = "".join(here_document(f'"{path}"', text, failure) for path, text in documents)
-    head = (
-        f"#!/bin/bash\n# Attempt {plan.attempt} of TrainingJob {plan.namespace}/{plan.name}, written by Passerelle.\n"
-    )
+    written = here_document('"$lib"', program, failure, command="base64 -d")
+    written += here_document('"$spec"', json.dumps(_spec(plan), sort_keys=True) + "\n", failure)
+    shell = "#!/bin/bash -l" if step.login_shell else "#!/bin/bash"
+    head = f"{shell}\n# Attempt {plan.attempt} of TrainingJob {plan.namespace}/{plan.name}, written by Passerelle.\n"
     return "\n".join([head + _HEAD, values + _PLACES, written, body])
 
 
 def _spec(plan: Plan) -> dict[str, Any]:
     """What onsite/ reads: the only place of what the user wrote."""
-    container = plan.container and {
-        "image": plan.image,
-        "options": list(plan.container.options),
-        "binds": [plan.run_directory, *plan.container.binds],
-    }
+    entered, step = plan.container, plan.step
     return {
+        "nodes": plan.nodes,
         "tasks": plan.tasks,
         "tasksPerNode": plan.tasks_per_node,
+        "cpusPerTask": plan.cpus_per_task,
+        "worldSize": plan.world_size,
+        "mpi": step.mpi,
+        "cpuBind": step.cpu_bind,
+        "gpuBind": step.gpu_bind,
+        "isBody": plan.is_body,
         "agent": list(plan.agent),
         "command": list(plan.command),
         "environment": dict(plan.environment),
+        "variables": dict(plan.variables),
         "workingDir": plan.working_dir,
-        "container": container,
+        "image": plan.image,
+        "container": entered
+        and {
+            "kind": entered.kind,
+            "binary": entered.binary,
+            "image": entered.image,
+            "pull": entered.pull,
+            "options": list(entered.options),
+            "binds": [plan.run_directory, *entered.binds],
+            "annotations": dict(entered.annotations),
+        },
         "folders": list(plan.mounts.folders),
         "files": [
             {"folder": file.folder, "path": file.path, "data": base64.b64encode(file.data).decode()}
@@ -83,14 +107,18 @@ def _spec(plan: Plan) -> dict[str, Any]:
 
 
 @cache
-def _onsite() -> tuple[tuple[tuple[str, str], ...], str]:
-    """The files of onsite/ at their paths in LIB, and the script's body. They are part of this program, read once."""
+def _onsite() -> tuple[str, str]:
+    """The program of onsite/, a zip in base64, and the script's body. They are part of this program, read once."""
     texts = {
         each.name: each.read_text(encoding="ascii")
         for each in resources.files(_PACKAGE).iterdir()
         if each.name.endswith((".py", ".sh"))
     }
     body = texts.pop("batch.sh")
-    main = texts.pop("__main__.py")
-    placed = [(f"passerelle/onsite/{name}", text) for name, text in sorted(texts.items())]
-    return (("__main__.py", main), *placed), body
+    files = {"__main__.py": texts.pop("__main__.py"), "passerelle/__init__.py": ""}
+    files |= {f"passerelle/onsite/{name}": text for name, text in sorted(texts.items())}
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)  # of 1980: no clock, no difference
+    return base64.encodebytes(made.getvalue()).decode(), body

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from passerelle.objects import TrainingJob
 from passerelle.progress import METRICS
 from passerelle.status import epoch
-from passerelle.v1alpha1.trainingjob import Progress
+from passerelle.v1alpha1.trainingjob_status import Progress
 
 JOB_LABELS = ("namespace", "trainingjob", "site")
 """Never `job`, which is Prometheus' own: the name of the scrape job."""

@@ -19,11 +19,13 @@ def assignment(name: str, value: str | int) -> str:
     return f"{name}={shlex.quote(text)}"
 
 
-def here_document(path: str, text: str, failure: str) -> str:
-    """A command that writes text, byte for byte, into a file; `path` and `failure` are shell text."""
+def here_document(path: str, text: str, failure: str, *, command: str = "cat") -> str:
+    """A command that writes what another makes of text, with cat byte for byte, into a file. All but text is shell
+    text.
+    """
     if not text.endswith("\n") or _END in text.splitlines() or not text.isascii() or "\r" in text:
         raise ValueError("a here-document is lines of ASCII, none of which is its end")
-    return f"cat > {path} <<'{_END}' || {failure}\n{text}{_END}\n"
+    return f"{command} > {path} <<'{_END}' || {failure}\n{text}{_END}\n"
 
 
 _END = "END_OF_FILE"

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from passerelle.errors import Invalid
 from passerelle.launch import Size
-from passerelle.profiles import Partition
-from passerelle.v1alpha1.meta import seconds
+from passerelle.profiles import Partition, mib
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
-_UNITS = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 _MINUTES_PER_HOUR = 60
 
 
-def size(job: TrainingJobSpec, partition: Partition) -> Size:
+def size(job: TrainingJobSpec, partition: Partition, *, whole_nodes: bool) -> Size:
     """Nodes, and GPUs of each. Raises Invalid with what to write instead."""
     if job.gpus is not None and job.nodes is not None:
         raise Invalid("Write either gpus or nodes, not both.", reason="SizeInvalid")
@@ -30,7 +28,7 @@ def size(job: TrainingJobSpec, partition: Partition) -> Size:
         return Size(job.nodes, job.gpus_per_node or most)
     if job.gpus is None:
         raise Invalid("Write gpus, the number of GPUs in total, or nodes, the number of nodes.", reason="SizeInvalid")
-    fixed = job.gpus_per_node or (most if partition.whole_nodes else None)
+    fixed = job.gpus_per_node or (most if whole_nodes else None)
     found = _split(job.gpus, fixed, most)
     if found is None:
         below = next((total for total in range(job.gpus - 1, 0, -1) if _split(total, fixed, most)), None)
@@ -52,19 +50,9 @@ def _split(total: int, fixed: int | None, most: int) -> Size | None:
 def memory_mib(job: TrainingJobSpec, partition: Partition, gpus_per_node: int) -> int | None:
     """Memory of each node; None leaves it to the site."""
     if job.memory is not None:
-        return int(job.memory[:-2]) * _UNITS[job.memory[-2:]]
+        return mib(job.memory)
     share = partition.memory_per_gpu_mib
     return None if share is None else share * gpus_per_node
-
-
-def time_limit_minutes(job: TrainingJobSpec, partition: Partition) -> int:
-    """The limit as Slurm counts it, rounded up. Raises Invalid with the longest that the partition takes."""
-    minutes = -(-seconds(job.time_limit) // 60)
-    if minutes > partition.max_time_minutes:
-        longest = duration(partition.max_time_minutes)
-        text = f"timeLimit {job.time_limit} is longer than partition {partition.name} allows; write at most {longest}."
-        raise Invalid(text, reason="TimeLimitTooLong")
-    return minutes
 
 
 def duration(minutes: int) -> str:

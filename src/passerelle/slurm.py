@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
+from passerelle.onsite.codes import BAD_NODE, CONTINUE, DUPLICATE, IMAGE_NOT_FOUND, SITE_FAULT
 
 
 class Stage(StrEnum):
@@ -55,10 +55,21 @@ ENDINGS: dict[str, Ending] = {
 }
 """Terminal base states."""
 
-SITE_FAULT_ENDING = Ending(succeeded=False, reason="SiteFault", blame=Blame.INFRASTRUCTURE)
-"""The batch script itself gave up: no python3, a directory that can't be written, wrong tasks."""
+STOPPED = Ending(succeeded=False, reason="Stopped", blame=Blame.TIME_LIMIT)
+"""The attempt was told to stop before its time limit, and the next one is to go on."""
 
-ENDING_BY_REASON = {ending.reason: ending for ending in (*ENDINGS.values(), SITE_FAULT_ENDING)}
+ENDINGS_BY_CODE: dict[int, Ending] = {
+    SITE_FAULT: Ending(succeeded=False, reason="SiteFault", blame=Blame.INFRASTRUCTURE),
+    IMAGE_NOT_FOUND: Ending(succeeded=False, reason="ImageNotFound", blame=Blame.USER),
+    BAD_NODE: Ending(succeeded=False, reason="BadNode", blame=Blame.INFRASTRUCTURE),
+    CONTINUE: STOPPED,
+}
+"""What a FAILED job's exit code means, where it is one of onsite/codes.py: the batch script knows better than Slurm."""
+
+LOG_REFUSED_SIGNAL = 53
+"""A batch script that is ended by a signal exits with a code: this one is slurmstepd's own word."""
+
+ENDING_BY_REASON = {ending.reason: ending for ending in (*ENDINGS.values(), *ENDINGS_BY_CODE.values())}
 """Back from a recorded reason."""
 
 ACTIVE = {"PENDING": Stage.QUEUED, "RUNNING": Stage.RUNNING, "SUSPENDED": Stage.RUNNING}
@@ -133,6 +144,8 @@ class RemoteJob:
     time_limit_minutes: int | None = None
     exit_code: int | None = None
     exit_signal: int | None = None
+    failed_node: str = ""
+    """The node through which Slurm says that the job failed; slurmrestd's versions before v0.0.40 don't."""
     comment: str = ""
     standard_output: str = ""
     cancelled_by: str = ""
@@ -144,11 +157,11 @@ class RemoteJob:
 
     @property
     def ending(self) -> Ending | None:
-        """What the end means, once it stands; None for a live job. A site that did not let the attempt begin is to
-        blame for it, whatever Slurm makes of the exit code.
-        """
-        if self.state.base == "FAILED" and self.exit_code == SITE_FAULT and self.state.ending is not None:
-            return SITE_FAULT_ENDING
+        """What the end means, once it stands; None for a live job. A code of ours says more than Slurm's FAILED."""
+        if self.log_refused:
+            return ENDINGS_BY_CODE[SITE_FAULT]
+        if self.state.base == "FAILED" and self.exit_code is not None and self.state.ending is not None:
+            return ENDINGS_BY_CODE.get(self.exit_code, self.state.ending)
         return self.state.ending
 
     @property
@@ -157,6 +170,13 @@ class RemoteJob:
         started; accounting keeps no reason of it.
         """
         return self.state.base == "FAILED" and self.start_time is None
+
+    @property
+    def log_refused(self) -> bool:
+        """Slurm could not open the job's log, in a directory that is missing or closed to the user, and ran nothing.
+        All of 22.05, 24.11 and 26.05 say so by this signal alone.
+        """
+        return self.state.base == "FAILED" and self.exit_signal == LOG_REFUSED_SIGNAL
 
     @property
     def duplicate(self) -> bool:

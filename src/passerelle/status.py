@@ -15,27 +15,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from passerelle import kstatus
-from passerelle.decide import Action, Intend, Rest, Submit
+from passerelle import kstatus, preflight
+from passerelle.decide import NO_PROGRESS, Action, Intend, Rest, Submit
+from passerelle.ends import count, failure, last_allowed, stuck
 from passerelle.errors import Rejected
 from passerelle.facts import OUTCOME_LOST, Facts, Word
 from passerelle.plan import Plan
 from passerelle.progress import Report, parse_comment
-from passerelle.slurm import ENDING_BY_REASON, NO_REASON, RemoteJob, Stage, first_nodes
+from passerelle.slurm import ENDING_BY_REASON, NO_REASON, STOPPED, RemoteJob, Stage, first_nodes
 from passerelle.v1alpha1.meta import Condition
-from passerelle.v1alpha1.trainingjob import (
+from passerelle.v1alpha1.trainingjob_status import (
     ATTEMPTS_KEPT,
+    FINDINGS_KEPT,
+    NODES_KEPT,
     Attempt,
     Exit,
+    Finding,
     PlanSummary,
     TrainingJobStatus,
 )
 
-NODES_KEPT = 32
-
 SUSPENDED = "Suspended"
 
-_FINAL_RESTS = frozenset({"Succeeded", "Finished", OUTCOME_LOST})
+_FINAL_RESTS = frozenset({"Succeeded", "Finished", NO_PROGRESS, OUTCOME_LOST})
 """Reasons of a Rest after which nothing more happens by itself."""
 
 
@@ -67,10 +69,12 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
     """The attempt as the site's record tells it. An end, once written, is not unwritten by a poorer record."""
     ending = job.ending
     told = parse_comment(job.comment)
+    step, saved = (told.progress.step, told.progress.checkpoint_step) if told.progress else (None, None)
     reason = "" if job.state_reason in NO_REASON else job.state_reason
     ended = job.stage is Stage.ENDED and ending is not None
     if ended and ending is not None:
-        reason = SUSPENDED if attempt.suspended and job.state.base == "CANCELLED" else ending.reason
+        asked = job.state.base == "CANCELLED" or ending is STOPPED
+        reason = SUSPENDED if attempt.suspended and asked else ending.reason
     elif job.stage is not Stage.QUEUED:
         reason = ""
     return attempt.model_copy(
@@ -88,6 +92,9 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
             "state": str(job.state)[:128],
             "reason": reason[:128],
             "exit": _exit(job, told) if ending is not None and not ending.succeeded else None,
+            "first_step": attempt.first_step if told.first_step is None else told.first_step,
+            "last_step": attempt.last_step if step is None else step,
+            "checkpoint_step": attempt.checkpoint_step if saved is None else saved,
         }
     )
 
@@ -129,9 +136,11 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
             "reason": reason,
             "plan": _plan_summary(facts.plan) if facts.plan is not None else old.plan,
             "script_digest": facts.digest or old.script_digest,
+            "findings": old.findings if facts.findings is None else _findings(facts.findings),
             "attempts": list(facts.attempts[-ATTEMPTS_KEPT:]),
             "attempts_total": max(facts.attempts_total, old.attempts_total, current.number if current else 0),
             "attempts_suspended": max(facts.attempts_suspended, old.attempts_suspended),
+            "excluded_nodes": list(facts.excluded) or old.excluded_nodes,
             "progress": told.progress or old.progress,
             "last_handled_retry_at": facts.retry_handled or old.last_handled_retry_at,
         }
@@ -143,8 +152,9 @@ def _accepted(old: TrainingJobStatus, facts: Facts) -> Word:
         return Word("False", facts.invalid.reason, facts.invalid.message)
     if facts.plan is not None:
         plan = facts.plan
-        size = f"{_count(plan.nodes, 'node')} with {_count(plan.gpus_per_node, 'GPU')} each"
-        limit = _count(plan.time_limit_minutes, "minute")
+        each = " each" if plan.nodes > 1 else ""
+        size = f"{count(plan.nodes, 'node')} with {count(plan.gpus_per_node, 'GPU')}{each}"
+        limit = count(plan.time_limit_minutes, "minute")
         return Word("True", "Planned", f"{size} in partition {plan.partition}, for at most {limit}.")
     before = next((condition for condition in old.conditions if condition.type == "Accepted"), None)
     if before is not None:
@@ -208,7 +218,7 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
     if job.stage is Stage.RUNNING:
         if job.state.base == "SUSPENDED":
             return Word("False", "SuspendedBySite", "Slurm has suspended the job; it keeps its nodes.")
-        return Word("True", "Running", f"On {_count(job.node_count, 'node')}: {job.nodes}"[:1024])
+        return Word("True", "Running", f"On {count(job.node_count, 'node')}: {job.nodes}"[:1024])
     if job.stage is Stage.ENDING:
         return Word("False", "Ending", "The job has ended and the site cleans up.")
     return Word("False", "Ended", f"The job has ended: {current.reason}.")
@@ -227,33 +237,16 @@ def _succeeded(old: TrainingJobStatus, facts: Facts, current: Attempt | None, to
     ending = ENDING_BY_REASON[current.reason]
     if ending.succeeded:
         return Word("True", ending.reason, f"Attempt {current.number} ended with Slurm's state {current.state}.")
+    if facts.action.reason == NO_PROGRESS:
+        return Word("False", NO_PROGRESS, stuck(current, facts.reached))
     if facts.job is not None:
-        return Word("False", ending.reason, _failure(current, facts.job, told))
+        why = last_allowed(ending, chain=facts.chain, max_attempts=facts.max_attempts)
+        return Word("False", ending.reason, failure(current, facts.job, told, why))
     # The site is asked no more about what has ended: what was told when it ended stands.
     before = next((condition for condition in old.conditions if condition.type == "Succeeded"), None)
     if before is not None and before.reason == ending.reason:
         return Word("False", ending.reason, before.message)
     return Word("False", ending.reason, f"Attempt {current.number} ended with Slurm's state {current.state}.")
-
-
-def _failure(current: Attempt, job: RemoteJob, told: Report) -> str:
-    """Slurm's reason, exit code or signal, and the last lines of the failing rank's stderr."""
-    parts = [f"Attempt {current.number} (Slurm job {job.job_id}) ended with {job.state}"]
-    if job.state.base == "TIMEOUT":
-        parts.append(f" after its time limit of {_count(job.time_limit_minutes or 0, 'minute')}")
-    if job.cancelled_by:
-        parts.append(f", cancelled by {job.cancelled_by}")
-    if current.exit is not None:
-        if current.exit.rank is not None:
-            parts.append(f": rank {current.exit.rank}")
-        if current.exit.signal:
-            parts.append(f" was ended by signal {current.exit.signal}")
-        elif current.exit.code:
-            parts.append(f" exited with code {current.exit.code}")
-    text = "".join(parts) + "."
-    if told.stderr:
-        return f"{text} Last lines of stderr:\n{told.stderr}"
-    return f"{text} The job's epilogue left no lines of stderr; read {current.log_path or 'the log'} at the site."
 
 
 def _finished(facts: Facts, succeeded: Word) -> Word:
@@ -308,10 +301,6 @@ def _timed(old: list[Condition], words: dict[str, Word], facts: Facts) -> list[C
     return timed
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _is_final_rest(action: Action) -> bool:
     return isinstance(action, Rest) and action.reason in _FINAL_RESTS
 
@@ -328,6 +317,19 @@ def _plan_summary(plan: Plan) -> PlanSummary:
         qos=plan.qos or "",
         time_limit_minutes=plan.time_limit_minutes,
     )
+
+
+def _findings(found: tuple[preflight.Finding, ...]) -> list[Finding]:
+    return [
+        Finding(
+            id=each.id[:64],
+            severity=each.severity,
+            field=each.field[:64],
+            message=each.message[:512],
+            fix=each.fix[:512],
+        )
+        for each in found[:FINDINGS_KEPT]
+    ]
 
 
 def _exit(job: RemoteJob, told: Report) -> Exit | None:

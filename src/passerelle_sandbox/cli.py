@@ -19,6 +19,7 @@ from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.logs import chosen, log_files
 from passerelle_sandbox.site import api_versions, rootfs
+from passerelle_sandbox.twins import model as twins
 
 if TYPE_CHECKING:
     from passerelle_sandbox.site.serve import Site
@@ -49,7 +50,13 @@ def up(
     ] = None,
     nodes: Annotated[int, typer.Option(help="Nodes of a site.")] = 3,
     gpus: Annotated[int, typer.Option(help="Pretended GPUs of a node.")] = 4,
-    parts: Annotated[Parts, typer.Option("--with", help="What to start.")] = Parts.ALL,
+    parts: Annotated[
+        Parts | None, typer.Option("--with", help="What to start: all, where left out; of a twin, the site.")
+    ] = None,
+    twin: Annotated[
+        str,
+        typer.Option(help=f"A site that is the scheduler of this machine, without nodes: {', '.join(twins.names())}."),
+    ] = "",
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Use the cluster of this file's current context instead of starting one.")
     ] = None,
@@ -58,6 +65,7 @@ def up(
     ] = False,
 ) -> None:
     """Start a sandbox; the first time, everything is built."""
+    parts = parts or (Parts.SITE if twin and kubeconfig is None else Parts.ALL)
     releases: Sequence[str] = [] if parts is Parts.CONTROL_PLANE else slurm or [sandbox.DEFAULT_RELEASE]
     if kubeconfig is not None and parts is not Parts.ALL:
         raise SandboxError("--kubeconfig takes the place of the control plane; leave --with out.")
@@ -69,6 +77,7 @@ def up(
         with_control_plane=parts is not Parts.SITE,
         kubeconfig=kubeconfig,
         trusted=trusted,
+        twin=twin,
     )
     for line in _overview(started):
         say.line(line)
@@ -185,6 +194,10 @@ def _overview(there: sandbox.Sandbox) -> list[str]:
             told, width=100, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
         )
         lines.append("    " + api_versions.spoken(site.version, api_versions.served(root)))
+    if there.twin:
+        twin = twins.load(there.twin)
+        lines.append(f"    twin of {twin.description}; accounts: {', '.join(each.name for each in twin.accounts)}")
+        lines += [f"    unknown: {each}" for each in twin.unknown]
     if there.operator is not None:
         lines.append(f"  Passerelle of this checkout, metrics at {there.operator.metrics_url}")
     return lines

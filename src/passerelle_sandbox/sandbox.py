@@ -22,6 +22,7 @@ from passerelle_sandbox.control_plane import serve as control_plane
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.site import serve as site
 from passerelle_sandbox.state import State, Wanted
+from passerelle_sandbox.twins import serve as twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,8 @@ class Sandbox:
     """Debian release -> its site."""
     existing: ExistingCluster | None = None
     """The cluster that is used where none was started."""
+    twin: str = ""
+    """The machine whose scheduler the site is."""
 
     @property
     def cluster(self) -> ControlPlane | ExistingCluster | None:
@@ -114,10 +117,12 @@ def up(
     with_control_plane: bool = True,
     kubeconfig: Path | None = None,
     trusted: bool = False,
+    twin: str = "",
 ) -> Sandbox:
     """Start a sandbox, or return the one that is up already; `slurm` names one release, several, or none.
 
-    `kubeconfig` leads to a cluster that is used instead of one of its own; `trusted`, even where that is no toy.
+    `kubeconfig` leads to a cluster that is used instead of one of its own; `trusted`, even where that is no toy. `twin`
+    names the machine whose scheduler the site is.
     """
     wanted = Wanted(
         name,
@@ -127,6 +132,7 @@ def up(
         control_plane=with_control_plane and kubeconfig is None,
         kubeconfig=str(kubeconfig.absolute()) if kubeconfig else "",
         trusted=trusted,
+        twin=twin,
     )
     host.ensure_host_tools()
     with _at_work(name):
@@ -168,6 +174,7 @@ def load(name: str = DEFAULT_NAME) -> Sandbox:
         existing=existing.load(home, Path(found.kubectl)) if found.wanted.kubeconfig else None,
         control_plane=control_plane.load(home / "control-plane") if found.wanted.control_plane else None,
         sites={release: site.load(home / "sites" / release) for release in found.wanted.releases},
+        twin=found.wanted.twin,
     )
 
 
@@ -203,7 +210,10 @@ def _start(made: State) -> None:
     for release in wanted.releases:
         place = home / "sites" / release
         place.mkdir(parents=True)
-        parts.append(partial(site.start, place, env, release=release, nodes=wanted.nodes, gpus=wanted.gpus))
+        if wanted.twin:
+            parts.append(partial(twins.start, place, env, wanted.twin))
+        else:
+            parts.append(partial(site.start, place, env, release=release, nodes=wanted.nodes, gpus=wanted.gpus))
     side_by_side.run(parts, clean=lambda: processes.end(lambda: processes.of_sandbox(wanted.name)))
 
 

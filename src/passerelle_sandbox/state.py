@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from passerelle_sandbox import cache
 from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.twins import model as twins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RELEASES = ("bookworm", "trixie", "sid")
 """The Debian releases whose Slurm makes a site: 22.05, 24.11, and the newest."""
+TWINS_RELEASE = RELEASES[-1]
 MOST_NODES = 64
 MOST_GPUS = 16
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -28,7 +30,8 @@ class Wanted:
     """What a sandbox is to be. Checked when made: whoever holds one can build it.
 
     `kubeconfig` leads to a cluster that is used instead of a control plane of its own; `trusted`, even where that is no
-    toy.
+    toy. `twin` names the machine whose scheduler the site is, in full size and without nodes: `nodes` and `gpus` are
+    others' then.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Wanted:
     control_plane: bool
     kubeconfig: str = ""
     trusted: bool = False
+    twin: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -50,6 +54,10 @@ class Wanted:
             raise SandboxError("A sandbox starts a control plane or uses a cluster that is there, not both.")
         if not self.releases and not self.control_plane and not self.kubeconfig:
             raise SandboxError("A sandbox is a control plane, a site, or both; this would be nothing.")
+        if self.twin:
+            twins.load(self.twin)
+            if self.releases != (TWINS_RELEASE,):
+                raise SandboxError(f"A twin is of the newest Slurm alone: --slurm {TWINS_RELEASE}, or leave it out.")
         if not 1 <= self.nodes <= MOST_NODES:
             raise SandboxError(f"{self.nodes} nodes: a site has 1 to {MOST_NODES}.")
         if not 0 <= self.gpus <= MOST_GPUS:

@@ -12,15 +12,16 @@ from passerelle_sandbox import host, operator_image, say, side_by_side, state
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.site import rootfs
-from passerelle_sandbox.site.image import trainer_image
+from passerelle_sandbox.site.image import frameworks_image, trainer_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "trainer-image", "image-base"
+FRAMEWORKS_IMAGE = "frameworks-image"
 SITES = tuple(reversed(state.RELEASES))
 """The default's release first."""
-EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE)
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE)
 
 
 def prepare(wanted: Collection[str] = EVERY) -> None:
@@ -36,7 +37,11 @@ def prepare(wanted: Collection[str] = EVERY) -> None:
 def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
     return (
         [(CONTROL_PLANE, build.programs), (HELM, build.helm)],
-        [(SITES[0], _site(SITES[0])), (TRAINER_IMAGE, _trainer_image)],
+        [
+            (SITES[0], _site(SITES[0])),
+            (TRAINER_IMAGE, _image(trainer_image)),
+            (FRAMEWORKS_IMAGE, _image(frameworks_image)),
+        ],
         [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base)],
     )
 
@@ -45,11 +50,14 @@ def _site(release: str) -> Callable[[], object]:
     return lambda: rootfs.rootfs(release)
 
 
-def _trainer_image() -> None:
-    if rootfs.has_apptainer(rootfs.rootfs(SITES[0])):
-        trainer_image()
-    else:
-        say.line(f"No trainers' image: the site of {SITES[0]} has no Apptainer.")
+def _image(build: Callable[[], object]) -> Callable[[], None]:
+    def supply() -> None:
+        if rootfs.has_apptainer(rootfs.rootfs(SITES[0])):
+            build()
+        else:
+            say.line(f"No image for trainers: the site of {SITES[0]} has no Apptainer.")
+
+    return supply
 
 
 def _one_by_one(lane: Collection[Callable[[], object]]) -> Callable[[], object]:

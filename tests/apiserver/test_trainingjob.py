@@ -24,8 +24,8 @@ from passerelle.v1alpha1.trainingjob import (
     RECORD,
     VARIABLE_HELP,
     TrainingJobSpec,
-    TrainingJobStatus,
 )
+from passerelle.v1alpha1.trainingjob_status import TrainingJobStatus
 
 if TYPE_CHECKING:
     from apiserver.conftest import Api
@@ -190,7 +190,7 @@ def test_durations_are_taken(api: Api, words: str) -> None:
         ),
         pytest.param(samples.take(SMALL, ("gpus",)), "spec.gpus: Required value: write gpus,", id="no size"),
         pytest.param(
-            {**SMALL, "launcher": "mpi"}, 'supported values: "srun", "torchrun"', id="launcher of a later release"
+            {**SMALL, "launcher": "horovod"}, 'supported values: "srun", "torchrun"', id="launcher of a later release"
         ),
         pytest.param(
             {**SMALL, "env": [{"name": "A"}, {"name": "A"}]},

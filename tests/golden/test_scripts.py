@@ -1,35 +1,27 @@
 """Whole scripts and options, one directory a case. `PASSERELLE_RECORD=1 pytest tests/golden` writes them anew."""
 
-import dataclasses
-import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from golden.written import RECORD, options, script
 from passerelle.batch import Batch
 from passerelle.render import render
 from plans import job, planned, profile
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/case.yaml"))
-RECORD = os.environ.get("PASSERELLE_RECORD") == "1"
 
 
 def rendered(case: str) -> Batch:
     """The batch of a case: case.yaml holds what differs from tests/plans.py."""
     told = yaml.safe_load((HERE / case / "case.yaml").read_text(encoding="utf-8"))
     facts = profile(told.get("profile", "sandbox"), **told.get("partition", {}))
-    facts = facts.model_copy(update=told.get("facts", {}))
+    facts = facts.model_copy(update={"launch": facts.launch.model_copy(update=told.get("launch", {}))})
     files = tuple((path, text.encode()) for path, text in told.get("files", {}).items())
     return render(planned(job(**told["spec"]), facts=facts, attempt=told.get("attempt", 1), files=files))
-
-
-def options(batch: Batch) -> str:
-    told = {"options": dataclasses.asdict(batch.options), "environment": dict(batch.environment)}
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
 def test_there_are_cases() -> None:
@@ -39,7 +31,7 @@ def test_there_are_cases() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_a_case_is_rendered_as_recorded(case: str) -> None:
     batch = rendered(case)
-    recorded = {HERE / case / "script.sh": batch.script, HERE / case / "options.json": options(batch)}
+    recorded = {HERE / case / "script.sh": script(batch), HERE / case / "options.json": options(batch)}
     if RECORD:
         for file, text in recorded.items():
             file.write_text(text, encoding="utf-8")
@@ -49,18 +41,18 @@ def test_a_case_is_rendered_as_recorded(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_recorded_script_is_sound(case: str) -> None:
-    script = str(HERE / case / "script.sh")
+    recorded = str(HERE / case / "script.sh")
 
     for checker in (["bash", "-n"], ["shellcheck", "--shell=bash", "--severity=style"]):
-        done = subprocess.run([*checker, script], capture_output=True, text=True, check=False)
+        done = subprocess.run([*checker, recorded], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_the_user_wrote_stands_in_the_json_alone(case: str) -> None:
-    script = (HERE / case / "script.sh").read_text(encoding="utf-8")
-    outside = [line for line in script.splitlines() if not line.startswith('{"agent":')]
+    recorded = (HERE / case / "script.sh").read_text(encoding="utf-8")
+    outside = [line for line in recorded.splitlines() if not line.startswith('{"agent":')]
 
-    assert len(outside) == len(script.splitlines()) - 1
+    assert len(outside) == len(recorded.splitlines()) - 1
     assert "USERS-WORD" not in "\n".join(outside)
-    assert script.isascii()
+    assert recorded.isascii()

@@ -14,20 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passerelle.batch import SCRIPT_LIMIT, Batch
+from passerelle.batch import SCRIPT_LIMIT
 from passerelle.errors import Invalid
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from passerelle.progress import parse_comment
 from passerelle.render import render
 from passerelle.shell import assignment, here_document
 from plans import SOURCE, job, planned, profile, site
-from stubs import Stubs
-
-_TELL = """\
-import json, os, sys
-with open(os.environ["PASSERELLE_ATTEMPT_DIR"] + "/told-" + os.environ["RANK"], "w", encoding="utf-8") as file:
-    json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], file)
-"""
+from stubs import TELL, Stubs, attempt_directory, batch
 
 _NASTY = st.sampled_from(
     [
@@ -61,25 +55,6 @@ def stubs(tmp_path: Path) -> Stubs:
     return Stubs(tmp_path)
 
 
-def batch(stubs: Stubs, code: str = _TELL, *args: str, attempt: int = 1, **more: object) -> Batch:
-    facts = more.pop("facts", None)
-    spec = job(**({"command": [sys.executable, "-c", code], "args": list(args), "gpus": 4, "gpusPerNode": 2} | more))
-    at = site(runRoot=str(stubs.root), progressPeriod="1s")
-    return render(planned(spec, at, facts, attempt=attempt, files=(("/workspace/x.py", b"data\0\xff"),)))  # type: ignore[arg-type]
-
-
-def attempt_directory(stubs: Stubs, job_id: int = 41, attempt: int = 1) -> Path:
-    (found,) = stubs.root.glob(f"psr-*/attempt-{attempt}-{job_id}-0")
-    return found
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < deadline, path
-        time.sleep(0.05)
-
-
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(args=_STRINGS, values=_STRINGS)
 def test_a_users_strings_reach_the_trainer_unchanged(
@@ -88,7 +63,7 @@ def test_a_users_strings_reach_the_trainer_unchanged(
     stubs = Stubs(tmp_path_factory.mktemp("strings"))
     env = [{"name": f"USER_{number}", "value": value} for number, value in enumerate(values)]
 
-    done = stubs.run(batch(stubs, _TELL, *args, env=env, gpus=1, gpusPerNode=None))
+    done = stubs.run(batch(stubs, TELL, *args, env=env, gpus=1, gpusPerNode=None))
 
     assert done.returncode == 0, done.stdout
     told_args, told_env, _ = json.loads((attempt_directory(stubs) / "told-0").read_text())
@@ -120,6 +95,10 @@ def test_every_rank_knows_its_place_and_the_contract(stubs: Stubs) -> None:
     assert env["PASSERELLE_RUN_DIR"] == str(here.parent)
     assert env["PASSERELLE_PROGRESS_FILE"] == str(here / "progress.jsonl")
     assert env["PASSERELLE_STOP_FILE"] == str(here / "stop")
+    assert env["PASSERELLE_CHECKPOINT_DIR"] == str(here.parent / "checkpoints")
+    assert (here.parent / "checkpoints").is_dir()
+    assert env["PASSERELLE_DEADLINE"] == ""
+    assert [env["PASSERELLE_SIGNAL_FILE"] for _, env, _ in told] == [f"{here}/signals/rank-{rank}" for rank in range(4)]
     assert env["HOME"] == str(here.parent / "home")
     assert told[0][2] == str(here / "work")
     assert "STUBS" not in env
@@ -214,8 +193,9 @@ def test_a_relay_that_hangs_keeps_no_job_from_its_end(stubs: Stubs) -> None:
 @pytest.mark.parametrize("tasks,code", [("4", SITE_FAULT), ("1", 5)])
 def test_an_epilogue_that_breaks_changes_no_exit_code(stubs: Stubs, how: str, tasks: str, code: int) -> None:
     told = batch(stubs, "raise SystemExit(5)", gpus=1, gpusPerNode=None)
-    broken = told.script.replace("    here, code", f"    {how}\n    here, code")
-    assert broken != told.script
+    breaking = f'epilogue() {{ python3 -c "import os; {how}"; }}\n'
+    broken = told.script.replace('python3 "$lib" epilogue', "epilogue").replace("\nset -uo", f"\n{breaking}set -uo")
+    assert broken.count("epilogue") == told.script.count("epilogue") + 1
 
     done = stubs.run(dataclasses.replace(told, script=broken), TASKS=tasks)
 
@@ -306,6 +286,7 @@ def test_the_script_waits_for_its_ranks_after_a_term(stubs: Stubs) -> None:
 
     process.communicate(timeout=30)
     assert (attempt_directory(stubs) / "work" / "saved").exists()
+    assert (attempt_directory(stubs) / "stop").exists()
     assert process.returncode == 5
     assert json.loads((attempt_directory(stubs) / "result.json").read_text())["code"] == 5
 
@@ -319,7 +300,9 @@ def _ready(stubs: Stubs) -> None:
 
 def test_under_torchrun_the_agent_gets_its_words_and_the_worker_names_the_rank(stubs: Stubs) -> None:
     agent = stubs.place / "torchrun"
-    agent.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do echo "$1"; shift; done\nRANK=5 exec python3 "$@"\n')
+    agent.write_text(
+        '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do echo "$1"; shift; done\nRANK=5 WORLD_SIZE=2 exec python3 "$@"\n'
+    )
     agent.chmod(0o755)
 
     done = stubs.run(batch(stubs, "import sys; sys.exit('boom')", launcher="torchrun", gpus=2, gpusPerNode=None))
@@ -340,7 +323,7 @@ def test_what_does_not_fit_into_a_script_needs_files() -> None:
 
 
 def test_without_a_container_the_trainer_runs_on_the_node(stubs: Stubs) -> None:
-    spec = job(command=[sys.executable, "-c", _TELL, "$(id)"], gpus=1)
+    spec = job(command=[sys.executable, "-c", TELL, "$(id)"], gpus=1)
     plan = planned(spec, site(runRoot=str(stubs.root)), profile("sandbox-bare"))
 
     done = stubs.run(render(plan))

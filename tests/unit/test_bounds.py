@@ -6,7 +6,7 @@ import samples
 from passerelle.bounds import STATUS_LIMIT, fit, size
 from passerelle.crd import schema
 from passerelle.v1alpha1.meta import Condition
-from passerelle.v1alpha1.trainingjob import ATTEMPTS_KEPT, Attempt, Exit, Metric, Progress, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, Exit, Metric, Progress, TrainingJobStatus
 
 SCHEMA = schema(TrainingJobStatus)
 RUNS = "/scratch/project_465001234/passerelle"
@@ -33,6 +33,9 @@ def attempt(number: int) -> Attempt:
         state="NODE_FAIL",
         reason="NodeFailure",
         exit=Exit(code=1, rank=3),
+        first_step=10_001,
+        last_step=20_000,
+        checkpoint_step=20_000,
     )
 
 
@@ -59,6 +62,7 @@ def rich() -> TrainingJobStatus:
         ],
         attempts=[attempt(number + 1) for number in range(ATTEMPTS_KEPT)],
         attempts_total=ATTEMPTS_KEPT,
+        excluded_nodes=[f"nid{node:06d}" for node in range(8)],
         progress=Progress(step=1, metrics=[Metric(name="loss", value="1.2345")] * 8),
         summary="Failed",
         reason="NodeFailure",

@@ -20,7 +20,8 @@ from passerelle.v1alpha1.site import (
     SiteSpec,
     SiteStatus,
 )
-from passerelle.v1alpha1.trainingjob import MUTABLE, RECORD, Progress, TrainingJobSpec
+from passerelle.v1alpha1.trainingjob import MUTABLE, RECORD, TrainingJobSpec
+from passerelle.v1alpha1.trainingjob_status import Progress
 
 CRDS = Path(__file__).parents[2] / "crds"
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -88,7 +89,7 @@ def test_a_list_is_atomic_or_a_map_by_required_keys(kind: Kind) -> None:
             assert node["x-kubernetes-list-type"] == "atomic", path
 
 
-def test_conditions_env_and_attempts_are_maps() -> None:
+def test_lists_of_named_things_are_maps() -> None:
     keys = {
         path: node["x-kubernetes-list-map-keys"]
         for kind in KINDS
@@ -98,6 +99,8 @@ def test_conditions_env_and_attempts_are_maps() -> None:
 
     assert keys == {
         "TrainingJob.spec.env": ["name"],
+        "TrainingJob.spec.data": ["name"],
+        "TrainingJob.status.findings": ["id", "field"],
         "TrainingJob.status.conditions": ["type"],
         "TrainingJob.status.attempts": ["number"],
         "Site.status.conditions": ["type"],

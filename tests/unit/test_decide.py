@@ -126,6 +126,91 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("NODE_FAIL")),
         Rest("Finished"),
     ),
+    "a bad node is tried again": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("FAILED", exit_code=214)),
+        Intend("Wanted", 2),
+    ),
+    "a time limit ends a run without checkpoints": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9, reached={1: 40}),
+        seen(job("TIMEOUT")),
+        Rest("Finished"),
+    ),
+    "a run with checkpoints goes on after its time limit": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9, chain=True, reached={1: 40}),
+        seen(job("TIMEOUT")),
+        Intend("Continued", 2),
+    ),
+    "a trainer that asks to go on gets the next attempt": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9, chain=True, reached={1: 40}),
+        seen(job("FAILED", exit_code=215)),
+        Intend("Continued", 2),
+    ),
+    "a trainer that asks to go on in a run without checkpoints has ended it": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9),
+        seen(job("FAILED", exit_code=215)),
+        Rest("Finished"),
+    ),
+    "an attempt that came further than the one before is followed by another": (
+        Wanted(recorded=(replace(SUBMITTED, number=2),), max_attempts=9, chain=True, reached={1: 40, 2: 41}),
+        seen(job("TIMEOUT", attempt=2), attempt=2),
+        Intend("Continued", 3),
+    ),
+    "an attempt that came no further than the one before ends the chain": (
+        Wanted(recorded=(replace(SUBMITTED, number=2),), max_attempts=9, chain=True, reached={1: 40, 2: 40}),
+        seen(job("TIMEOUT", attempt=2), attempt=2),
+        Rest("NoProgress"),
+    ),
+    "asking to go on is no progress": (
+        Wanted(recorded=(replace(SUBMITTED, number=2),), max_attempts=9, chain=True, reached={1: 40, 2: 40}),
+        seen(job("FAILED", attempt=2, exit_code=215), attempt=2),
+        Rest("NoProgress"),
+    ),
+    "a node failure in between hides no progress that was made before it": (
+        Wanted(recorded=(replace(SUBMITTED, number=3),), max_attempts=9, chain=True, reached={1: 40, 3: 40}),
+        seen(job("TIMEOUT", attempt=3), attempt=3),
+        Rest("NoProgress"),
+    ),
+    "a first attempt that told no step gets the benefit of the doubt": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9, chain=True),
+        seen(job("TIMEOUT")),
+        Intend("Continued", 2),
+    ),
+    "a second attempt that told no step doesn't": (
+        Wanted(recorded=(replace(SUBMITTED, number=2),), max_attempts=9, chain=True),
+        seen(job("TIMEOUT", attempt=2), attempt=2),
+        Rest("NoProgress"),
+    ),
+    "a chain ends at its last attempt": (
+        Wanted(recorded=(replace(SUBMITTED, number=2),), max_attempts=2, chain=True, reached={1: 40, 2: 80}),
+        seen(job("TIMEOUT", attempt=2), attempt=2),
+        Rest("Finished"),
+    ),
+    "a chain goes on once it may have another attempt": (
+        Wanted(recorded=(replace(SUBMITTED, final="TimeLimit"),), max_attempts=2, chain=True, reached={1: 40}),
+        seen(job("TIMEOUT")),
+        Intend("Continued", 2),
+    ),
+    "a chain that stands still goes on when asked": (
+        Wanted(
+            recorded=(replace(SUBMITTED, number=2, final="TimeLimit"),),
+            chain=True,
+            reached={1: 40, 2: 40},
+            retry_requested=True,
+        ),
+        seen(job("TIMEOUT", attempt=2), attempt=2),
+        Intend("Wanted", 3),
+    ),
+    "a user's error ends a chain": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=9, chain=True, reached={1: 40}),
+        seen(job("FAILED", exit_code=1)),
+        Rest("Finished"),
+    ),
+    "a suspended attempt that saved and stopped gets its next one, not counted": (
+        Wanted(recorded=(replace(SUBMITTED, suspended=True),), chain=True, reached={1: 40}),
+        seen(job("FAILED", exit_code=215)),
+        Intend("Wanted", 2),
+    ),
     "a user's error is never tried again by itself": (
         Wanted(recorded=(SUBMITTED,), max_attempts=9),
         seen(job("FAILED")),

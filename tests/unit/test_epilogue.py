@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
-from passerelle.onsite.epilogue import conclude, first_failure
+from passerelle.onsite.codes import BAD_NODE, CONTINUE, DUPLICATE, SITE_FAULT
+from passerelle.onsite.epilogue import conclude, explain, read_ends
 from passerelle.progress import parse_comment
 from plans import SOURCE
 
@@ -27,9 +27,8 @@ def test_the_earliest_end_that_was_nobody_elses_doing_is_the_reason(tmp_path: Pa
     end(tmp_path, "rank-2", rank=2, code=139, signal=11, time=3.0)
     (tmp_path / "rank-3.json").write_text("{")
 
-    found = first_failure(str(tmp_path))
+    found = conclude(read_ends(str(tmp_path)), 1)
 
-    assert found is not None
     assert found["rank"] == 2
 
 
@@ -37,11 +36,11 @@ def test_where_all_were_killed_the_first_counts(tmp_path: Path) -> None:
     end(tmp_path, "rank-0", rank=0, code=137, signal=9, time=2.0)
     end(tmp_path, "rank-1", rank=1, code=137, signal=9, time=1.0)
 
-    assert conclude(str(tmp_path), 137)["rank"] == 1
+    assert conclude(read_ends(str(tmp_path)), 137)["rank"] == 1
 
 
 def test_without_a_word_of_a_rank_sruns_code_counts(tmp_path: Path) -> None:
-    told = conclude(str(tmp_path), 137)
+    told = conclude(read_ends(str(tmp_path)), 137)
 
     assert (told["code"], told["signal"], told["rank"]) == (137, 9, None)
 
@@ -73,9 +72,8 @@ def test_what_no_rank_has_written_is_passed_over(tmp_path: Path, name: str, fact
     end(tmp_path, name, **facts)
     end(tmp_path, "rank-7", rank=7, code=3, time=11.0)
 
-    found = first_failure(str(tmp_path))
+    found = conclude(read_ends(str(tmp_path)), 1)
 
-    assert found is not None
     assert found["rank"] == 7
 
 
@@ -83,7 +81,34 @@ def test_what_no_rank_has_written_is_passed_over(tmp_path: Path, name: str, fact
 def test_a_record_of_another_shape_is_passed_over(tmp_path: Path, text: str) -> None:
     (tmp_path / "rank-0.json").write_text(text)
 
-    assert first_failure(str(tmp_path)) is None
+    assert read_ends(str(tmp_path)) == []
+
+
+def test_nodes_that_have_spoken_are_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("passerelle.onsite.epilogue.silent_nodes", lambda: ["n1", "n2", "n3"])
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "4")
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    told = {"rank": 1, "code": 1, "signal": None, "time": 1.0, "err": "mine", "node": "n2"}
+
+    found = explain(told, {"n2"}, stopping=False, grace=0)
+
+    assert (found["code"], found["nodes"]) == (BAD_NODE, ["n3"])
+    assert explain(told, {"n2", "n3"}, stopping=False, grace=0) == told
+
+
+@pytest.mark.parametrize(
+    "body,code,by,shall", [(True, 1, None, 1), (True, 143, 15, CONTINUE), (False, 1, None, CONTINUE)]
+)
+def test_a_scripts_own_failure_after_the_warning_stays_its_own(
+    tmp_path: Path, body: bool, code: int, by: int | None, shall: int
+) -> None:
+    attempt = Attempt(tmp_path)
+    (tmp_path / "ends" / "rank-0.json").unlink()
+    (tmp_path / "spec.json").write_text(json.dumps({"isBody": body}))
+    (tmp_path / "stop").touch()
+    end(tmp_path / "ends", "agent-0", rank=None, code=code, signal=by)
+
+    assert attempt.conclude(code, grace=60)[0] == shall
 
 
 class Attempt:
@@ -99,7 +124,9 @@ class Attempt:
         (place / "bin" / "scontrol").chmod(0o755)
         end(place / "ends", "rank-0", code=3, err="boom")
 
-    def conclude(self, code: int = 3, before: str = "", stderr: int = subprocess.PIPE) -> tuple[int, str, str]:
+    def conclude(
+        self, code: int = 3, before: str = "", stderr: int = subprocess.PIPE, grace: int = 0
+    ) -> tuple[int, str, str]:
         """Run the epilogue under the C locale, as sites do: its exit code, what it printed, what it told."""
         run = f"import resource, signal, sys; from passerelle.onsite import epilogue; {before}"
         done = subprocess.run(
@@ -109,6 +136,7 @@ class Attempt:
                 f"{run}\nsys.exit(epilogue.main(sys.argv[1:]))",
                 self.place / "spec.json",
                 str(code),
+                str(grace),
             ],
             env={
                 "PYTHONPATH": str(SOURCE),
@@ -116,6 +144,7 @@ class Attempt:
                 "LC_ALL": "C",
                 "SLURM_JOB_ID": "7",
                 "PASSERELLE_PROGRESS_FILE": str(self.place / "progress.jsonl"),
+                "PASSERELLE_STOP_FILE": str(self.place / "stop"),
             },
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from passerelle.onsite.report import ERR_BYTES, LIMIT_BYTES, Progress
 from passerelle.progress import Report, decimal, parse_comment
-from passerelle.v1alpha1.trainingjob import Exit, Metric
+from passerelle.v1alpha1.trainingjob_status import Exit, Metric
 
 NOW = 1_800_000_000.5
 
@@ -52,6 +52,31 @@ def test_the_end_stands_beside_the_last_progress() -> None:
     assert report.stderr == 'Trace "x"\n[31mKeyError: é'
     assert report.progress is not None
     assert report.progress.step == 7
+
+
+def test_the_steps_of_an_attempt_arrive_and_the_nodes_that_failed_it() -> None:
+    end = {"code": 214, "signal": None, "rank": None, "err": "", "nodes": ["n2", "n5"]}
+
+    report = parse_comment(told({"step": 41}, {"step": 60, "checkpointStep": 50}, {"step": 61}).record(NOW, end))
+
+    assert report.progress is not None
+    assert (report.first_step, report.progress.step, report.progress.checkpoint_step) == (41, 61, 50)
+    assert report.nodes == ("n2", "n5")
+
+
+@pytest.mark.parametrize("nodes", ['"n2"', "[3]", '["a,b"]', '["-x"]', '["n1 n2"]', '["x[1-9]"]', "null"])
+def test_what_is_no_nodes_name_is_excluded_from_nothing(nodes: str) -> None:
+    assert parse_comment(f'{{"v":1,"end":{{"code":214,"nodes":{nodes}}}}}').nodes == ()
+
+
+def test_the_longest_record_of_a_bad_node_still_fits() -> None:
+    lines = dict.fromkeys(("step", "checkpointStep", "totalSteps", "percentage", "etaSeconds"), 2**53)
+    end = {"code": 214, "signal": None, "rank": 2**31, "err": "x" * 5000, "nodes": ["n" * 100] * 9}
+
+    record = told(lines | {f"metric{number}": number / 7 for number in range(8)}).record(NOW, end)
+
+    assert len(record.encode()) <= LIMIT_BYTES
+    assert parse_comment(record).nodes == ("n" * 64,) * 4
 
 
 def test_the_first_record_says_only_that_somebody_speaks() -> None:

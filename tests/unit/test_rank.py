@@ -85,6 +85,29 @@ def test_a_process_left_behind_does_not_hold_the_rank(tmp_path: Path) -> None:
         stream.close()
 
 
+def test_a_file_that_srun_left_open_for_mpi_reaches_the_trainer(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.write(write, b"manager")
+    os.close(write)
+    trainer = f"import os; print(os.read({read}, 99).decode())"
+    told = (
+        "import sys; from passerelle.onsite.supervise import supervise; sys.exit(supervise(sys.argv[2:], {}, '', {}))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", told, "", sys.executable, "-c", trainer],
+        env={"PYTHONPATH": str(SOURCE)},
+        pass_fds=(read,),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    os.close(read)
+    assert (done.returncode, done.stdout) == (0, "manager\n"), done.stderr
+
+
 def test_a_term_reaches_the_trainer_and_other_signals_disturb_nobody(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     # No shell: dash loses a signal that comes while it forks.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from passerelle.slurm import JobState, Stage
+from passerelle.slurm import JobState, RemoteJob, Stage
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,27 @@ def test_success_follows_from_the_state_alone(base: str, succeeded: bool, reason
 
     assert ending is not None
     assert (ending.succeeded, ending.reason) == (succeeded, reason)
+
+
+@pytest.mark.parametrize(
+    "state,code,reason",
+    [
+        ("FAILED", 1, "Failed"),
+        ("FAILED", None, "Failed"),
+        ("FAILED", 212, "SiteFault"),
+        ("FAILED", 214, "BadNode"),
+        ("FAILED", 215, "Stopped"),
+        ("TIMEOUT", 215, "TimeLimit"),
+        ("CANCELLED", 214, "Cancelled"),
+    ],
+)
+def test_a_code_of_ours_says_more_than_failed(state: str, code: int | None, reason: str) -> None:
+    job = RemoteJob(
+        job_id=1, name="x", user="u", cluster="c", state=JobState(state), submit_time=1, start_time=2, exit_code=code
+    )
+
+    assert job.ending is not None
+    assert job.ending.reason == reason
 
 
 def test_a_live_job_has_no_ending() -> None:

@@ -11,7 +11,7 @@ from passerelle.facts import Facts, Unseen, Word
 from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import epoch, is_final, report, rfc3339, with_job
-from passerelle.v1alpha1.trainingjob import Attempt, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import Attempt, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)
 NOW = "2026-01-02T03:04:05Z"
@@ -129,6 +129,26 @@ TABLE: Table = {
         {"Succeeded": ("False", "Failed"), "Finished": ("True", "Failed"), "Stalled": ("True", "Failed")},
         "Failed",
     ),
+    "a chain that stands still has failed": (
+        facts(Rest("NoProgress"), job("TIMEOUT"), chain=True, reached={1: 40}),
+        {"Succeeded": ("False", "NoProgress"), "Finished": ("True", "NoProgress"), "Stalled": ("True", "NoProgress")},
+        "Failed",
+    ),
+    "a stopped attempt at the end of its chain has failed": (
+        facts(Rest("Finished"), job("FAILED", exit_code=215), chain=True),
+        {"Succeeded": ("False", "Stopped"), "Finished": ("True", "Stopped"), "Stalled": ("True", "Stopped")},
+        "Failed",
+    ),
+    "a stopped attempt with another to come has not finished": (
+        facts(Intend("Continued", 2), job("FAILED", exit_code=215), chain=True),
+        {
+            "Submitted": ("Unknown", "Submitting"),
+            "Succeeded": ("Unknown", "Active"),
+            "Finished": ("False", "Active"),
+            "Reconciling": ("True", "Submitting"),
+        },
+        "Ended",
+    ),
     "a failed attempt with another to come has not finished": (
         facts(Intend("Wanted", 2), job("NODE_FAIL")),
         {
@@ -221,6 +241,83 @@ def test_the_message_of_a_failure_holds_rank_code_and_last_words() -> None:
     assert "ValueError: no such corpus" in message
 
 
+def succeeded(status: TrainingJobStatus) -> str:
+    return next(found.message for found in status.conditions if found.type == "Succeeded")
+
+
+@pytest.mark.parametrize(
+    "remote, sentence",
+    [
+        (
+            job("FAILED", exit_code=None, exit_signal=53),
+            (
+                "Attempt 1 (Slurm job 77) did not start: Slurm could not open its log; create /scratch at the site, "
+                "writable for startup."
+            ),
+        ),
+        (
+            job("CANCELLED", node_count=0, start_time=None, cancelled_by="root", exit_code=None),
+            "Attempt 1 (Slurm job 77) was cancelled by root before it started.",
+        ),
+        (
+            job("TIMEOUT", exit_code=143, comment=json.dumps({"v": 1, "end": {"code": 143, "err": "a\nb\nlast"}})),
+            (
+                "Attempt 1 (Slurm job 77) ended with TIMEOUT after its time limit of 60 minutes: the batch script "
+                "exited with code 143. Last line of stderr: last\nThe lines before it:\na\nb"
+            ),
+        ),
+    ],
+    ids=["its log can't be opened", "cancelled in the queue", "a time limit"],
+)
+def test_a_failure_is_one_sentence_that_names_its_cause(remote: RemoteJob, sentence: str) -> None:
+    assert succeeded(report(TrainingJobStatus(), facts(Rest("Finished"), remote))) == sentence
+
+
+def test_a_chain_that_stands_still_tells_both_steps() -> None:
+    second = with_job(INTENT.model_copy(update={"number": 2}), job("TIMEOUT"))
+    still = facts(Rest("NoProgress"), job("TIMEOUT"), attempts=(second,), chain=True)
+
+    stuck = succeeded(report(TrainingJobStatus(), replace(still, reached={1: 40, 2: 39})))
+    silent = succeeded(report(TrainingJobStatus(), still))
+
+    assert "Attempt 2 ended at its time limit and came to step 39" in stuck
+    assert "an earlier one had come to step 40" in stuck
+    assert "reported no step, nor did one before it" in silent
+
+
+@pytest.mark.parametrize(
+    "remote,chain,told",
+    [
+        (job("NODE_FAIL"), False, "retry.maxAttempts, 3, allows no other"),
+        (job("PREEMPTED"), False, "retry.maxAttempts, 3, allows no other"),
+        (job("TIMEOUT"), True, "retry.maxAttempts, 3, allows no other"),
+        (job("FAILED", exit_code=215), True, "retry.maxAttempts, 3, allows no other"),
+        (job("FAILED", exit_code=215), False, "only a TrainingJob with checkpoint gets"),
+        (job("TIMEOUT"), False, ""),
+        (job("FAILED", exit_code=1), True, ""),
+    ],
+)
+def test_a_last_attempt_tells_why_none_follows(remote: RemoteJob, chain: bool, told: str) -> None:
+    message = succeeded(report(TrainingJobStatus(), facts(Rest("Finished"), remote, chain=chain, max_attempts=3)))
+
+    assert told in message
+    assert ("maxAttempts" in message) == ("maxAttempts" in told)
+
+
+def test_an_attempt_keeps_its_steps_when_a_poorer_record_comes() -> None:
+    rich = with_job(INTENT, job("RUNNING", comment='{"v":1,"f":11,"s":20,"c":15}'))
+
+    ended = with_job(rich, job("TIMEOUT", live=False))
+
+    assert (ended.first_step, ended.last_step, ended.checkpoint_step) == (11, 20, 15)
+
+
+def test_nodes_to_keep_away_from_are_remembered() -> None:
+    once = report(TrainingJobStatus(), facts(Rest("Active"), job("RUNNING"), excluded=("n2", "n5")))
+
+    assert report(once, facts(Rest("Active"), job("RUNNING"))).excluded_nodes == ["n2", "n5"]
+
+
 def test_without_an_epilogue_the_message_says_so_and_names_the_log() -> None:
     status = report(TrainingJobStatus(), facts(Rest("Finished"), job("TIMEOUT")))
 
@@ -275,9 +372,11 @@ def test_a_cancelled_attempt_is_suspended_only_where_that_was_written_first() ->
     suspended = with_job(INTENT.model_copy(update={"suspended": True}), job("CANCELLED"))
     outside = with_job(INTENT, job("CANCELLED"))
     failed_meanwhile = with_job(INTENT.model_copy(update={"suspended": True}), job("FAILED"))
+    stopped = with_job(INTENT.model_copy(update={"suspended": True}), job("FAILED", exit_code=215))
 
     assert [suspended.reason, outside.reason, failed_meanwhile.reason] == ["Suspended", "Cancelled", "Failed"]
-    assert all(map(is_final, (suspended, outside, failed_meanwhile)))
+    assert stopped.reason == "Suspended"
+    assert all(map(is_final, (suspended, outside, failed_meanwhile, stopped)))
     assert not is_final(with_job(INTENT, job("PENDING", state_reason="Priority")))
 
 

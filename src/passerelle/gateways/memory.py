@@ -30,6 +30,8 @@ class Fate:
     exit_code: int | None = 0
     exit_signal: int | None = None
     state_reason: str = "Priority"
+    failed_node: str = ""
+    comment: str = ""  # what the job writes when it starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +215,7 @@ class Memory:
             raise Rejected("Slurm refused the job: Invalid account.", reason="InvalidAccount")
         if asked.qos is not None and asked.qos not in shape.qos:
             raise Rejected("Slurm refused the job: Invalid qos specification.", reason="InvalidQos")
-        if asked.nodes > shape.nodes or asked.gpus_per_node > shape.gpus_per_node:
+        if asked.nodes > shape.nodes - len(set(asked.exclude)) or asked.gpus_per_node > shape.gpus_per_node:
             raise Rejected(
                 "Slurm refused the job: Requested node configuration is not available.",
                 reason="NodeConfigurationUnavailable",
@@ -225,7 +227,8 @@ class Memory:
         job_id = self.first_job_id + len(self._jobs)
         while job_id in self._jobs:
             job_id += 1
-        self._jobs[job_id] = _Job(job_id, batch, self.fates(batch), self.clock())
+        fate = self.fates(batch)
+        self._jobs[job_id] = _Job(job_id, batch, fate, self.clock(), comment=fate.comment)
         return job_id
 
     def _listed(self) -> list[_Job]:
@@ -269,6 +272,7 @@ class Memory:
             time_limit_minutes=asked.time_limit_minutes,
             exit_code=job.fate.exit_code if state.ending and own_end else None,
             exit_signal=job.fate.exit_signal if state.ending and own_end else None,
+            failed_node=job.fate.failed_node if state.ending and own_end else "",
             comment=job.comment if live else "",
             standard_output=asked.standard_output.replace("%j", str(job.job_id)),
             cancelled_by=self.user if state.base == "CANCELLED" and not live else "",

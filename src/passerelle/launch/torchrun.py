@@ -14,7 +14,7 @@ from passerelle.profiles import Profile
 def launch(size: Size, profile: Profile) -> Launch:
     agent = ["torchrun", f"--nnodes={size.nodes}", f"--nproc-per-node={size.gpus_per_node}", "--max-restarts=0"]
     environment: tuple[tuple[str, str], ...] = ()
-    if profile.torchrun_rendezvous == "file":
+    if profile.launch.torchrun_rendezvous == "file":
         agent += [
             "--rdzv-backend=c10d",
             "--rdzv-conf=store_type=file,is_host=1",

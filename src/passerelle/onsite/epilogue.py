@@ -1,6 +1,7 @@
 """The attempt's last word: which rank failed first, put into the job's comment and written down beside the log.
 
-It may run in the short time that Slurm leaves between its first and its last signal: one scontrol, and no search.
+It may run in the short time that Slurm leaves between its first and its last signal: one scontrol, and no search, but
+where a node's ranks left no word and nobody had told them to stop: then the others may have failed through that node.
 Slurm takes no comment for a job that it has already cancelled or timed out; result.json has it then. Each step is done
 whatever became of the others, and none of them changes the exit code.
 """
@@ -10,36 +11,54 @@ import re
 import sys
 import time
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Set
 
-from passerelle.onsite.codes import SITE_FAULT, public
+from passerelle.onsite.codes import BAD_NODE, CONTINUE, IMAGE_NOT_FOUND, SITE_FAULT, public
 from passerelle.onsite.files import read_json, tell, write_json
 from passerelle.onsite.relay import Tail, post
 from passerelle.onsite.report import Progress
+from passerelle.onsite.silence import MOST, node_count, silent_nodes
 from passerelle.onsite.supervise import ended_by
 
 _VICTIM = (9, 15)
 """Signals with which the others are ended when one has failed."""
 
+_FAULTS = (SITE_FAULT, IMAGE_NOT_FOUND)
+"""The codes of ours that a rank may leave."""
+
 _NAME = re.compile(r"(rank|agent)-[0-9]+\.json$")
 
 
-def first_failure(folder: str) -> Optional[Dict[str, Any]]:
-    """The earliest end that was nobody else's doing; a trainer's before its agent's; else the earliest of all."""
+def read_ends(folder: str) -> List[Dict[str, Any]]:
+    """How each rank and agent ended that did not end with 0, as it wrote itself."""
     found = [read_json(os.path.join(folder, name)) for name in os.listdir(folder) if _NAME.match(name)]
-    ends = [each for each in found if each and _sound(each)]
-    if not ends:
-        return None
-    return min(ends, key=lambda end: (end["signal"] in _VICTIM, end["rank"] is None, end["time"]))
+    return [each for each in found if each and _sound(each)]
 
 
-def conclude(folder: str, code: int) -> Dict[str, Any]:
-    """How the attempt ended: the first failing rank's word, or srun's own where no rank left one."""
-    first = None
-    if code:
-        with _guarded("the ranks' ends can't be read"):
-            first = first_failure(folder)
-    return first or {"code": code, "signal": ended_by(code), "rank": None, "err": "", "time": time.time(), "ours": True}
+def conclude(ends: List[Dict[str, Any]], code: int) -> Dict[str, Any]:
+    """How the attempt ended: the earliest end that was nobody else's doing, a trainer's before its agent's; else the
+    earliest of all; srun's own code where no rank left a word.
+    """
+    if ends and code:
+        return min(ends, key=lambda end: (end["signal"] in _VICTIM, end["rank"] is None, end["time"]))
+    return {"code": code, "signal": ended_by(code), "rank": None, "err": "", "time": time.time(), "ours": True}
+
+
+def explain(end: Dict[str, Any], heard: Set[str], *, stopping: bool, grace: int, body: bool = False) -> Dict[str, Any]:
+    """The end with what lies behind it: a node, or a stop that the ranks did not obey in time. `heard` are the nodes
+    whose ranks left a word; with `body` the word is a script's of the user's, whose own exit code counts.
+    """
+    if end["code"] == BAD_NODE:
+        return dict(end, nodes=[end["node"]] if end.get("node") else [])
+    if end["code"] in (0, CONTINUE, *_FAULTS):
+        return end
+    if stopping:
+        ended = (end["rank"] is None and not body) or end["signal"] in _VICTIM
+        return dict(end, code=CONTINUE, signal=None, ours=True) if grace and ended else end
+    spoken = heard | {os.environ.get("SLURMD_NODENAME", "")}
+    nodes = [node for node in silent_nodes() if node not in spoken] if len(heard) < node_count() else []
+    nodes = nodes[:MOST]
+    return dict(end, code=BAD_NODE, signal=None, ours=True, nodes=nodes) if nodes else end
 
 
 def _sound(end: Dict[str, Any]) -> bool:
@@ -49,9 +68,10 @@ def _sound(end: Dict[str, Any]) -> bool:
         and (end.get("signal") is None or _whole(end["signal"], 1, 64))
         and (end.get("rank") is None or _whole(end["rank"], 0, 2**31))
         and isinstance(end.get("err"), str)
+        and isinstance(end.get("node", ""), str)
         and type(end.get("time")) in (int, float)
         and 0 <= end["time"] < 2**53
-        and (not end.get("ours") or end["code"] == SITE_FAULT)
+        and (not end.get("ours") or end["code"] in _FAULTS)
     )
 
 
@@ -69,12 +89,20 @@ def _guarded(what: str) -> Iterator[None]:
 
 
 def main(argv: List[str]) -> int:
-    """`epilogue SPEC CODE`, where CODE is srun's. Returns the code with which the job shall end, and prints it as its
-    last word: the batch script believes no exit code without it. The comment comes first, for it is read from afar, and
-    what failed may be the file system.
+    """`epilogue SPEC CODE GRACE`, where CODE is srun's. Returns the code with which the job shall end, and prints it as
+    its last word: the batch script believes no exit code without it. The comment comes first, for it is read from
+    afar, and what failed may be the file system.
     """
     here, code, job_id = os.path.dirname(os.path.abspath(argv[0])), int(argv[1]), os.environ["SLURM_JOB_ID"]
-    end, progress = conclude(os.path.join(here, "ends"), code), Progress()
+    ends, progress = [], Progress()  # type: List[Dict[str, Any]], Progress
+    with _guarded("the ranks' ends can't be read"):
+        ends = read_ends(os.path.join(here, "ends"))
+    end = conclude(ends, code)
+    with _guarded("the end can't be explained"):
+        heard = {each["node"] for each in ends if each.get("node")}
+        stopping = os.path.exists(os.environ["PASSERELLE_STOP_FILE"])
+        body = bool((read_json(argv[0]) or {}).get("isBody"))
+        end = explain(end, heard, stopping=stopping, grace=int(argv[2]), body=body)
     with _guarded("the progress can't be read"):
         for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
             progress.take(line)

@@ -8,12 +8,19 @@ import os
 import sys
 from typing import Any, Dict, List
 
+from passerelle.onsite import notice
+from passerelle.onsite.codes import IMAGE_NOT_FOUND
 from passerelle.onsite.files import read_json
 from passerelle.onsite.supervise import fault, supervise
 
-_PASSED = ("SLURM_", "SLURMD_", "PMI_")
+_PASSED = ("SLURM_", "SLURMD_", "PMI_", "PMI2_", "PMIX_", "PALS_")
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
-"""Of the task's environment, what a trainer may need: who it is, and which GPUs Slurm gave it."""
+"""Of the task's environment, what a trainer may need: who it is, to Slurm and to MPI, and which GPUs Slurm gave it."""
+_MPI_FOLDERS = ("PMIX_SERVER_TMPDIR", "PALS_SPOOL_DIR")
+"""Where MPI's process management keeps sockets and files: what the site shows to no image by itself."""
+_BRANDS = ("APPTAINER", "SINGULARITY")
+_ENGINES = ("pyxis", "edf")
+"""Under these a task begins in the image."""
 
 
 def main(argv: List[str]) -> int:
@@ -29,13 +36,20 @@ def main(argv: List[str]) -> int:
     if tasks != spec["tasks"]:
         # worlds of one, each of which believes that it is the whole, are the classic silent failure
         return fault(record, facts, "Slurm started %d tasks, the plan has %d" % (tasks, spec["tasks"]))
+    container = spec["container"]
+    if container and container["kind"] not in _ENGINES and not os.access(container["image"], os.R_OK):
+        text = "There is no readable image at %s on %s." % (container["image"], facts["node"])
+        return fault(record, facts, text, IMAGE_NOT_FOUND)
     own = identity(spec)
+    known = dict(own, NODE_RANK=os.environ["SLURM_NODEID"])
+    own.update((name, value.format(**known)) for name, value in spec["variables"].items())
     words = list(spec["command"])
     if spec["agent"]:
-        known = dict(own, NODE_RANK=os.environ["SLURM_NODEID"])
         words = [word.format(**known) for word in spec["agent"]] + [os.path.join(here, "lib"), "worker", path]
     else:
         facts["rank"] = task
+        own[notice.VARIABLE] = notice.signal_file(here, task)
+        notice.attend(own[notice.VARIABLE])
     environ = dict(passed(), **spec["environment"])
     environ.update(own)
     words, environ = contained(spec, here, words, environ)
@@ -67,20 +81,27 @@ def contained(
     spec: Dict[str, Any], here: str, words: List[str], environ: Dict[str, str]
 ) -> "tuple[List[str], Dict[str, str]]":
     """Argument vector and environment with the container around them, where the site has one."""
-    base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "USER", "TMPDIR") if name in os.environ}
     container = spec["container"]
     work = spec["workingDir"] or os.path.join(here, "work")
+    if container is not None and container["kind"] in _ENGINES:
+        os.chdir(work)
+        return words, dict(os.environ, **environ)
+    base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "USER", "TMPDIR") if name in os.environ}
     if container is None:
         os.chdir(work)
         return words, dict(base, **environ)
-    argv = ["apptainer", "--quiet", "exec", "--cleanenv", "--no-eval", "--home", base["HOME"], "--pwd", work]
+    brand = container["kind"].upper()
+    # a site's module says so what every image of its users must see
+    base.update((name, value) for name, value in os.environ.items() if name.startswith(_BRANDS))
+    argv = [container["binary"], "--quiet", "exec", "--cleanenv", "--no-eval", "--home", base["HOME"], "--pwd", work]
     argv += container["options"]
-    for bind in container["binds"]:
+    folders = [os.environ[name] for name in _MPI_FOLDERS if os.path.isdir(os.environ.get(name, ""))]
+    for bind in container["binds"] + folders:
         argv += ["--bind", bind]
     for number, folder in enumerate(spec["folders"]):
         argv += ["--bind", "%s:%s:ro" % (os.path.join(here, "files", str(number)), folder)]
     argv += [container["image"], *words]
-    return argv, dict(base, **{"APPTAINERENV_" + name: value for name, value in environ.items()})
+    return argv, dict(base, **{brand + "ENV_" + name: value for name, value in environ.items()})
 
 
 if __name__ == "__main__":

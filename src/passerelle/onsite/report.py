@@ -1,7 +1,10 @@
 """The one record of a job's comment: progress while it runs, the end beside the last progress when it has run.
 
-    {"v": 1, "t": time, "s": step, "n": steps in all, "p": percentage, "e": seconds left, "m": {name: number},
-     "end": {"code": 3, "signal": null, "rank": 1, "err": "the last of the failing rank's standard error"}}
+    {"v": 1, "t": time, "f": first step of the attempt, "s": step, "c": step of the newest checkpoint,
+     "n": steps in all, "p": percentage, "e": seconds left, "m": {name: number},
+     "end": {"code": 3, "signal": null, "rank": 1, "nodes": ["n2"], "err": "the last of the rank's standard error"}}
+
+`nodes` are those through which the attempt failed, where one did.
 
 Plain JSON in UTF-8, as one argument of scontrol: Slurm 22.05 to 26.05 keep each byte of it and refuse more than 1024.
 """
@@ -14,8 +17,11 @@ from typing import Any, Dict, List, Optional
 LIMIT_BYTES = 900
 ERR_BYTES = 600
 METRICS = 8
+NODES = 4
+"""Of the nodes at fault: more of them, and it is not the nodes."""
+_NODE = 64
 
-_KEYS = {"step": "s", "totalSteps": "n", "percentage": "p", "etaSeconds": "e"}
+_KEYS = {"step": "s", "checkpointStep": "c", "totalSteps": "n", "percentage": "p", "etaSeconds": "e"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}$")
 _LARGEST = 2**53
 """Beyond it an integer is not the same number to every reader of JSON."""
@@ -42,6 +48,8 @@ class Progress:
                 continue
             if key in _KEYS:
                 self.values[_KEYS[key]] = int(max(-_LARGEST, min(number, _LARGEST)))
+                if key == "step":
+                    self.values.setdefault("f", self.values["s"])
             elif _NAME.match(key) and (key in self.metrics or len(self.metrics) < METRICS):
                 self.metrics[key] = number
         return True
@@ -53,6 +61,8 @@ class Progress:
         err = ""
         if end is not None:
             told["end"] = {key: end[key] for key in ("code", "signal", "rank")}
+            if end.get("nodes"):
+                told["end"]["nodes"] = [node[:_NODE] for node in end["nodes"][:NODES]]
             err = _last(end.get("err") or "", ERR_BYTES)
         while True:
             text = _compact(told, metrics, err)

@@ -5,6 +5,7 @@ The process's end is told before its parent's: whichever rank failed first has t
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -26,9 +27,10 @@ def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict
     passed_on = _Signals()
     try:
         child = subprocess.Popen(  # bytes: under the C locale Python 3.6 would refuse what is not ASCII
-            [word.encode("utf-8") for word in argv],
-            env={key.encode("utf-8"): value.encode("utf-8") for key, value in environ.items()},
+            [_bytes(word) for word in argv],
+            env={_bytes(key): _bytes(value) for key, value in environ.items()},
             stderr=subprocess.PIPE,
+            close_fds=False,  # srun hands MPI's process management over as an open file
         )
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126  # as a shell would say
@@ -38,7 +40,7 @@ def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict
         return code
     passed_on.to(child)
     tail = _Tail(child)
-    code = child.wait()
+    code = passed_on.until_the_end()
     tail.join(_DRAIN_SECONDS)  # a process left behind may hold the pipe open
     if code < 0:
         code = _SHELL_SIGNAL - code
@@ -84,13 +86,27 @@ class _Signals:
         self._early: List[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda caught, _: self._take(caught))
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited
+        self._woken, wake = os.pipe()
+        for end in (self._woken, wake):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wake)
 
     def to(self, child: "subprocess.Popen[bytes]") -> None:
         self._child = child
         for number in self._early:
             self._take(number)
+
+    def until_the_end(self) -> int:
+        """The process's return code. The kernel may give a signal to any thread; Python acts on it in this one, which a
+        waitpid would leave asleep. Each signal, the end of the process too, is told through the pipe.
+        """
+        assert self._child is not None  # noqa: S101 -- it was handed over
+        while self._child.poll() is None:
+            select.select([self._woken], [], [])
+            os.read(self._woken, 4096)
+        return int(self._child.returncode)
 
     def _take(self, number: int) -> None:
         if self._child is None:
@@ -99,11 +115,16 @@ class _Signals:
             self._child.send_signal(number)
 
 
-def fault(record: str, facts: Dict[str, Any], text: str) -> int:
+def fault(record: str, facts: Dict[str, Any], text: str, code: int = SITE_FAULT) -> int:
     """Say, and write down, that the site did not let the trainer begin; `ours` tells the code from a trainer's."""
     tell(text)
-    _write(record, dict(facts, ours=True), SITE_FAULT, text)
-    return SITE_FAULT
+    _write(record, dict(facts, ours=True), code, text)
+    return code
+
+
+def _bytes(text: str) -> bytes:
+    """What the environment brought in another encoding goes out as it came."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _write(record: str, facts: Dict[str, Any], code: int, text: str) -> None:

@@ -8,19 +8,26 @@ import os
 import sys
 from typing import List
 
+from passerelle.onsite import notice
 from passerelle.onsite.files import read_json
 from passerelle.onsite.supervise import fault, supervise
 
 
 def main(argv: List[str]) -> int:
     """`worker SPEC`, with RANK in the environment."""
-    rank = int(os.environ["RANK"])
-    record = os.path.join(os.path.dirname(os.path.abspath(argv[0])), "ends", "rank-%d.json" % rank)
+    rank = int(os.environ.get("RANK", "0"))  # an agent that starts a single process may not say it
+    here = os.path.dirname(os.path.abspath(argv[0]))
+    record, path = os.path.join(here, "ends", "rank-%d.json" % rank), notice.signal_file(here, rank)
     facts = {"node": os.environ.get("SLURMD_NODENAME", ""), "rank": rank}
     spec = read_json(argv[0])
     if spec is None:
         return fault(record, facts, "%s can't be read in the container" % argv[0])
-    return supervise(spec["command"], dict(os.environ), record, facts)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world != spec["worldSize"]:
+        # an agent that has not met the others begins alone, and trains a model of its own
+        return fault(record, facts, "the agent made a world of %d, the plan has %d" % (world, spec["worldSize"]))
+    notice.attend(path)
+    return supervise(spec["command"], dict(os.environ, **{notice.VARIABLE: path}), record, facts)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Component:
 
 
 def components(shape: config.Shape) -> dict[str, Component]:
-    """All daemons of a site by name, in the order in which they can be started."""
+    """All daemons of a site by name, in the order in which they can be started; a site without nodes has no slurmd."""
     ports = shape.ports
     # A real site's nodes are machines of their own: whatever runs on these must not slow down what looks at them.
     slurmd = tuple(("nice", "-n", "19", "slurmd", "-N", node) for node in shape.nodes)
@@ -106,7 +106,7 @@ def components(shape: config.Shape) -> dict[str, Component]:
             ("SLURM_JWT=daemon",),
         ),
     )
-    return {each.name: each for each in found}
+    return {each.name: each for each in found if each.argvs}
 
 
 def _takes_connections(site: Namespace, address: int | str) -> bool:

@@ -53,28 +53,14 @@ class Shape:
 
 def slurm_conf(shape: Shape) -> str:
     """slurm.conf(5)."""
-    ports = shape.ports
     node_range = f"n[1-{len(shape.nodes)}]"
     gpus = f" Gres=gpu:{shape.gpus}" if shape.gpus else ""
-    slurmd_ports = ",".join(str(each) for each in ports.slurmd)
+    slurmd_ports = ",".join(str(each) for each in shape.ports.slurmd)
     return f"""\
-ClusterName={CLUSTER}
-SlurmctldHost=site(127.0.0.1)
-SlurmUser=slurm
-SlurmctldPort={ports.slurmctld}
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-
-AuthType=auth/munge
-AuthAltTypes=auth/jwt
-AuthAltParameters=jwt_key={JWT_KEY}
-
-StateSaveLocation=/var/lib/slurm
+{controller(shape)}
 SlurmdSpoolDir=/var/spool/slurm/%n
-SlurmctldPidFile=/run/slurm/slurmctld.pid
 SlurmdPidFile=/run/slurm/slurmd-%n.pid
-SlurmctldLogFile={_LOG}/slurmctld.log
 SlurmdLogFile={_LOG}/slurmd-%n.log
-MailProg=/bin/true
 
 # Nodes are pretended: several slurmd share this machine, which has fewer CPUs, less memory and no GPU.
 SlurmdParameters=config_overrides
@@ -93,20 +79,52 @@ PartitionName={PARTITION} Nodes={node_range} Default=YES DefaultTime=10 MaxTime=
 EnforcePartLimits=ALL
 SchedulerParameters=sched_interval=5,bf_interval=5
 MaxJobCount=20000
-MinJobAge={shape.min_job_age}
-FirstJobId={shape.first_job_id}
 KillWait=5
 OverTimeLimit=0
 
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=localhost
-AccountingStoragePort={ports.slurmdbd}
-AccountingStorageTRES=gres/gpu
-AccountingStorageEnforce=associations,limits,qos
+{accounting(shape)}
 AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=10
 """
+
+
+def controller(shape: Shape) -> str:
+    """The lines of slurm.conf(5) by which slurmctld is found, believed and remembered, of every kind of site."""
+    return f"""\
+ClusterName={CLUSTER}
+SlurmctldHost=site(127.0.0.1)
+SlurmUser=slurm
+SlurmctldPort={shape.ports.slurmctld}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+
+AuthType=auth/munge
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={JWT_KEY}
+
+StateSaveLocation=/var/lib/slurm
+SlurmctldPidFile=/run/slurm/slurmctld.pid
+SlurmctldLogFile={_LOG}/slurmctld.log
+MailProg=/bin/true
+FirstJobId={shape.first_job_id}
+MinJobAge={shape.min_job_age}
+"""
+
+
+def accounting(shape: Shape) -> str:
+    """The lines of slurm.conf(5) by which accounts and QoS count, of every kind of site."""
+    return f"""\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={shape.ports.slurmdbd}
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos
+"""
+
+
+def files(shape: Shape) -> dict[str, str]:
+    """What stands in /etc/slurm for everybody to read, by name."""
+    return {"slurm.conf": slurm_conf(shape), "gres.conf": gres_conf(shape), "cgroup.conf": cgroup_conf(shape)}
 
 
 def slurmdbd_conf(shape: Shape) -> str:

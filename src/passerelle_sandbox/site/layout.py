@@ -16,6 +16,8 @@ from passerelle_sandbox.site import config, rootfs
 from passerelle_sandbox.site.config import Ports
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from passerelle_sandbox.site.config import Shape
 
 IMAGE = "/scratch/images/torch.sif"
@@ -24,19 +26,17 @@ RUN_ROOT = f"/scratch/{rootfs.USER}/passerelle"
 _FOLDERS = ("etc", "log", "state", "spool", "database", "scratch", "root")
 
 
-def lay_out(directory: Path, root: Path, shape: Shape, *, with_image: bool) -> None:
-    """What the site finds when it starts: configuration, keys, an empty database, the user's scratch."""
+def lay_out(directory: Path, root: Path, shape: Shape, files: Mapping[str, str], *, with_image: bool) -> None:
+    """What the site finds when it starts: configuration, keys, an empty database, the user's scratch.
+
+    `files` stand in /etc/slurm for everybody to read.
+    """
     for folder in _FOLDERS:
         cache.remove(directory / folder)
         (directory / folder).mkdir(parents=True, mode=0o755)
     owner = _users(root)
     etc = directory / "etc"
-    for name, text in (
-        ("slurm.conf", config.slurm_conf(shape)),
-        ("gres.conf", config.gres_conf(shape)),
-        ("cgroup.conf", config.cgroup_conf(shape)),
-        ("../hosts", config.hosts_file(shape)),
-    ):
+    for name, text in {**files, "../hosts": config.hosts_file(shape)}.items():
         (etc / name).write_text(text, encoding="utf-8")
     _secret(etc / "slurmdbd.conf", config.slurmdbd_conf(shape).encode(), owner["slurm"])
     _secret(etc / "jwt.key", secrets.token_bytes(32), owner["slurm"])

@@ -22,7 +22,7 @@ from passerelle_sandbox.site.namespace import Namespace, enter, refuse_without_u
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 NODE_LIMIT = GPU_LIMIT = 64
@@ -84,6 +84,10 @@ class Site:
         """Run a command in the site, as root or as a user."""
         return self.namespace.run(argv, user, timeout)
 
+    def manage(self, words: str) -> None:
+        """Tell sacctmgr(1) one command, as the administrator."""
+        _set_up(self, ["sacctmgr", "--immediate", *words.split()])
+
     def stop(self, component: str) -> None:
         """End a daemon; what waits for it finds nobody listening."""
         self._component(component).stop(self.namespace)
@@ -114,10 +118,14 @@ class Site:
         return known[name]
 
     def _nodes_health(self) -> str:
+        """Of a twin, whose nodes nobody starts, whether slurmctld tells of them at all."""
+        each = "--Node" if self.shape.nodes else "--summarize"
         try:
-            done = self.run(["sinfo", "--noheader", "--Node", "--format=%T"], timeout=SINFO_TIMEOUT)
+            done = self.run(["sinfo", "--noheader", each, "--format=%T"], timeout=SINFO_TIMEOUT)
         except SandboxError as error:
             return str(error)
+        if not self.shape.nodes:
+            return "ok" if done.returncode == 0 else done.stderr.strip()
         up = sum(state in _UP for state in done.stdout.split())
         return "ok" if up == len(self.shape.nodes) else f"{up} of {len(self.shape.nodes)} up"
 
@@ -140,28 +148,48 @@ def start(
     if rootfs.named(release).apptainer:
         refuse_without_user_namespaces()
     root = rootfs.rootfs(release)
-    image = trainer_image() if rootfs.has_apptainer(root) else None
     shape = Shape(
         slurm=rootfs.versions(root)["slurmctld"],
         ports=free_ports(nodes),
         gpus=gpus,
-        first_job_id=secrets.choice(_JOB_IDS),
+        first_job_id=first_job_id(),
         min_job_age=min_job_age,
     )
+    title = f"Slurm {shape.slurm} ({release}) with {nodes} nodes of {gpus} GPUs"
+    return start_as(title, directory, env, release, shape, config.files(shape), _accounts())
+
+
+def start_as(
+    title: str,
+    directory: Path,
+    env: Mapping[str, str],
+    release: str,
+    shape: Shape,
+    files: Mapping[str, str],
+    accounts: Sequence[str],
+) -> Site:
+    """Start a site from a configuration: `files` in /etc/slurm, and what sacctmgr(1) is told, one command each."""
+    root = rootfs.rootfs(release)
+    image = trainer_image() if shape.nodes and rootfs.has_apptainer(root) else None
     directory = directory.absolute()
     marks = {processes.SANDBOX: env[processes.SANDBOX]} if processes.SANDBOX in env else {}
-    with say.step(f"Slurm {shape.slurm} ({release}) with {nodes} nodes of {gpus} GPUs"):
+    with say.step(title):
         _retire(directory)
-        lay_out(directory, root, shape, with_image=image is not None)
+        lay_out(directory, root, shape, files, with_image=image is not None)
         namespace = enter(root, directory, image, marks)
         site = Site(directory, release, namespace, shape, IMAGE if image else None)
         try:
-            _boot(site)
+            _boot(site, accounts)
         except BaseException:
             namespace.end()
             raise
         _save(site)
     return site
+
+
+def first_job_id() -> int:
+    """Drawn anew for every site: two of equal ids would give their jobs equal ports."""
+    return secrets.choice(_JOB_IDS)
 
 
 def load(directory: Path) -> Site:
@@ -193,7 +221,7 @@ def _retire(directory: Path) -> None:
     (directory / _FILE).unlink(missing_ok=True)
 
 
-def _boot(site: Site) -> None:
+def _boot(site: Site, accounts: Sequence[str]) -> None:
     """Start the daemons in the order in which they need each other, side by side where they don't."""
     daemons = components(site.shape)
 
@@ -206,20 +234,20 @@ def _boot(site: Site) -> None:
     bring_up("munged", "mariadbd")
     _set_up(site, ["mariadb", f"--socket={config.DATABASE_SOCKET}", "--execute", config.database_sql()])
     bring_up("slurmdbd")
-    for words in _accounts(site):
-        _set_up(site, ["sacctmgr", "--immediate", *words.split()])
-    bring_up("slurmctld", "slurmd", "slurmrestd")
+    for words in (f"add cluster {site.cluster}", *accounts):
+        site.manage(words)
+    bring_up(*[name for name in daemons if name in {"slurmctld", "slurmd", "slurmrestd"}])
     site.namespace.wait_until(lambda: site.health()["nodes"] == "ok", READY_TIMEOUT, "all nodes to be up")
 
 
-def _accounts(site: Site) -> tuple[str, ...]:
+def _accounts() -> tuple[str, ...]:
     """The user may charge one account, under two QoS; nobody else may charge anything."""
     default, qos = config.QOS[0], ",".join(config.QOS)
+    user, account = rootfs.USER, config.ACCOUNT
     return (
-        f"add cluster {site.cluster}",
         f"add qos {config.QOS[1]}",
-        f"add account {site.account} cluster={site.cluster} qos={qos} defaultqos={default}",
-        f"add user {site.user} account={site.account} defaultaccount={site.account} qos={qos} defaultqos={default}",
+        f"add account {account} cluster={config.CLUSTER} qos={qos} defaultqos={default}",
+        f"add user {user} account={account} defaultaccount={account} qos={qos} defaultqos={default}",
     )
 
 

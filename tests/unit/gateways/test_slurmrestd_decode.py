@@ -93,6 +93,14 @@ def test_record_of_a_refused_submit_has_neither_start_nor_exit() -> None:
     assert (job.start_time, job.exit_code, job.exit_signal, job.state_reason) == (None, None, None, "BadConstraints")
 
 
+def test_the_node_that_failed_a_job_is_told_by_both_listings() -> None:
+    record = {"job_id": 7, "job_state": ["NODE_FAIL"], "failed_node": "n2"}
+    row = {"job_id": 7, "state": {"current": ["NODE_FAIL"]}, "failed_node": "n2"}
+
+    assert [live_job(record).failed_node, accounted_job(row).failed_node] == ["n2", "n2"]
+    assert live_job({"job_id": 7, "job_state": ["RUNNING"], "failed_node": None}).failed_node == ""
+
+
 def test_v39_has_a_state_string_and_a_raw_exit_status_in_a_struct() -> None:
     def job(raw: int) -> RemoteJob:
         exit_code = {"set": True, "infinite": False, "number": raw}

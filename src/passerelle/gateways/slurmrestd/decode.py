@@ -54,6 +54,7 @@ def live_job(record: Record) -> RemoteJob:
         time_limit_minutes=number(record.get("time_limit")),
         exit_code=code,
         exit_signal=signal,
+        failed_node=_text(record.get("failed_node")),
         comment=_text(record.get("comment")),
         standard_output=_path(record.get("stdout_expanded") or record.get("standard_output"), job_id),
     )
@@ -88,6 +89,7 @@ def accounted_job(record: Record) -> RemoteJob:
         time_limit_minutes=number(times.get("limit")),
         exit_code=code,
         exit_signal=signal,
+        failed_node=_text(record.get("failed_node")),
         comment=_text(_object(record.get("comment")).get("job")),
         standard_output=_path(record.get("stdout_expanded") or record.get("stdout"), job_id),
         cancelled_by=_text(record.get("kill_request_user")),

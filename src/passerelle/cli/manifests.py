@@ -1,0 +1,212 @@
+"""Manifests of a file, by kind, checked as the API server would: names, and no unknown field."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from passerelle import objects
+from passerelle.crd import KINDS, definition
+from passerelle.errors import Invalid
+from passerelle.imports.documents import documents
+from passerelle.objects import TrainingJob
+from passerelle.v1alpha1 import API_VERSION, GROUP
+from passerelle.v1alpha1.site import SiteSpec
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
+
+NAMESPACE = "default"
+"""Of a manifest that names none, as kubectl has it."""
+_NO_UID = "00000000-0000-0000-0000-000000000000"
+"""Kubernetes gives an object its uid when it is created; until then a run has this one, and its marker is a sample."""
+_SHOWN = 3
+_INSTEAD = {
+    "valueFrom": "a secret comes by a file at the site that only its user can read; write value for what is none",
+    "envFrom": "write env, and bring secrets by a file at the site that only its user can read",
+    "resources": "write gpus",
+    "volumes": "write data",
+}
+"""What stands here for fields of a Pod."""
+_WANTED = {
+    "string_type": "write text",
+    "int_type": "write a whole number, without quotes",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "bool_type": "write true or false, without quotes",
+    "bool_parsing": "write true or false",
+    "list_type": "write a list, like [a, b]",
+    "model_type": "write a mapping of fields",
+    "dict_type": "write a mapping of fields",
+    "too_short": "it is empty; write at least one entry",
+}
+"""By pydantic's word for what is wrong."""
+
+
+@dataclass(slots=True)
+class Manifests:
+    """What a file holds. ConfigMaps by namespace and name, Sites and the labels of Namespaces by name."""
+
+    jobs: list[TrainingJob] = field(default_factory=list)
+    sites: dict[str, SiteSpec] = field(default_factory=dict)
+    config_maps: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def job(self, name: str | None) -> TrainingJob:
+        """The one TrainingJob, or the one of a name. Raises Invalid."""
+        chosen = [job for job in self.jobs if name in {None, job.key.name}]
+        match chosen:
+            case [job]:
+                return job
+            case []:
+                there = ", ".join(job.key.name for job in self.jobs)
+                raise Invalid(
+                    f"The file holds no TrainingJob {name}; it holds {there}."
+                    if there
+                    else "The file holds no TrainingJob; `passerelle init` writes one, `passerelle import` makes one."
+                )
+        told = ", ".join(job.key.name for job in chosen)
+        raise Invalid(f"The file holds {len(chosen)} TrainingJobs ({told}); choose one with --name.")
+
+
+def read(text: str) -> Manifests:
+    """Sort the documents of a text; kinds that planning doesn't need are passed over. Raises Invalid."""
+    found = Manifests()
+    for document in documents(text):
+        for each in _items(document):
+            _sort(found, each)
+    return found
+
+
+def _items(document: object) -> Iterator[Mapping[str, Any]]:
+    """The document, or what a List of kubectl's holds."""
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+        raise Invalid("The file holds a document without a kind; write Kubernetes manifests.")
+    items = document.get("items")
+    if document["kind"].endswith("List") and isinstance(items, list):
+        for item in items:
+            yield from _items(item)
+    else:
+        yield document
+
+
+def _sort(found: Manifests, document: Mapping[str, Any]) -> None:
+    kind = document["kind"]
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise Invalid(f"A {kind} of the file has no name; write metadata.name.")
+    name, namespace = metadata["name"], str(metadata.get("namespace") or NAMESPACE)
+    if kind in {each.name for each in KINDS} and _ours(document):
+        _refuse_unknown(document, kind, name)
+    match kind:
+        case "TrainingJob" if _ours(document):
+            found.jobs.append(_job(document, metadata, namespace))
+        case "Site" if _ours(document):
+            site = objects.site(_body(document, metadata, namespace))
+            if site.spec is None:
+                raise Invalid(f"Site {name}: {site.invalid}")
+            found.sites[name] = site.spec
+        case "ConfigMap":
+            found.config_maps[namespace, name] = _data(document, name)
+        case "Namespace":
+            found.labels[name] = {str(key): str(value) for key, value in _mapping(metadata.get("labels")).items()}
+
+
+def _ours(document: Mapping[str, Any]) -> bool:
+    """Whether the document is of our group. Raises Invalid for a version that this release lacks."""
+    version = document.get("apiVersion")
+    if not isinstance(version, str) or not version.startswith(f"{GROUP}/"):
+        if document["kind"] == "TrainingJob":
+            raise Invalid(f"A TrainingJob of the file has apiVersion {version!r}; write {API_VERSION}.")
+        return False
+    if version != API_VERSION:
+        raise Invalid(f"{document['kind']}: apiVersion {version} is unknown; write {API_VERSION}.")
+    return True
+
+
+def _job(document: Mapping[str, Any], metadata: Mapping[str, Any], namespace: str) -> TrainingJob:
+    job = objects.trainingjob(_body(document, metadata, namespace))
+    if job.spec is None:
+        raise Invalid(f"TrainingJob {job.key.name}: {_complaints(document) or job.invalid}")
+    return job
+
+
+def _complaints(document: Mapping[str, Any]) -> str:
+    """What of a TrainingJob's spec is none, and what to write instead."""
+    try:
+        TrainingJobSpec.model_validate(_mapping(document.get("spec")))
+    except ValidationError as error:
+        return "; ".join(_complaint(item) for item in error.errors()[:_SHOWN])
+    return ""
+
+
+def _complaint(item: ErrorDetails) -> str:
+    path = "spec" + "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in item["loc"])
+    given = item["input"]
+    match item["type"]:
+        case "missing":
+            return f"{path} is missing; write it"
+        case "string_type" if isinstance(given, bool):
+            return f'{path}: write text, in quotes: "{str(given).lower()}"'
+        case "string_type" if isinstance(given, int | float):
+            return f'{path}: write text, in quotes: "{given}"'
+        case kind if kind in _WANTED:
+            return f"{path}: {_WANTED[kind]}"
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _body(document: Mapping[str, Any], metadata: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """The document as kube-apiserver would deliver it."""
+    given = {"uid": _NO_UID, "resourceVersion": "0"} | dict(metadata) | {"namespace": namespace}
+    return {"metadata": given, "spec": _mapping(document.get("spec"))}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Invalid(f"{str(value)!r} stands where a mapping of fields is expected.")
+    return value
+
+
+def _data(document: Mapping[str, Any], name: str) -> dict[str, bytes]:
+    """The files of a ConfigMap."""
+    text = {str(key): str(value).encode() for key, value in _mapping(document.get("data")).items()}
+    try:
+        binary = {
+            str(key): base64.b64decode(str(value), validate=True)
+            for key, value in _mapping(document.get("binaryData")).items()
+        }
+    except binascii.Error:
+        raise Invalid(f"ConfigMap {name}: binaryData is no base64; write data for text.") from None
+    return text | binary
+
+
+def _refuse_unknown(document: Mapping[str, Any], kind: str, name: str) -> None:
+    """Refuse what kubectl's strict validation refuses: a misspelt field would be lost in silence."""
+    described = next(each for each in KINDS if each.name == kind)
+    schema = definition(described)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    unknown = list(_unknown(document.get("spec"), schema, "spec"))
+    if unknown:
+        raise Invalid(f"{kind} {name}: {'; '.join(unknown[:_SHOWN])}.")
+
+
+def _unknown(value: object, schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Sentences on the fields of a value that its schema lacks."""
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _unknown(item, schema.get("items", {}), f"{path}[{place}]")
+    elif isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        for key, below in value.items():
+            if key in known:
+                yield from _unknown(below, known[key], f"{path}.{key}")
+            else:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                instead = _INSTEAD.get(str(key)) or (f"write {near[0]}" if near else "")
+                yield f"{path}.{key} is no field" + (f"; {instead}" if instead else "")

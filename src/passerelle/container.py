@@ -1,0 +1,114 @@
+"""The image and how it is entered at a site: runtime, file or registry, what is mounted. Pure.
+
+The site's runtimes are asked in order, and the first that can enter the image is taken. A registry's image becomes a
+SIF for Apptainer, under the run root: once and for all where its digest is written, for one attempt where a tag may
+move. The container engines that fetch images themselves are given its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from passerelle.errors import Invalid
+from passerelle.profiles import Profile, Runtime
+
+_SIF = ("apptainer", "singularity")
+_ENGINES = ("pyxis", "edf")
+_ENTERED_BY: dict[str, tuple[str, ...]] = {
+    "sif": (*_SIF, "none"),
+    "sqsh": (*_ENGINES, "none"),
+    "toml": ("edf", "none"),
+}
+"""By the ending of a file. Any other path may be a directory with an image in it, for whoever takes those."""
+_REFERENCE = re.compile(
+    r"(?P<name>[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)"
+    r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:(?P<digest>[0-9a-f]{64}))?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """How the image is entered: modules to load first, options in front of it, the site's paths that are seen in it.
+
+    `image` is a path, or the name by which a container engine fetches it. `pull` is the registry's address from which
+    `image` is made where it is missing.
+    """
+
+    kind: Literal["apptainer", "singularity", "pyxis", "edf"]
+    binary: str
+    module_paths: tuple[str, ...]
+    modules: tuple[str, ...]
+    options: tuple[str, ...]
+    binds: tuple[str, ...]
+    annotations: tuple[tuple[str, str], ...] = ()
+    image: str
+    pull: str | None = None
+
+
+def container(image: str, profile: Profile, *, run_root: str, attempt_image: str) -> Container | None:
+    """The site's first way into the image; None where trainers run on the nodes as they are.
+
+    `attempt_image` is the SIF of an image that has no digest. Raises Invalid.
+    """
+    kinds = [each.kind for each in profile.runtimes]
+    if image.startswith("/"):
+        able = _ENTERED_BY.get(image.rpartition(".")[2], (*_SIF, *_ENGINES, "none"))
+        runtime = next((each for each in profile.runtimes if each.kind in able), None)
+        if runtime is None:
+            text = f"image: the site's container runtime ({', '.join(kinds)}) can't enter {image}; write the absolute"
+            raise Invalid(f"{text} path of {_file_for(kinds)}.", reason="ImageFormat")
+        return _of(runtime, image)
+    return _fetched(image, profile, run_root, attempt_image)
+
+
+def _fetched(image: str, profile: Profile, run_root: str, attempt_image: str) -> Container | None:
+    found = _REFERENCE.fullmatch(image)
+    if found is None or re.search(r"\.(sif|sqsh|img|toml|tar|def)$", image):
+        text = f"image {image!r} is neither a path at the site nor a registry's image; write the absolute path of "
+        raise Invalid(
+            f"{text}{_file_for([each.kind for each in profile.runtimes])}, or a name like "
+            "nvcr.io/nvidia/pytorch@sha256:…",
+            reason="ImageFormat",
+        )
+    runtime = profile.runtimes[0]
+    if runtime.kind == "none":
+        return None
+    if profile.egress.compute is False:
+        text = f"image {image!r} would be pulled within the job, and the site's compute nodes reach no registry; build "
+        raise Invalid(
+            f"{text}{_file_for([runtime.kind])} from it elsewhere, copy it to the site, and write its absolute path.",
+            reason="RegistryUnreachable",
+        )
+    name, tag, digest = found["name"], found["tag"] or "", found["digest"]
+    pinned = f"@sha256:{digest}" if digest else tag  # with both, the digest counts, and some tools refuse the two
+    if runtime.kind in _ENGINES:
+        host, slash, rest = name.partition("/")
+        is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
+        return _of(runtime, (f"{host}#{rest}" if is_host else name) + pinned)
+    place = f"{run_root}/images/sha256-{digest}.sif" if digest else attempt_image
+    return _of(runtime, place, pull=f"docker://{name}{pinned}")
+
+
+def _of(runtime: Runtime, image: str, pull: str | None = None) -> Container | None:
+    if runtime.kind == "none":
+        return None
+    return Container(
+        kind=runtime.kind,
+        binary=runtime.binary or runtime.kind,
+        module_paths=tuple(runtime.module_paths),
+        modules=tuple(runtime.modules),
+        options=tuple(runtime.options),
+        binds=tuple(runtime.binds),
+        annotations=tuple(sorted(runtime.annotations.items())),
+        image=image,
+        pull=pull,
+    )
+
+
+def _file_for(kinds: Sequence[str]) -> str:
+    if any(kind in _SIF for kind in kinds):
+        return "a SIF file"
+    return "a squashfs or an environment file" if "edf" in kinds else "a squashfs file"

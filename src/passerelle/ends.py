@@ -1,0 +1,69 @@
+"""How an attempt ended and why none follows, in sentences for a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from passerelle.decide import RETRIED, furthest
+from passerelle.onsite.codes import IMAGE_NOT_FOUND, SITE_FAULT
+from passerelle.progress import Report
+from passerelle.slurm import STOPPED, Blame, Ending, RemoteJob
+from passerelle.v1alpha1.trainingjob_status import Attempt
+
+
+def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> str:
+    """Slurm's reason, exit code or signal, why no attempt follows, the last lines of the failing rank's stderr. What
+    explains most stands in the first line: kubectl shows no more of an event.
+    """
+    name, exit_, also = f"Attempt {current.number} (Slurm job {job.job_id})", current.exit, f" {why}" if why else ""
+    if job.log_refused:
+        root = current.log_path.rpartition("/")[0] or "its directory"
+        text = f"{name} did not start: Slurm could not open its log"
+        return f"{text}; create {root} at the site, writable for {job.user}."
+    by = f" by {job.cancelled_by}" if job.cancelled_by else ""
+    if job.state.base == "CANCELLED" and not job.node_count:
+        return f"{name} was cancelled{by} before it started.{also}"
+    text = f"{name} ended with {job.state}"
+    if job.state.base == "TIMEOUT":
+        text += f" after its time limit of {count(job.time_limit_minutes or 0, 'minute')}"
+    if by:
+        text += f", cancelled{by}"
+    if exit_ is not None and (exit_.signal or exit_.code):
+        who = "the batch script" if exit_.rank is None else f"rank {exit_.rank}"
+        text += f": {who} " + (
+            f"was ended by signal {exit_.signal}" if exit_.signal else f"exited with code {exit_.code}"
+        )
+    text += f".{also}"
+    if told.stderr and exit_ is not None and exit_.code in (SITE_FAULT, IMAGE_NOT_FOUND):
+        return f"{text} {told.stderr}"
+    *before, last = told.stderr.rstrip().splitlines() or [""]
+    if not last:
+        log = current.log_path or "the log"
+        return f"{text} The job's epilogue left no lines of stderr; read {log} at the site."
+    return f"{text} Last line of stderr: {last}" + ("\nThe lines before it:\n" + "\n".join(before) if before else "")
+
+
+def last_allowed(ending: Ending, *, chain: bool, max_attempts: int) -> str:
+    """Why an end after which another attempt could follow is the last one; `""` for the others."""
+    if ending.blame in RETRIED or (ending.blame is Blame.TIME_LIMIT and chain):
+        return f"retry.maxAttempts, {max_attempts}, allows no other attempt; it may be raised at any time."
+    if ending is STOPPED:
+        return "The trainer asked for another attempt, which only a TrainingJob with checkpoint gets."
+    return ""
+
+
+def stuck(current: Attempt, reached: Mapping[int, int]) -> str:
+    """Both steps of a chain that stands still."""
+    now, before = reached.get(current.number, -1), furthest(reached, current.number)
+    came = f"came to step {now}" if now >= 0 else "reported no step"
+    earlier = f"and an earlier one had come to step {before}" if before >= 0 else "nor did one before it"
+    return (
+        f"Attempt {current.number} ended at its time limit and {came}, {earlier}: another one would come no further. "
+        "Save checkpoints more often, load the newest one at the start, and report step; docs/trainer.md "
+        "tells how."
+    )
+
+
+def count(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

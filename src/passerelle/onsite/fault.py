@@ -1,0 +1,30 @@
+"""The attempt could not begin: says why, in the log and in the job's comment, which is read from afar."""
+
+import os
+import sys
+import time
+from typing import List
+
+from passerelle.onsite.codes import SITE_FAULT
+from passerelle.onsite.files import tell
+from passerelle.onsite.relay import post
+from passerelle.onsite.report import Progress
+
+
+def report(text: str, code: int = SITE_FAULT) -> int:
+    """Say it before any other process of this job writes the comment. Returns the code with which the job shall end."""
+    tell(text)
+    end = {"code": code, "signal": None, "rank": None, "err": text}
+    why = post(os.environ["SLURM_JOB_ID"], Progress().record(time.time(), end))
+    if why is not None:
+        tell("the fault can't be reported: " + why)
+    return code
+
+
+def main(argv: List[str]) -> int:
+    """`fault TEXT`."""
+    return report(argv[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""Preflight: TrainingJob x Site x profile -> findings, each with what to write instead. Pure.
+
+One file a theme. A finding is worth a careful engineer's time or it isn't made: what isn't known of a site, or only of
+low confidence, is passed over, but for limits that a job may well exceed. What planning refuses is a finding too, under
+planning's own word.
+
+Everything here needs the manifest and the profile alone. What a live site could tell besides (does the image exist, is
+the account good, are there hours left) belongs to a gateway and has no place among pure checks; what only a node can
+tell (devices, network, a world that is complete) is looked at by the job itself before the trainers start.
+"""
+
+from __future__ import annotations
+
+from passerelle.errors import Invalid
+from passerelle.preflight import account, chain, command, credentials, image, network, paths, refusals, shape
+from passerelle.preflight.finding import Finding, Id, Operation, Patch, Severity
+from passerelle.preflight.request import Request
+from passerelle.profiles import Profile
+from passerelle.v1alpha1.site import Admission, SiteSpec
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
+
+__all__ = ["Finding", "Id", "Operation", "Patch", "Severity", "preflight"]
+
+_THEMES = (image, shape, chain, account, paths, network, command, credentials)
+_ORDER = {"error": 0, "warning": 1, "info": 2}
+
+
+def preflight(
+    job: TrainingJobSpec,
+    site: SiteSpec,
+    profile: Profile,
+    *,
+    entry: Admission | None,
+    refused: Invalid | None = None,
+) -> tuple[Finding, ...]:
+    """What is to be said of a job, the worst first; one finding for each id and field.
+
+    `entry` is the Site's that admits the namespace, None where that isn't known. `refused` is why planning made no
+    plan, where it didn't.
+    """
+    request = Request(job, site, profile, entry)
+    found: dict[tuple[str, str], Finding] = {}
+    for each in refusals.findings(request, refused):
+        found.setdefault((each.id, each.field), each)
+    for theme in _THEMES:
+        for each in theme.findings(request):
+            found.setdefault((each.id, each.field), each)
+    return tuple(sorted(found.values(), key=lambda each: _ORDER[each.severity]))

@@ -1,0 +1,196 @@
+"""`passerelle check`: where it looks, what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mistakes.corpus import NAMESPACE, mistakes
+from passerelle import profiles
+from passerelle.cli import main
+
+DIE = next(case for case in mistakes() if case.name.startswith("28"))
+QOS = next(case for case in mistakes() if case.name.startswith("64"))
+FINE = {
+    "apiVersion": "passerelle.dev/v1alpha1",
+    "kind": "TrainingJob",
+    "metadata": {"name": "fine", "namespace": NAMESPACE},
+    "spec": {
+        "site": "sandbox",
+        "image": "/scratch/images/train.sif",
+        "command": ["python", "train.py"],
+        "gpus": 8,
+        "timeLimit": "30m",
+    },
+}
+
+
+def check(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", *map(str, words)])
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    return int(ended.value.code or 0), told.out, told.err
+
+
+def file(folder: Path, *documents: object, name: str = "job.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
+    return path
+
+
+def job(case: Any) -> dict[str, Any]:
+    found: dict[str, Any] = case.manifest | {"metadata": {"name": "llm", "namespace": NAMESPACE}}
+    return found
+
+
+def site(case: Any, name: str | None = None) -> dict[str, Any]:
+    spec = case.site.spec().model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    manifest = {
+        "apiVersion": "passerelle.dev/v1alpha1",
+        "kind": "Site",
+        "metadata": {"name": name or case.spec["site"]},
+    }
+    return manifest | {"spec": spec}
+
+
+def test_warnings_are_printed_and_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = check(capsys, file(tmp_path, job(DIE)), "--profile", "lumi-g")
+
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "llm at lumi-g: 2 warnings"
+    assert lines[1] == "  warning  GpuMeansDie  spec.gpusPerNode"
+    assert lines[2].endswith("32 GPU-hours for nothing. Leave gpusPerNode out.")
+    assert "  info     Price  spec.timeLimit" in lines
+
+
+def test_an_error_is_exit_code_1_and_patches_are_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = check(capsys, file(tmp_path, job(QOS), site(QOS)), "--format", "json")
+
+    assert code == 1
+    (told,) = json.loads(out)
+    assert (told["trainingJob"], told["site"], told["profile"]) == (
+        {"namespace": NAMESPACE, "name": "llm"},
+        "leonardo",
+        "leonardo-booster",
+    )
+    assert told["findings"][0] | {"message": "", "fix": ""} == {
+        "id": "QosTooSmall",
+        "severity": "error",
+        "field": "spec.qos",
+        "message": "",
+        "fix": "",
+        "patch": [{"op": "add", "path": "/spec/qos", "value": "boost_qos_bprod"}],
+        "cost": None,
+    }
+
+
+def test_the_admission_of_a_site_counts_and_that_of_a_machine_does_not_exist(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = site(QOS)
+    nobody["spec"]["admission"] = [{"namespaces": ["others"]}]
+    manifest = file(tmp_path, job(QOS))
+    beside = file(tmp_path, nobody, name="site.yaml")
+
+    code, out, _ = check(capsys, manifest, "--site-file", beside)
+    assert (code, "NamespaceNotAdmitted" in out) == (1, True)
+    code, out, _ = check(capsys, manifest, "--profile", "leonardo-booster")
+    assert (code, out.splitlines()[0]) == (0, "llm at leonardo-booster: nothing to change")
+
+
+def test_all_sites_are_those_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = file(tmp_path, job(QOS), site(QOS), site(DIE))
+
+    _, out, _ = check(capsys, both, "--all-sites", "--format", "json")
+    assert [each["site"] for each in json.loads(out)] == ["leonardo", "lumi"]
+    _, out, _ = check(capsys, both, "--site", "lumi", "--format", "json")
+    assert [each["site"] for each in json.loads(out)] == ["lumi"]
+
+
+def test_all_sites_are_all_machines_where_the_files_hold_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = check(capsys, file(tmp_path, FINE), "--all-sites", "--format", "json")
+
+    machines = [each for each in profiles.names() if not each.startswith("sandbox")]
+    assert [each["site"] for each in json.loads(out)] == machines
+
+
+def test_every_trainingjob_of_a_file_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    second = FINE | {"metadata": {"name": "second", "namespace": NAMESPACE}}
+    manifest = file(tmp_path, FINE, second)
+
+    code, out, _ = check(capsys, manifest)
+    assert code == 0
+    assert [line.split(" at ")[0] for line in out.splitlines() if " at sandbox" in line] == ["fine", "second"]
+    _, out, _ = check(capsys, manifest, "--name", "second")
+    assert out == "second at sandbox: nothing to change\n"
+
+
+@pytest.mark.parametrize(
+    "words,said",
+    [
+        (("--site", "nowhere"), "There is no profile 'nowhere'"),
+        (("--site", "sandbox", "--all-sites"), "Write one of --site, --all-sites and --profile."),
+        (("--name", "none"), "holds no TrainingJob none; it holds fine"),
+    ],
+)
+def test_bad_input_is_exit_code_2(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = check(capsys, file(tmp_path, FINE), *words)
+
+    assert code == 2
+    assert said in err
+
+
+def test_a_file_without_a_trainingjob_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = check(capsys, file(tmp_path, site(DIE)))
+
+    assert (code, "no TrainingJob" in err) == (2, True)
+
+
+@pytest.mark.parametrize("profile", profiles.names())
+def test_what_init_writes_passes(profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = {each.kind for each in profiles.load(profile).runtimes}
+    image = "/project/train.sqsh" if kinds == {"edf"} else "/project/train.sif"
+    written = tmp_path / "trainingjob.yaml"
+    with pytest.raises(SystemExit) as ended:
+        main(["init", str(written), "--yes", "--site", profile, "--image", image])
+    assert not ended.value.code, capsys.readouterr().err
+    capsys.readouterr()
+
+    code, out, _ = check(capsys, written, "--profile", profile)
+
+    assert code == 0, out
+
+
+def test_init_writes_nothing_that_fails_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "trainingjob.yaml"
+    with pytest.raises(SystemExit) as ended:
+        main(["init", str(written), "--yes", "--site", "lumi-g", "--image", "/project/cuda12.sif"])
+
+    assert ended.value.code == 2
+    assert "Write an image that is built for ROCm." in capsys.readouterr().err
+    assert not written.exists()
+
+
+def test_a_configmap_that_the_file_lacks_is_none_of_its_business(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = FINE | {"spec": FINE["spec"] | {"files": [{"configMap": "code", "path": "/workspace"}]}}  # type: ignore[operator]
+    config_map = {"kind": "ConfigMap", "metadata": {"name": "code", "namespace": NAMESPACE}}
+    large = config_map | {"binaryData": {"big.bin": base64.b64encode(random.Random(1).randbytes(100_000)).decode()}}  # noqa: S311 - any bytes that can't be packed
+
+    code, out, _ = check(capsys, file(tmp_path, manifest))
+    assert (code, out) == (0, "fine at sandbox: nothing to change\n")
+    code, out, _ = check(capsys, file(tmp_path, manifest, large))
+    assert (code, "NeedsFiles  spec.files" in out) == (1, True)
