@@ -100,7 +100,7 @@ class Acts:
         except Rejected as error:
             trouble = error
             memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
-            if batch.options.exclude:
+            if batch.options.exclude and not error.transient:
                 # Slurm may no longer know a node, or have too few others: better a bad node than none.
                 memory.anywhere, memory.batch = True, None
             else:
@@ -110,7 +110,7 @@ class Acts:
             if isinstance(error, Unavailable) and not error.sent:
                 memory.fresh, memory.batch = attempt.number, batch
         else:
-            memory.refused, memory.refusals = None, 0
+            memory.refused, memory.refusals, memory.anywhere = None, 0, False
             accepted = accepted_job(attempt, batch, job_id)
             service.watch.submitted(job.run, attempt.number, accepted)
             attempts = (*attempts[:-1], with_job(attempt, accepted).model_copy(update={"submit_time": None}))

@@ -67,7 +67,8 @@ class Announcer:
     async def farewell(self) -> None:
         """Wait, but not long, until all is written; run() must still be at work."""
         try:
-            await asyncio.wait_for(self._none.wait(), FAREWELL_SECONDS)
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._none.wait()
         except TimeoutError:
             log.warning("events dropped", extra={"events": len(self._waiting)})
 

@@ -216,8 +216,11 @@ class Sites:
     async def _keep_written(self, service: Service) -> None:
         clock, written_at = asyncio.get_running_loop().time, 0.0
         while True:
+            # Of a Site that is refused nothing is counted; whether its Secret has come is asked now and then.
+            patience = COUNTED_SECONDS if service.refused is None else COUNT_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(service.to_write.wait(), COUNTED_SECONDS)
+                async with asyncio.timeout(patience):  # wait_for of 3.11 may swallow the end of this loop
+                    await service.to_write.wait()
             if not service.to_write.is_set() and clock() - written_at < COUNT_SECONDS:
                 continue
             service.to_write.clear()

@@ -220,8 +220,10 @@ class SiteWatch:
         deadline = self._now() + self._wait()
         while (left := deadline - self._now()) > 0:
             try:
-                await asyncio.wait_for(self._wake.wait(), left)
+                async with asyncio.timeout(left):  # wait_for of 3.11 may swallow the end of this loop
+                    await self._wake.wait()
             except TimeoutError:
+                self._wake.clear()  # it may have been set in the same moment: the look that follows serves it
                 return
             self._wake.clear()
             if self.trouble is None or self.trouble.reason == _WAITING:

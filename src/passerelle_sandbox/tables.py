@@ -37,18 +37,18 @@ def without_age(row: str) -> list[str]:
 
 
 def _show(watch: subprocess.Popen[bytes], arrived: Callable[[str], bool], what: str) -> None:
-    begin = heard = time.monotonic()
+    begin = heard = changed = time.monotonic()
     said: list[str] = []
     for row in _rows(watch):
         now = time.monotonic()
         if row and without_age(row) != said:
-            said, heard = without_age(row), now
+            said, heard, changed = without_age(row), now, now
             say.line(row)
             if arrived(row):
                 return
         elif now - heard > QUIET_SECONDS:
             heard = now
-            say.line(f"  ... {now - begin:.0f} s, and no change since the last row")
+            say.line(f"  ... no change for {now - changed:.0f} s")
         if now - begin > PATIENCE_SECONDS:
             raise SandboxError(f"Waited {PATIENCE_SECONDS} s for {what}.")
     raise SandboxError(f"kubectl ended with {watch.wait(timeout=5)} while one waited for {what}.")

@@ -202,6 +202,21 @@ def test_where_no_node_would_be_left_the_next_attempt_runs_on_any() -> None:
     told(story)
 
 
+def test_a_limit_of_the_moment_brings_no_bad_node_back() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = fates(NODE_FAILED, DONE)
+        key = world.api.create("a", **CHAIN)
+        await world.until(running(world, key))
+        world.site.shape = replace(world.site.shape, max_jobs=0)
+        await world.until(lambda: world.condition(key, "Submitted") == ("False", "TooManyJobs"), 120)
+        world.site.shape = replace(world.site.shape, max_jobs=9)
+        await world.until(finished(world, key), 6 * LIMIT_SECONDS)
+
+        assert excludes(world) == [(), ("n2",)]
+
+    told(story)
+
+
 def test_a_defect_of_planning_or_advice_does_not_hide_the_end_of_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise IndexError("a defect")

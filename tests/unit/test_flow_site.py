@@ -415,3 +415,31 @@ def test_a_site_counts_its_first_job_soon_and_others_once_a_minute() -> None:
         assert world.api.sites[SITE]["status"]["jobs"] == 2
 
     told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_refused_site_is_asked_for_its_secret_now_and_then() -> None:
+    async def story(world: World) -> None:
+        await world.edit_site(gateway=gateway(tls={"caSecret": {"name": "ca"}}))
+        await asyncio.sleep(120)
+        world.api.calls.clear()
+        await asyncio.sleep(600)
+
+        assert world.site_conditions()[0]["reason"] == "SecretMissing"
+        assert world.api.calls.count("secret") <= 11
+
+    told(story, period="600s")
+
+
+def test_a_site_that_is_deleted_in_the_moment_in_which_it_turns_is_let_go() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(10)
+        assert world._sites is not None
+        world.service.to_write.set()
+        assert world.service.watch is not None
+        world.service.watch.nudge()
+        async with asyncio.timeout(60):
+            await world._sites.observe(copy.deepcopy(world.api.sites[SITE]), deleted=True)
+
+        assert world._sites.services() == []
+
+    told(story)

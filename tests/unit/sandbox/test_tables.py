@@ -43,7 +43,7 @@ def test_a_table_in_which_nothing_happens_says_so(
 
     tables.follow(argv, ended, "the end")
 
-    assert "  ... 1 s, and no change since the last row\n" in capsys.readouterr().out
+    assert "  ... no change for 1 s\n" in capsys.readouterr().out
 
 
 def test_nobody_waits_for_a_kubectl_that_has_ended() -> None:
