@@ -430,16 +430,16 @@ def test_a_refused_site_is_asked_for_its_secret_now_and_then() -> None:
     told(story, period="600s")
 
 
-def test_a_site_that_is_deleted_in_the_moment_in_which_it_turns_is_let_go() -> None:
+def test_a_site_that_is_deleted_as_soon_as_it_is_there_is_let_go() -> None:
     async def story(world: World) -> None:
-        await asyncio.sleep(10)
+        body = copy.deepcopy(world.api.sites[SITE])
+        body["metadata"]["name"] = "brief"
         assert world._sites is not None
-        world.service.to_write.set()
-        assert world.service.watch is not None
-        world.service.watch.nudge()
+        await world._sites.observe(body, deleted=False)
+        await asyncio.sleep(0)
         async with asyncio.timeout(60):
-            await world._sites.observe(copy.deepcopy(world.api.sites[SITE]), deleted=True)
+            await world._sites.observe(body, deleted=True)
 
-        assert world._sites.services() == []
+        assert [each.site.name for each in world._sites.services()] == [SITE]
 
     told(story)
