@@ -220,10 +220,8 @@ class SiteWatch:
         deadline = self._now() + self._wait()
         while (left := deadline - self._now()) > 0:
             try:
-                async with asyncio.timeout(left):  # wait_for of 3.11 may swallow the end of this loop
-                    await self._wake.wait()
+                await asyncio.wait_for(self._wake.wait(), left)
             except TimeoutError:
-                self._wake.clear()  # it may have been set in the same moment: the look that follows serves it
                 return
             self._wake.clear()
             if self.trouble is None or self.trouble.reason == _WAITING:
