@@ -51,16 +51,18 @@ rm -r "$there"
 
 
 def layer(release: str) -> Path:
-    """What sshd adds to the root file system of a release, built where it is missing. Named after that one's packages:
-    another root file system gets another layer.
+    """What sshd adds to the root file system of a release, built where it is missing. It is named after the packages
+    below and what is done to them: another root file system gets another layer.
     """
     root = rootfs.rootfs(release)
-    packages = hashlib.sha256((root / "var/lib/dpkg/status").read_bytes()).hexdigest()[:12]
+    made_of = (root / "var/lib/dpkg/status").read_bytes() + " ".join(_PACKAGES).encode() + _PROVISION.encode()
+    name = f"ssh-server/{release}-{hashlib.sha256(made_of).hexdigest()[:12]}"
     title = f"OpenSSH of Debian {release}"
-    return cache.build_once(
-        f"ssh-server/{release}-{packages}",
-        lambda place: rootfs.debian(title, place, release, _PACKAGES, _PROVISION, over=root),
-    )
+
+    def fill(place: Path) -> None:
+        rootfs.debian(title, place, release, _PACKAGES, _PROVISION, over=root)
+
+    return cache.build_once(name, fill)
 
 
 def sshd_config(port: int, openssh: tuple[int, ...]) -> str:

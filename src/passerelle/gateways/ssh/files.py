@@ -32,16 +32,20 @@ class SshFiles:
         async with self._session(path) as sftp:
             try:
                 found = await sftp.stat(path)
-            except _NO_FILE:
+            except (*_NO_FILE, asyncssh.SFTPPermissionDenied):
                 return None
             is_file = found.permissions is None or stat.S_ISREG(found.permissions)
             return found.size if is_file else None
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
-        async with self._session(path) as sftp, sftp.open(path, "rb") as file:
-            content = await file.read(length, offset)
+        async with self._session(path) as sftp:
+            try:
+                async with sftp.open(path, "rb", encoding=None) as file:
+                    content = await file.read(length, offset) if length else b""
+            except asyncssh.SFTPPermissionDenied:
+                raise Missing(f"The site has no file {path} that its user may read.") from None
             meter.answered(len(content))
-            return bytes(content)
+            return content
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         beside = f"{path}.{secrets.token_hex(6)}.new"
