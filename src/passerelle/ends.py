@@ -56,6 +56,8 @@ def stuck(current: Attempt, reached: Mapping[int, int]) -> str:
     """Both steps of a chain that stands still."""
     now, before = reached.get(current.number, -1), furthest(reached, current.number)
     came = f"came to step {now}" if now >= 0 else "reported no step"
+    if current.checkpoint_step is None and current.last_step not in (None, now):
+        came = "told of no checkpoint" + (f" after its start at step {now}" if now >= 0 else "")
     earlier = f"and an earlier one had come to step {before}" if before >= 0 else "nor did one before it"
     return (
         f"Attempt {current.number} ended at its time limit and {came}, {earlier}: another one would come no further. "

@@ -118,7 +118,7 @@ class Kube:
     async def patch_trainingjob_status(
         self, key: Key, resource_version: str, status: Mapping[str, Any]
     ) -> dict[str, Any]:
-        kind = "trainingjob_progress" if status.keys() == {"progress"} else "trainingjob_status"
+        kind = "trainingjob_progress" if _progress_alone(status) else "trainingjob_status"
         return await self._object(
             self._custom.patch_namespaced_custom_object_status(
                 GROUP,
@@ -236,6 +236,13 @@ class Kube:
             if write:
                 self._wrote(write, outcome)
         return found
+
+
+def _progress_alone(status: Mapping[str, Any]) -> bool:
+    """Whether a patch tells of progress only: a step stands in the progress and in its attempt. All else that happens
+    to an attempt changes a condition, too.
+    """
+    return "progress" in status and status.keys() <= {"progress", "attempts"}
 
 
 def _at(resource_version: str, patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -217,12 +217,17 @@ class SiteWatch:
         return asyncio.get_running_loop().time()
 
     async def _pause(self) -> None:
+        """Until the next look is due, or was asked for. The clock wakes as everybody else does: wait_for of Python 3.11
+        may swallow the cancellation that lets a deleted Site go.
+        """
+        loop = asyncio.get_running_loop()
         deadline = self._now() + self._wait()
-        while (left := deadline - self._now()) > 0:
+        while self._now() < deadline:
+            alarm = loop.call_at(deadline, self._wake.set)
             try:
-                await asyncio.wait_for(self._wake.wait(), left)
-            except TimeoutError:
-                return
+                await self._wake.wait()
+            finally:
+                alarm.cancel()
             self._wake.clear()
             if self.trouble is None or self.trouble.reason == _WAITING:
                 deadline = min(deadline, self._now() + self._soon())

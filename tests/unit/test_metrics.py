@@ -538,6 +538,8 @@ async def test_a_write_is_counted_by_what_it_is_and_how_it_ended(
     for call in (
         kube.patch_trainingjob_status(key, "1", {"summary": "Running", "progress": {}}),
         kube.patch_trainingjob_status(key, "1", {"progress": {}}),
+        kube.patch_trainingjob_status(key, "1", {"progress": {}, "attempts": []}),
+        kube.patch_trainingjob_status(key, "1", {"attempts": []}),
         kube.patch_trainingjob(key, "1", {"metadata": {"finalizers": []}}),
         kube.patch_site_status("lumi", "1", {}),
         kube.trainingjob(key),
@@ -547,8 +549,8 @@ async def test_a_write_is_counted_by_what_it_is_and_how_it_ended(
 
     family = next(found for found in metrics.registry.collect() if found.name == "passerelle_kubernetes_writes")
     assert {(sample.labels["kind"], sample.labels["outcome"]): sample.value for sample in family.samples} == {
-        ("trainingjob_status", outcome): 1,
-        ("trainingjob_progress", outcome): 1,
+        ("trainingjob_status", outcome): 2,
+        ("trainingjob_progress", outcome): 2,
         ("trainingjob_metadata", outcome): 1,
         ("site_status", outcome): 1,
     }

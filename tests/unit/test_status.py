@@ -11,7 +11,7 @@ from passerelle.facts import Facts, Unseen, Word
 from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import epoch, is_final, report, rfc3339, with_job
-from passerelle.v1alpha1.trainingjob_status import Attempt, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, Reached, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)
 NOW = "2026-01-02T03:04:05Z"
@@ -100,14 +100,31 @@ TABLE: Table = {
         "Waiting",
     ),
     "a waiting job shows Slurm's reason": (
-        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPUMinutesLimit")),
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPURunMinutesLimit")),
         {
             "Submitted": ("True", "Submitted"),
-            "Running": ("False", "AssocGrpCPUMinutesLimit"),
+            "Running": ("False", "AssocGrpCPURunMinutesLimit"),
             "Ready": ("True", "Submitted"),
             "Succeeded": ("Unknown", "Active"),
         },
         "Queued",
+    ),
+    "a job whose account has no hours left needs a person": (
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPUMinutesLimit")),
+        {
+            "Submitted": ("True", "Submitted"),
+            "Running": ("False", "AssocGrpCPUMinutesLimit"),
+            "Ready": ("False", "AssocGrpCPUMinutesLimit"),
+            "Stalled": ("True", "AssocGrpCPUMinutesLimit"),
+            "Succeeded": ("Unknown", "Active"),
+            "Finished": ("False", "Active"),
+        },
+        "Stalled",
+    ),
+    "a job that is about to be suspended waits for nobody": (
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="JobHeldUser"), suspend=True),
+        {"Running": ("False", "JobHeldUser"), "Ready": ("True", "Submitted")},
+        "Suspended",
     ),
     "a running job runs": (
         facts(Rest("Active"), job("RUNNING")),
@@ -310,6 +327,21 @@ def test_an_attempt_keeps_its_steps_when_a_poorer_record_comes() -> None:
     ended = with_job(rich, job("TIMEOUT", live=False))
 
     assert (ended.first_step, ended.last_step, ended.checkpoint_step) == (11, 20, 15)
+
+
+def test_an_attempt_that_is_listed_no_longer_leaves_how_far_it_came() -> None:
+    came = tuple(
+        INTENT.model_copy(update={"number": number, "last_step": 100 - number, "checkpoint_step": None})
+        for number in range(1, ATTEMPTS_KEPT + 3)
+    )
+
+    ten = report(TrainingJobStatus(), facts(Rest("Active"), attempts=came[:ATTEMPTS_KEPT]))
+    more = report(ten, facts(Rest("Active"), attempts=came[: ATTEMPTS_KEPT + 1]))
+    most = report(more, facts(Rest("Active"), attempts=(*more.attempts, came[-1])))
+
+    assert (ten.earlier_attempts, more.earlier_attempts) == (None, Reached(last_step=99))
+    assert most.earlier_attempts == Reached(last_step=99)
+    assert [each.number for each in most.attempts] == list(range(3, ATTEMPTS_KEPT + 3))
 
 
 def test_nodes_to_keep_away_from_are_remembered() -> None:

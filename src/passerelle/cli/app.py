@@ -13,6 +13,7 @@ from passerelle.cli.check import check
 from passerelle.cli.importing import import_
 from passerelle.cli.init import init
 from passerelle.cli.render import render
+from passerelle.confidential import hosts_only
 from passerelle.errors import Invalid
 
 BAD_INPUT = 2
@@ -57,5 +58,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="passerelle")
     except Invalid as error:
-        typer.echo(f"passerelle: {error}", err=True)
+        typer.echo(f"passerelle: {hosts_only(str(error))}", err=True)
         raise SystemExit(BAD_INPUT) from None

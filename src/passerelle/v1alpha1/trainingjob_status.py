@@ -71,6 +71,15 @@ class Attempt(Model):
     )
 
 
+class Reached(Model):
+    """How far attempts came."""
+
+    last_step: int | None = Field(default=None, ge=0, description="lastStep is the furthest step of any of them.")
+    checkpoint_step: int | None = Field(
+        default=None, ge=0, description="checkpointStep is the furthest step of a checkpoint of any of them."
+    )
+
+
 class Finding(Model):
     """What preflight has to say of the spec."""
 
@@ -179,6 +188,11 @@ class TrainingJobStatus(Model):
         max_length=ATTEMPTS_KEPT,
         description="attempts are the Slurm jobs of this run: the last ten, the newest at the end.",
         json_schema_extra=map_list("number"),
+    )
+    earlier_attempts: Reached | None = Field(
+        default=None,
+        description="earlierAttempts tells how far those came that attempts lists no longer: a run ends that comes no "
+        "further than they did.",
     )
     attempts_total: int = Field(default=0, ge=0, description="attemptsTotal is the number of attempts in all.")
     attempts_suspended: int = Field(
