@@ -15,7 +15,8 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> st
     """Slurm's reason, exit code or signal, why no attempt follows, the last lines of the failing rank's stderr. What
     explains most stands in the first line: kubectl shows no more of an event.
     """
-    name, exit_, also = f"Attempt {current.number} (Slurm job {job.job_id})", current.exit, f" {why}" if why else ""
+    name = f"Attempt {current.number} (Slurm job {job.slurm_id or job.job_id})"
+    exit_, also = current.exit, f" {why}" if why else ""
     if job.log_refused:
         root = current.log_path.rpartition("/")[0] or "its directory"
         text = f"{name} did not start: Slurm could not open its log"

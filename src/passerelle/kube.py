@@ -24,6 +24,7 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 
 COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
+DEFAULT_NAMESPACE = "default"
 _MERGE = "application/merge-patch+json"
 
 
@@ -75,6 +76,14 @@ class Kube:
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]  # likewise
+
+    async def default_namespace(self) -> str:
+        """The namespace of the kubeconfig's current context, as kubectl has it."""
+        try:
+            _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]  # likewise
+        except (config.ConfigException, OSError):
+            return DEFAULT_NAMESPACE
+        return str(active["context"].get("namespace") or DEFAULT_NAMESPACE)
 
     async def sites(self) -> list[dict[str, Any]]:
         """Every Site."""

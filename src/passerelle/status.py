@@ -86,7 +86,7 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
             "restart_count": max(job.restart_count, attempt.restart_count),
             "start_time": rfc3339(job.start_time) if job.stage is not Stage.QUEUED else None,
             "end_time": rfc3339(job.end_time or job.start_time or job.submit_time) if ended else None,
-            "log_path": (job.standard_output or attempt.log_path).replace("%j", str(job.job_id))[:1200],
+            "log_path": (job.standard_output or attempt.log_path).replace("%j", job.slurm_number or "%j")[:1200],
             "partition": (job.partition or attempt.partition)[:64],
             "account": (job.account or attempt.account)[:64],
             "nodes": [name[:64] for name in first_nodes(job.nodes, NODES_KEPT)] or attempt.nodes,

@@ -30,7 +30,7 @@ def attempt(number: int) -> Attempt:
         run_directory=f"{RUNS}/{KEY}",
         script_digest="a" * 64,
         log_path=f"{RUNS}/{KEY}-{number}-12345678.log",
-        job_id=12345678,
+        job_id="12345678",
         submit_time="2026-01-02T03:04:05Z",
         start_time="2026-01-02T03:04:05Z",
         end_time="2026-01-02T03:04:05Z",

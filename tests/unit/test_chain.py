@@ -12,7 +12,7 @@ from passerelle.v1alpha1.trainingjob_status import NODES_KEPT, Attempt, Reached,
 
 def job(state: str = "RUNNING", **facts: object) -> RemoteJob:
     base = RemoteJob(
-        job_id=7,
+        job_id="7",
         name="psr",
         user="startup",
         cluster="lumi",
@@ -80,17 +80,19 @@ TABLE = {
     ),
     "a duplicate beside the attempt hides nothing that it told": (
         status((40, None), (60, None)),
-        seen(2, job(comment='{"v":1,"s":80}'), job("FAILED", job_id=8, exit_code=213)),
+        seen(2, job(comment='{"v":1,"s":80}'), job("FAILED", job_id="8", exit_code=213)),
         {1: 40, 2: 80},
     ),
     "what a job without a word leaves open is read from another one of the attempt": (
         status((40, None), (60, None)),
-        seen(2, job(comment='{"v":1,"s":80}'), job("CANCELLED", job_id=8)),
+        seen(2, job(comment='{"v":1,"s":80}'), job("CANCELLED", job_id="8")),
         {1: 40, 2: 80},
     ),
     "of two jobs that ran as one attempt the one that came further counts": (
         status((40, None), (60, None)),
-        seen(2, job(comment='{"v":1,"s":90,"c":80}'), job("FAILED", job_id=8, exit_code=213, comment='{"v":1,"s":85}')),
+        seen(
+            2, job(comment='{"v":1,"s":90,"c":80}'), job("FAILED", job_id="8", exit_code=213, comment='{"v":1,"s":85}')
+        ),
         {2: 80},
     ),
     "an attempt that the status lost is read from its job": (

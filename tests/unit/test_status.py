@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from passerelle.decide import Action, Intend, LookUp, Rest
+from passerelle.ends import failure
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.facts import Facts, Unseen, Word
 from passerelle.marker import Run
+from passerelle.progress import Report
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import epoch, is_final, report, rfc3339, with_job
 from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, Reached, TrainingJobStatus
@@ -31,7 +33,7 @@ Table = dict[str, tuple[Facts, dict[str, tuple[str, str]], str]]
 
 def job(state: str, **facts: object) -> RemoteJob:
     base = RemoteJob(
-        job_id=77,
+        job_id="77",
         name=RUN.marker(1),
         user="startup",
         cluster="lumi",
@@ -219,7 +221,7 @@ TABLE: Table = {
     "a lost outcome is unknown, and finished": (
         facts(
             Rest("OutcomeLost"),
-            attempts=(INTENT.model_copy(update={"job_id": 77, "reason": "OutcomeLost"}),),
+            attempts=(INTENT.model_copy(update={"job_id": "77", "reason": "OutcomeLost"}),),
         ),
         {
             "Succeeded": ("Unknown", "OutcomeLost"),
@@ -357,6 +359,22 @@ def test_without_an_epilogue_the_message_says_so_and_names_the_log() -> None:
     assert "after its time limit of 60 minutes" in message
     assert "epilogue left no lines" in message
     assert "/scratch/log-77" in message
+
+
+def test_a_log_has_slurms_number_in_its_name_whatever_the_gateway_calls_the_job() -> None:
+    known = with_job(INTENT, job("RUNNING", job_id="a-b", slurm_id="77"))
+    unknown = with_job(INTENT, job("RUNNING", job_id="a-b"))
+
+    assert (known.job_id, known.log_path) == ("a-b", "/scratch/log-77")
+    assert unknown.log_path == "/scratch/log-%j"
+    assert with_job(unknown, job("RUNNING", job_id="a-b", slurm_id="77", standard_output="")).log_path == known.log_path
+
+
+def test_a_failure_names_slurms_number_where_it_is_known() -> None:
+    failed = job("FAILED", job_id="a-b", slurm_id="77")
+
+    assert failure(INTENT, failed, Report()).startswith("Attempt 1 (Slurm job 77) ended with FAILED")
+    assert failure(INTENT, replace(failed, slurm_id=""), Report()).startswith("Attempt 1 (Slurm job a-b) ended")
 
 
 def test_a_failures_message_survives_passes_that_ask_the_site_no_more() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, computed_field
 
+from passerelle.slurm import JOB_ID
 from passerelle.v1alpha1.meta import Condition, Model, Time, map_list
 
 ATTEMPTS_KEPT = 10
@@ -37,8 +38,12 @@ class Attempt(Model):
     )
     script_digest: str = Field(max_length=64, description="scriptDigest is the SHA-256 of what was submitted.")
     log_path: str = Field(default="", max_length=1200, description="logPath is the log file at the site.")
-    job_id: int | None = Field(
-        default=None, ge=0, description="jobId is the Slurm job id; unset until the site has answered."
+    job_id: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=JOB_ID,
+        description="jobId is the job's id, as the site's gateway calls it: Slurm's own number, with slurmrestd. Unset "
+        "until the site has answered.",
     )
     submit_time: Time | None = Field(default=None, description="submitTime is the site's submit time.")
     restart_count: int = Field(default=0, ge=0, description="restartCount is how often the site requeued the job.")
