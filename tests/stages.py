@@ -70,7 +70,7 @@ E2E_EACH_CHANGE = Stage(
     leaves_out="the other files of tests/e2e, and the launchers that need the second image; `make e2e` runs all",
 )
 E2E = Stage("e2e, all", (_pytest("tests/apiserver", "tests/e2e"),))
-EVERY_SERVER = ("submit-gpu", "reject", "adopt", "cancel", "token")
+EVERY_SERVER = ("submit-gpu", "reject", "adopt", "cancel", "credential")
 """Rows that every live server proves with every change; the newest proves all rows."""
 DRAWN_ROWS = 2
 OLDER = "trixie,bookworm"

@@ -88,8 +88,8 @@ class GatewaySpec(Model):
     )
 
     driver: Literal["slurmrestd", "ssh"] = Field(
-        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; ssh "
-        "is a login node, whose own Slurm commands are used."
+        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
+        "ssh is a login node, on which Slurm's own commands are run."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
@@ -104,8 +104,8 @@ class GatewaySpec(Model):
     tls: Tls = Field(default_factory=Tls, description="tls tells how the gateway's certificate is checked.")
     credentials: SecretName = Field(
         description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
-        "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase. It "
-        "is read again before every look: replace what expires in time, and nothing needs a restart."
+        "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase. "
+        "It is read again before every look: replace in time what expires, and nothing needs a restart."
     )
 
     @model_validator(mode="after")

@@ -113,12 +113,13 @@ async def who(call: Call) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    commands: dict[str, Behaviour] | None = None, *, files: Path | None = None
+    commands: dict[str, Behaviour] | None = None, *, files: Path | None = None, greeting: bytes = b""
 ) -> AsyncIterator[LoginNode]:
     """A login node that listens on loopback; `files` is what SFTP shows as its root."""
     node = LoginNode({"scontrol": who, **(commands or {})})
 
     def sftp(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        channel.write(greeting)
         return asyncssh.SFTPServer(channel, chroot=str(files).encode())
 
     async with asyncssh.listen(

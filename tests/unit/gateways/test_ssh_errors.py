@@ -7,6 +7,7 @@ import pytest
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS
 from passerelle.gateways.ssh import errors
+from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND
 from passerelle.gateways.ssh.errors import Answer
 from unit.gateways.test_ssh_decode import RECORDINGS, RELEASES
 
@@ -92,7 +93,7 @@ def test_what_no_table_names_or_did_not_end_is_unknown(words: str, status: int |
     assert error.sent
 
 
-@pytest.mark.parametrize("status, reason", [(errors.INCOMPLETE, "Unreachable"), (errors.NOT_FOUND, "SlurmMissing")])
+@pytest.mark.parametrize("status, reason", [(INCOMPLETE, "Unreachable"), (NOT_FOUND, "SlurmMissing")])
 def test_where_sbatch_was_not_started_nothing_was_sent(status: int, reason: str) -> None:
     error = errors.refusal(said("env: 'sbatch': No such file or directory", status))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from passerelle.batch import Batch
@@ -81,7 +82,7 @@ class Ssh(SshFiles):
         if not wanted:
             return {}
         command = commands.states(_mark())
-        found = _read(await self._run(command), lambda text: decode.states(text, command.mark), errors.failure)
+        found = _read(await self._run(command), partial(decode.states, mark=command.mark), errors.failure)
         return {job_id: state for job_id, state in found.items() if job_id in wanted}
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
@@ -92,7 +93,7 @@ class Ssh(SshFiles):
             answer = await self._run(command)
             if answer.status != 0 and errors.job_is_gone(answer):
                 continue  # of a single id squeue says that it is unknown; of several it lists the others
-            found += _read(answer, lambda text, mark=command.mark: decode.live(text, mark, here), errors.failure)
+            found += _read(answer, partial(decode.live, mark=command.mark, here=here), errors.failure)
         return [job for job in found if job.job_id in job_ids]
 
     async def find(self) -> Sequence[RemoteJob]:
@@ -112,9 +113,7 @@ class Ssh(SshFiles):
         rows: list[RemoteJob] = []
         for command in searches:
             answer = await self._run(command)
-            rows += _read(
-                answer, lambda text, mark=command.mark: decode.accounted(text, mark, here), errors.accounting_failure
-            )
+            rows += _read(answer, partial(decode.accounted, mark=command.mark, here=here), errors.accounting_failure)
         found = decode.newest(
             job
             for job in rows
@@ -145,7 +144,7 @@ class Ssh(SshFiles):
     async def _live(self) -> list[RemoteJob]:
         here = await self._here()
         command = commands.live(_mark())
-        return _read(await self._run(command), lambda text: decode.live(text, command.mark, here), errors.failure)
+        return _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)
 
     async def _run(self, command: Command) -> Answer:
         """A read or a cancel; once more where the connection had broken."""

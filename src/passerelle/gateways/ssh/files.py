@@ -9,6 +9,7 @@ import contextlib
 import secrets
 import stat
 from collections.abc import AsyncIterator
+from typing import cast
 
 import asyncssh
 
@@ -40,8 +41,8 @@ class SshFiles:
     async def read(self, path: str, offset: int, length: int) -> bytes:
         async with self._session(path) as sftp:
             try:
-                async with sftp.open(path, "rb", encoding=None) as file:
-                    content = await file.read(length, offset) if length else b""
+                async with sftp.open(path, "rb") as file:
+                    content = cast("bytes", await file.read(length, offset)) if length else b""
             except asyncssh.SFTPPermissionDenied:
                 raise Missing(f"The site has no file {path} that its user may read.") from None
             meter.answered(len(content))
@@ -73,19 +74,31 @@ class SshFiles:
                 except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
                     link.sftp = None
                     raise
-        except PasserelleError:
-            raise
-        except _NO_FILE:
-            raise Missing(f"The site has no file {path}.") from None
-        except asyncssh.SFTPPermissionDenied:
-            text = f"The site lets nobody but others at {path}; make it readable and writable for the Site's user."
-            raise Unavailable(text, reason="FileRefused") from None
-        except asyncssh.SFTPError as error:
-            raise Unavailable(f"The site's file {path} can't be used: {error.reason}.", reason="FileFailed") from None
-        except asyncssh.ChannelOpenError:
-            text = "The login node offers no SFTP; ask the site for its subsystem sftp."
-            raise Unavailable(text, reason="FileFailed") from None
-        except TimeoutError:
-            raise Unavailable("The login node did not answer in time.", reason=UNREACHABLE) from None
-        except (asyncssh.Error, OSError):
-            raise Unavailable("The login node broke the connection.", reason=UNREACHABLE) from None
+        except (asyncssh.Error, OSError) as error:  # OSError holds TimeoutError
+            raise _meaning(error, path) from None
+
+
+def _meaning(error: BaseException, path: str) -> PasserelleError:
+    """Our error for one of SFTP's, by who must act."""
+    match error:
+        case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath() | asyncssh.SFTPNotADirectory():
+            return Missing(f"The site has no file {path}.")
+        case asyncssh.SFTPPermissionDenied():
+            text = f"The site's user may not write {path}; make it writable for that user."
+            return Unavailable(text, reason="FileRefused")
+        case asyncssh.SFTPBadMessage():
+            text = (
+                "The login shell speaks into the transfer of files; have the user's .bashrc print nothing where there "
+                "is no terminal."
+            )
+            return Unavailable(text, reason="FileFailed")
+        case asyncssh.SFTPConnectionLost() | asyncssh.SFTPNoConnection():
+            return Unavailable("The login node broke the connection.", reason=UNREACHABLE)
+        case asyncssh.SFTPError():
+            return Unavailable(f"The site's file {path} can't be used: {error.reason}.", reason="FileFailed")
+        case asyncssh.ChannelOpenError():
+            text = "The login node opens no session for SFTP; ask the site for its subsystem sftp."
+            return Unavailable(text, reason="FileFailed")
+        case TimeoutError():
+            return Unavailable("The login node did not answer in time.", reason=UNREACHABLE)
+    return Unavailable("The login node broke the connection.", reason=UNREACHABLE)
