@@ -318,6 +318,7 @@ async def test_a_standing_connection_ends_with_its_certificate(node: LoginNode) 
 
         with pytest.raises(Unauthorized):
             await door.submit(BATCH)
+        assert not door._connection.stands
     assert node.called == [["scontrol", "show", "config"]]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from passerelle.errors import PasserelleError, Unavailable
+from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.ssh.address import Address
 from passerelle.gateways.ssh.commands import Command
@@ -25,10 +25,14 @@ from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import UNREACHABLE, log_in
 from passerelle.gateways.ssh.pauses import Pauses
 
-CHANNELS = 7
-"""Commands at one time. sshd takes 10 sessions a connection by default; one more of ours is SFTP's."""
+CHANNELS = 4
+"""Commands at one time. sshd takes 10 sessions a connection by default, of which one is SFTP's; and it counts one that
+has just ended until it tidies up, so that each of ours may count twice.
+"""
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
 """Until a session is open, and until the login shell has started our program."""
+REOPEN_SECONDS = 0.2
+"""Before a session is asked for again where sshd has too many: nothing was started."""
 STDOUT_LIMIT, STDERR_LIMIT, GREETING_LIMIT = 128 * 1024 * 1024, 64 * 1024, 256 * 1024
 """Bytes: of a listing (5 KiB a job), of complaints, and of what a login shell says before our program starts."""
 _PIECE = 64 * 1024
@@ -107,18 +111,17 @@ class Connection:
                     await link.connection.wait_closed()
 
     async def _standing(self) -> Link:
-        credential = self._credentials()
+        try:
+            credential = self._credentials()
+        except Unauthorized:
+            self._retire()  # what the credential no longer grants is not used either
+            raise
         digest = credential.digest
         async with self._connecting:
             self._notice_loss()
-            link = self._link
-            if link is not None and link.digest != digest:
-                self._link, link.retired = None, True
-                if not link.users:
-                    link.close()
-                link = None
-            if link is not None:
-                return link
+            if self._link is not None and self._link.digest == digest:
+                return self._link
+            self._retire()
             self._pauses.hold(digest)
             try:
                 connection, jump = await log_in(self._address, self._jump, credential)
@@ -127,6 +130,14 @@ class Connection:
                 raise
             self._link = Link(connection, jump, digest, self._clock())
             return self._link
+
+    def _retire(self) -> None:
+        """Nobody new gets the connection; it ends with the last of those who use it."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.retired = True
+            if not link.users:
+                link.close()
 
     def _notice_loss(self) -> None:
         """Forget a connection that broke, and count how long it held."""
@@ -151,20 +162,27 @@ class _Run:
         process: asyncssh.SSHClientProcess[bytes] | None = None
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                process = await self._link.connection.create_process(self._command.line, encoding=None)
+                process = await self._opened()
             async with asyncio.timeout(MARK_SECONDS):
                 rest = await self._greeted(process)
             async with asyncio.timeout(seconds):
                 return await self._exchange(process, rest)
         except TimeoutError:
             raise self._lost("did not answer in time") from None
-        except asyncssh.ChannelOpenError:
-            raise self._lost("opens no further session") from None
         except (asyncssh.Error, OSError):
             raise self._lost("broke the connection") from None
         finally:
             if process is not None:
                 process.close()
+
+    async def _opened(self) -> asyncssh.SSHClientProcess[bytes]:
+        while True:
+            try:
+                return await self._link.connection.create_process(self._command.line, encoding=None)
+            except asyncssh.ChannelOpenError:
+                if self._link.connection.is_closed():
+                    raise
+            await asyncio.sleep(REOPEN_SECONDS)
 
     async def _greeted(self, process: asyncssh.SSHClientProcess[bytes]) -> bytes:
         """Wait for the mark; what comes before it is the login shell's. Returns what came behind it."""
