@@ -1,6 +1,9 @@
 """The same site through its login node: a training succeeds, a crash loses nothing, a certificate may end meanwhile."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +55,17 @@ def test_a_training_succeeds_through_the_login_node(
     jobs = cluster.slurm_jobs(Run.of_uid(done["metadata"]["uid"]).key)
     assert [(job["jobid"], job["state"], job["nnodes"]) for job in jobs] == [(attempt["jobId"], "COMPLETED", "2")]
     assert "rank 3 of 4" in cluster.log(attempt["logPath"])
+
+    words = ["logs", "by-ssh", "--namespace", namespace, "--operator-namespace", deploy.OPERATOR_NAMESPACE]
+    shown = subprocess.run(
+        [sys.executable, "-m", "passerelle", *words],
+        env={**os.environ, "KUBECONFIG": str(cluster.sandbox.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "rank 3 of 4" in shown.stdout, shown.stderr
 
     site = json.loads(cluster.kubectl("get", "hpcsites", SITE, "-o", "json"))["status"]
     assert (site["cluster"], site["user"], site["apiVersion"]) == (cluster.site.cluster, cluster.site.user, "ssh")

@@ -193,7 +193,8 @@ async def test_a_shell_that_never_stops_greeting(node: LoginNode, door: Ssh, mon
     node.commands["sbatch"] = talk
     monkeypatch.setattr(connection, "GREETING_LIMIT", 1_000)
 
-    assert not (await doubt(door)).sent
+    error = await doubt(door)
+    assert (error.sent, error.reason) == (False, "UnexpectedAnswer")
 
 
 async def test_an_answer_has_an_end(node: LoginNode, door: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +333,16 @@ async def test_a_certificate_lets_in_without_the_bare_key_being_shown(node: Logi
     assert node.refused == 0
 
 
+async def test_a_certificate_that_is_refused_costs_one_try(node: LoginNode) -> None:
+    made = STRANGERS_KEY.generate_user_certificate(USER_KEY, "id", principals=["ada"])
+    certified = node.credential(certificate=made.export_certificate().decode())
+    async with opened(node.door(certified)) as door:
+        with pytest.raises(Unauthorized, match="refused the certificate of ada"):
+            await door.probe()
+
+    assert node.refused == 0, "the bare key, which this node would take, was not shown"
+
+
 async def test_a_host_on_the_way(node: LoginNode) -> None:
     """The scripted node forwards nothing: its refusal shows that the way leads through it."""
     async with opened(node.door(jump=f"ssh://127.0.0.1:{node.port}")) as door:
@@ -414,6 +425,7 @@ async def test_files(node: LoginNode, door: Ssh, tmp_path: Path) -> None:
         await door.read("/none", 0, 5)
 
     await door.write("/new", b"one", mode=0o640)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
     await door.write("/new", b"two", mode=0o600)
     assert (tmp_path / "new").read_bytes() == b"two"
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600

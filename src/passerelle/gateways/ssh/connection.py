@@ -1,8 +1,8 @@
 """The one connection to a login node, and the one table from what SSH can suffer to our errors.
 
 It carries commands and judges nothing but whether what was sent can have had an effect: our program prints a mark and
-then waits for its input, so all that fails before the last byte of the input is written is
-`Unavailable(sent=False)`, whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that
+then waits for its input, so all that fails before the first byte of the input is written is `Unavailable(sent=False)`,
+whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that
 `pauses` allows, and one at a time. A changed credential gets a new connection; commands in hand end on the old one.
 """
 
@@ -198,12 +198,8 @@ class _Run:
         return heard.partition(mark)[2]
 
     async def _exchange(self, process: asyncssh.SSHClientProcess[bytes], rest: bytes) -> Answer:
-        if self._command.content:
-            process.stdin.write(self._command.content[:-1])
-            await process.stdin.drain()
-            self._sent = True
-            process.stdin.write(self._command.content[-1:])
         self._sent = True
+        process.stdin.write(self._command.content)
         process.stdin.write_eof()
         stdout, stderr = await asyncio.gather(
             self._bounded(process.stdout, rest, STDOUT_LIMIT), self._bounded(process.stderr, b"", STDERR_LIMIT)

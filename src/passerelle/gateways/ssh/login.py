@@ -7,6 +7,7 @@ host whose key is not in the Secret is asked for nothing; one whose key differs 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
@@ -20,6 +21,8 @@ from passerelle.gateways.ssh.credential import SshCredential
 CONNECT_SECONDS, LOGIN_SECONDS = 15.0, 30.0
 KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 15.0, 3
 """A connection that says nothing for so long, so many times, is dead."""
+
+asyncssh.set_log_level(logging.WARNING)  # each session would be a line of the operator's log
 
 UNREACHABLE = "Unreachable"
 _COMPRESSION = ("zlib@openssh.com", "none")
