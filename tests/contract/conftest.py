@@ -1,4 +1,4 @@
-"""One suite for every gateway: `memory`, and slurmrestd of each Slurm release that the sandbox can start.
+"""One suite for every gateway: `memory`, and slurmrestd and the login node of each Slurm release that the sandbox has.
 
 `--gateway memory,sid` and `--rows cancel,adopt` choose; nothing is ever skipped: a site that can't be started fails
 its rows.
@@ -16,12 +16,14 @@ import pytest
 
 from contract.memory_world import MemoryWorld
 from contract.slurm_world import API_VERSIONS, SlurmWorld
+from contract.ssh_world import SshWorld
 from contract.world import World
 from passerelle_sandbox import processes
 
 WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     "memory": lambda *_: MemoryWorld(),
-    **{release: partial(SlurmWorld.start, release) for release in API_VERSIONS},
+    **{release: partial(SlurmWorld.start, release, release) for release in API_VERSIONS},
+    **{f"ssh-{release}": partial(SshWorld.start, f"ssh-{release}", release) for release in API_VERSIONS},
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
 
@@ -88,6 +90,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     for job in await last.find():
         if job.state.ending is None:
             await last.cancel(job.job_id)
+    await here.clear()
     ignored = [field for door in here.opened for field in getattr(door, "not_understood", [])]
     for door in here.opened:
         await door.close()

@@ -13,6 +13,9 @@ from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.ssh.credential import SshCredential
+from passerelle.gateways.ssh.credential import credential_from_secret as ssh_credential
+from passerelle.gateways.ssh.driver import Ssh
 from passerelle.v1alpha1.site import SiteSpec
 
 _C = TypeVar("_C", bound=Credential)
@@ -36,8 +39,13 @@ def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: 
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
+def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
+    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=ssh_credential, open=_ssh),
 }
 """By GatewaySpec.driver."""
 
