@@ -1,11 +1,13 @@
-"""One suite for every gateway: `memory`, and slurmrestd of each Slurm release that the sandbox can start.
+"""One suite for every gateway: `memory`, slurmrestd of each Slurm release that the sandbox can start, and UNICORE.
 
 `--gateway memory,sid` and `--rows cancel,adopt` choose; nothing is ever skipped: a site that can't be started fails
-its rows.
+its rows. Rows of test_recorded.py run on answers that were written down, and are counted apart: no live server passed
+them. The run ends with one line of JSON, a key for each driver and server version.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -15,13 +17,17 @@ from pathlib import Path
 import pytest
 
 from contract.memory_world import MemoryWorld
+from contract.recordings import RECORDINGS, Recorded
 from contract.slurm_world import API_VERSIONS, SlurmWorld
+from contract.tally import SERVER, tally
+from contract.unicore_world import UnicoreWorld
 from contract.world import World
 from passerelle_sandbox import processes
 
 WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     "memory": lambda *_: MemoryWorld(),
     **{release: partial(SlurmWorld.start, release) for release in API_VERSIONS},
+    "unicore": UnicoreWorld.start,
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
 
@@ -33,12 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
+    unknown = set(chosen) - WORLDS.keys()
+    if unknown:
+        raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
     if "world" in metafunc.fixturenames:
-        chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
-        unknown = set(chosen) - WORLDS.keys()
-        if unknown:
-            raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
         metafunc.parametrize("world", chosen, indirect=True, scope="session")
+    if "recorded" in metafunc.fixturenames:
+        kept = [(word, name) for word, answers in RECORDINGS.items() if word in chosen for name in answers]
+        metafunc.parametrize("recorded", kept, indirect=True, ids="-".join)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,6 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("row")
         if rows and (mark is None or mark.args[0] not in rows):
             out.append(item)
+        params = item.callspec.params if isinstance(item, pytest.Function) else {}
+        word = params["world"] if "world" in params else params["recorded"][0]
+        item.user_properties += [("gateway", word), ("recorded", "recorded" in params)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
@@ -74,6 +86,17 @@ def world(request: pytest.FixtureRequest, sites: dict[str, World], tmp_path_fact
     return sites[name]
 
 
+@pytest.fixture
+def recorded(request: pytest.FixtureRequest) -> Recorded:
+    word, name = request.param
+    return RECORDINGS[word][name]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for key in ("passed", "failed", "error", "skipped") for each in terminalreporter.stats.get(key, [])]
+    terminalreporter.write_line(json.dumps({"contract": tally(reports, live=WORLDS.keys() - {"memory"})}))
+
+
 @pytest.fixture(autouse=True)
 async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """After a row: the credential is good again, nothing of its jobs is left, and no field was ignored by the site."""
@@ -81,6 +104,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         yield
         return
     here: World = request.getfixturevalue("world")
+    request.node.user_properties.append((SERVER, f"{here.driver} {await here.version()}".strip()))
     yield
     here.credential = here.good()
     here.opened.append(here.open())

@@ -13,6 +13,8 @@ from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.unicore import credential as unicore
+from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec
 
 _C = TypeVar("_C", bound=Credential)
@@ -36,8 +38,13 @@ def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: 
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
+def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], ca: bytes | None) -> Gateway:
+    return Unicore(spec.gateway.url, credentials, ca=ca)
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+    "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
 }
 """By GatewaySpec.driver."""
 

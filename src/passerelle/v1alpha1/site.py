@@ -72,17 +72,20 @@ class Tls(Model):
 class GatewaySpec(Model):
     """The door to the site."""
 
-    driver: Literal["slurmrestd"] = Field(
-        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on."
+    driver: Literal["slurmrestd", "unicore"] = Field(
+        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
+        "unicore is UNICORE/X, as at JSC."
     )
     url: _Url = Field(
-        description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
-        "Plain http is taken for loopback addresses only, since the token travels with each request."
+        description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.…; "
+        "with unicore, the one that ends in /rest/core. Plain http is taken for loopback addresses only, since the "
+        "token travels with each request."
     )
     tls: Tls = Field(default_factory=Tls, description="tls tells how the gateway's certificate is checked.")
     credentials: SecretName = Field(
-        description="credentials names a Secret in the operator's namespace with the keys username and token. It is "
-        "read again whenever it changes: replace the token before it expires, and nothing needs a restart."
+        description="credentials names a Secret in the operator's namespace, with the keys username and token for "
+        "slurmrestd; for unicore, username and password, or token. It is read again whenever it changes: replace a "
+        "token before it expires, and nothing needs a restart."
     )
 
 
