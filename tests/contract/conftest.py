@@ -13,6 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("row")
         if rows and (mark is None or mark.args[0] not in rows):
             out.append(item)
-        params = item.callspec.params if isinstance(item, pytest.Function) else {}
+        params: Mapping[str, Any] = item.callspec.params if isinstance(item, pytest.Function) else {}
         word = params["world"] if "world" in params else params["recorded"][0]
         item.user_properties += [("gateway", word), ("recorded", "recorded" in params)]
     if out:

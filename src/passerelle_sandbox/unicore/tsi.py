@@ -21,7 +21,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 VERSION = "10.3.0"
@@ -72,7 +72,7 @@ class Worker(threading.Thread):
             self.say(END)
 
     def message(self) -> str | None:
-        read = []
+        read: list[str] = []
         for line in self.lines:
             if line == f"{END}\n":
                 return "".join(read)
@@ -155,8 +155,7 @@ class Worker(threading.Thread):
         letters.append("O" if found.st_uid == os.geteuid() else " ")
         shown = re.sub(r"[\r\n]", "?", str(path))
         self.say(f" {''.join(letters)} {found.st_size} {int(found.st_mtime)} {shown}")
-        owner = name_of(pwd.getpwuid, found.st_uid), name_of(grp.getgrgid, found.st_gid)
-        self.say(f"--{stat.filemode(found.st_mode)[1:]} {owner[0]} {owner[1]}")
+        self.say(f"--{stat.filemode(found.st_mode)[1:]} {owners(found)}")
 
     def space(self, message: str) -> str:
         found = shutil.disk_usage(value(message, "FILE") or "/")
@@ -230,11 +229,16 @@ def write(path: Path, text: str) -> None:
     path.chmod(0o700)
 
 
-def name_of(look_up: Callable[[int], Sequence[str]], number: int) -> str:
+def owners(found: os.stat_result) -> str:
+    """User and group, by number where they have no name."""
     try:
-        return look_up(number)[0]
+        user = pwd.getpwuid(found.st_uid).pw_name
     except KeyError:
-        return str(number)
+        user = str(found.st_uid)
+    try:
+        return f"{user} {grp.getgrgid(found.st_gid).gr_name}"
+    except KeyError:
+        return f"{user} {found.st_gid}"
 
 
 def main(port: int) -> None:

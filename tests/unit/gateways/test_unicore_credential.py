@@ -44,9 +44,9 @@ def test_one_account_of_several_is_chosen_by_uid() -> None:
         ({"password": "x"}, "UsernameMissing", "under username"),
         ({"username": "a:b", "password": "x"}, "UsernameMissing", "without a colon"),
         ({"username": "ada", "password": "x", "token": "y"}, "CredentialAmbiguous", "leave one of them out"),
-        ({"token": "a\nb"}, "CredentialMalformed", "under token"),
-        ({"token": "é"}, "CredentialMalformed", "under token"),
-        ({"token": "t", "uid": "a\tb"}, "CredentialMalformed", "under uid"),
+        ({"token": "a\nb"}, "TokenMalformed", "under token"),
+        ({"token": "é"}, "TokenMalformed", "under token"),
+        ({"token": "t", "uid": "a\tb"}, "TokenMalformed", "under uid"),
     ],
 )
 def test_what_is_missing_is_said(data: dict[str, str], reason: str, told: str) -> None:

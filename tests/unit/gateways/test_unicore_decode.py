@@ -53,7 +53,7 @@ def read(details: dict[str, str] | None = None, **changes: object) -> RemoteJob:
 
 
 def failed(message: str, **changes: object) -> RemoteJob:
-    return read(**({"status": "FAILED", "exitCode": None, "statusMessage": message} | changes))
+    return read(None, **({"status": "FAILED", "exitCode": None, "statusMessage": message} | changes))
 
 
 @pytest.mark.parametrize(

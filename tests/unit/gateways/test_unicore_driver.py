@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import httpx
@@ -77,18 +78,18 @@ def test_an_address_of_something_else_is_refused_with_what_to_write(url: str) ->
 async def test_anonymous_is_never_taken_for_an_answer(call: str) -> None:
     """A token that nobody knows is answered with 200 and empty lists."""
     gateway = client(Server(), lambda: dataclasses.replace(BY_TOKEN, token="gone"))
-    asked = {
+    asked: dict[str, Callable[[], Awaitable[object]]] = {
         "probe": gateway.probe,
         "find": gateway.find,
         "states": lambda: gateway.states(["j1"]),
         "get": lambda: gateway.get(["j1"]),
         "cancel": lambda: gateway.cancel("j1"),
-        "size": lambda: gateway.size("/home/x"),
+        "size": lambda: gateway.size("/p/x"),
         "submit": lambda: gateway.submit(BATCH),
     }
 
     with pytest.raises(Unauthorized):
-        await asked[call]()  # type: ignore[operator]  # each is a call without arguments
+        await asked[call]()
 
 
 async def test_an_empty_list_is_proven() -> None:

@@ -13,7 +13,7 @@ from passerelle.errors import Missing, Rejected, Unavailable
 from passerelle.gateways.unicore import calls
 from unit.gateways.unicore_server import ELSEWHERE, Server, client
 
-STORAGES = {"HOME": "/home/ada", "SCRATCH": "/e/scratch", "PROJECT": "/e/scratch/proj/", "s-uspace": "n/a"}
+STORAGES = {"HOME": "/p/ada", "SCRATCH": "/e/scratch", "PROJECT": "/e/scratch/proj/", "s-uspace": "n/a"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +36,11 @@ def stat(size: int, *, folder: bool = False) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "path, address",
     [
-        ("/home/ada/x", "HOME/files/x"),
+        ("/p/ada/x", "HOME/files/x"),
         ("/e/scratch/a/b", "SCRATCH/files/a/b"),
         ("/e/scratch/proj/b", "PROJECT/files/b"),
         ("/e/scratch/project/b", "SCRATCH/files/project/b"),
-        ("/home/ada/a é?#&", "HOME/files/a%20%C3%A9%3F%23%26"),
+        ("/p/ada/a é?#&", "HOME/files/a%20%C3%A9%3F%23%26"),
     ],
 )
 async def test_the_closest_storage_is_asked(server: Server, path: str, address: str) -> None:
@@ -53,13 +53,11 @@ async def test_storages_are_looked_for_once(server: Server) -> None:
     server.replies |= {"GET storages/HOME/files/x": stat(1), "GET storages/HOME/files/y": stat(2)}
     gateway = client(server)
 
-    assert [await gateway.size("/home/ada/x"), await gateway.size("/home/ada/y")] == [1, 2]
+    assert [await gateway.size("/p/ada/x"), await gateway.size("/p/ada/y")] == [1, 2]
     assert server.asked.count("GET storages") == 1
 
 
-@pytest.mark.parametrize(
-    "path", ["/elsewhere/x", "/home/ada", "x", "/home/ada/../bob/x", "/home/ada/a%2f", "/home/ada/it's"]
-)
+@pytest.mark.parametrize("path", ["/elsewhere/x", "/p/ada", "x", "/p/ada/../bob/x", "/p/ada/a%2f", "/p/ada/it's"])
 async def test_a_path_outside_all_storages_says_which_there_are(server: Server, path: str) -> None:
     with pytest.raises(Rejected) as caught:
         await client(server).size(path)
@@ -72,8 +70,8 @@ async def test_a_missing_file_and_a_directory_have_no_size(server: Server) -> No
     server.replies["GET storages/HOME/files/d"] = stat(4096, folder=True)
     gateway = client(server)
 
-    assert await gateway.size("/home/ada/none") is None
-    assert await gateway.size("/home/ada/d") is None
+    assert await gateway.size("/p/ada/none") is None
+    assert await gateway.size("/p/ada/d") is None
 
 
 def holding(server: Server, reply: httpx.Response, size: int = 8) -> None:
@@ -84,7 +82,7 @@ def holding(server: Server, reply: httpx.Response, size: int = 8) -> None:
 async def test_a_range_is_asked_for_and_cut(server: Server) -> None:
     holding(server, httpx.Response(206, content=b"cdefgh"))
 
-    assert await client(server).read("/home/ada/x", 2, 4) == b"cdef"
+    assert await client(server).read("/p/ada/x", 2, 4) == b"cdef"
     assert server.requests[-1].headers["range"] == "bytes=2-5"
     assert server.requests[-1].headers["accept"] == "application/octet-stream"
 
@@ -94,22 +92,22 @@ async def test_nothing_is_asked_for_at_the_end_or_behind_it(server: Server, offs
     """UNICORE/X 3.0.0 never answers that, and is left with a thread that spins."""
     server.replies["GET storages/HOME/files/x"] = stat(8)
 
-    assert await client(server).read("/home/ada/x", offset, 4) == b""
+    assert await client(server).read("/p/ada/x", offset, 4) == b""
     assert "range" not in server.requests[-1].headers
 
 
 async def test_a_whole_file_in_place_of_a_range_is_cut_here(server: Server) -> None:
     holding(server, httpx.Response(200, content=b"abcdefgh"))
 
-    assert await client(server).read("/home/ada/x", 2, 4) == b"cdef"
+    assert await client(server).read("/p/ada/x", 2, 4) == b"cdef"
 
 
 @pytest.mark.parametrize("status", [404, 406])
 async def test_a_file_that_goes_meanwhile_is_missing(server: Server, status: int) -> None:
     holding(server, httpx.Response(status))
 
-    with pytest.raises(Missing, match="/home/ada/x"):
-        await client(server).read("/home/ada/x", 0, 4)
+    with pytest.raises(Missing, match="/p/ada/x"):
+        await client(server).read("/p/ada/x", 0, 4)
 
 
 @pytest.mark.parametrize("length", [0, 4])
@@ -117,8 +115,8 @@ async def test_a_file_that_goes_meanwhile_is_missing(server: Server, status: int
 async def test_what_is_no_file_is_missing(server: Server, reply: httpx.Response | dict[str, Any], length: int) -> None:
     server.replies["GET storages/HOME/files/x"] = reply
 
-    with pytest.raises(Missing, match="/home/ada/x"):
-        await client(server).read("/home/ada/x", 0, length)
+    with pytest.raises(Missing, match="/p/ada/x"):
+        await client(server).read("/p/ada/x", 0, length)
 
 
 class Disk:
@@ -146,7 +144,7 @@ async def test_a_write_is_closed_to_others_before_it_has_content_and_then_rename
     disk = Disk(server)
     gateway = client(disk)  # type: ignore[arg-type]  # a server with a disk
 
-    await gateway.write("/home/ada/x", b"secret", mode=0o640)
+    await gateway.write("/p/ada/x", b"secret", mode=0o640)
 
     assert disk.steps == [
         "POST folder",
@@ -163,8 +161,8 @@ async def test_a_write_that_fails_leaves_nothing(server: Server, fail: str) -> N
     disk = Disk(server)
     disk.fail = fail
 
-    with pytest.raises(Rejected, match="does not let /home/ada/x be written: Permission denied"):
-        await client(disk).write("/home/ada/x", b"secret")  # type: ignore[arg-type]  # a server with a disk
+    with pytest.raises(Rejected, match="does not let /p/ada/x be written: Permission denied"):
+        await client(disk).write("/p/ada/x", b"secret")  # type: ignore[arg-type]  # a server with a disk
 
     assert disk.steps[-1] == "DELETE folder"
     assert not any(step.startswith("rename") for step in disk.steps) or fail == "rename"

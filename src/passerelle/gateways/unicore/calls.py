@@ -87,12 +87,17 @@ class Calls:
         session: bool = True,
     ) -> Answer:
         """Once; again only where the server says that it did not look at the request, its session being over."""
-        for _ in range(2):
-            sent = await self._passport.headers(session=session) | {"accept": accept, **(more or {})}
-            answer = await self._carrier.send(method, path, headers=sent, query=query or [], body=body, content=content)
-            if answer.status != errors.SESSION_UNKNOWN:
-                break
+
+        async def sent(*, session: bool) -> Answer:
+            headers = await self._passport.headers(session=session) | {"accept": accept, **(more or {})}
+            return await self._carrier.send(
+                method, path, headers=headers, query=query or [], body=body, content=content
+            )
+
+        answer = await sent(session=session)
+        if answer.status == errors.SESSION_UNKNOWN:
             self._passport.forget_session()
+            answer = await sent(session=False)
         return answer
 
     async def close(self) -> None:

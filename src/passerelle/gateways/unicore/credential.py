@@ -81,5 +81,5 @@ def _text(name: str, data: Mapping[str, bytes], key: str) -> str:
     except UnicodeDecodeError:
         text = "\n"
     if not text.isprintable() or (key in (TOKEN, UID) and not text.isascii()):
-        raise Unauthorized(f"The Secret {name} has no plain line of text under {key}.", reason="CredentialMalformed")
+        raise Unauthorized(f"The Secret {name} has no plain line of text under {key}.", reason="TokenMalformed")
     return text

@@ -105,7 +105,8 @@ def job(job_id: str, record: Record, details: Record, *, cluster: str, user: str
 def marker_of(record: Record) -> str:
     """The tag that is a marker: it stands from the first moment, the name only once the job was looked at."""
     tags = record.get("tags")
-    found = [tag for tag in tags if isinstance(tag, str) and parse(tag)] if isinstance(tags, list) else []
+    tags = tags if isinstance(tags, list) else []
+    found = [tag for tag in tags if isinstance(tag, str) and parse(tag)]
     return found[0] if len(found) == 1 and TAG in tags else ""
 
 

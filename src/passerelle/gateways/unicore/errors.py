@@ -47,7 +47,7 @@ def refusal(answer: Answer) -> PasserelleError:
 def refused() -> Unauthorized:
     return Unauthorized(
         "UNICORE refused the credential: check username and password, or the token, in the Site's Secret.",
-        reason="CredentialRefused",
+        reason="TokenRefused",
     )
 
 

@@ -127,7 +127,7 @@ class Storages:
         names = [str(href).rstrip("/").rpartition("/")[2] for href in hrefs] if isinstance(hrefs, list) else []
         if not names:
             await self._calls.who()
-        found = {}
+        found: dict[str, str] = {}
         for name in filter(_STORAGE.fullmatch, names):
             told = await self._calls.read(f"storages/{name}", [("fields", "mountPoint")]) or {}
             mount = told.get("mountPoint")
