@@ -105,7 +105,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         yield
         return
     here: World = request.getfixturevalue("world")
-    request.node.user_properties.append((SERVER, f"{here.driver} {await here.version()}".strip()))
+    request.node.user_properties.append((SERVER, " ".join(dict.fromkeys((here.driver, await here.version())))))
     yield
     here.credential = here.good()
     here.opened.append(here.open())

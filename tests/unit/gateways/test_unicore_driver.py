@@ -235,6 +235,7 @@ async def test_a_submit_s_id_is_the_last_word_of_its_address() -> None:
         httpx.Response(201),
         httpx.Response(201, headers={"location": f"{ELSEWHERE}/jobs/..%2f"}),
         httpx.Response(404),
+        httpx.Response(432),
     ],
     ids=lambda reply: type(reply).__name__ + str(getattr(reply, "status_code", "")),
 )
@@ -247,6 +248,17 @@ async def test_a_submit_without_a_clear_answer_is_unknown_and_sent_once(reply: h
 
     assert caught.value.sent
     assert server.asked == ["POST jobs"]
+
+
+async def test_a_submit_whose_token_could_not_be_fetched_was_never_sent() -> None:
+    server = Server()
+    server.replies["GET token"] = httpx.ReadTimeout("slow")
+
+    with pytest.raises(Unavailable) as caught:
+        await client(server, lambda: BY_PASSWORD).submit(BATCH)
+
+    assert not caught.value.sent
+    assert server.asked == ["GET token"]
 
 
 async def test_submission_that_is_switched_off_is_a_refusal_of_the_moment() -> None:

@@ -95,7 +95,7 @@ class Calls:
             )
 
         answer = await sent(session=session)
-        if answer.status == errors.SESSION_UNKNOWN:
+        if session and answer.status == errors.SESSION_UNKNOWN:
             self._passport.forget_session()
             answer = await sent(session=False)
         return answer

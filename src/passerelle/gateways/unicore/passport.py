@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from passerelle.errors import Unauthorized
+from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways.http import Answer, Carrier
 from passerelle.gateways.unicore import errors
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, claims_of
@@ -100,7 +100,10 @@ class Passport:
         """A token of the server. It gives one to anybody, so whose it is is looked at by the first call with it."""
         sent = {"authorization": basic(held), "accept": "text/plain"}
         query = [("lifetime", str(LIFETIME_SECONDS))]
-        answer = await self._carrier.send("GET", "token", headers=sent, query=query)
+        try:
+            answer = await self._carrier.send("GET", "token", headers=sent, query=query)
+        except Unavailable as error:  # of what it was fetched for, a submit perhaps, nothing has left
+            raise Unavailable(error.message, reason=error.reason, sent=False) from error
         token = answer.body.decode("ascii", "replace").strip()
         claims = claims_of(token)
         life = claims["exp"] - claims["iat"] if {"exp", "iat"} <= claims.keys() else 0
