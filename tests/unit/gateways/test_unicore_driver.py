@@ -100,6 +100,18 @@ async def test_an_empty_list_is_proven() -> None:
     assert server.asked[:2] == ["GET jobs", "GET "]
 
 
+async def test_an_empty_list_is_proven_each_time() -> None:
+    server = Server()
+    server.replies["GET jobs"] = {"jobs": []}
+    gateway = client(server)
+    await gateway.find()
+    server.tokens.clear()
+    server.sessions.clear()
+
+    with pytest.raises(Unauthorized):
+        await gateway.find()
+
+
 async def test_an_expired_token_costs_no_request() -> None:
     server = Server()
 
@@ -138,6 +150,7 @@ async def test_a_session_that_is_over_is_followed_by_the_credential() -> None:
 
 async def test_a_session_of_another_credential_is_not_used() -> None:
     server, held = Server(), [BY_TOKEN]
+    server.replies["GET jobs/j1"] = RUNNING
     gateway = client(server, lambda: held[0])
     await gateway.probe()
     held[0] = dataclasses.replace(BY_TOKEN, token="gone")
