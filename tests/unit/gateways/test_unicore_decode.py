@@ -108,11 +108,15 @@ def test_a_job_that_was_aborted_was_cancelled() -> None:
 
 
 REFUSALS = [
-    "Processing failed: eu.unicore.xnjs.ems.ExecutionException: Resource request <Queue = nowhere> is out of range.",
+    (
+        "Processing failed: eu.unicore.xnjs.ems.ExecutionException: Resource request <Queue = nowhere> is out of range. "
+        "(Invalid resource request)"
+    ),
     "Processing failed: java.lang.Exception: Job type 'raw' requires 'BSS file'",
     (
         "Processing failed: Could not submit job: TSI_FAILED: Command 'sbatch ./x' failed with code 1: sbatch: error: "
-        "Batch job submission failed: Invalid account or account/partition combination specified"
+        "Batch job submission failed: Invalid account or account/partition combination specified:\n (Command execution "
+        "on TSI reported an error)"
     ),
 ]
 

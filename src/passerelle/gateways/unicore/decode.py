@@ -53,6 +53,8 @@ _OWN_TROUBLE = (
 """Parts of messages of jobs that never came to Slurm, which say nothing against the job."""
 _SLURM_REFUSES = ("Batch job submission failed", "sbatch: error", "Invalid resource request")
 _BEFORE_WORDS = ("Processing failed: ", "Exception: ", "sbatch: error: ")
+_WRAPPED = re.compile(r" \([A-Z][^()]*\)$")
+"""UNICORE's class of an error, behind its message."""
 _REFUSAL_LIMIT = 300
 _IN_LOG = "Detailed job information from batch system: "
 _LOGGED = re.compile(r"^\w{3} (\w{3} \d\d \d\d:\d\d:\d\d) \S+ (\d{4}): ")
@@ -162,7 +164,7 @@ def _refusal(record: Record) -> str:
     message = " ".join(str(record.get("statusMessage") or "").split())
     for mark in _BEFORE_WORDS:
         message = message.rpartition(mark)[2]
-    return message.rstrip(". ")[:_REFUSAL_LIMIT]
+    return _WRAPPED.sub("", message).rstrip(" :.")[:_REFUSAL_LIMIT]
 
 
 def _in_slurm(record: Record) -> bool:
