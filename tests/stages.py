@@ -114,7 +114,7 @@ GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
-    "e2e": (setup(*CLUSTER, "frameworks-image"), E2E),
+    "e2e": (setup(*CLUSTER, "frameworks-image", "unicore"), E2E),
     "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
     "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 from passerelle_sandbox import cache, host, say
@@ -29,10 +30,11 @@ def jars() -> Path:
 
 
 def _fetch(place: Path) -> None:
-    (place / "pom.xml").write_bytes(_POM.read_bytes())
-    argv = ["mvn", "--batch-mode", "--quiet", _COPY, f"-DoutputDirectory={place}"]
+    """Maven's own repository is a passing one: nothing is left outside the cache, and no jar is kept twice."""
     log = cache.logs() / "unicorex.log"
-    say.run_step(f"fetching UNICORE/X {version()} and what it needs with Maven", argv, log=log, cwd=place)
-    (place / "pom.xml").unlink()
+    with tempfile.TemporaryDirectory() as repository:
+        argv = ["mvn", "--batch-mode", f"--file={_POM}", f"-Dmaven.repo.local={repository}"]
+        argv += [_COPY, f"-DoutputDirectory={place}"]
+        say.run_step(f"fetching UNICORE/X {version()} and what it needs with Maven", argv, log=log, cwd=place)
     if not any(place.glob("uas-core-*.jar")):
         raise SandboxError(f"Maven brought no uas-core: its words are in {log}.")

@@ -109,8 +109,8 @@ def test_a_job_that_was_aborted_was_cancelled() -> None:
 
 REFUSALS = [
     (
-        "Processing failed: eu.unicore.xnjs.ems.ExecutionException: Resource request <Queue = nowhere> is out of range. "
-        "(Invalid resource request)"
+        "Processing failed: eu.unicore.xnjs.ems.ExecutionException: Resource request <Queue = nowhere> is out of "
+        "range. (Invalid resource request)"
     ),
     "Processing failed: java.lang.Exception: Job type 'raw' requires 'BSS file'",
     (
