@@ -19,6 +19,7 @@ from passerelle.marker import ATTEMPT_LIMIT, parse
 from passerelle.slurm import JOB_ID, RemoteJob, Stage
 
 COMMENT_BYTES = 900
+TEN_DAYS = 10 * 86_400
 
 
 def row(name: str) -> pytest.MarkDecorator:
@@ -313,6 +314,15 @@ async def test_dead_accounting_stops_nothing_else(world: World) -> None:
         return {job.job_id for job in await accounting.accounted(job_ids=[before, job_id])} == {before, job_id}
 
     await world.until(caught_up, "accounting after its return")
+
+
+@row("lifetime")
+async def test_the_site_keeps_a_job_for_longer_than_any_may_run(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(world.batch(seconds=600))
+    await reach(world, door, job_id, Stage.RUNNING)
+    await door.states([job_id])
+    assert await world.kept_seconds(job_id) > TEN_DAYS
 
 
 @row("requeue")

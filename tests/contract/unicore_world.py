@@ -7,6 +7,7 @@ listens. What it knows outlives that.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from contract.slurm_world import MIN_JOB_AGE, SlurmWorld
 from contract.world import Allocation, World
 from passerelle.gateways.base import Files
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
+from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
 from passerelle_sandbox.site import serve as site
 from passerelle_sandbox.unicore import config, serve
@@ -106,6 +108,12 @@ class UnicoreWorld(World):
     async def forget(self, job_id: str) -> None:
         """The server removes a job when its lifetime is over; here it is told to."""
         await asyncio.to_thread(self._ask, "DELETE", f"jobs/{job_id}")
+
+    async def kept_seconds(self, job_id: str) -> float:
+        told = json.loads(await asyncio.to_thread(self._ask, "GET", f"jobs/{job_id}?fields=terminationTime"))
+        until = instant(told["terminationTime"])
+        assert until is not None
+        return until - time.time()
 
     async def write_comment(self, job_id: str, text: str) -> None:
         await self.slurm.write_comment(await self._number(job_id), text)

@@ -124,6 +124,10 @@ class World(ABC):
     async def forget(self, job_id: str) -> None:  # noqa: B027 -- most sites forget an ended job by themselves
         """Let the site lose an ended job from its live listing."""
 
+    async def kept_seconds(self, job_id: str) -> float:  # noqa: ARG002 -- most sites end no job for its age
+        """How long the site keeps a job that runs, from now on."""
+        return float("inf")
+
     async def mode(self, path: str) -> int:
         """The permissions of a file at the site; told where gateways have Files."""
         raise AssertionError(f"{self.name} has no files to look at, and was asked for {path}")

@@ -91,7 +91,7 @@ class Calls:
         async def sent(*, session: bool) -> Answer:
             headers = await self._passport.headers(session=session) | {"accept": accept, **(more or {})}
             return await self._carrier.send(
-                method, path, headers=headers, query=query or [], body=body, content=content
+                method, path, headers=headers, query=query or [], body=body, payload=content
             )
 
         answer = await sent(session=session)
