@@ -124,7 +124,7 @@ class Carrier:
         body: object | None = None,
         payload: bytes | None = None,
     ) -> Answer:
-        """One request, with a JSON body or a payload as it is, one answer. Raises Unavailable, and nothing else of its own."""
+        """One request, one answer. `payload` is sent as it is. Raises Unavailable, and nothing else of its own."""
         try:
             async with self._client.stream(
                 method, path.lstrip("/"), headers=dict(headers), params=list(query) or None, json=body, content=payload
