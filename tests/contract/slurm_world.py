@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from contract.world import SCRATCH, Allocation, World
+from passerelle.gateways.base import Accounting, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
@@ -21,6 +22,7 @@ MIN_JOB_AGE = 10
 
 class SlurmWorld(World):
     slow = 0.5
+    capabilities = frozenset({Accounting, Signals})
     credential: TokenCredential
 
     def __init__(self, release: str, site: Site) -> None:
@@ -28,6 +30,7 @@ class SlurmWorld(World):
         self.api_version = API_VERSIONS[release]
         self.site = site
         self.user = site.user
+        self.signals_batch = release != "bookworm"
         super().__init__(site.cluster)
 
     @classmethod
