@@ -16,7 +16,7 @@ The last but one is how a refusal looks here: a job is taken with 201 whatever i
 Slurm says stands in `details`, while slurmctld knows the job, and in the log of a job that ended without an exit code.
 
 The server's times carry their zone. Those of its log and of Slurm carry none that can be read; the log begins with the
-submit, whose time is known, so its first line tells by how much they are off.
+submit, whose time is known, so its first line tells by how much it is off, and Slurm is taken to live in its zone.
 """
 
 from __future__ import annotations
