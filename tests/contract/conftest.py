@@ -66,12 +66,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if rows and (mark is None or mark.args[0] not in rows):
             out.append(item)
         params: Mapping[str, Any] = item.callspec.params if isinstance(item, pytest.Function) else {}
-        world, kept = params.get("world"), params.get("recorded")
-        gateway = world or (kept[0] if isinstance(kept, tuple) else None)
-        if gateway is None:  # none of the chosen gateways has recordings
+        kept = params.get("recorded")
+        word = kept[0] if isinstance(kept, tuple) else params.get("world")
+        if word is None:  # none of the chosen gateways has recordings
             out.append(item)
             continue
-        item.user_properties += [("gateway", gateway), ("recorded", world is None)]
+        item.user_properties += [("gateway", word), ("recorded", "recorded" in params)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
