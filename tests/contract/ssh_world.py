@@ -40,6 +40,10 @@ class SshWorld(SiteWorld):
     def open(self) -> Ssh:
         return Ssh(self.site.ssh_url, lambda: self.credential, settle_seconds=5.0)
 
+    def roundabout(self) -> Ssh:
+        """Through a host on the way, which here is the login node itself."""
+        return Ssh(self.site.ssh_url, lambda: self.credential, jump=self.site.ssh_url)
+
     def good(self) -> SshCredential:
         """With a certificate: sshd knows the key by its authority alone."""
         return self._credential("+1h")

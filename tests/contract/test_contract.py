@@ -53,6 +53,9 @@ async def test_probe_names_who_answers(world: World) -> None:
     assert (probe.identity.cluster, probe.identity.user) == (world.cluster, world.user)
     assert probe.version
     assert probe.api_version == world.api_version
+    if (other := world.roundabout()) is not None:
+        world.opened.append(other)
+        assert await other.probe() == probe
 
 
 @row("submit-minimal")

@@ -127,6 +127,10 @@ class World(ABC):
     def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
+    def roundabout(self) -> Gateway | None:
+        """The same site by a longer way, where its gateways know one."""
+        return None
+
     def also_good(self) -> list[Credential]:
         """Other kinds of credential that the site takes."""
         return []
