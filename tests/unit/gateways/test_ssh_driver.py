@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Accounting, Files, Gateway
 from passerelle.gateways.meter import metered
-from passerelle.gateways.ssh import commands, connection
+from passerelle.gateways.ssh import commands, connection, login
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import AUTHORITY, STRANGERS_KEY, USER_KEY, Call, LoginNode
@@ -265,6 +266,24 @@ async def test_a_new_secret_is_tried_at_once(node: LoginNode) -> None:
         given[0] = node.credential()
 
         assert (await door.probe()).identity.user == "ada"
+
+
+async def test_a_door_that_is_closed_while_it_opens_leaves_nothing_open(
+    node: LoginNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = []
+
+    async def slow(*arguments: Any) -> Any:
+        made = await login.log_in(*arguments)
+        connections.append(made[0])
+        await door.close()
+        return made
+
+    monkeypatch.setattr(connection, "log_in", slow)
+    door = node.door()
+
+    assert not (await doubt(door)).sent
+    await connections[0].wait_closed()
 
 
 async def test_a_renewed_credential_leaves_commands_in_hand_alone(node: LoginNode) -> None:
