@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from contract.world import SCRATCH, Allocation, World
+from passerelle.gateways.base import Accounting, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
@@ -113,10 +114,12 @@ class SiteWorld(World):
 class SlurmWorld(SiteWorld):
     """Behind slurmrestd."""
 
+    capabilities = frozenset({Accounting, Signals})
     credential: TokenCredential
 
     def __init__(self, name: str, release: str, site: Site) -> None:
         self.api_version = API_VERSIONS[release]
+        self.signals_batch = release != "bookworm"
         super().__init__(name, release, site)
 
     def open(self) -> Slurmrestd:

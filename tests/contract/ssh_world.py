@@ -7,7 +7,7 @@ import dataclasses
 import asyncssh
 
 from contract.slurm_world import SiteWorld
-from passerelle.gateways.base import Accounting, Credential, Files
+from passerelle.gateways.base import Accounting, Credential, Files, Signals
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle_sandbox.site.serve import Site
@@ -29,7 +29,7 @@ class SshWorld(SiteWorld):
     """As an ordinary user."""
 
     api_version = "ssh"
-    capabilities = frozenset({Accounting, Files})
+    capabilities = frozenset({Accounting, Files, Signals})
     credential: SshCredential
 
     def __init__(self, name: str, release: str, site: Site) -> None:

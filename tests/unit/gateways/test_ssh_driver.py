@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway
+from passerelle.gateways.base import Accounting, Files, Gateway, Signals
 from passerelle.gateways.meter import metered
 from passerelle.gateways.ssh import commands, connection, login
 from passerelle.gateways.ssh.driver import Ssh
@@ -65,6 +65,7 @@ def test_it_has_every_capability() -> None:
     assert isinstance(made, Gateway)
     assert isinstance(made, Accounting)
     assert isinstance(made, Files)
+    assert isinstance(made, Signals)
 
 
 async def test_one_connection_carries_everything(node: LoginNode, door: Ssh) -> None:
@@ -411,6 +412,8 @@ async def test_a_job_that_is_gone_is_no_error(node: LoginNode, door: Ssh) -> Non
 
     assert await door.get(["7"]) == []
     await door.cancel("7")
+    assert await door.warn("7", "USR1")
+    assert node.called[-1] == ["scancel", "--batch", "--signal=USR1", "7"]
 
 
 async def test_an_id_that_is_no_slurm_id_is_never_asked_for(node: LoginNode, door: Ssh) -> None:

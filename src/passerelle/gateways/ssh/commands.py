@@ -142,6 +142,11 @@ def cancel(mark: str, job_id: str) -> Command:
     return _command(_ASK, mark, ["scancel", job_id])
 
 
+def warn(mark: str, job_id: str, signal: str) -> Command:
+    """To the batch script alone, in every release."""
+    return _command(_ASK, mark, ["scancel", "--batch", f"--signal={signal}", job_id])
+
+
 def _squeue(mark: str, fields: dict[str, int], which: Iterable[str] = ()) -> Command:
     form = ",".join(f"{name}:{size}{mark}" for name, size in fields.items())
     common = ["squeue", "--me", "--local", "--all", "--states=all", "--noheader"]

@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 
 class Ssh(SshFiles):
-    """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting and Files."""
+    """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Files."""
 
     def __init__(
         self,
@@ -129,6 +129,12 @@ class Ssh(SshFiles):
         answer = await self._run(commands.cancel(_mark(), job_id))
         if answer.status != 0 and not errors.job_is_gone(answer):
             raise errors.refusal(answer)
+
+    async def warn(self, job_id: str, signal: str) -> bool:
+        answer = await self._run(commands.warn(_mark(), job_id, signal))
+        if answer.status != 0 and not errors.job_is_gone(answer):
+            raise errors.refusal(answer)
+        return True
 
     async def close(self) -> None:
         await self._connection.close()
