@@ -421,6 +421,7 @@ async def test_an_id_that_is_no_slurm_id_is_never_asked_for(node: LoginNode, doo
 
     assert await door.get(["x;id"]) == []
     assert await door.accounted(job_ids=["x;id"]) == []
+    await door.cancel("x;id")
     assert node.called == [["scontrol", "show", "config"]]
 
 
