@@ -65,6 +65,10 @@ class SshWorld(SiteWorld):
         closed = asyncssh.import_private_key(bare.private_key).export_private_key("openssh", "open")
         return [bare, dataclasses.replace(bare, private_key=closed.decode(), passphrase="open")]
 
+    async def cut(self) -> bool:
+        await self._run("pkill", "-KILL", "--euid", self.user, "sshd")
+        return True
+
     def _credential(self, validity: str | None) -> SshCredential:
         secret = {key: value.encode() for key, value in self.site.ssh_secret(validity).items()}
         return credential_from_secret("ns/contract", secret)

@@ -94,6 +94,22 @@ async def test_a_login_shell_may_greet(node: LoginNode, door: Ssh) -> None:
     assert await door.submit(BATCH) == "4711"
 
 
+async def test_a_command_may_end_before_it_is_given_its_input(node: LoginNode, door: Ssh) -> None:
+    async def at_once(call: Call) -> None:
+        call.greet()
+        call.end(login_node.WHO)
+
+    async def unread(call: Call) -> None:
+        call.greet()
+        call.end(stderr=REFUSAL, status=1)
+
+    node.commands |= {"scontrol": at_once, "sbatch": unread}
+
+    assert (await door.probe()).identity.user == "ada"
+    with pytest.raises(Rejected):
+        await door.submit(BATCH)
+
+
 async def test_the_script_is_sent_once_and_whole(node: LoginNode, door: Ssh) -> None:
     await door.submit(BATCH)
 
@@ -272,18 +288,17 @@ async def test_a_new_secret_is_tried_at_once(node: LoginNode) -> None:
 async def test_a_door_that_is_closed_while_it_opens_leaves_nothing_open(
     node: LoginNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connections = []
+    opening, connections = node.door(), []
 
     async def slow(*arguments: Any) -> Any:
         made = await login.log_in(*arguments)
         connections.append(made[0])
-        await door.close()
+        await opening.close()
         return made
 
     monkeypatch.setattr(connection, "log_in", slow)
-    door = node.door()
 
-    assert not (await doubt(door)).sent
+    assert not (await doubt(opening)).sent
     await connections[0].wait_closed()
 
 

@@ -205,8 +205,9 @@ class _Run:
 
     async def _exchange(self, process: asyncssh.SSHClientProcess[bytes], rest: bytes) -> Answer:
         self._sent = True
-        process.stdin.write(self._command.content)
-        process.stdin.write_eof()
+        with contextlib.suppress(OSError):  # it may have ended without waiting; how, its exit tells
+            process.stdin.write(self._command.content)
+            process.stdin.write_eof()
         stdout, stderr = await asyncio.gather(
             self._bounded(process.stdout, rest, STDOUT_LIMIT), self._bounded(process.stderr, b"", STDERR_LIMIT)
         )
