@@ -133,6 +133,7 @@ def test_a_line_is_one_that_any_login_shell_reads() -> None:
         commands.live(MARK, ["1", "2"]),
         commands.submit(MARK, BATCH),
         commands.cancel(MARK, "1"),
+        commands.warn(MARK, "1", "USR1"),
         *commands.accounted(MARK, names=["psr-a-1"], job_ids=["1"]),
     ):
         assert command.line.count("'") == 2, "one quoted program, and words that need no quotes"

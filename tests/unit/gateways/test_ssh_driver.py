@@ -431,12 +431,14 @@ async def test_a_job_that_is_gone_is_no_error(node: LoginNode, door: Ssh) -> Non
     assert node.called[-1] == ["scancel", "--batch", "--signal=USR1", "7"]
 
 
-async def test_an_id_that_is_no_slurm_id_is_never_asked_for(node: LoginNode, door: Ssh) -> None:
+@pytest.mark.parametrize("word", ["x;id", "--me", "-uroot"])
+async def test_an_id_that_is_no_slurm_id_is_never_asked_for(node: LoginNode, door: Ssh, word: str) -> None:
     await door.probe()
 
-    assert await door.get(["x;id"]) == []
-    assert await door.accounted(job_ids=["x;id"]) == []
-    await door.cancel("x;id")
+    assert await door.get([word]) == []
+    assert await door.accounted(job_ids=[word]) == []
+    await door.cancel(word)
+    await door.warn(word, "USR1")
     assert node.called == [["scontrol", "show", "config"]]
 
 

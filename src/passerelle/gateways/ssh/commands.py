@@ -143,7 +143,7 @@ def cancel(mark: str, job_id: str) -> Command:
 
 
 def warn(mark: str, job_id: str, signal: str) -> Command:
-    """To the batch script alone, in every release."""
+    """A signal for the batch script alone: --batch is older than any release that is spoken here."""
     return _command(_ASK, mark, ["scancel", "--batch", f"--signal={signal}", job_id])
 
 

@@ -136,7 +136,7 @@ class Ssh(SshFiles):
     async def _tell(self, job_id: str, what: Callable[[str, str], Command]) -> None:
         """Tell a job something; one that has ended or is unknown hears nothing, and needs not."""
         if not is_job_id(job_id):
-            return
+            return  # a word of another driver's could be an option of scancel
         answer = await self._run(what(_mark(), job_id))
         if answer.status != 0 and not errors.job_is_gone(answer):
             raise errors.refusal(answer)
