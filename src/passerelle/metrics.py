@@ -60,7 +60,7 @@ class Metrics:
             "passerelle_gateway_request_seconds", "How long those calls took.", REQUEST_BUCKETS, "site", "operation"
         )
         self._responses = self._counter(
-            "passerelle_gateway_responses_total", "HTTP answers that those calls read.", "site", "operation"
+            "passerelle_gateway_responses_total", "Answers that those calls read.", "site", "operation"
         )
         self._received = self._counter(
             "passerelle_gateway_response_bytes_total", "Bytes of those answers, without headers.", "site", "operation"

@@ -75,7 +75,6 @@ def test_addresses_that_keep_the_token_are_taken(api: Api, url: str) -> None:
         ("http://localhost.a.example", URL_INSECURE),
         ("slurm-api.example", URL_INSECURE),
         ("", URL_INSECURE),
-        ("ssh://me@login.example", URL_WITH_USER),
         ("https://me:pw@a.example", URL_WITH_USER),
         ("https://a.example/?a=b", URL_WITH_QUERY),
         ("https://a.example/ x", URL_WITH_QUERY),
@@ -103,6 +102,7 @@ def test_login_nodes_are_taken(api: Api, url: str) -> None:
     [
         (SSH | {"url": "ssh://login.example/home"}, "url", URL_OF_SSH),
         (SSH | {"url": "https://login.example"}, "url", URL_OF_SSH),
+        (SSH | {"jump": "ssh://me@jump.example"}, "jump", URL_OF_SSH),
         (SSH | {"tls": {}}, "tls", TLS_OF_SSH),
         (SMALL["gateway"] | {"url": "ssh://login.example"}, "driver", URL_OF_ANOTHER),
         (SMALL["gateway"] | {"jump": "ssh://jump.example"}, "jump", JUMP_OF_ANOTHER),
@@ -125,7 +125,6 @@ def test_what_belongs_to_another_driver_is_answered_with_one_sentence(
         (("partition",), "gpu,cpu", SLURM_WORD_HELP),
         (("pollingPeriod",), "1d", DURATION_HELP),
         (("gateway", "credentials", "name"), "My_Secret", DNS_SUBDOMAIN_HELP),
-        (("gateway", "jump"), "ssh://me@jump.example", URL_OF_SSH),
         (("admission", 0, "namespaces", 0), "Team", DNS_LABEL_HELP),
         (("admission", 0, "accounts", 0), "project 1", SLURM_WORD_HELP),
         (("admission", 0, "qos", 0), "--now", SLURM_WORD_HELP),

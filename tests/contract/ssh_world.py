@@ -40,6 +40,10 @@ class SshWorld(SiteWorld):
     def open(self) -> Ssh:
         return Ssh(self.site.ssh_url, lambda: self.credential, settle_seconds=5.0)
 
+    def roundabout(self) -> Ssh:
+        """Through a host on the way, which here is the login node itself."""
+        return Ssh(self.site.ssh_url, lambda: self.credential, jump=self.site.ssh_url)
+
     def good(self) -> SshCredential:
         """With a certificate: sshd knows the key by its authority alone."""
         return self._credential("+1h")
@@ -60,6 +64,10 @@ class SshWorld(SiteWorld):
         bare = self._credential(None)
         closed = asyncssh.import_private_key(bare.private_key).export_private_key("openssh", "open")
         return [bare, dataclasses.replace(bare, private_key=closed.decode(), passphrase="open")]
+
+    async def cut(self) -> bool:
+        await self._run("pkill", "-KILL", "--euid", self.user, "sshd")
+        return True
 
     def _credential(self, validity: str | None) -> SshCredential:
         secret = {key: value.encode() for key, value in self.site.ssh_secret(validity).items()}

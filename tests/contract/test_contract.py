@@ -54,6 +54,9 @@ async def test_probe_names_who_answers(world: World) -> None:
     assert (probe.identity.cluster, probe.identity.user) == (world.cluster, world.user)
     assert probe.version
     assert probe.api_version == world.api_version
+    if (other := world.roundabout()) is not None:
+        world.opened.append(other)
+        assert await other.probe() == probe
 
 
 @row("submit-minimal")
@@ -157,6 +160,37 @@ async def test_lost_answer_ends_in_one_job(world: World) -> None:
     finally:
         await world.thaw_scheduler()
     (job,) = await world.until(by_marker, "the job of a lost answer")
+    await world.let_pass(door.settle_seconds)
+    assert [each.job_id for each in await by_marker()] == [job.job_id]
+
+
+@row("cut")
+async def test_a_connection_that_breaks_under_a_submit_ends_in_one_job(world: World) -> None:
+    door = world.door()
+    await door.probe()
+    if not await world.cut():
+        return
+    door = world.door()
+    await door.probe()
+    batch = world.batch(seconds=600)
+
+    async def by_marker() -> list[RemoteJob]:
+        try:
+            return [job for job in await door.find() if job.name == batch.options.name]
+        except Unavailable:
+            return []  # the gateway is not hurried, either
+
+    await world.freeze_scheduler()
+    try:
+        submit = asyncio.create_task(door.submit(batch))
+        await world.let_pass(2.0)
+        assert await world.cut()
+        with pytest.raises(Unavailable) as caught:
+            await submit
+        assert caught.value.sent
+    finally:
+        await world.thaw_scheduler()
+    (job,) = await world.until(by_marker, "the job of a cut connection")
     await world.let_pass(door.settle_seconds)
     assert [each.job_id for each in await by_marker()] == [job.job_id]
 

@@ -130,6 +130,10 @@ class World(ABC):
             found = await ask()
         return found
 
+    async def cut(self) -> bool:
+        """Break every connection to the gateway, which takes new ones at once; False where that can't be done."""
+        return False
+
     async def hostile_job(self, name: str, comment: str) -> None:
         """Somebody else's job under our user, with a name and a comment that are made to be misread."""
         raise AssertionError(f"{self.name} takes no job {name!r} with the comment {comment!r}")
@@ -157,6 +161,10 @@ class World(ABC):
     def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
+    def roundabout(self) -> Gateway | None:
+        """The same site by a longer way, where its gateways know one."""
+        return None
+
     def also_good(self) -> list[Credential]:
         """Other kinds of credential that the site takes."""
         return []

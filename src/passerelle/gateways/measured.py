@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call of a gateway's operation, which may have taken several HTTP requests. `error` is None where it went
-    well.
+    """One call of a gateway's operation, which may have taken several requests or commands. `error` is None where it
+    went well.
     """
 
     operation: str

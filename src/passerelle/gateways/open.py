@@ -1,24 +1,25 @@
 """Which driver a Site asks for, and what its Secret must hold.
 
-The registry is all that knows the drivers. One more is a line in it and a word in GatewaySpec.driver.
+The registry is all that knows the drivers. One more is a line in it and a word in GatewaySpec.driver. What speaks SSH
+takes 15 MiB of memory, and is loaded by the first Site that needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
-from passerelle.gateways.ssh.credential import SshCredential
-from passerelle.gateways.ssh.credential import credential_from_secret as ssh_credential
-from passerelle.gateways.ssh.driver import Ssh
 from passerelle.gateways.unicore import credential as unicore
 from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec
+
+if TYPE_CHECKING:
+    from passerelle.gateways.ssh.credential import SshCredential
 
 _C = TypeVar("_C", bound=Credential)
 
@@ -41,7 +42,15 @@ def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: 
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
+def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
+    from passerelle.gateways.ssh.credential import credential_from_secret  # noqa: PLC0415 -- see above
+
+    return credential_from_secret(name, data)
+
+
 def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
+    from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
+
     return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
 
 
@@ -51,7 +60,7 @@ def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential
 
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
-    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=ssh_credential, open=_ssh),
+    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh),
     "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
 }
 """By GatewaySpec.driver."""

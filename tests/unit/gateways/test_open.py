@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import typing
 
 import asyncssh
@@ -49,6 +51,13 @@ async def test_slurmrestd() -> None:
     assert isinstance(made, Gateway)
     assert isinstance(made, Slurmrestd)
     await made.close()
+
+
+def test_what_speaks_ssh_is_loaded_by_the_first_site_that_needs_it() -> None:
+    look = "import sys, passerelle.gateways.open; print('asyncssh' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == "False\n"
 
 
 async def test_ssh() -> None:

@@ -192,12 +192,12 @@ def test_no_rows_are_an_answer() -> None:
     assert decode.rows("", MARK, list(LIGHT)) == []
 
 
-@pytest.mark.parametrize("text, job_id", [("123\n", "123"), ("123;alps\n", "123")])
+@pytest.mark.parametrize("text, job_id", [("123\n", "123"), ("123;alps\n", "123"), ("Budget: 5 h\n123\n", "123")])
 def test_what_sbatch_prints(text: str, job_id: str) -> None:
     assert decode.submitted(text) == job_id
 
 
-@pytest.mark.parametrize("text", ["", "0\n", "Submitted batch job 123\n", "123\n124\n", "-1\n"])
+@pytest.mark.parametrize("text", ["", "0\n", "0123\n", "Submitted batch job 123\n", "123\n124\n", "-1\n"])
 def test_what_is_no_job_id(text: str) -> None:
     with pytest.raises(NotUnderstood):
         decode.submitted(text)

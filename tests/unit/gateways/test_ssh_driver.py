@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway
+from passerelle.gateways.base import Accounting, Files, Gateway, Signals
 from passerelle.gateways.meter import metered
-from passerelle.gateways.ssh import commands, connection
+from passerelle.gateways.ssh import commands, connection, login
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import AUTHORITY, STRANGERS_KEY, USER_KEY, Call, LoginNode
@@ -64,6 +65,7 @@ def test_it_has_every_capability() -> None:
     assert isinstance(made, Gateway)
     assert isinstance(made, Accounting)
     assert isinstance(made, Files)
+    assert isinstance(made, Signals)
 
 
 async def test_one_connection_carries_everything(node: LoginNode, door: Ssh) -> None:
@@ -90,6 +92,22 @@ async def test_a_login_shell_may_greet(node: LoginNode, door: Ssh) -> None:
     node.commands["sbatch"] = greet
 
     assert await door.submit(BATCH) == "4711"
+
+
+async def test_a_command_may_end_before_it_is_given_its_input(node: LoginNode, door: Ssh) -> None:
+    async def at_once(call: Call) -> None:
+        call.greet()
+        call.end(login_node.WHO)
+
+    async def unread(call: Call) -> None:
+        call.greet()
+        call.end(stderr=REFUSAL, status=1)
+
+    node.commands |= {"scontrol": at_once, "sbatch": unread}
+
+    assert (await door.probe()).identity.user == "ada"
+    with pytest.raises(Rejected):
+        await door.submit(BATCH)
 
 
 async def test_the_script_is_sent_once_and_whole(node: LoginNode, door: Ssh) -> None:
@@ -267,6 +285,23 @@ async def test_a_new_secret_is_tried_at_once(node: LoginNode) -> None:
         assert (await door.probe()).identity.user == "ada"
 
 
+async def test_a_door_that_is_closed_while_it_opens_leaves_nothing_open(
+    node: LoginNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, connections = node.door(), []
+
+    async def slow(*arguments: Any) -> Any:
+        made = await login.log_in(*arguments)
+        connections.append(made[0])
+        await opening.close()
+        return made
+
+    monkeypatch.setattr(connection, "log_in", slow)
+
+    assert not (await doubt(opening)).sent
+    await connections[0].wait_closed()
+
+
 async def test_a_renewed_credential_leaves_commands_in_hand_alone(node: LoginNode) -> None:
     started, over = asyncio.Event(), asyncio.Event()
 
@@ -392,6 +427,8 @@ async def test_a_job_that_is_gone_is_no_error(node: LoginNode, door: Ssh) -> Non
 
     assert await door.get(["7"]) == []
     await door.cancel("7")
+    assert await door.warn("7", "USR1")
+    assert node.called[-1] == ["scancel", "--batch", "--signal=USR1", "7"]
 
 
 @pytest.mark.parametrize("word", ["x;id", "--me", "-uroot"])

@@ -79,6 +79,7 @@ class Connection:
         self._room = asyncio.Semaphore(CHANNELS)
         self._connecting = asyncio.Lock()
         self._link: Link | None = None
+        self._closed = False
 
     @property
     def stands(self) -> bool:
@@ -103,6 +104,7 @@ class Connection:
             self._notice_loss()
 
     async def close(self) -> None:
+        self._closed = True
         link, self._link = self._link, None
         if link is not None:
             link.close()
@@ -128,8 +130,12 @@ class Connection:
             except PasserelleError as error:
                 self._pauses.failed(error, digest)
                 raise
-            self._link = Link(connection, jump, digest, self._clock())
-            return self._link
+            link = Link(connection, jump, digest, self._clock())
+            if self._closed:
+                link.close()
+                raise Unavailable("The Site's gateway was closed meanwhile.", reason=UNREACHABLE, sent=False)
+            self._link = link
+            return link
 
     def _retire(self) -> None:
         """Nobody new gets the connection; it ends with the last of those who use it."""
@@ -199,8 +205,9 @@ class _Run:
 
     async def _exchange(self, process: asyncssh.SSHClientProcess[bytes], rest: bytes) -> Answer:
         self._sent = True
-        process.stdin.write(self._command.content)
-        process.stdin.write_eof()
+        with contextlib.suppress(OSError):  # it may have ended without waiting; how, its exit tells
+            process.stdin.write(self._command.content)
+            process.stdin.write_eof()
         stdout, stderr = await asyncio.gather(
             self._bounded(process.stdout, rest, STDOUT_LIMIT), self._bounded(process.stderr, b"", STDERR_LIMIT)
         )

@@ -50,11 +50,11 @@ def site(text: str) -> Site:
 
 
 def submitted(text: str) -> str:
-    """The job's id: sbatch --parsable prints `123`, or `123;cluster`."""
-    found = re.fullmatch(r"(\d+)(;\S+)?\n?", text)
-    if found is None or int(found[1]) <= 0:
-        raise NotUnderstood("sbatch printed no job id")
-    return found[1]
+    """The job's id: sbatch --parsable prints `123`, or `123;cluster`; a site's own wrapper may print other lines."""
+    ids = [found[1] for line in text.splitlines() if (found := re.fullmatch(r"([1-9]\d*)(;\S+)?", line))]
+    if len(ids) != 1:
+        raise NotUnderstood("sbatch printed no job id, or several")
+    return ids[0]
 
 
 def states(text: str, mark: str) -> dict[str, JobState]:

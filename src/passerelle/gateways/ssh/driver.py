@@ -15,6 +15,7 @@ from typing import TypeVar
 from passerelle.batch import Batch
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors
 from passerelle.gateways.ssh.address import address
 from passerelle.gateways.ssh.commands import Command
@@ -88,7 +89,7 @@ class Ssh(SshFiles):
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         here = await self._here()
         found: list[RemoteJob] = []
-        for piece in _pieces(sorted(filter(str.isdigit, set(job_ids))), IDS_PER_COMMAND):
+        for piece in _pieces(sorted(filter(is_job_id, set(job_ids))), IDS_PER_COMMAND):
             command = commands.live(_mark(), piece)
             answer = await self._run(command)
             if answer.status != 0 and errors.job_is_gone(answer):
@@ -108,7 +109,7 @@ class Ssh(SshFiles):
             for piece in _pieces(sorted(asked_names), NAMES_PER_COMMAND)
             for command in commands.accounted(_mark(), names=piece)
         ]
-        for piece in _pieces(sorted(filter(str.isdigit, asked_ids)), IDS_PER_COMMAND):
+        for piece in _pieces(sorted(filter(is_job_id, asked_ids)), IDS_PER_COMMAND):
             searches += commands.accounted(_mark(), job_ids=piece)
         rows: list[RemoteJob] = []
         for command in searches:
@@ -126,16 +127,17 @@ class Ssh(SshFiles):
         return found
 
     async def cancel(self, job_id: str) -> None:
-        if job_id.isdecimal():  # a word of another driver's could be an option of scancel
-            await self._signal(commands.cancel(_mark(), job_id))
+        await self._tell(job_id, commands.cancel)
 
     async def warn(self, job_id: str, signal: str) -> bool:
-        if job_id.isdecimal():
-            await self._signal(commands.warn(_mark(), job_id, signal))
+        await self._tell(job_id, partial(commands.warn, signal=signal))
         return True
 
-    async def _signal(self, command: Command) -> None:
-        answer = await self._run(command)
+    async def _tell(self, job_id: str, what: Callable[[str, str], Command]) -> None:
+        """Tell a job something; one that has ended or is unknown hears nothing, and needs not."""
+        if not is_job_id(job_id):
+            return  # a word of another driver's could be an option of scancel
+        answer = await self._run(what(_mark(), job_id))
         if answer.status != 0 and not errors.job_is_gone(answer):
             raise errors.refusal(answer)
 
