@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from passerelle.v1alpha1.meta import (
     AbsolutePath,
@@ -35,6 +35,10 @@ URL_WITH_USER = (
 )
 URL_WITH_QUERY = "leave spaces, the query and the fragment out of the address"
 URL_WITH_VERSION = "write the address without /slurm/v0.0.…: the version is found by asking the gateway"
+SYSTEM_MISSING = "write system, the name of the system as FirecREST's status/systems lists it"
+SYSTEM_OF_ANOTHER = (
+    "leave system and allowRestMode out: only the driver firecrest has several systems behind one address"
+)
 
 _Url = Annotated[
     str,
@@ -70,18 +74,51 @@ class Tls(Model):
 class GatewaySpec(Model):
     """The door to the site."""
 
-    driver: Literal["slurmrestd"] = Field(
-        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on."
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("self.driver != 'firecrest' || has(self.system)", SYSTEM_MISSING, fieldPath=".system"),
+            rule(
+                "self.driver == 'firecrest' || !(has(self.system) || (has(self.allowRestMode) && self.allowRestMode))",
+                SYSTEM_OF_ANOTHER,
+                fieldPath=".driver",
+            ),
+        )
+    )
+
+    driver: Literal["slurmrestd", "firecrest"] = Field(
+        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
+        "firecrest is FirecREST v2."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
         "Plain http is taken for loopback addresses only, since the token travels with each request."
     )
+    system: SlurmWord | None = Field(
+        default=None,
+        description="system is the name of the system behind FirecREST's address, as its status/systems lists it; for "
+        "the driver firecrest only, which needs it.",
+    )
+    allow_rest_mode: bool = Field(
+        default=False,
+        description="allowRestMode lets the driver firecrest submit to a system in rest mode, which drops a job's "
+        "nodes, GPUs and time limit: its jobs run on the partition's defaults.",
+    )
     tls: Tls = Field(default_factory=Tls, description="tls tells how the gateway's certificate is checked.")
     credentials: SecretName = Field(
-        description="credentials names a Secret in the operator's namespace with the keys username and token. It is "
-        "read again whenever it changes: replace the token before it expires, and nothing needs a restart."
+        description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
+        "token; for firecrest with client-id, client-secret and token-url, or with token. It is read again whenever it "
+        "changes: replace what expires in time, and nothing needs a restart."
     )
+
+    @model_validator(mode="after")
+    def _of_one_driver(self) -> GatewaySpec:
+        """As the API server's rules say it, and with the same words."""
+        firecrest = self.driver == "firecrest"
+        if firecrest and self.system is None:
+            raise ValueError(SYSTEM_MISSING)
+        if not firecrest and (self.system is not None or self.allow_rest_mode):
+            raise ValueError(SYSTEM_OF_ANOTHER)
+        return self
 
 
 class Admission(Model):

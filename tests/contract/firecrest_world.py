@@ -1,0 +1,132 @@
+"""A real Slurm of the sandbox behind FirecREST: the fake one of tests/firecrest, or, where the environment names one, a
+real one that reaches a site of the sandbox by SSH.
+
+    PASSERELLE_FIRECREST_URL, _SYSTEM      where it is, and what it calls the site
+    PASSERELLE_FIRECREST_TOKEN_URL         who gives tokens, to
+    PASSERELLE_FIRECREST_CLIENT_ID, _CLIENT_SECRET
+    PASSERELLE_FIRECREST_SITE              the site's directory: python -m passerelle_sandbox.site says it
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from contract.slurm_world import MIN_JOB_AGE, SlurmWorld
+from firecrest.fake import CLIENT, SECRET, Fake
+from firecrest.login_node import Done, TimeIsUp
+from passerelle.gateways.base import Accounting, Files
+from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
+from passerelle.gateways.firecrest.driver import Firecrest
+from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.site import serve
+from passerelle_sandbox.site.serve import Site
+
+RELEASE = "trixie"
+SYSTEM = "sandbox"
+COMMAND_SECONDS = 5.0
+"""FirecREST's default."""
+
+LOGIN = "export LEAKED='of the login shell' SBATCH_COMMENT=leaked"
+"""What a login shell has, and no job may get."""
+
+_SETTING = "PASSERELLE_FIRECREST_"
+
+
+class FirecrestWorld(SlurmWorld):
+    """`fake` is None where a real server is asked."""
+
+    capabilities = frozenset({Accounting, Files})
+    silent = frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "state_reason"})
+    forgets = False
+    accounting_apart = False
+    odd_name = ' so "" $(x) %41?#&;é日'
+    credential: FirecrestCredential
+
+    def __init__(self, site: Site, live: dict[str, str]) -> None:
+        self.fake = None if live else Fake(SYSTEM, SiteShell(site), site.user)
+        self.live = live
+        super().__init__(RELEASE, site)
+        self.name = "firecrest"
+        self.api_version = "v2"
+        self.cluster = live.get("SYSTEM", SYSTEM).lower()
+
+    @classmethod
+    def begin(cls, directory: Path, env: dict[str, str]) -> FirecrestWorld:
+        live = {key.removeprefix(_SETTING): value for key, value in env.items() if key.startswith(_SETTING)}
+        if live:
+            return cls(serve.load(Path(live["SITE"])), live)
+        site = serve.start(
+            directory, env, release=RELEASE, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
+        )
+        return cls(site, {})
+
+    def open(self) -> Firecrest:
+        url = self.fake.url if self.fake else self.live["URL"]
+        return Firecrest(url, self.cluster, lambda: self.credential, settle_seconds=5.0)
+
+    def good(self) -> FirecrestCredential:
+        return credential_from_secret("ns/contract", self._secret())
+
+    def expired(self) -> FirecrestCredential:
+        """One whose end our own code doesn't know of, so that FirecREST must find it out."""
+        return FirecrestCredential(user=self.user, token=self.fake.token(1) if self.fake else _ended())
+
+    def garbage(self) -> FirecrestCredential:
+        return FirecrestCredential(user=self.user, token="garbage")
+
+    def of_another(self) -> FirecrestCredential:
+        return credential_from_secret("ns/contract", self._secret() | {"username": b"root"})
+
+    async def mode(self, path: str) -> int:
+        return int(await self._run("stat", "--format=%a", path), 8)
+
+    def end(self) -> None:
+        if self.fake is None:
+            return
+        self.fake.end()
+        self.site.end()
+        assert self.fake.violations == [], "a request is not in FirecREST's interface"
+
+    def _secret(self) -> dict[str, bytes]:
+        if self.fake:
+            told = {"client-id": CLIENT, "client-secret": SECRET, "token-url": self.fake.token_url}
+        else:
+            keys = {"client-id": "CLIENT_ID", "client-secret": "CLIENT_SECRET", "token-url": "TOKEN_URL"}
+            told = {key: self.live[name] for key, name in keys.items()}
+        return {key: value.encode() for key, value in told.items()}
+
+
+class SiteShell:
+    """The site's login node: a command line of a user, in a login shell, for five seconds."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __call__(self, command: str, user: str, stdin: bytes | None = None) -> Done:
+        given = f"/tmp/.stdin-{secrets.token_hex(8)}"  # noqa: S108 -- the site's
+        there = self._site.namespace.path(given)
+        there.write_bytes(stdin or b"")
+        there.chmod(0o644)
+        line = f"{LOGIN}; cd ~ 2> /dev/null; {{ {command}; }} < {shlex.quote(given)}"
+        try:
+            done = self._site.run(["bash", "-c", line], user, COMMAND_SECONDS)
+        except SandboxError:
+            raise TimeIsUp from None
+        finally:
+            there.unlink(missing_ok=True)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _ended() -> str:
+    """A token of nobody's, that has ended: a real server says so, or that it does not know the key."""
+    claims: dict[str, Any] = {"preferred_username": "startup", "exp": int(time.time()) - 60}
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "RS256"}, claims)
+    ]
+    return ".".join([*parts, "c2ln"])
