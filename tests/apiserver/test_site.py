@@ -18,6 +18,7 @@ from passerelle.v1alpha1.meta import (
     SLURM_WORD_HELP,
 )
 from passerelle.v1alpha1.site import (
+    SYSTEM_MISSING,
     URL_INSECURE,
     URL_WITH_QUERY,
     URL_WITH_USER,
@@ -114,7 +115,10 @@ def test_a_name_that_no_trainingjob_can_hold_is_refused(api: Api, name: str) -> 
     [
         pytest.param({**SMALL, "user": "x"}, 'unknown field "spec.user"', id="unknown field"),
         pytest.param({**SMALL, "pollingPeriod": "0s"}, "spec.pollingPeriod", id="no pause between looks"),
-        pytest.param(samples.put(SMALL, ("gateway", "driver"), "ssh"), 'supported values: "slurmrestd"', id="driver"),
+        pytest.param(
+            samples.put(SMALL, ("gateway", "driver"), "telnet"), 'supported values: "slurmrestd"', id="driver"
+        ),
+        pytest.param(samples.put(SMALL, ("gateway", "driver"), "firecrest"), SYSTEM_MISSING, id="no system"),
         pytest.param({**SMALL, "admission": [{"selector": {"k" * 318: "v"}}]}, "a label's key", id="a key too long"),
     ],
 )

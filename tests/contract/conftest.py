@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.firecrest_world import FirecrestWorld
 from contract.memory_world import MemoryWorld
 from contract.slurm_world import API_VERSIONS, SlurmWorld
 from contract.world import World
@@ -22,6 +23,7 @@ from passerelle_sandbox import processes
 WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     "memory": lambda *_: MemoryWorld(),
     **{release: partial(SlurmWorld.start, release) for release in API_VERSIONS},
+    "firecrest": FirecrestWorld.begin,
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
 

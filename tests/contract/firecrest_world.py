@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contract.slurm_world import MIN_JOB_AGE, SlurmWorld
+from contract.slurm_world import SiteWorld
 from firecrest.fake import CLIENT, SECRET, Fake
 from firecrest.login_node import Done, TimeIsUp
 from passerelle.gateways.base import Accounting, Files
@@ -38,22 +38,23 @@ LOGIN = "export LEAKED='of the login shell' SBATCH_COMMENT=leaked"
 _SETTING = "PASSERELLE_FIRECREST_"
 
 
-class FirecrestWorld(SlurmWorld):
+class FirecrestWorld(SiteWorld):
     """`fake` is None where a real server is asked."""
 
     capabilities = frozenset({Accounting, Files})
     silent = frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "state_reason"})
     forgets = False
     accounting_apart = False
+    cut_codes = True
+    name = "firecrest"
+    api_version = "v2"
     odd_name = ' so "" $(x) %41?#&;é日'
     credential: FirecrestCredential
 
     def __init__(self, site: Site, live: dict[str, str]) -> None:
         self.fake = None if live else Fake(SYSTEM, SiteShell(site), site.user)
         self.live = live
-        super().__init__(RELEASE, site)
-        self.name = "firecrest"
-        self.api_version = "v2"
+        super().__init__(site)
         self.cluster = live.get("SYSTEM", SYSTEM).lower()
 
     @classmethod
@@ -61,10 +62,7 @@ class FirecrestWorld(SlurmWorld):
         live = {key.removeprefix(_SETTING): value for key, value in env.items() if key.startswith(_SETTING)}
         if live:
             return cls(serve.load(Path(live["SITE"])), live)
-        site = serve.start(
-            directory, env, release=RELEASE, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
-        )
-        return cls(site, {})
+        return cls(cls.site_of(RELEASE, directory, env), {})
 
     def open(self) -> Firecrest:
         url = self.fake.url if self.fake else self.live["URL"]

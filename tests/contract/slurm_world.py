@@ -1,4 +1,4 @@
-"""A real Slurm of the sandbox, behind a real slurmrestd."""
+"""A real Slurm of the sandbox: what its administrator does, and slurmrestd in front of it."""
 
 from __future__ import annotations
 
@@ -19,40 +19,21 @@ MIN_JOB_AGE = 10
 """Seconds until slurmctld forgets an ended job, so that a row can wait for it."""
 
 
-class SlurmWorld(World):
-    slow = 0.5
-    credential: TokenCredential
+class SiteWorld(World):
+    """A site of the sandbox and its administrator, whatever door it has."""
 
-    def __init__(self, release: str, site: Site) -> None:
-        self.name = release
-        self.api_version = API_VERSIONS[release]
+    slow = 0.5
+
+    def __init__(self, site: Site) -> None:
         self.site = site
         self.user = site.user
         super().__init__(site.cluster)
 
     @classmethod
-    def start(cls, release: str, directory: Path, env: dict[str, str]) -> SlurmWorld:
-        site = serve.start(
+    def site_of(cls, release: str, directory: Path, env: dict[str, str]) -> Site:
+        return serve.start(
             directory, env, release=release, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
         )
-        return cls(release, site)
-
-    def open(self) -> Slurmrestd:
-        return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)
-
-    def good(self) -> TokenCredential:
-        data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
-        return credential_from_secret("ns/contract", data)
-
-    def expired(self) -> TokenCredential:
-        """One whose end our own code doesn't know of, so that Slurm must find it out."""
-        return TokenCredential(user=self.user, token=self.site.token(1))
-
-    def garbage(self) -> TokenCredential:
-        return TokenCredential(user=self.user, token="garbage")
-
-    def of_another(self) -> TokenCredential:
-        return TokenCredential(user="root", token=self.site.token())
 
     async def let_pass(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -107,3 +88,35 @@ class SlurmWorld(World):
 
     def end(self) -> None:
         self.site.end()
+
+
+class SlurmWorld(SiteWorld):
+    """Behind a real slurmrestd."""
+
+    credential: TokenCredential
+
+    def __init__(self, release: str, site: Site) -> None:
+        self.name = release
+        self.api_version = API_VERSIONS[release]
+        super().__init__(site)
+
+    @classmethod
+    def start(cls, release: str, directory: Path, env: dict[str, str]) -> SlurmWorld:
+        return cls(release, cls.site_of(release, directory, env))
+
+    def open(self) -> Slurmrestd:
+        return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)
+
+    def good(self) -> TokenCredential:
+        data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
+        return credential_from_secret("ns/contract", data)
+
+    def expired(self) -> TokenCredential:
+        """One whose end our own code doesn't know of, so that Slurm must find it out."""
+        return TokenCredential(user=self.user, token=self.site.token(1))
+
+    def garbage(self) -> TokenCredential:
+        return TokenCredential(user=self.user, token="garbage")
+
+    def of_another(self) -> TokenCredential:
+        return TokenCredential(user="root", token=self.site.token())

@@ -42,6 +42,16 @@ class World(ABC):
     api_version: str
     capabilities: frozenset[type] = frozenset({Accounting})
     unknown_id = "60000000"
+    silent: frozenset[str] = frozenset()
+    """Fields of RemoteJob that these gateways don't tell."""
+    forgets = True
+    """Whether a job leaves the listing some time after its end."""
+    accounting_apart = True
+    """Whether live jobs can be listed while accounting is away."""
+    cut_codes = False
+    """Whether 128 is taken from exit codes that have it; from ours alone it must not matter."""
+    odd_name = ' it\'s "so" $(x) %41?#&;é日'
+    """What may stand in a file's name."""
     user = "startup"
     nodes = 3
     gpus_per_node = 4

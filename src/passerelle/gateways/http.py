@@ -84,9 +84,9 @@ GATEWAY = Server()
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file in a multipart form."""
+    """A file in a multipart form, as one of its parts."""
 
-    field: str
+    part: str
     name: str
     content: bytes = field(repr=False)
 
@@ -174,7 +174,7 @@ class Carrier:
                 params=list(query) or None,
                 json=body,
                 data=dict(form) if form else None,
-                files={upload.field: (upload.name, upload.content)} if upload else None,
+                files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
                 content = await _bounded(response)
                 meter.answered(response.num_bytes_downloaded)

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.firecrest import credential as firecrest
+from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.v1alpha1.site import SiteSpec
@@ -36,8 +38,18 @@ def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: 
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
+def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], ca: bytes | None) -> Gateway:
+    door = spec.gateway
+    return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+    "firecrest": Driver(
+        keys="client-id, client-secret and token-url, or token",
+        credential=firecrest.credential_from_secret,
+        open=_firecrest,
+    ),
 }
 """By GatewaySpec.driver."""
 

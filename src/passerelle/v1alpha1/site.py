@@ -38,9 +38,6 @@ URL_WITH_USER = (
 URL_WITH_QUERY = "leave spaces, the query and the fragment out of the address"
 URL_WITH_VERSION = "write the address without /slurm/v0.0.…: the version is found by asking the gateway"
 SYSTEM_MISSING = "write system, the name of the system as FirecREST's status/systems lists it"
-SYSTEM_OF_ANOTHER = (
-    "leave system and allowRestMode out: only the driver firecrest has several systems behind one address"
-)
 
 _Url = Annotated[
     str,
@@ -79,11 +76,6 @@ class GatewaySpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule("self.driver != 'firecrest' || has(self.system)", SYSTEM_MISSING, fieldPath=".system"),
-            rule(
-                "self.driver == 'firecrest' || !(has(self.system) || (has(self.allowRestMode) && self.allowRestMode))",
-                SYSTEM_OF_ANOTHER,
-                fieldPath=".driver",
-            ),
         )
     )
 
@@ -97,8 +89,8 @@ class GatewaySpec(Model):
     )
     system: SlurmWord | None = Field(
         default=None,
-        description="system is the name of the system behind FirecREST's address, as its status/systems lists it; for "
-        "the driver firecrest only, which needs it.",
+        description="system is the name of the system behind FirecREST's address, as its status/systems lists it. The "
+        "driver firecrest needs it, and no other reads it.",
     )
     allow_rest_mode: bool = Field(
         default=False,
@@ -115,11 +107,8 @@ class GatewaySpec(Model):
     @model_validator(mode="after")
     def _of_one_driver(self) -> GatewaySpec:
         """As the API server's rules say it, and with the same words."""
-        firecrest = self.driver == "firecrest"
-        if firecrest and self.system is None:
+        if self.driver == "firecrest" and self.system is None:
             raise ValueError(SYSTEM_MISSING)
-        if not firecrest and (self.system is not None or self.allow_rest_mode):
-            raise ValueError(SYSTEM_OF_ANOTHER)
         return self
 
 

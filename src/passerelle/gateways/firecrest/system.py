@@ -66,8 +66,10 @@ def find(body: dict[str, Any], name: str) -> System:
 def _mode(scheduler: dict[str, Any]) -> Mode:
     """Before 2.4 a system with an apiUrl was asked by REST, and nothing was said about it."""
     match scheduler.get("connectionMode"):
-        case "ssh" | "hybrid" | "rest" as mode:
-            return mode
+        case "ssh":
+            return "ssh"
+        case "hybrid":
+            return "hybrid"
         case None if not scheduler.get("apiUrl"):
             return "ssh"
     return "rest"
