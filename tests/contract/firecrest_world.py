@@ -1,10 +1,5 @@
 """A real Slurm of the sandbox behind FirecREST: the fake one of tests/firecrest, or, where the environment names one, a
-real one that reaches a site of the sandbox by SSH.
-
-    PASSERELLE_FIRECREST_URL, _SYSTEM      where it is, and what it calls the site
-    PASSERELLE_FIRECREST_TOKEN_URL         who gives tokens, to
-    PASSERELLE_FIRECREST_CLIENT_ID, _CLIENT_SECRET
-    PASSERELLE_FIRECREST_SITE              the site's directory: python -m passerelle_sandbox.site says it
+real one that reaches a site of the sandbox by SSH. tests/README.md names the variables.
 """
 
 from __future__ import annotations
@@ -46,9 +41,10 @@ class FirecrestWorld(SiteWorld):
     forgets = False
     accounting_apart = False
     cut_codes = True
+    strange = frozenset({"LEAKED", "SBATCH_COMMENT", "F7T_version"})
     name = "firecrest"
     api_version = "v2"
-    odd_name = ' so "" $(x) %41?#&;é日'
+    odd_name = " so $(x) %41?#&;é日"
     credential: FirecrestCredential
 
     def __init__(self, site: Site, live: dict[str, str]) -> None:

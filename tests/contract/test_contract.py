@@ -378,6 +378,7 @@ async def test_strings_arrive_unchanged(world: World) -> None:
     await reach(world, door, job_id, Stage.ENDED)
     arrived = await world.environment(job_id)
     assert {name: arrived.get(name) for name in wanted} == wanted
+    assert not arrived.keys() & world.strange
 
 
 @row("files")

@@ -50,6 +50,8 @@ class World(ABC):
     """Whether live jobs can be listed while accounting is away."""
     cut_codes = False
     """Whether 128 is taken from exit codes that have it; from ours alone it must not matter."""
+    strange: frozenset[str] = frozenset()
+    """Variables of the one who hands jobs over, which no job may get."""
     odd_name = ' it\'s "so" $(x) %41?#&;é日'
     """What may stand in a file's name."""
     user = "startup"
