@@ -167,6 +167,11 @@ class RemoteJob:
         return self.slurm_id or (self.job_id if self.job_id.isdecimal() else "")
 
     @property
+    def scontrol_word(self) -> str:
+        """What `scontrol hold` and `release` take for the job: its number, or its name where that isn't known."""
+        return self.slurm_number or f"jobname={self.name}"
+
+    @property
     def ending(self) -> Ending | None:
         """What the end means, once it stands; None for a live job. A code of ours says more than Slurm's FAILED."""
         if self.log_refused:

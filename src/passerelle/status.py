@@ -214,7 +214,7 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
             return Word(before.status, before.reason, before.message)  # not seen since this process began: no news
         return Word("False", "NotSubmitted", "The site has no job of this run.")
     if job.stage is Stage.QUEUED:
-        waits = wait(job.state_reason, job.job_id)
+        waits = wait(job.state_reason, job.scontrol_word)
         return Word("False", waits.reason, waits.message)
     if job.stage is Stage.RUNNING:
         if job.state.base == "SUSPENDED":

@@ -377,6 +377,16 @@ def test_a_failure_names_slurms_number_where_it_is_known() -> None:
     assert failure(INTENT, replace(failed, slurm_id=""), Report()).startswith("Attempt 1 (Slurm job a-b) ended")
 
 
+@pytest.mark.parametrize(
+    "number, word", [("77", "release 77`"), ("", f"release jobname={RUN.marker(1)}`")], ids=["number", "name"]
+)
+def test_a_held_job_is_released_by_what_scontrol_knows(number: str, word: str) -> None:
+    held = job("PENDING", job_id="a-b", slurm_id=number, start_time=None, state_reason="JobHeldUser")
+    status = report(TrainingJobStatus(), facts(Rest("Active"), held))
+
+    assert word in next(found.message for found in status.conditions if found.type == "Running")
+
+
 def test_a_failures_message_survives_passes_that_ask_the_site_no_more() -> None:
     comment = json.dumps({"v": 1, "end": {"code": 3, "signal": None, "rank": 5, "err": "ValueError"}})
     first = facts(Rest("Finished"), job("FAILED", comment=comment))
