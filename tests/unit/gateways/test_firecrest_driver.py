@@ -279,6 +279,9 @@ async def test_poisoned_list_hides_nobody(fake: Fake, node: LoginNode, caplog: p
     (job,) = await gateway.accounted(names=[OURS])
     assert job.job_id == "1"
     assert [job.job_id for job in await gateway.find()] == ["1"], "the names that were asked for"
+    await gateway.probe()
+    with pytest.raises(Unavailable, match=r"has a \| in its name"):
+        await gateway.find()
     fake.behaviour.poison = False
     assert [job.job_id for job in await gateway.find()] == ["1", "2"]
 

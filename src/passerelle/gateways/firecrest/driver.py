@@ -99,6 +99,7 @@ class Firecrest:
         their health is minutes old, but what it calls unwell it passes nothing on to. Who we are is asked once a
         credential.
         """
+        self._asked_names.clear()
         found = await self._look_at_system()
         found.refuse(allow_rest=self._allow_rest)
         user = await self._me()
@@ -132,14 +133,13 @@ class Firecrest:
         return list((await self._read(wanted)).values())
 
     async def find(self) -> Sequence[RemoteJob]:
-        """Where no list can be had: the jobs of the names that accounting was asked for since the last time, since who
+        """Where no list can be had: the jobs of the names that accounting was asked for since the last probe, since who
         looks for a run asks for its names first.
         """
-        names, self._asked_names = self._asked_names, set()
         try:
             jobs = await self._list(LIVE_WINDOW)
         except Unavailable as error:
-            jobs = await self._list_names(LIVE_WINDOW, names, error)
+            jobs = await self._list_names(LIVE_WINDOW, self._asked_names, error)
         return [job for job in jobs if parse(job.name) is not None]
 
     async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
