@@ -45,7 +45,7 @@ class Behaviour:
     poison: bool = True  # a | in a name breaks lists
     cancel_fails: bool = True  # of what is unknown or has ended
     lower_case_echo: bool = True  # a validation's message repeats the body
-    channel_error: bool = False  # a submit that ran out of time is a 500, not a 408
+    channel_error: bool = True  # a submit that ran out of time is a 500 about its channel, not a 408
 
 
 class Refusal(Exception):
@@ -126,7 +126,7 @@ class Fake:
             name, chosen, words = found
             self.asked.append(name)
             query = dict(parse_qsl(split.query, keep_blank_values=True))
-            told = self._checked(name, chosen, query, headers, body)
+            told = self._checked(name, chosen, words, query, headers, body)
             if words.get("system", self.system) != self.system:
                 raise Refusal(404, "System not found")
             act = getattr(self, f"_{name}")
@@ -136,14 +136,22 @@ class Fake:
             return Answer(refusal.status, told)
         return result
 
-    def _checked(self, name: str, chosen: Route, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+    def _checked(
+        self,
+        name: str,
+        chosen: Route,
+        words: dict[str, str],
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: bytes,
+    ) -> Any:
         content = headers.get("content-type", "")
         told = {} if chosen.upload or not body else json.loads(body)
-        wrong = chosen.broken(query, told)
+        wrong = chosen.broken(words, query, told)
         if chosen.upload and not content.startswith("multipart/form-data"):
             wrong.append("no multipart form")
         self.violations += [f"{name}: {each}" for each in wrong]
-        if any(each.startswith("body") for each in wrong):
+        if any(each.startswith(("body", "path")) for each in wrong):
             message = f"1 validation error: {body.decode(errors='replace')}"
             raise Refusal(400, message.lower() if self.behaviour.lower_case_echo else message, "validation")
         return _file(content, body) if chosen.upload else told

@@ -72,7 +72,7 @@ JOB: dict[str, Check] = {
 
 @dataclass(frozen=True)
 class Route:
-    """`needs` must be there; `may` may; of the body, every key must be there."""
+    """`needs` must be there; `may` may; of the body, every key must be there. A job's id is a word."""
 
     method: str
     pattern: str
@@ -81,10 +81,11 @@ class Route:
     body: Mapping[str, Check] = field(default_factory=dict)
     upload: bool = False
 
-    def broken(self, query: Mapping[str, str], body: Mapping[str, Any]) -> list[str]:
-        """What of a request is not in the schema."""
+    def broken(self, words: Mapping[str, str], query: Mapping[str, str], body: Mapping[str, Any]) -> list[str]:
+        """What of a request is not in the schema; `words` stood in its path."""
         known = {**self.needs, **self.may}
-        wrong = [f"query {name}" for name in query if name not in known or not known[name](query[name])]
+        wrong = ["path"] if re.fullmatch(r"[a-zA-Z0-9]+", words.get("job_id", "1")) is None else []
+        wrong += [f"query {name}" for name in query if name not in known or not known[name](query[name])]
         wrong += [f"query {name} is missing" for name in self.needs if name not in query]
         wrong += [f"body {name}" for name in body if name not in self.body or not self.body[name](body[name])]
         return wrong + [f"body {name} is missing" for name in self.body if name not in body]
@@ -99,8 +100,8 @@ ROUTES: dict[str, Route] = {
     "partitions": Route("GET", "/status/(?P<system>[^/]+)/partitions"),
     "submit": Route("POST", _JOBS, body={"job": job}),
     "list": Route("GET", _JOBS, may={"name": name_filter, "time_window": window}),
-    "job": Route("GET", _JOBS + "/(?P<job_id>[a-zA-Z0-9]+)"),
-    "cancel": Route("DELETE", _JOBS + "/(?P<job_id>[a-zA-Z0-9]+)"),
+    "job": Route("GET", _JOBS + "/(?P<job_id>[^/]+)"),
+    "cancel": Route("DELETE", _JOBS + "/(?P<job_id>[^/]+)"),
     "stat": Route("GET", _OPS + "/stat", needs={"path": path}, may={"dereference": truth}),
     "tail": Route("GET", _OPS + "/tail", needs={"path": path, "bytes": number, "skipHeading": truth}),
     "view": Route("GET", _OPS + "/view", needs={"path": path, "size": number, "offset": number}),

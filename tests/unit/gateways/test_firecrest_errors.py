@@ -91,7 +91,7 @@ def test_submit_that_was_not_passed_on(each: Answer, wait: float | None) -> None
     assert (found.sent, found.retry_after) == (False, wait)
 
 
-@pytest.mark.parametrize("echo", [SCRIPT, SCRIPT.lower(), SCRIPT.upper()])
+@pytest.mark.parametrize("echo", [SCRIPT, SCRIPT.lower(), SCRIPT.upper(), repr(SCRIPT)])
 @pytest.mark.parametrize("status", [400, 500, 408, 403])
 def test_what_was_sent_is_in_no_message(status: int, echo: str) -> None:
     for kind in ("validation", "error"):
