@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from contract.slurm_world import SiteWorld
-from firecrest.fake import CLIENT, SECRET, Fake
+from firecrest.fake import Fake
+from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done, TimeIsUp
 from passerelle.gateways.base import Accounting, Files
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
@@ -69,7 +70,7 @@ class FirecrestWorld(SiteWorld):
 
     def expired(self) -> FirecrestCredential:
         """One whose end our own code doesn't know of, so that FirecREST must find it out."""
-        return FirecrestCredential(user=self.user, token=self.fake.token(1) if self.fake else _ended())
+        return FirecrestCredential(user=self.user, token=self.fake.issuer.token(1) if self.fake else _ended())
 
     def garbage(self) -> FirecrestCredential:
         return FirecrestCredential(user=self.user, token="garbage")

@@ -9,22 +9,19 @@ from __future__ import annotations
 import base64
 import email.parser
 import email.policy
-import hashlib
-import hmac
 import json
 import shlex
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from firecrest import login_node
+from firecrest.issuer import Issuer, Refused
 from firecrest.login_node import Done, ListBroken, Shell, TimeIsUp
 from firecrest.schema import Route, route
 
-CLIENT, SECRET = "contract", "s3cr3t,with:odd%chars"
 PREFIX = "/firecrest/v2"
 """In front of all paths, as sites have it."""
 
@@ -35,8 +32,6 @@ class Behaviour:
 
     mode: str = "ssh"
     version: str = "24.11.0"
-    token_seconds: int = 300
-    least_seconds: float = 30.0  # a token with less left is refused
     limit: int = 5 * 1024 * 1024  # of a command's output, and of a file
     default_window: str = "24h"  # 7d before 2.5.7
     filters: bool = True  # name and time_window, from 2.5.7 on
@@ -84,9 +79,9 @@ class Fake:
     behaviour: Behaviour = field(default_factory=Behaviour)
     asked: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    _key: bytes = b"the issuer's key"
 
     def __post_init__(self) -> None:
+        self.issuer = Issuer(self.user)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -103,23 +98,17 @@ class Fake:
         self._server.shutdown()
         self._server.server_close()
 
-    def token(self, seconds: float, user: str | None = None) -> str:
-        """A token of the issuer's, that ends in so many seconds."""
-        claims = {"preferred_username": user or self.user, "exp": int(time.time() + seconds), "iat": int(time.time())}
-        told = ".".join(_base64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
-        return f"{told}.{self._signature(told)}"
-
     # Answers
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         split = urlsplit(target)
         if split.path == "/auth/token":
-            return self._issue(headers, body)
+            return Answer(*self.issuer.issue(headers.get("authorization", ""), body))
         if self.behaviour.busy:
             self.behaviour.busy -= 1
             return Answer(429, raw=b"slow down")
         try:
-            user = self._user(headers.get("authorization", ""))
+            user = self._holder(headers.get("authorization", ""))
             found = route(method, split.path.removeprefix(PREFIX).lower())
             if found is None or not split.path.startswith(PREFIX):
                 raise Refusal(404, "Not Found")
@@ -135,6 +124,12 @@ class Fake:
             told = {"errorType": refusal.kind, "message": refusal.message, "causedBy": None, "data": None, "user": None}
             return Answer(refusal.status, told)
         return result
+
+    def _holder(self, header: str) -> str:
+        try:
+            return self.issuer.holder(header)
+        except Refused as refused:
+            raise Refusal(401, str(refused)) from None
 
     def _checked(
         self,
@@ -324,41 +319,6 @@ class Fake:
         if self.behaviour.unwell:
             raise Refusal(503, f"The scheduler service for the requested system ({self.system}) is unhealthy.")
 
-    # Tokens
-
-    def _user(self, header: str) -> str:
-        told, _, signature = header.removeprefix("Bearer ").rpartition(".")
-        if not told or not hmac.compare_digest(signature, self._signature(told)):
-            raise Refusal(401, "Access token is invalid.")
-        claims = json.loads(base64.urlsafe_b64decode(told.split(".")[1] + "=="))
-        left = claims["exp"] - time.time()
-        if left <= 0:
-            raise Refusal(401, "Access token expired")
-        if left < self.behaviour.least_seconds:
-            raise Refusal(401, "Access token expires too soon (less than 30s remaining).")
-        return str(claims["preferred_username"])
-
-    def _issue(self, headers: dict[str, str], body: bytes) -> Answer:
-        form = dict(parse_qsl(body.decode()))
-        basic = headers.get("authorization", "")
-        if basic.startswith("Basic "):
-            pair = base64.b64decode(basic.removeprefix("Basic ")).decode()
-            told = dict(
-                zip(("a", "b"), (value for _, value in parse_qsl("a=" + pair.replace(":", "&b="))), strict=True)
-            )
-            given = told["a"], told["b"]
-        else:
-            given = form.get("client_id", ""), form.get("client_secret", "")
-        if given != (CLIENT, SECRET):
-            return Answer(401, {"error": "invalid_client", "error_description": f"not {given}"})
-        if form.get("grant_type") != "client_credentials":
-            return Answer(400, {"error": "unsupported_grant_type"})
-        seconds = self.behaviour.token_seconds
-        return Answer(200, {"access_token": self.token(seconds), "token_type": "Bearer", "expires_in": seconds})
-
-    def _signature(self, told: str) -> str:
-        return _base64(hmac.digest(self._key, told.encode(), hashlib.sha256))
-
 
 def _unexpected(done: Done) -> Refusal:
     return Refusal(500, f"Unexpected Slurm command response. exit_status:{done.code} std_err:{done.err}")
@@ -371,10 +331,6 @@ def _file(content_type: str, body: bytes) -> tuple[str, bytes]:
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
     return str(part.get_filename()), content
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:

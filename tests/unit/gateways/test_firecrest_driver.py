@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from firecrest.canned import UID, USER, LoginNode, Row
-from firecrest.fake import CLIENT, SECRET, Fake
+from firecrest.fake import Fake
+from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Accounting, Files, Gateway
@@ -233,6 +234,18 @@ async def test_a_submit_or_a_cancel_ends_what_a_list_says(fake: Fake, node: Logi
     assert (job.state.base, job.cancelled_by, job.stage) == ("CANCELLED", USER, Stage.ENDED)
 
 
+async def test_busy_proxy_is_not_asked_for_single_jobs(fake: Fake) -> None:
+    gateway = client(fake)
+    await gateway.probe()
+    fake.asked.clear()
+    fake.behaviour.busy = 2
+    with pytest.raises(Unavailable) as caught:
+        await gateway.states(["1", "2"])
+
+    assert caught.value.reason == "Busy"
+    assert fake.asked == []
+
+
 async def test_cancel_of_what_has_ended_or_never_was(fake: Fake, node: LoginNode) -> None:
     node.rows = [Row("1", OURS)]
     gateway = client(fake)
@@ -372,3 +385,29 @@ async def test_reads_go_on_side_by_side(fake: Fake, node: LoginNode) -> None:
     found = await asyncio.gather(*(gateway.get([str(each)]) for each in range(1, 9)))
 
     assert [job.job_id for (job,) in found] == [str(each) for each in range(1, 9)]
+
+
+async def test_read_goes_on_when_the_issuers_key_has_changed(fake: Fake) -> None:
+    gateway = client(fake)
+    await gateway.probe()
+    fake.issuer.key = b"another"
+
+    assert (await gateway.probe()).identity.user == USER
+
+
+async def test_submit_with_a_refused_token_is_not_repeated(fake: Fake, node: LoginNode) -> None:
+    gateway = client(fake)
+    await gateway.probe()
+    fake.issuer.key = b"another"
+    with pytest.raises(Unauthorized) as caught:
+        await gateway.submit(BATCH)
+
+    assert caught.value.reason == "TokenRefused"
+    assert node.scripts == []
+    assert await gateway.submit(BATCH) == "77"
+
+
+async def test_token_that_lives_too_short_is_told(fake: Fake) -> None:
+    fake.issuer.seconds = 20
+    with pytest.raises(Unauthorized, match="expires too soon"):
+        await client(fake).probe()

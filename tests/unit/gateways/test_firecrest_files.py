@@ -37,7 +37,7 @@ def fake(node: LoginNode) -> Iterator[Fake]:
 
 @pytest.fixture
 async def files(fake: Fake) -> AsyncIterator[RemoteFiles]:
-    credential = FirecrestCredential(user=USER, token=fake.token(3600))
+    credential = FirecrestCredential(user=USER, token=fake.issuer.token(3600))
     calls = Calls(fake.url, lambda: credential)
     yield RemoteFiles(calls, "alps", lambda: LIMIT)
     await calls.close()
