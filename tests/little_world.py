@@ -276,6 +276,12 @@ class Door:
         await self.site.cancel(job_id)
         await self._step("after cancel")
 
+    async def warn(self, job_id: str, signal: str) -> bool:
+        await self._step("before warn")
+        sent = await self.site.warn(job_id, signal)
+        await self._step("after warn")
+        return sent
+
     async def close(self) -> None:
         pass
 

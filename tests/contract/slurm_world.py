@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from contract.world import SCRATCH, Allocation, World
+from passerelle.gateways.base import Accounting, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
@@ -19,14 +20,22 @@ MIN_JOB_AGE = 10
 """Seconds until slurmctld forgets an ended job, so that a row can wait for it."""
 
 
+<<<<<<< HEAD
 class SiteWorld(World):
     """A site of the sandbox and its administrator, whatever door it has."""
+=======
+class SlurmWorld(World):
+    slow = 0.5
+    capabilities = frozenset({Accounting, Signals})
+    credential: TokenCredential
+>>>>>>> main
 
     slow = 0.5
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.user = site.user
+        self.signals_batch = release != "bookworm"
         super().__init__(site.cluster)
 
     @classmethod

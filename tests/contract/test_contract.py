@@ -350,6 +350,38 @@ async def test_requeue_keeps_the_id(world: World) -> None:
     await door.cancel(job_id)
 
 
+WARNED = """\
+#!/bin/sh
+srun --ntasks=1 sh -c 'sleep 60; exit 1' &
+step=$!
+trap 'sleep 2; kill -0 "$step" && exit 215; exit 3' USR1
+wait "$step"
+exit 2
+"""
+"""Ends with 215 where the signal came to it, and its step still lives two seconds later."""
+
+
+@row("warn")
+async def test_a_warning_reaches_the_batch_script_and_not_its_steps(world: World) -> None:
+    door = world.door()
+    signals = world.signals(door)
+    if signals is None:
+        return
+    job_id = await door.submit(dataclasses.replace(world.batch(), script=WARNED))
+    await reach(world, door, job_id, Stage.RUNNING)
+    await world.let_pass(2.0)
+    assert await signals.warn(job_id, "USR1") is world.signals_batch
+    if not world.signals_batch:
+        await world.let_pass(3.0)
+        assert (await one(door, job_id)).stage is Stage.RUNNING, "nothing was sent"
+        await door.cancel(job_id)
+        return
+    ended = await reach(world, door, job_id, Stage.ENDED)
+    assert (ended.state.base, ended.exit_code) == ("FAILED", 215)
+    assert await signals.warn(job_id, "USR1"), "a job that has ended is no error"
+    assert await signals.warn(world.unknown_id, "USR1")
+
+
 @row("comment")
 async def test_comment_makes_the_round_trip(world: World) -> None:
     door = world.door()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
-from passerelle.gateways.base import Accounting, Credential, Files, Gateway
+from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Signals
 from passerelle.marker import Run
 
 Found = TypeVar("Found")
@@ -41,6 +41,8 @@ class World(ABC):
     name: str
     api_version: str
     capabilities: frozenset[type] = frozenset({Accounting})
+    signals_batch = True
+    """Of a world with Signals: whether this release can signal the batch script alone."""
     unknown_id = "60000000"
     silent: frozenset[str] = frozenset()
     """Fields of RemoteJob that these gateways don't tell."""
@@ -106,6 +108,11 @@ class World(ABC):
         """The door as Files; None where it has none, which then is a promise, too."""
         assert isinstance(door, Files) is (Files in self.capabilities)
         return door if isinstance(door, Files) else None
+
+    def signals(self, door: Gateway) -> Signals | None:
+        """The door as Signals; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Signals) is (Signals in self.capabilities)
+        return door if isinstance(door, Signals) else None
 
     async def until(self, ask: Callable[[], Awaitable[Found]], what: str, *, seconds: float = 60.0) -> Found:
         """Ask again until the answer is true; the last answer is the message of the failure."""
