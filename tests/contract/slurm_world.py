@@ -20,22 +20,14 @@ MIN_JOB_AGE = 10
 """Seconds until slurmctld forgets an ended job, so that a row can wait for it."""
 
 
-<<<<<<< HEAD
 class SiteWorld(World):
     """A site of the sandbox and its administrator, whatever door it has."""
-=======
-class SlurmWorld(World):
-    slow = 0.5
-    capabilities = frozenset({Accounting, Signals})
-    credential: TokenCredential
->>>>>>> main
 
     slow = 0.5
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.user = site.user
-        self.signals_batch = release != "bookworm"
         super().__init__(site.cluster)
 
     @classmethod
@@ -102,11 +94,13 @@ class SlurmWorld(World):
 class SlurmWorld(SiteWorld):
     """Behind a real slurmrestd."""
 
+    capabilities = frozenset({Accounting, Signals})
     credential: TokenCredential
 
     def __init__(self, release: str, site: Site) -> None:
         self.name = release
         self.api_version = API_VERSIONS[release]
+        self.signals_batch = release != "bookworm"
         super().__init__(site)
 
     @classmethod

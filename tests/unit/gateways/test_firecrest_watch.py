@@ -1,4 +1,4 @@
-"""What a Site behind FirecREST costs, look by look: no submit times are told, and each list is two commands over SSH."""
+"""What a Site behind FirecREST costs, look by look: it tells no submit times, and a list is two commands over SSH."""
 
 from __future__ import annotations
 
