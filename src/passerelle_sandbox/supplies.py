@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from passerelle_sandbox import host, operator_image, say, side_by_side, state
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import rootfs
+from passerelle_sandbox.site import rootfs, ssh_server
 from passerelle_sandbox.site.image import frameworks_image, trainer_image
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
 
 
 def _site(release: str) -> Callable[[], object]:
-    return lambda: rootfs.rootfs(release)
+    return lambda: ssh_server.layer(release)
 
 
 def _image(build: Callable[[], object]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""One suite for every gateway: `memory`, and slurmrestd of each Slurm release that the sandbox can start.
+"""One suite for every gateway: `memory`, and slurmrestd and the login node of each Slurm release that the sandbox has.
 
 `--gateway memory,sid` and `--rows cancel,adopt` choose; nothing is ever skipped: a site that can't be started fails
 its rows.
@@ -17,13 +17,15 @@ import pytest
 from contract.firecrest_world import FirecrestWorld
 from contract.memory_world import MemoryWorld
 from contract.slurm_world import API_VERSIONS, SlurmWorld
+from contract.ssh_world import SshWorld
 from contract.world import World
 from passerelle_sandbox import processes
 
 WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     "memory": lambda *_: MemoryWorld(),
-    **{release: partial(SlurmWorld.start, release) for release in API_VERSIONS},
-    "firecrest": FirecrestWorld.begin,
+    **{release: partial(SlurmWorld.start, release, release) for release in API_VERSIONS},
+    **{f"ssh-{release}": partial(SshWorld.start, f"ssh-{release}", release) for release in API_VERSIONS},
+    "firecrest": partial(FirecrestWorld.start, "firecrest", "trixie"),
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
 
@@ -85,6 +87,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     here: World = request.getfixturevalue("world")
     yield
     here.credential = here.good()
+    await here.clear()
     here.opened.append(here.open())
     last = here.opened[-1]
     for job in await last.find():

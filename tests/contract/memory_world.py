@@ -16,6 +16,7 @@ _ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
 class MemoryWorld(World):
     name = "memory"
     api_version = "memory"
+    runs_scripts = False
     capabilities = frozenset({Accounting, Files, Signals})
     credential: MemoryCredential
 
@@ -50,6 +51,13 @@ class MemoryWorld(World):
 
     async def mode(self, path: str) -> int:
         return self.site.files[path].mode
+
+    async def hostile_job(self, name: str, comment: str) -> None:
+        self.site.set_comment(await self.site.submit(self.batch(seconds=600, name=name)), comment)
+
+    async def clear(self) -> None:
+        for job in self.site.snapshot():
+            await self.site.cancel(job.job_id)
 
     async def let_pass(self, seconds: float) -> None:
         self.now += seconds

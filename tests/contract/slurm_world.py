@@ -1,10 +1,11 @@
-"""A real Slurm of the sandbox: what its administrator does, and slurmrestd in front of it."""
+"""A real Slurm of the sandbox; and its first door, a real slurmrestd."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from pathlib import Path
+from typing import Self
 
 from contract.world import SCRATCH, Allocation, World
 from passerelle.gateways.base import Accounting, Signals
@@ -20,21 +21,29 @@ MIN_JOB_AGE = 10
 """Seconds until slurmctld forgets an ended job, so that a row can wait for it."""
 
 
+_RUNNING: dict[str, Site] = {}
+"""By release: a site has several doors, and serves the rows of each."""
+
+
 class SiteWorld(World):
-    """A site of the sandbox and its administrator, whatever door it has."""
+    """A real Slurm, whichever door leads to it."""
 
     slow = 0.5
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, name: str, release: str, site: Site) -> None:
+        self.name = name
+        self.release = release
         self.site = site
         self.user = site.user
         super().__init__(site.cluster)
 
     @classmethod
-    def site_of(cls, release: str, directory: Path, env: dict[str, str]) -> Site:
-        return serve.start(
-            directory, env, release=release, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
-        )
+    def start(cls, name: str, release: str, directory: Path, env: dict[str, str]) -> Self:
+        if release not in _RUNNING:
+            _RUNNING[release] = serve.start(
+                directory, env, release=release, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
+            )
+        return cls(name, release, _RUNNING[release])
 
     async def let_pass(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -87,25 +96,31 @@ class SiteWorld(World):
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
 
+    async def hostile_job(self, name: str, comment: str) -> None:
+        words = ["sbatch", f"--job-name={name}", f"--comment={comment}", "--partition=gpu", "--time=5"]
+        await self._run(*words, f"--chdir={SCRATCH}", "--wrap=sleep 600", user=self.user)
+
+    async def mode(self, path: str) -> int:
+        return int(await self._run("stat", "--format=%a", path), 8)
+
+    async def clear(self) -> None:
+        await self._run("scancel", f"--user={self.user}")
+
     def end(self) -> None:
-        self.site.end()
+        if _RUNNING.pop(self.release, None) is not None:
+            self.site.end()
 
 
 class SlurmWorld(SiteWorld):
-    """Behind a real slurmrestd."""
+    """Behind slurmrestd."""
 
     capabilities = frozenset({Accounting, Signals})
     credential: TokenCredential
 
-    def __init__(self, release: str, site: Site) -> None:
-        self.name = release
+    def __init__(self, name: str, release: str, site: Site) -> None:
         self.api_version = API_VERSIONS[release]
         self.signals_batch = release != "bookworm"
-        super().__init__(site)
-
-    @classmethod
-    def start(cls, release: str, directory: Path, env: dict[str, str]) -> SlurmWorld:
-        return cls(release, cls.site_of(release, directory, env))
+        super().__init__(name, release, site)
 
     def open(self) -> Slurmrestd:
         return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)

@@ -247,9 +247,17 @@ async def test_cancel(world: World) -> None:
         assert await world.until(canceller, "who cancelled") == world.user
 
 
-@row("token")
+@row("credential")
+async def test_every_kind_of_credential_is_taken(world: World) -> None:
+    door = world.door()
+    for each in (world.good(), *world.also_good()):
+        world.credential = each
+        assert (await door.probe()).identity.user == world.user
+
+
+@row("credential")
 @pytest.mark.parametrize("kind", ["expired", "garbage", "wrong user"])
-async def test_bad_token_is_told_apart_and_recovers(world: World, kind: str) -> None:
+async def test_bad_credential_is_told_apart_and_recovers(world: World, kind: str) -> None:
     door = world.door()
     good = world.credential
     job_id = await door.submit(world.batch(seconds=600))
@@ -411,6 +419,62 @@ async def test_strings_arrive_unchanged(world: World) -> None:
     arrived = await world.environment(job_id)
     assert {name: arrived.get(name) for name in wanted} == wanted
     assert not arrived.keys() & world.strange
+
+
+@row("environment")
+async def test_nothing_of_a_login_shell_reaches_the_job(world: World) -> None:
+    door = world.door()
+    batch = world.batch()
+    batch = dataclasses.replace(batch, script=batch.script.replace("env -0", "export LIMIT=$(ulimit -n)\nenv -0"))
+    job_id = await door.submit(batch)
+    await reach(world, door, job_id, Stage.ENDED)
+    arrived = await world.environment(job_id)
+    assert dict(batch.environment).items() <= arrived.items()
+    assert not arrived.keys() & {"LEAK", "USER", "LOGNAME", "MAIL", "SSH_CONNECTION", "SHELL", "LC_ALL", "TZ"}
+    assert not arrived.keys() & {"SBATCH_PARTITION", "SBATCH_EXPORT", "SLURM_EXPORT_ENV", "SLURM_TIME_FORMAT"}
+    assert arrived.get("LIMIT") != "256", "the login node's"
+
+
+@row("strangers")
+async def test_no_word_of_another_job_is_misread(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(batch := world.batch(seconds=600))
+    name = batch.options.name
+    await reach(world, door, job_id, Stage.RUNNING)
+    await world.hostile_job(f"x|{job_id}|{name}\n{job_id} {name} COMPLETED", f"|\"'\\\n{job_id}|COMPLETED\n\n")
+    assert (await door.states([job_id])).keys() == {job_id}
+    if (accounting := world.accounting(door)) is not None:
+
+        async def accounted() -> bool:
+            return [job.job_id for job in await accounting.accounted(names=[name])] == [job_id]
+
+        assert await world.until(accounted, "the row of one of the two")
+    (found,) = [job for job in await door.find() if job.name == name]
+    assert found == await one(door, job_id)
+    assert (found.name, found.stage, found.comment) == (name, Stage.RUNNING, "")
+
+
+@row("files")
+async def test_a_log_is_followed_through_the_middle_of_its_characters(world: World) -> None:
+    door = world.door()
+    files = world.files(door)
+    if files is None or not world.runs_scripts:
+        return
+    loop = "for n in 1 2 3 4 5; do printf 'größer %s 日本 🚀\\n' $n; sleep 0.4; done"
+    batch = world.batch()
+    batch = dataclasses.replace(batch, script=batch.script.replace("env -0", loop))
+    job_id = await door.submit(batch)
+    path, heard = f"{SCRATCH}/psr-{job_id}.out", b""
+
+    async def all_said() -> bool:
+        nonlocal heard
+        while piece := await files.read(path, len(heard), 5) if await files.size(path) else b"":
+            heard += piece
+        return heard.count(b"\n") == 5
+
+    await world.until(all_said, "the log's end")
+    assert heard.decode() == "".join(f"größer {n} 日本 🚀\n" for n in range(1, 6))
+    assert await files.size(path) == len(heard)
 
 
 @row("files")

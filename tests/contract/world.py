@@ -59,6 +59,8 @@ class World(ABC):
     user = "startup"
     nodes = 3
     gpus_per_node = 4
+    runs_scripts = True
+    """Whether a job really does what its script says."""
     slow = 1.0
     """Seconds of the site that may pass between two looks."""
 
@@ -124,6 +126,14 @@ class World(ABC):
             found = await ask()
         return found
 
+    async def hostile_job(self, name: str, comment: str) -> None:
+        """Somebody else's job under our user, with a name and a comment that are made to be misread."""
+        raise AssertionError(f"{self.name} takes no job {name!r} with the comment {comment!r}")
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """End what no gateway's `find` shows."""
+
     async def mode(self, path: str) -> int:
         """The permissions of a file at the site; told where gateways have Files."""
         raise AssertionError(f"{self.name} has no files to look at, and was asked for {path}")
@@ -136,6 +146,10 @@ class World(ABC):
     def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
+    def also_good(self) -> list[Credential]:
+        """Other kinds of credential that the site takes."""
+        return []
+
     @abstractmethod
     def expired(self) -> Credential: ...
     @abstractmethod

@@ -15,6 +15,9 @@ from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.ssh.credential import SshCredential
+from passerelle.gateways.ssh.credential import credential_from_secret as ssh_credential
+from passerelle.gateways.ssh.driver import Ssh
 from passerelle.v1alpha1.site import SiteSpec
 
 _C = TypeVar("_C", bound=Credential)
@@ -38,6 +41,10 @@ def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: 
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
+def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
+    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
+
+
 def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], ca: bytes | None) -> Gateway:
     door = spec.gateway
     return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
@@ -45,6 +52,7 @@ def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCred
 
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=ssh_credential, open=_ssh),
     "firecrest": Driver(
         keys="client-id, client-secret and token-url, or token",
         credential=firecrest.credential_from_secret,
