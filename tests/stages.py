@@ -49,7 +49,7 @@ def setup(*supplies: str) -> Stage:
     return Stage(SETUP, ((sys.executable, "-m", "passerelle_sandbox", "build", *supplies),))
 
 
-SERVERS = ("sid", "trainer-image", "trixie", "bookworm")
+SERVERS = ("sid", "trainer-image", "trixie", "bookworm", "unicore")
 CLUSTER = ("control-plane", "helm", *SERVERS[:2])
 ALL_SERVERS = (*CLUSTER, *SERVERS[2:])
 CHECK = Stage(
@@ -73,8 +73,8 @@ E2E = Stage("e2e, all", (_pytest("tests/apiserver", "tests/e2e"),))
 EVERY_SERVER = ("submit-gpu", "reject", "adopt", "cancel", "credential")
 """Rows that every live server proves with every change; the newest proves all rows."""
 DRAWN_ROWS = 2
-OTHERS = "trixie,bookworm,ssh-sid"
-"""Of the older releases the older doors, and of the newest the other one."""
+OTHERS = "trixie,bookworm,ssh-sid,unicore"
+"""Of the older releases the older doors, and of the newest the others."""
 
 
 def contract_rows() -> tuple[str, ...]:
@@ -115,7 +115,7 @@ GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
-    "e2e": (setup(*CLUSTER, "frameworks-image"), E2E),
+    "e2e": (setup(*CLUSTER, "frameworks-image", "unicore"), E2E),
     "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
     "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E),
 }

@@ -1,23 +1,30 @@
-"""One suite for every gateway: `memory`, and slurmrestd and the login node of each Slurm release that the sandbox has.
+"""One suite for every gateway: `memory`, slurmrestd and the login node of each Slurm release that the sandbox has, and
+UNICORE.
 
 `--gateway memory,sid` and `--rows cancel,adopt` choose; nothing is ever skipped: a site that can't be started fails
-its rows.
+its rows. Rows of test_recorded.py run on answers that were written down, and are counted apart: no live server passed
+them. The run ends with one line of JSON, a key for each driver and server version.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contract.firecrest_world import FirecrestWorld
 from contract.memory_world import MemoryWorld
+from contract.recordings import RECORDINGS, Recorded
 from contract.slurm_world import API_VERSIONS, SlurmWorld
 from contract.ssh_world import SshWorld
+from contract.tally import SERVER, tally
+from contract.unicore_world import UnicoreWorld
 from contract.world import World
 from passerelle_sandbox import processes
 
@@ -25,6 +32,7 @@ WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     "memory": lambda *_: MemoryWorld(),
     **{release: partial(SlurmWorld.start, release, release) for release in API_VERSIONS},
     **{f"ssh-{release}": partial(SshWorld.start, f"ssh-{release}", release) for release in API_VERSIONS},
+    "unicore": UnicoreWorld.start,
     "firecrest": partial(FirecrestWorld.start, "firecrest", "trixie"),
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
@@ -37,12 +45,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
+    unknown = set(chosen) - WORLDS.keys()
+    if unknown:
+        raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
     if "world" in metafunc.fixturenames:
-        chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
-        unknown = set(chosen) - WORLDS.keys()
-        if unknown:
-            raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
         metafunc.parametrize("world", chosen, indirect=True, scope="session")
+    if "recorded" in metafunc.fixturenames:
+        kept = [(word, name) for word, answers in RECORDINGS.items() if word in chosen for name in answers]
+        metafunc.parametrize("recorded", kept, indirect=True, ids="-".join)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -56,6 +67,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("row")
         if rows and (mark is None or mark.args[0] not in rows):
             out.append(item)
+        params: Mapping[str, Any] = item.callspec.params if isinstance(item, pytest.Function) else {}
+        kept = params.get("recorded")
+        word = kept[0] if isinstance(kept, tuple) else params.get("world")
+        if word is None:  # none of the chosen gateways has recordings
+            out.append(item)
+            continue
+        item.user_properties += [("gateway", word), ("recorded", "recorded" in params)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
@@ -78,6 +96,17 @@ def world(request: pytest.FixtureRequest, sites: dict[str, World], tmp_path_fact
     return sites[name]
 
 
+@pytest.fixture
+def recorded(request: pytest.FixtureRequest) -> Recorded:
+    word, name = request.param
+    return RECORDINGS[word][name]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for key in ("passed", "failed", "error", "skipped") for each in terminalreporter.stats.get(key, [])]
+    terminalreporter.write_line(json.dumps({"contract": tally(reports, live=WORLDS.keys() - {"memory"})}))
+
+
 @pytest.fixture(autouse=True)
 async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """After a row: the credential is good again, nothing of its jobs is left, and no field was ignored by the site."""
@@ -85,6 +114,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         yield
         return
     here: World = request.getfixturevalue("world")
+    request.node.user_properties.append((SERVER, " ".join(dict.fromkeys((here.driver, await here.version())))))
     yield
     here.credential = here.good()
     await here.clear()

@@ -45,8 +45,9 @@ class FirecrestWorld(SiteWorld):
     accounting_apart = False
     cut_codes = True
     strange = frozenset({"LEAKED", "SBATCH_COMMENT", "F7T_version"})
+    driver = "firecrest"
     api_version = "v2"
-    odd_name = " so $(x) %41?#&;é日"
+    awkward = " so $(x) %41?#&;é日"
     credential: FirecrestCredential
 
     def __init__(self, name: str, release: str, site: Site, live: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -94,10 +95,11 @@ class FirecrestWorld(SiteWorld):
         for job_id in listed.split():
             await self._run("scontrol", "update", f"JobId={job_id}", "JobName=cleared")
         await super().clear()
+        door = self.door()
 
         async def healed() -> bool:
             try:
-                await self.opened[-1].find()
+                await door.find()
             except Unavailable:
                 return False
             return True

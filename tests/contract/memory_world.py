@@ -15,6 +15,7 @@ _ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
 
 class MemoryWorld(World):
     name = "memory"
+    driver = "memory"
     api_version = "memory"
     runs_scripts = False
     capabilities = frozenset({Accounting, Files, Signals})

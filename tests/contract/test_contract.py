@@ -20,6 +20,7 @@ from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import JOB_ID, RemoteJob, Stage
 
 COMMENT_BYTES = 900
+TEN_DAYS = 10 * 86_400
 
 
 def row(name: str) -> pytest.MarkDecorator:
@@ -100,7 +101,9 @@ async def test_allocation_is_what_was_asked(world: World) -> None:
     for seen in (job, live):
         for field, value in told.items():
             assert getattr(seen, field) == (value if field not in world.silent else type(value)())
-    assert live.standard_output == ("" if "standard_output" in world.silent else f"{SCRATCH}/psr-{job_id}.out")
+    assert live.standard_output == (
+        "" if "standard_output" in world.silent else f"{SCRATCH}/psr-{live.slurm_number}.out"
+    )
     assert live.nodes
     assert (live.end_time, live.exit_code) == (None, None), "a running job has neither"
 
@@ -136,11 +139,16 @@ async def test_exit_code_comes_back(world: World, code: int) -> None:
 async def test_refusal_has_a_reason(world: World, options: dict[str, object], reasons: set[str]) -> None:
     door = world.door()
     refused = world.batch(**options)  # type: ignore[arg-type]  # fields of Options
-    with pytest.raises(Rejected) as caught:
-        await door.submit(refused)
-    assert caught.value.reason in reasons
-    assert not caught.value.transient
-    assert caught.value.message
+    if world.refuses_later:
+        ended = await reach(world, door, await door.submit(refused), Stage.ENDED)
+        assert ended.refused
+        assert ended.refusal
+    else:
+        with pytest.raises(Rejected) as caught:
+            await door.submit(refused)
+        assert caught.value.reason in reasons
+        assert not caught.value.transient
+        assert caught.value.message
     # Slurm keeps a record of some that it refused: it must read as an end, never as a job that may run.
     left = [job for job in await door.find() if job.name == refused.options.name]
     assert all(job.state.base == "FAILED" for job in left)
@@ -175,6 +183,7 @@ async def test_found_by_marker_after_purge(world: World) -> None:
     job_id = await door.submit(batch := world.batch(exit_code=3))
     name = batch.options.name
     await reach(world, door, job_id, Stage.ENDED)
+    await world.forget(job_id)
 
     async def forgotten() -> bool:
         return job_id not in await door.states([job_id])
@@ -336,6 +345,15 @@ async def test_dead_accounting_stops_nothing_else(world: World) -> None:
     await world.until(caught_up, "accounting after its return")
 
 
+@row("lifetime")
+async def test_the_site_keeps_a_job_for_longer_than_any_may_run(world: World) -> None:
+    door = world.door()
+    job_id = await door.submit(world.batch(seconds=600))
+    await reach(world, door, job_id, Stage.RUNNING)
+    await door.states([job_id])
+    assert await world.kept_seconds(job_id) > TEN_DAYS
+
+
 @row("requeue")
 async def test_requeue_keeps_the_id(world: World) -> None:
     door = world.door()
@@ -395,9 +413,13 @@ async def test_comment_makes_the_round_trip(world: World) -> None:
     door = world.door()
     job_id = await door.submit(world.batch(seconds=600))
     await reach(world, door, job_id, Stage.RUNNING)
-    text = json.dumps({"step": 12, "tail": "é'\"$(x) "})
-    text += "x" * (COMMENT_BYTES - len(text.encode()))
+    told = {"step": 12, "tail": "é'\"$(x) ", "more": ""}
+    told["more"] = "x" * (COMMENT_BYTES - len(json.dumps(told)))
+    text = json.dumps(told)
     await world.write_comment(job_id, text)
+    if world.cuts_comments:
+        assert (await one(door, job_id)).comment == ""
+        await world.write_comment(job_id, text := text.replace(" ", ""))
     assert (await one(door, job_id)).comment == ("" if "comment" in world.silent else text)
 
 
@@ -525,10 +547,12 @@ async def test_any_path_is_taken(world: World) -> None:
     files = world.files(world.door())
     if files is None:
         return
-    path = scratch_file(world.odd_name)
+    path = scratch_file(world.awkward)
     await files.write(path, b"there")
     assert await files.read(path, 0, 10) == b"there"
-    assert await files.size(path.replace("%41", "A")) is None
+    assert await files.size(path[:-1]) is None
+    if "%41" in path:
+        assert await files.size(path.replace("%41", "A")) is None
 
 
 def scratch_file(more: str = "") -> str:

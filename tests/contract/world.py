@@ -39,6 +39,7 @@ class World(ABC):
     """
 
     name: str
+    driver = "slurmrestd"
     api_version: str
     capabilities: frozenset[type] = frozenset({Accounting})
     signals_batch = True
@@ -54,8 +55,12 @@ class World(ABC):
     """Whether 128 is taken from exit codes that have it; from ours alone it must not matter."""
     strange: frozenset[str] = frozenset()
     """Variables of the one who hands jobs over, which no job may get."""
-    odd_name = ' it\'s "so" $(x) %41?#&;é日'
-    """What may stand in a file's name."""
+    refuses_later = False
+    """Whether a job is taken first, and a refusal is how it ends."""
+    cuts_comments = False
+    """Whether what Slurm says comes in words, so that a comment with blanks is none."""
+    awkward = ' it\'s "so" $(x) %41?#&;é日'
+    """A name of a file that must come to no harm."""
     user = "startup"
     nodes = 3
     gpus_per_node = 4
@@ -68,6 +73,7 @@ class World(ABC):
         self.cluster = cluster
         self.credential = self.good()
         self.opened: list[Gateway] = []
+        self._version: str | None = None
 
     def batch(self, *, seconds: float = 0.0, exit_code: int = 0, run: Run | None = None, **options: object) -> Batch:
         """A minimal job of one node; its script sleeps, prints its environment, and exits."""
@@ -95,6 +101,14 @@ class World(ABC):
     def whole_site(self, *, seconds: float = FOR_LONG) -> Batch:
         """A job that leaves no GPU free."""
         return self.batch(seconds=seconds, nodes=self.nodes, gpus_per_node=self.gpus_per_node, time_limit_minutes=60)
+
+    async def version(self) -> str:
+        """The server's, asked once."""
+        if self._version is None:
+            door = self.open()
+            self._version = (await door.probe()).version
+            await door.close()
+        return self._version
 
     def door(self) -> Gateway:
         made = self.open()
@@ -133,6 +147,13 @@ class World(ABC):
     @abstractmethod
     async def clear(self) -> None:
         """End what no gateway's `find` shows."""
+
+    async def forget(self, job_id: str) -> None:  # noqa: B027 -- most sites forget an ended job by themselves
+        """Let the site lose an ended job from its live listing."""
+
+    async def kept_seconds(self, job_id: str) -> float:  # noqa: ARG002 -- most sites end no job for its age
+        """How long the site keeps a job that runs, from now on."""
+        return float("inf")
 
     async def mode(self, path: str) -> int:
         """The permissions of a file at the site; told where gateways have Files."""

@@ -56,9 +56,9 @@ def test_a_training_succeeds_through_the_login_node(
     assert [(job["jobid"], job["state"], job["nnodes"]) for job in jobs] == [(attempt["jobId"], "COMPLETED", "2")]
     assert "rank 3 of 4" in cluster.log(attempt["logPath"])
 
-    words = ["logs", "by-ssh", "--namespace", namespace, "--operator-namespace", deploy.OPERATOR_NAMESPACE]
+    asked = ["logs", "by-ssh", "--namespace", namespace, "--operator-namespace", deploy.OPERATOR_NAMESPACE]
     shown = subprocess.run(
-        [sys.executable, "-m", "passerelle", *words],
+        [sys.executable, "-m", "passerelle", *asked],
         env={**os.environ, "KUBECONFIG": str(cluster.sandbox.kubeconfig)},
         capture_output=True,
         text=True,

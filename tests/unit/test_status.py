@@ -148,6 +148,11 @@ TABLE: Table = {
         {"Succeeded": ("False", "Failed"), "Finished": ("True", "Failed"), "Stalled": ("True", "Failed")},
         "Failed",
     ),
+    "a job that was refused after it had been taken has failed": (
+        facts(Rest("Finished"), job("FAILED", start_time=None, state_reason="BadConstraints")),
+        {"Succeeded": ("False", "Refused"), "Finished": ("True", "Refused"), "Stalled": ("True", "Refused")},
+        "Failed",
+    ),
     "a chain that stands still has failed": (
         facts(Rest("NoProgress"), job("TIMEOUT"), chain=True, reached={1: 40}),
         {"Succeeded": ("False", "NoProgress"), "Finished": ("True", "NoProgress"), "Stalled": ("True", "NoProgress")},
@@ -248,6 +253,18 @@ def test_conditions_and_summary(sentence: str) -> None:
     assert {kind: conditions.get(kind) for kind in expected} == expected
     assert status.summary == summary
     assert {"Reconciling", "Stalled"} & conditions.keys() <= expected.keys(), "an abnormal condition too many"
+
+
+def test_a_late_refusal_is_told_in_the_words_of_who_refused() -> None:
+    refused = job("FAILED", start_time=None, refusal="Batch job submission failed: Invalid qos specification")
+
+    status = report(TrainingJobStatus(), facts(Rest("Finished"), refused))
+
+    message = next(found.message for found in status.conditions if found.type == "Succeeded")
+    assert message.startswith(
+        "Attempt 1 (Slurm job 77) was refused after it had been taken: Batch job submission failed: "
+    )
+    assert "epilogue" not in message
 
 
 def test_the_message_of_a_failure_holds_rank_code_and_last_words() -> None:

@@ -162,9 +162,10 @@ class Carrier:
         body: object | None = None,
         form: Mapping[str, str] | None = None,
         upload: Upload | None = None,
+        payload: bytes | None = None,
     ) -> Answer:
-        """One request, one answer; with a JSON body, a form, or a file. Raises Unavailable, and nothing else of its
-        own.
+        """One request, one answer; with a JSON body, a form, a file, or a payload that is sent as it is. Raises
+        Unavailable, and nothing else of its own.
         """
         try:
             async with self._client.stream(
@@ -173,6 +174,7 @@ class Carrier:
                 headers=dict(headers),
                 params=list(query) or None,
                 json=body,
+                content=payload,
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:

@@ -18,6 +18,8 @@ from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.ssh.credential import SshCredential
 from passerelle.gateways.ssh.credential import credential_from_secret as ssh_credential
 from passerelle.gateways.ssh.driver import Ssh
+from passerelle.gateways.unicore import credential as unicore
+from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec
 
 _C = TypeVar("_C", bound=Credential)
@@ -45,6 +47,10 @@ def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | No
     return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
 
 
+def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], ca: bytes | None) -> Gateway:
+    return Unicore(spec.gateway.url, credentials, ca=ca)
+
+
 def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], ca: bytes | None) -> Gateway:
     door = spec.gateway
     return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
@@ -53,6 +59,7 @@ def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCred
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
     "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=ssh_credential, open=_ssh),
+    "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
     "firecrest": Driver(
         keys="client-id, client-secret and token-url, or token",
         credential=firecrest.credential_from_secret,

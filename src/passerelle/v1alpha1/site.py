@@ -89,14 +89,16 @@ class GatewaySpec(Model):
         )
     )
 
-    driver: Literal["slurmrestd", "ssh", "firecrest"] = Field(
+    driver: Literal["slurmrestd", "ssh", "unicore", "firecrest"] = Field(
         description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
-        "ssh is a login node, on which Slurm's own commands are run; firecrest is FirecREST v2."
+        "ssh is a login node, on which Slurm's own commands are run; unicore is UNICORE/X, as at JSC; "
+        "firecrest is FirecREST v2, as at CSCS."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
         "Plain http is taken for loopback addresses only, since the token travels with each request. For the driver "
-        "ssh it is a login node, like ssh://login.example.eu, with its port where that is not 22."
+        "ssh it is a login node, like ssh://login.example.eu, with its port where that is not 22; for unicore the "
+        "address that ends in /rest/core."
     )
     jump: _SshUrl | None = Field(
         default=None,
@@ -117,7 +119,8 @@ class GatewaySpec(Model):
     credentials: SecretName = Field(
         description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
         "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase; "
-        "for firecrest with client-id, client-secret and token-url, or with token. "
+        "for unicore with username and password, or token; for firecrest with client-id, "
+        "client-secret and token-url, or token. "
         "It is read again before every look: replace in time what expires, and nothing needs a restart."
     )
 
