@@ -19,6 +19,7 @@ from passerelle.v1alpha1.meta import (
 )
 from passerelle.v1alpha1.site import (
     JUMP_OF_ANOTHER,
+    SYSTEM_MISSING,
     TLS_OF_SSH,
     URL_INSECURE,
     URL_OF_ANOTHER,
@@ -149,6 +150,7 @@ def test_a_name_that_no_trainingjob_can_hold_is_refused(api: Api, name: str) -> 
         pytest.param({**SMALL, "user": "x"}, 'unknown field "spec.user"', id="unknown field"),
         pytest.param({**SMALL, "pollingPeriod": "0s"}, "spec.pollingPeriod", id="no pause between looks"),
         pytest.param(samples.put(SMALL, ("gateway", "driver"), "rsh"), 'supported values: "slurmrestd"', id="driver"),
+        pytest.param(samples.put(SMALL, ("gateway", "driver"), "firecrest"), SYSTEM_MISSING, id="no system"),
         pytest.param({**SMALL, "admission": [{"selector": {"k" * 318: "v"}}]}, "a label's key", id="a key too long"),
     ],
 )

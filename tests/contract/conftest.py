@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from contract.firecrest_world import FirecrestWorld
 from contract.memory_world import MemoryWorld
 from contract.recordings import RECORDINGS, Recorded
 from contract.slurm_world import API_VERSIONS, SlurmWorld
@@ -32,6 +33,7 @@ WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     **{release: partial(SlurmWorld.start, release, release) for release in API_VERSIONS},
     **{f"ssh-{release}": partial(SshWorld.start, f"ssh-{release}", release) for release in API_VERSIONS},
     "unicore": UnicoreWorld.start,
+    "firecrest": partial(FirecrestWorld.start, "firecrest", "trixie"),
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
 
@@ -115,12 +117,12 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     request.node.user_properties.append((SERVER, " ".join(dict.fromkeys((here.driver, await here.version())))))
     yield
     here.credential = here.good()
+    await here.clear()
     here.opened.append(here.open())
     last = here.opened[-1]
     for job in await last.find():
         if job.state.ending is None:
             await last.cancel(job.job_id)
-    await here.clear()
     ignored = [field for door in here.opened for field in getattr(door, "not_understood", [])]
     for door in here.opened:
         await door.close()

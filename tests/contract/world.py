@@ -45,6 +45,16 @@ class World(ABC):
     signals_batch = True
     """Of a world with Signals: whether this release can signal the batch script alone."""
     unknown_id = "60000000"
+    silent: frozenset[str] = frozenset()
+    """Fields of RemoteJob that these gateways don't tell."""
+    forgets = True
+    """Whether a job leaves the listing some time after its end."""
+    accounting_apart = True
+    """Whether live jobs can be listed while accounting is away."""
+    cut_codes = False
+    """Whether 128 is taken from exit codes that have it; from ours alone it must not matter."""
+    strange: frozenset[str] = frozenset()
+    """Variables of the one who hands jobs over, which no job may get."""
     refuses_later = False
     """Whether a job is taken first, and a refusal is how it ends."""
     cuts_comments = False

@@ -34,6 +34,9 @@ TIMEOUTS = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=60.0)
 BODY_LIMIT = 256 * 1024 * 1024
 """Bytes of an answer: a full listing takes 8 KiB a job, so this is some 30,000 jobs."""
 
+LONGEST_RESET_SECONDS = 86_400
+"""A larger RateLimit-Reset is a moment and no number of seconds, as some proxies send it."""
+
 UNREACHABLE = "Unreachable"
 BUSY = "Busy"
 
@@ -64,6 +67,31 @@ Hook = Callable[[dict[str, Any]], object]
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """What messages call the other side, and where its address is written."""
+
+    name: str = "gateway"
+    field: str = "gateway.url"
+
+    def words(self, sentence: str) -> str:
+        """A sentence about the gateway, of this server."""
+        told = sentence.replace("gateway.url", self.field)
+        return told.replace("The gateway", f"The {self.name}").replace("the gateway", f"the {self.name}")
+
+
+GATEWAY = Server()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file in a multipart form, as one of its parts."""
+
+    part: str
+    name: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What came back, whole. `headers` has lower-case names."""
 
@@ -91,18 +119,28 @@ class Answer:
 
 
 class Carrier:
-    """The client of one gateway. `url` may have a path; `ca` is PEM, instead of the system's authorities.
+    """The client of one gateway. `url` may have a path; `ca` is PEM, instead of the system's authorities, or beside
+    them where `public`.
 
     Raises Invalid for an address that would send the token in the clear or that is no address.
     """
 
-    def __init__(self, url: str, *, ca: bytes | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca: bytes | None = None,
+        public: bool = False,
+        server: Server = GATEWAY,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         address = checked(url)
         local = _loopback(address.host)
         self._where = _where(address)
+        self._server = server
         self._client = httpx.AsyncClient(
             base_url=str(address).rstrip("/") + "/",
-            verify=_trust(ca) if address.scheme == "https" else False,
+            verify=_trust(ca, public=public) if address.scheme == "https" else False,
             timeout=TIMEOUTS,
             limits=httpx.Limits(
                 max_connections=CONNECTIONS,
@@ -122,17 +160,28 @@ class Carrier:
         headers: Mapping[str, str],
         query: Sequence[tuple[str, str]] = (),
         body: object | None = None,
+        form: Mapping[str, str] | None = None,
+        upload: Upload | None = None,
         payload: bytes | None = None,
     ) -> Answer:
-        """One request, one answer. `payload` is sent as it is. Raises Unavailable, and nothing else of its own."""
+        """One request, one answer; with a JSON body, a form, a file, or a payload that is sent as it is. Raises
+        Unavailable, and nothing else of its own.
+        """
         try:
             async with self._client.stream(
-                method, path.lstrip("/"), headers=dict(headers), params=list(query) or None, json=body, content=payload
+                method,
+                path.lstrip("/"),
+                headers=dict(headers),
+                params=list(query) or None,
+                json=body,
+                content=payload,
+                data=dict(form) if form else None,
+                files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
                 content = await _bounded(response)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
-            raise unavailable(error, self._where) from None
+            raise unavailable(error, self._where, self._server) from None
         head = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, head.get("content-type", ""), content, head)
 
@@ -140,12 +189,12 @@ class Carrier:
         await self._client.aclose()
 
 
-def unavailable(error: Exception, where: str) -> Unavailable:
+def unavailable(error: Exception, where: str, server: Server = GATEWAY) -> Unavailable:
     """Our error for one of httpx's; `where` is host:port. Its own text is never kept: it may hold what was sent."""
     sent, sentence = next(EXCEPTIONS[kind] for kind in type(error).__mro__ if kind in EXCEPTIONS)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         sentence += f" at {where}{_no_connection(error)}"
-    return Unavailable(f"{sentence}.", reason=UNREACHABLE, sent=sent)
+    return Unavailable(server.words(f"{sentence}."), reason=UNREACHABLE, sent=sent)
 
 
 def _no_connection(error: httpx.TransportError) -> str:
@@ -209,10 +258,15 @@ def checked(url: str) -> httpx.URL:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, in either of its forms; None where it is absent or not understood."""
+    """Seconds from a Retry-After header, in either of its forms, else from RateLimit-Reset, which proxies send; None
+    where both are absent or not understood.
+    """
     wanted = headers.get("retry-after", "").strip()
     if wanted.isascii() and wanted.isdigit():
         return float(wanted)
+    reset = headers.get("ratelimit-reset", "").strip()
+    if not wanted and reset.isascii() and reset.isdigit() and int(reset) <= LONGEST_RESET_SECONDS:
+        return float(reset)
     try:
         now = parsedate_to_datetime(headers.get("date", ""))
         return max(0.0, (parsedate_to_datetime(wanted) - now).total_seconds())
@@ -236,10 +290,14 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _trust(ca: bytes | None) -> ssl.SSLContext:
+def _trust(ca: bytes | None, *, public: bool = False) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cadata=ca.decode("ascii") if ca else None)
+        told = ca.decode("ascii") if ca else None
+        context = ssl.create_default_context(cadata=None if public else told)
+        if public and told:
+            context.load_verify_locations(cadata=told)
     except (ssl.SSLError, UnicodeDecodeError, ValueError):
         raise Invalid(
             "The gateway's certificate authority is no PEM certificate.", reason="InvalidCertificate"
         ) from None
+    return context

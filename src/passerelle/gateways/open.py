@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.firecrest import credential as firecrest
+from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.unicore import credential as unicore
@@ -58,10 +60,20 @@ def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential
     return Unicore(spec.gateway.url, credentials, ca=ca)
 
 
+def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], ca: bytes | None) -> Gateway:
+    door = spec.gateway
+    return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
     "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh),
     "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
+    "firecrest": Driver(
+        keys="client-id, client-secret and token-url, or token",
+        credential=firecrest.credential_from_secret,
+        open=_firecrest,
+    ),
 }
 """By GatewaySpec.driver."""
 

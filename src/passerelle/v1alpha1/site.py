@@ -38,6 +38,7 @@ URL_WITH_VERSION = "write the address without /slurm/v0.0.…: the version is fo
 URL_OF_SSH = "write a login node's address as ssh://HOST[:PORT], like ssh://login.example.eu:8822"
 URL_OF_ANOTHER = "write driver: ssh for an ssh address, and an https address for any other driver"
 JUMP_OF_ANOTHER = "leave jump out: only the driver ssh goes through another host"
+SYSTEM_MISSING = "write system, the name of the system as FirecREST's status/systems lists it"
 TLS_OF_SSH = "leave tls out: the Secret's known_hosts tells which host is trusted"
 
 _SSH = r"^ssh://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
@@ -84,12 +85,14 @@ class GatewaySpec(Model):
             rule("self.driver == 'ssh' || !self.url.startsWith('ssh:')", URL_OF_ANOTHER, fieldPath=".driver"),
             rule("self.driver == 'ssh' || !has(self.jump)", JUMP_OF_ANOTHER, fieldPath=".jump"),
             rule("self.driver != 'ssh' || !has(self.tls)", TLS_OF_SSH, fieldPath=".tls"),
+            rule("self.driver != 'firecrest' || has(self.system)", SYSTEM_MISSING, fieldPath=".system"),
         )
     )
 
-    driver: Literal["slurmrestd", "ssh", "unicore"] = Field(
+    driver: Literal["slurmrestd", "ssh", "unicore", "firecrest"] = Field(
         description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
-        "ssh is a login node, on which Slurm's own commands are run; unicore is UNICORE/X, as at JSC."
+        "ssh is a login node, on which Slurm's own commands are run; unicore is UNICORE/X, as at JSC; "
+        "firecrest is FirecREST v2, as at CSCS."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
@@ -102,11 +105,22 @@ class GatewaySpec(Model):
         description="jump is a host through which the login node is reached, like ssh://jump.example.eu, for the "
         "driver ssh. User and key are the same there, and its host key stands in known_hosts, too.",
     )
+    system: SlurmWord | None = Field(
+        default=None,
+        description="system is the name of the system behind FirecREST's address, as its status/systems lists it. The "
+        "driver firecrest needs it, and no other reads it.",
+    )
+    allow_rest_mode: bool = Field(
+        default=False,
+        description="allowRestMode lets the driver firecrest submit to a system in rest mode, which drops a job's "
+        "nodes, GPUs and time limit: its jobs run on the partition's defaults.",
+    )
     tls: Tls = Field(default_factory=Tls, description="tls tells how the gateway's certificate is checked.")
     credentials: SecretName = Field(
         description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
         "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase; "
-        "for unicore with username and password, or token. "
+        "for unicore with username and password, or token; for firecrest with client-id, "
+        "client-secret and token-url, or token. "
         "It is read again before every look: replace in time what expires, and nothing needs a restart."
     )
 
@@ -119,6 +133,7 @@ class GatewaySpec(Model):
             URL_OF_ANOTHER: not ssh and self.url.startswith("ssh:"),
             JUMP_OF_ANOTHER: not ssh and self.jump is not None,
             TLS_OF_SSH: ssh and self.tls.ca_secret is not None,
+            SYSTEM_MISSING: self.driver == "firecrest" and self.system is None,
         }
         for message in (message for message, is_wrong in wrong.items() if is_wrong):
             raise ValueError(message)

@@ -10,7 +10,7 @@ import pytest
 
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways import http
-from passerelle.gateways.http import EXCEPTIONS, Carrier, checked, retry_after, unavailable
+from passerelle.gateways.http import EXCEPTIONS, Carrier, Server, Upload, checked, retry_after, unavailable
 
 NEVER_SENT = {
     httpx.ConnectError,
@@ -71,6 +71,42 @@ async def test_path_of_the_address_is_kept() -> None:
 
     assert seen == ["https://gateway.example/api/slurm/v0.0.45/jobs?job_name=a%2Cb"]
     assert answer.json() == {"a": 1}
+
+
+async def test_form_and_file_travel_as_such() -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append((request.headers["content-type"], request.content))
+        return httpx.Response(204)
+
+    await carrier(handler).send("POST", "token", headers={}, form={"client_secret": "a&b=c"})
+    await carrier(handler).send("POST", "upload", headers={}, upload=Upload("file", "déjà", b"\x00\xff"))
+    (form, told), (multipart, parts) = seen
+
+    assert (form, told) == ("application/x-www-form-urlencoded", b"client_secret=a%26b%3Dc")
+    assert multipart.startswith("multipart/form-data; boundary=")
+    assert 'name="file"; filename="déjà"'.encode() in parts
+    assert b"\r\n\r\n\x00\xff\r\n" in parts
+
+
+def test_content_of_a_file_is_not_shown() -> None:
+    assert "hush" not in repr(Upload("file", "spec", b"hush"))
+
+
+async def test_other_server_is_named_where_its_address_is_written() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request) from ConnectionRefusedError()
+
+    server = Server("token's server", "token-url of the Site's Secret")
+    door = Carrier("https://auth.example", server=server, transport=httpx.MockTransport(handler))
+    with pytest.raises(Unavailable) as caught:
+        await door.send("POST", "token", headers={})
+
+    assert caught.value.message == (
+        "The token's server can't be reached at auth.example:443: the connection was refused; check the port in "
+        "token-url of the Site's Secret, and that the token's server runs."
+    )
 
 
 async def test_redirect_is_not_followed() -> None:
@@ -148,6 +184,9 @@ def test_ca_that_is_no_certificate() -> None:
         ({"retry-after": "Wed, 01 Jul 2026 10:00:00 GMT", "date": "Wed, 01 Jul 2026 10:00:30 GMT"}, 0.0),
         ({"retry-after": "Wed, 01 Jul 2026 10:00:00 GMT"}, None),
         ({"retry-after": "soon"}, None),
+        ({"ratelimit-reset": "3"}, 3.0),
+        ({"ratelimit-reset": "1793588400"}, None),
+        ({"retry-after": "7", "ratelimit-reset": "3"}, 7.0),
         ({}, None),
     ],
 )

@@ -86,6 +86,25 @@ async def test_a_certificate_of_an_unknown_authority(authority: Authority) -> No
         )
 
 
+async def test_own_authority_counts_beside_the_public_ones(authority: Authority) -> None:
+    ca = authority.pair.certificate.read_bytes()
+    alone = Carrier("https://auth.example", ca=ca)
+    beside = Carrier("https://auth.example", ca=ca, public=True)
+    async with listening(authority.sign("server", subject="/CN=x", usages=["serverAuth"], hosts=["IP:127.0.0.1"])) as p:
+        door = Carrier(f"https://127.0.0.1:{p}", ca=ca, public=True)
+        assert (await door.send("GET", "x", headers={})).status == 400
+        await door.close()
+
+    assert len(trusted(beside)) > len(trusted(alone)) == 1
+
+
+def trusted(carrier: Carrier) -> list[object]:
+    """The authorities that a carrier has loaded."""
+    transport = carrier._client._transport
+    assert isinstance(transport, httpx.AsyncHTTPTransport)
+    return list(transport._pool._ssl_context.get_ca_certs())  # type: ignore[union-attr]
+
+
 async def test_a_certificate_for_another_host(authority: Authority) -> None:
     ca = authority.pair.certificate.read_bytes()
     async with listening(authority.sign("server", subject="/CN=x", usages=["serverAuth"], hosts=["DNS:other"])) as p:

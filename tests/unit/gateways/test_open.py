@@ -11,6 +11,8 @@ import pytest
 
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Gateway
+from passerelle.gateways.firecrest.credential import FirecrestCredential
+from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.open import DRIVERS, credential, open_gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
@@ -39,6 +41,19 @@ def test_a_missing_secret_is_told_with_the_keys_to_write(word: str) -> None:
 def test_an_empty_secret_is_told(word: str) -> None:
     with pytest.raises(Unauthorized, match=r"^The Secret ns/lumi "):
         credential(word, "ns/lumi", {})
+
+
+async def test_firecrest() -> None:
+    told = {"client-id": b"we", "client-secret": b"s", "token-url": b"https://auth.example.eu/token"}
+    found = credential("firecrest", "ns/alps", told)
+    assert isinstance(found, FirecrestCredential)
+    spec = {"driver": "firecrest", "url": "https://api.example.eu/v2", "system": "Daint", "credentials": {"name": "c"}}
+    site = SiteSpec.model_validate({"profile": "alps-daint", "runRoot": "/scratch", "gateway": spec})
+    made = open_gateway(site, lambda: found, None)
+
+    assert isinstance(made, Gateway)
+    assert isinstance(made, Firecrest)
+    await made.close()
 
 
 async def test_slurmrestd() -> None:

@@ -1,0 +1,182 @@
+"""FirecREST v2 as a Gateway: which call, and what is believed of its answer. Lists and records are jobs.py's.
+
+Accounting is sacct's: by id for ever, by name for seven days, the widest window there is. There is no other memory, and
+without slurmdbd FirecREST's lists fail as a whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import httpx
+
+from passerelle.batch import Batch
+from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.firecrest import decode, encode, errors, system
+from passerelle.gateways.firecrest.calls import Calls
+from passerelle.gateways.firecrest.credential import FirecrestCredential
+from passerelle.gateways.firecrest.files import RemoteFiles
+from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
+from passerelle.gateways.firecrest.script import script
+from passerelle.gateways.firecrest.system import System
+from passerelle.marker import parse
+from passerelle.slurm import JobState, RemoteJob
+
+SETTLE_SECONDS = 30.0
+"""A frozen slurmctld that goes on takes what sbatch has left behind; sacct shows it some seconds later."""
+
+MEMO_SECONDS = 1.0
+"""How long the records of a list serve those who ask for them next, within the same look."""
+
+_HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
+
+
+class Firecrest:
+    """One system behind one server. Gateway, Accounting and Files."""
+
+    def __init__(
+        self,
+        url: str,
+        system_name: str,
+        credentials: Callable[[], FirecrestCredential],
+        *,
+        ca: bytes | None = None,
+        allow_rest: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.settle_seconds = settle_seconds
+        self._calls = Calls(url, credentials, ca=ca, transport=transport)
+        self._name = system_name.lower()
+        self._allow_rest = allow_rest
+        self._system: System | None = None
+        self._user: User | None = None
+        self._listed_at = float("-inf")
+        self._listed: dict[str, RemoteJob] = {}
+        self._asked_names: set[str] = set()
+        self._jobs = Jobs(self._calls, self._me, lambda: self._told)
+        self._files = RemoteFiles(self._calls, self._name, lambda: self._told.ops_limit)
+
+    async def probe(self) -> Probe:
+        """Asks for the partitions: one scontrol, for which SSH and slurmctld must serve us. FirecREST's own word on
+        their health is minutes old, but what it calls unwell it passes nothing on to. Who we are is asked once a
+        credential.
+        """
+        self._asked_names.clear()
+        found = await self._look_at_system()
+        found.refuse(allow_rest=self._allow_rest)
+        user = await self._me()
+        errors.read(await self._calls.ask("GET", f"status/{self._name}/partitions"))
+        return Probe(Identity(self._name, user.name), version=found.version, api_version="v2")
+
+    async def submit(self, batch: Batch) -> str:
+        try:
+            found = self._system or await self._look_at_system()
+            found.refuse(allow_rest=self._allow_rest)
+            await self._me()
+            path = await self._lay_down(batch) if found.mode == "hybrid" else None
+        except Unavailable as error:  # none of these submits anything, whatever became of them
+            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+        self._forget_list()
+        answer = await self._calls.once("POST", self._jobs.path, body=encode.submit(batch, path))
+        job_id = decode.submitted(answer.json() or {}) if answer.status == _HTTP_CREATED else None
+        if job_id is None:
+            raise errors.refusal(answer)
+        return job_id
+
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
+        found = await self._jobs.read(job_ids)
+        self._listed, self._listed_at = found, time.monotonic()
+        return {job_id: job.state for job_id, job in found.items()}
+
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        wanted = set(job_ids)
+        if time.monotonic() - self._listed_at <= MEMO_SECONDS and wanted <= self._listed.keys():
+            return [self._listed[job_id] for job_id in sorted(wanted)]
+        return list((await self._jobs.read(wanted)).values())
+
+    async def find(self) -> Sequence[RemoteJob]:
+        """Where no list can be had: the jobs of the names that accounting was asked for since the last probe, since who
+        looks for a run asks for its names first.
+        """
+        jobs = await self._jobs.listed(LIVE_WINDOW, self._asked_names)
+        return [job for job in jobs if parse(job.name) is not None]
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+        wanted = set(names)
+        self._asked_names |= wanted
+        found: dict[str, RemoteJob] = {}
+        if wanted:
+            jobs = await self._jobs.listed(LONGEST_WINDOW, wanted, live=False)
+            found |= {job.job_id: job for job in jobs if job.name in wanted}
+        found |= await self._jobs.by_id(set(job_ids) - found.keys(), live=False)
+        return list(found.values())
+
+    async def cancel(self, job_id: str) -> None:
+        if not ours(job_id):
+            return
+        await self._me()
+        self._forget_list()
+        answer = await self._calls.ask("DELETE", f"{self._jobs.path}/{job_id}")
+        if answer.status not in (_HTTP_OK, _HTTP_NO_CONTENT) and not errors.ended(answer):
+            raise errors.failure(answer)
+
+    async def size(self, path: str) -> int | None:
+        await self._me()
+        return await self._files.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        await self._me()
+        return await self._files.read(path, offset, length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        await self._me()
+        await self._files.write(path, content, mode=mode)
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+    # Who answers, and as whom we ask
+
+    @property
+    def _told(self) -> System:
+        """What the server said last of the system; before it did, what most servers say."""
+        return self._system or System(self._name, "ssh", "", system.OPS_LIMIT)
+
+    async def _look_at_system(self) -> System:
+        self._system = system.find(errors.read(await self._calls.ask("GET", "status/systems")), self._name)
+        return self._system
+
+    async def _me(self) -> User:
+        credential = self._calls.credential
+        if self._user is not None and self._user.credential == credential:
+            return self._user
+        told = errors.read(await self._calls.ask("GET", f"status/{self._name}/userinfo")).get("user")
+        name, uid = (str(told.get(key) or "") for key in ("name", "id")) if isinstance(told, dict) else ("", "")
+        if not name:
+            raise Unavailable("FirecREST does not tell as whom it runs commands.", reason="UnexpectedAnswer")
+        if credential.username and credential.username != name:
+            text = (
+                f"The Site's Secret has username {credential.username}, but FirecREST runs commands as {name}; write "
+                f"{name} under username, or credentials of {credential.username}."
+            )
+            raise Unauthorized(text, reason="UserMismatch")
+        self._user = User(name, uid, credential)
+        return self._user
+
+    # Submit
+
+    async def _lay_down(self, batch: Batch) -> str:
+        """Hybrid mode: a script in the body goes to slurmrestd, which ignores its options; a file goes to sbatch."""
+        path = f"{batch.options.working_directory.rstrip('/')}/{batch.options.name}.sbatch"
+        try:
+            await self._files.write(path, script(batch).encode())
+        except Missing:
+            text = f"The script can't be laid down: {batch.options.working_directory} does not exist at the site."
+            raise Rejected(text, reason="WorkingDirectoryMissing") from None
+        return path
+
+    def _forget_list(self) -> None:
+        self._listed_at = float("-inf")

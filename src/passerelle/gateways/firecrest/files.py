@@ -1,0 +1,170 @@
+"""Files by FirecREST's `ops`, which are small commands over SSH with an output limit. Bytes stay bytes.
+
+A download is exact, and whole: it serves while the file is small and most of it is wanted. Beyond, `tail` and `view`
+give text in which every byte that is no UTF-8 has become U+FFFD, of which one can't tell how many bytes it was. So what
+they give is used up to the first U+FFFD, and where a part begins with it, `?` stands for each: an offset never runs
+ahead of the file. `view` cuts characters, not bytes, unless its offset is a multiple of its size: so it is.
+
+There is no rename: who reads a file while it is written anew may see half of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from passerelle.errors import Invalid, Missing, PasserelleError, Unavailable
+from passerelle.gateways.firecrest import errors
+from passerelle.gateways.firecrest.calls import Calls, Query
+from passerelle.gateways.http import Answer, Upload
+
+VIEW_BYTES = 256 * 1024
+"""One part of a file that is too large for anything else: view reads two blocks of this size."""
+
+_LOST = "\N{REPLACEMENT CHARACTER}"
+_MARGIN = 64 * 1024
+"""What a file may grow between its stat and its read."""
+
+_LONGEST_REST = 3
+"""Bytes of a character of UTF-8 behind its first."""
+
+_NAME = re.compile(r"[^\"'\\/]+")
+"""A multipart form changes quotes and backslashes, and nobody changes them back."""
+
+_MODE_BITS, _OTHERS = 0o777, 0o077
+_HTTP_OK, _HTTP_NO_CONTENT = 200, 204
+
+
+class RemoteFiles:
+    """Files of one system. `limit` is how many bytes a command may give or take (the server's max_ops_file_size)."""
+
+    def __init__(self, calls: Calls, system: str, limit: Callable[[], int]) -> None:
+        self._calls = calls
+        self._ops = f"filesystem/{system}/ops"
+        self._limit = limit
+
+    async def size(self, path: str) -> int | None:
+        found = await self._stat(path)
+        return None if found is None else found[0]
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        found = await self._stat(path)
+        if found is None:
+            raise _missing(path)
+        size = found[0]
+        if offset >= size or length <= 0:
+            return b""
+        left, limit = size - offset, self._limit()
+        small = size + _MARGIN < limit * 3 // 4  # a download travels in base64, and the limit is that of its text
+        if small and 2 * left >= size:
+            return (await self._download(path))[offset : offset + length]
+        if left + _MARGIN < limit:
+            text = await self._tail(path, offset)
+            if _LOST in text[:length] and small:
+                return (await self._download(path))[offset : offset + length]
+            lost = len(text) - len(text.lstrip(_LOST))
+            return _whole(b"?" * lost or _exact(text), length)
+        return _whole(await self._view(path, offset), length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        """A file that others may not read is theirs at no moment: it gets its mode before its content."""
+        if len(content) > self._limit():
+            raise Invalid(
+                f"{path} would have {len(content)} bytes: FirecREST takes {self._limit()} at once.", reason="TooLong"
+            )
+        found = await self._stat(path)
+        if found is None or (found[1] & _OTHERS & ~mode):
+            await self._upload(path, b"\n")  # an upload of nothing hangs until FirecREST's time is over
+            await self._chmod(path, mode)
+            found = 1, mode
+        await self._upload(path, content)
+        if found[1] & _MODE_BITS != mode:
+            await self._chmod(path, mode)
+
+    async def _stat(self, path: str) -> tuple[int, int] | None:
+        """Size and mode; None where there is no such file."""
+        answer = await self._get("stat", path, ("dereference", "true"))
+        if errors.no_file(answer):
+            return None
+        told = errors.read(answer).get("output")
+        size, mode = (told.get(key) for key in ("size", "mode")) if isinstance(told, dict) else (None, None)
+        if not isinstance(size, int) or not isinstance(mode, int):
+            raise Unavailable("FirecREST's answer to stat has no size.", reason="UnexpectedAnswer")
+        return size, mode
+
+    async def _download(self, path: str) -> bytes:
+        answer = await self._get("download", path)
+        if answer.status != _HTTP_OK:
+            raise _failure(answer, path)
+        return answer.body
+
+    async def _tail(self, path: str, offset: int) -> str:
+        answer = await self._get("tail", path, ("bytes", str(offset + 1)), ("skipHeading", "true"))
+        told = self._read(answer, path).get("output")
+        return str(told.get("content") or "") if isinstance(told, dict) else ""
+
+    async def _view(self, path: str, offset: int) -> bytes:
+        block = min(VIEW_BYTES, self._limit() // 4)
+        start = offset - offset % block
+        answer = await self._get("view", path, ("size", str(block)), ("offset", str(start)))
+        text = str(self._read(answer, path).get("output") or "")
+        rest = len(text) - len(text.lstrip(_LOST)) if start else 0
+        rest = rest if rest <= _LONGEST_REST else 0  # of a character that began in the block before: a byte each
+        data, skipped = b"?" * rest + _exact(text[rest:]), offset - start
+        if len(data) <= skipped and _LOST in text[rest:]:
+            sentence = f"{path} is large and no text: FirecREST gives no exact part of it. Copy it at the site."
+            raise Unavailable(sentence, reason="FileNotReadable")
+        return data[skipped:]
+
+    async def _upload(self, path: str, content: bytes) -> None:
+        directory, _, name = checked(path).rpartition("/")
+        if not _NAME.fullmatch(name):
+            raise Invalid("The name of a file to write has no quotes and no backslash.", reason="InvalidPath")
+        upload = Upload("file", name, content)
+        answer = await self._calls.once("POST", f"{self._ops}/upload", [("path", directory or "/")], upload=upload)
+        if answer.status != _HTTP_NO_CONTENT and not (content == b"" and await self._is_empty(path)):
+            raise _failure(answer, path)
+
+    async def _is_empty(self, path: str) -> bool:
+        found = await self._stat(path)
+        return found is not None and found[0] == 0
+
+    async def _chmod(self, path: str, mode: int) -> None:
+        body = {"sourcePath": path, "mode": f"{mode:o}"}
+        answer = await self._calls.ask("PUT", f"{self._ops}/chmod", [("path", path)], body=body)
+        if answer.status != _HTTP_OK:
+            raise _failure(answer, path)
+
+    async def _get(self, operation: str, path: str, *more: tuple[str, str]) -> Answer:
+        query: Query = [("path", checked(path)), *more]
+        return await self._calls.ask("GET", f"{self._ops}/{operation}", query)
+
+    def _read(self, answer: Answer, path: str) -> dict[str, object]:
+        if answer.status != _HTTP_OK:
+            raise _failure(answer, path)
+        return errors.read(answer)
+
+
+def checked(path: str) -> str:
+    """The path, or Invalid: FirecREST puts it between single quotes into a shell's command."""
+    if not path.startswith("/") or "'" in path or not path.isprintable():
+        raise Invalid("A path at the site is absolute, without quotes and control characters.", reason="InvalidPath")
+    return path
+
+
+def _exact(text: str) -> bytes:
+    """The bytes of which a text's beginning is known to be made."""
+    return text.partition(_LOST)[0].encode()
+
+
+def _whole(text: bytes, length: int) -> bytes:
+    """At most so many bytes, in whole characters where one fits: the next part shall not begin within one."""
+    return text[:length].decode("utf-8", "ignore").encode() or text[:length]
+
+
+def _missing(path: str) -> Missing:
+    return Missing(f"There is no file {path} at the site.")
+
+
+def _failure(answer: Answer, path: str) -> PasserelleError:
+    return _missing(path) if errors.no_file(answer) else errors.failure(answer)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import parse_qs
+
+import httpx
+import pytest
+
+from passerelle.errors import Unauthorized, Unavailable
+from passerelle.gateways.firecrest.calls import TOKEN_SERVER
+from passerelle.gateways.firecrest.credential import Client, FirecrestCredential, credential_from_secret
+from passerelle.gateways.firecrest.tokens import LEAST_SECONDS, Tokens, renewal
+from passerelle.gateways.http import Carrier
+
+CLIENT = Client(client_id="we", secret="hu:sh%", token_url="https://auth.example.eu/realms/a/token")
+CREDENTIAL = FirecrestCredential(user="we", client=CLIENT)
+
+
+class Issuer:
+    """Hands out t1, t2, …; `broken` answers instead while it is there."""
+
+    def __init__(self, life: object = 300) -> None:
+        self.life = life
+        self.now = 1_000_000.0
+        self.given = 0
+        self.asked: list[httpx.Request] = []
+        self.broken: httpx.Response | Exception | None = None
+        self.tokens = Tokens(
+            lambda url: Carrier(url, server=TOKEN_SERVER, transport=httpx.MockTransport(self)), lambda: self.now
+        )
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        if isinstance(self.broken, Exception):
+            raise self.broken
+        if self.broken is not None:
+            return self.broken
+        self.given += 1
+        body = {"access_token": f"t{self.given}", "token_type": "Bearer", "expires_in": self.life}
+        return httpx.Response(200, json={key: value for key, value in body.items() if value is not None})
+
+    async def after(self, seconds: float) -> str:
+        self.now += seconds
+        return await self.tokens.of(CREDENTIAL)
+
+
+async def test_token_serves_for_two_thirds_of_its_life() -> None:
+    issuer = Issuer(life=300)
+
+    assert [await issuer.after(seconds) for seconds in (0, 199, 2, 0)] == ["t1", "t1", "t2", "t2"]
+
+
+async def test_token_is_not_used_in_its_last_minute() -> None:
+    issuer = Issuer(life=120)
+
+    assert [await issuer.after(seconds) for seconds in (0, 59, 2)] == ["t1", "t1", "t2"]
+
+
+@pytest.mark.parametrize("life", [-5, 0, 1, 30, 60, 65, 300, 86_400, 1e12])
+def test_pause_between_fetches_has_bounds(life: float) -> None:
+    assert LEAST_SECONDS <= renewal(life) <= 3600
+
+
+async def test_life_that_is_not_told_is_short() -> None:
+    issuer = Issuer(life=None)
+
+    assert [await issuer.after(seconds) for seconds in (0, 4, 2)] == ["t1", "t1", "t2"]
+
+
+async def test_token_serves_on_while_its_server_is_away() -> None:
+    issuer = Issuer(life=300)
+    await issuer.after(0)
+    issuer.broken = httpx.ConnectError("refused")
+    assert [await issuer.after(seconds) for seconds in (220, 1, 1)] == ["t1", "t1", "t1"]
+    assert len(issuer.asked) == 2, "it is not asked again at once"
+    with pytest.raises(Unavailable) as caught:
+        await issuer.after(60)
+
+    assert not caught.value.sent
+    assert caught.value.reason == "TokenUnavailable"
+    assert "token's server" in caught.value.message
+    assert "gateway" not in caught.value.message
+
+
+async def test_token_that_is_refused_is_fetched_anew() -> None:
+    issuer = Issuer()
+    token = await issuer.after(0)
+    assert issuer.tokens.refused(token)
+    assert not issuer.tokens.refused("another")
+
+    assert await issuer.after(0) == "t2"
+
+
+async def test_another_client_gets_its_own_token() -> None:
+    issuer = Issuer()
+    await issuer.after(0)
+    other = FirecrestCredential(
+        user="they", client=Client(client_id="they", secret="s", token_url="https://other.example.eu/token")
+    )
+
+    assert await issuer.tokens.of(other) == "t2"
+    assert issuer.asked[1].url == "https://other.example.eu/token"
+
+
+async def test_form_of_both_kinds_of_client() -> None:
+    issuer = Issuer()
+    await issuer.after(0)
+    basic = Client(client_id=CLIENT.client_id, secret=CLIENT.secret, token_url=CLIENT.token_url, auth="basic")
+    await issuer.tokens.of(FirecrestCredential(user="we", client=basic))
+    posted, given = issuer.asked
+    form = {key: values[0] for key, values in parse_qs(posted.content.decode()).items()}
+
+    assert form == {"grant_type": "client_credentials", "client_id": "we", "client_secret": "hu:sh%"}
+    assert "authorization" not in posted.headers
+    assert parse_qs(given.content.decode()) == {"grant_type": ["client_credentials"]}
+    assert base64.b64decode(given.headers["authorization"].removeprefix("Basic ")) == b"we:hu%3Ash%25"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_refused_client_is_the_administrators(status: int) -> None:
+    issuer = Issuer()
+    told = {"error": "invalid_client", "error_description": "hu:sh% is wrong"}
+    issuer.broken = httpx.Response(status, json=told)
+    with pytest.raises(Unauthorized, match=r"invalid_client.*write basic under client-auth") as caught:
+        await issuer.after(0)
+
+    assert "sh%" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(500, text="oops"),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json={"access_token": 5}),
+        httpx.Response(200, json={"access_token": "two\nlines"}),
+        httpx.Response(302, headers={"location": "https://elsewhere.example"}),
+    ],
+)
+async def test_answer_without_a_token_is_no_token(answer: httpx.Response) -> None:
+    issuer = Issuer()
+    issuer.broken = answer
+    with pytest.raises(Unavailable) as caught:
+        await issuer.after(0)
+
+    assert not caught.value.sent
+
+
+async def test_static_token_is_used_until_it_ends() -> None:
+    issuer = Issuer()
+    static = FirecrestCredential(user="ada", token="t", expires=issuer.now + 10)
+    assert await issuer.tokens.of(static) == "t"
+    issuer.now += 11
+    with pytest.raises(Unauthorized, match="write a new one under token") as caught:
+        await issuer.tokens.of(static)
+
+    assert caught.value.reason == "TokenExpired"
+    assert issuer.asked == []
+
+
+def token(**claims: object) -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(each).encode()).decode().rstrip("=") for each in ({}, claims)]
+    return ".".join([*parts, "c2ln"])
+
+
+def secret(**told: str) -> dict[str, bytes]:
+    return {key.replace("_", "-"): value.encode() for key, value in told.items()}
+
+
+def test_static_token_tells_user_and_end() -> None:
+    found = credential_from_secret("ns/alps", secret(token=token(preferred_username="ada", exp=2000)))
+
+    assert (found.user, found.username, found.expires, found.client) == ("ada", "", 2000.0, None)
+
+
+def test_client_ends_never() -> None:
+    told = secret(client_id="we", client_secret="s", token_url=CLIENT.token_url, username="ada", client_auth="basic")
+    found = credential_from_secret("ns/alps", told)
+
+    assert (found.user, found.username, found.expires) == ("ada", "ada", None)
+    assert found.client is not None
+    assert found.client.auth == "basic"
+
+
+def test_no_secret_is_shown() -> None:
+    for shown in (repr(CREDENTIAL), repr(FirecrestCredential(user="ada", token="hush"))):
+        assert "hu" not in shown
+
+
+@pytest.mark.parametrize(
+    "told, reason, fix",
+    [
+        ({}, "TokenMissing", "write an OIDC client under client-id, client-secret and token-url, or a token"),
+        ({"client_id": "we", "token_url": "https://a.example/token"}, "TokenMissing", "has no client-secret"),
+        ({"client_id": "we", "client_secret": "s", "token_url": "http://a.example/t"}, "TokenUrlInvalid", "https://"),
+        ({"client_id": "we", "client_secret": "s", "token_url": "https://a.example"}, "TokenUrlInvalid", "/token"),
+        (
+            {"client_id": "we", "client_secret": "s", "token_url": "https://a.example/t", "client_auth": "jwt"},
+            "TokenMalformed",
+            "neither post nor basic",
+        ),
+        ({"token": "two\nlines"}, "TokenMalformed", "without line breaks"),
+    ],
+)
+def test_incomplete_secret_says_what_to_write(told: dict[str, str], reason: str, fix: str) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        credential_from_secret("ns/alps", secret(**told))
+
+    assert caught.value.reason == reason
+    assert "ns/alps" in caught.value.message
+    assert fix in caught.value.message
