@@ -3,7 +3,7 @@
 #
 # Usage: unshare --mount --pid --uts --fork --kill-child bash enter.sh ROOTFS STATE [IMAGE]
 #
-# The cached ROOTFS stays pristine: it is the lower layer of an overlay whose upper layer is a tmpfs, so nothing of the view
+# The cached ROOTFS, one directory or several with a colon between, stays pristine: it is the lower layer of an overlay whose upper layer is a tmpfs, so nothing of the view
 # outlives the namespace, and it works where STATE itself lies on an overlay. What must outlive a daemon, or is worth
 # reading from outside, is bound from STATE. A chroot would not do: Apptainer sets the mount propagation of /, so / must be a
 # mount point.

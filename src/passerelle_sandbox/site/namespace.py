@@ -114,8 +114,8 @@ class Namespace:
         return environment(self.marks) | ({"HOME": f"/home/{user}", "USER": user, "LOGNAME": user} if user else {})
 
 
-def enter(rootfs: Path, state: Path, image: Path | None, marks: Mapping[str, str]) -> Namespace:
-    """Start the init of a site; it outlives this process."""
+def enter(layers: Sequence[Path], state: Path, image: Path | None, marks: Mapping[str, str]) -> Namespace:
+    """Start the init of a site, whose root file system is these, the uppermost first; it outlives this process."""
     script = str(Path(__file__).with_name("enter.sh"))
     pid_file = state / "init.pid"
     pid_file.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def enter(rootfs: Path, state: Path, image: Path | None, marks: Mapping[str, str
     argv = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "bash", script]
     argv[0] = shutil.which(argv[0]) or argv[0]
     unshare = processes.spawn(
-        [*argv, str(rootfs), str(state), str(image or "")],
+        [*argv, ":".join(map(str, layers)), str(state), str(image or "")],
         log=log,
         env=environment(marks),
     )

@@ -111,8 +111,13 @@ def versions(root: Path) -> dict[str, str]:
     return found
 
 
-def debian(title: str, target: Path, suite: str, packages: tuple[str, ...], provision: str) -> None:
-    """Fill a directory with a Debian release, some packages and what a script makes of them."""
+def debian(
+    title: str, target: Path, suite: str, packages: tuple[str, ...], provision: str, *, over: Path | None = None
+) -> None:
+    """Fill a directory with a Debian release, some packages and what a script makes of them.
+
+    With `over`, a root file system of that release, with only what must be laid over it to have these, too.
+    """
     with say.step(f"Debian {suite}: asking for a mirror"):
         source = mirror.find(suite)
     settings, files = mirror.lent(mirror.settings(), "/run/lent")
@@ -120,7 +125,7 @@ def debian(title: str, target: Path, suite: str, packages: tuple[str, ...], prov
     with tempfile.TemporaryDirectory() as build:
         (Path(build) / "apt.conf").write_text(settings, encoding="utf-8")
         (Path(build) / "binds").write_text("".join(f"{here} {there}\n" for here, there in binds), encoding="utf-8")
-        script = str(Path(__file__).with_name("debian.sh"))
+        script = str(Path(__file__).with_name("layer.sh" if over else "debian.sh"))
         log = cache.logs() / f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}.log"
         begin = log.stat().st_size if log.exists() else 0
         try:
@@ -128,7 +133,7 @@ def debian(title: str, target: Path, suite: str, packages: tuple[str, ...], prov
                 title,
                 [
                     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", script),
-                    *(str(target), suite, source.uri, str(source.keyring), build, *packages),
+                    *(str(target), suite, source.uri, str(over or source.keyring), build, *packages),
                 ],
                 log=log,
                 env=mirror.proxy_environment(settings),
