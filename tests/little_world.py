@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from passerelle.batch import Batch
-from passerelle.gateways.base import Credential, Gateway, Probe
-from passerelle.gateways.memory import Memory
+from passerelle.errors import Unauthorized
+from passerelle.gateways.base import Gateway, Probe
+from passerelle.gateways.memory import Memory, MemoryCredential
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key
@@ -252,25 +253,25 @@ class Door:
     async def probe(self) -> Probe:
         return await self.site.probe()
 
-    async def submit(self, batch: Batch) -> int:
+    async def submit(self, batch: Batch) -> str:
         await self._step("before submit")
         job_id = await self.site.submit(batch)
         await self._step("after submit")
         return job_id
 
-    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         return await self.site.states(job_ids)
 
-    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         return await self.site.get(job_ids)
 
     async def find(self) -> Sequence[RemoteJob]:
         return await self.site.find()
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         return await self.site.accounted(names=names, job_ids=job_ids)
 
-    async def cancel(self, job_id: int) -> None:
+    async def cancel(self, job_id: str) -> None:
         await self._step("before cancel")
         await self.site.cancel(job_id)
         await self._step("after cancel")
@@ -317,7 +318,7 @@ class World:
             kube,
             namespace="passerelle-system",
             open_gateway=lambda spec, *_: cast("Gateway", Door(self.behind[spec.gateway.url], points)),
-            read_credential=lambda _, data: Credential(data["username"].decode(), data["token"].decode()),
+            read_credential=_credential,
             work=reconciler.work,
             changed=reconciler.changed,
             turned=reconciler.turned,
@@ -392,6 +393,12 @@ class World:
             if self.loop.time() > deadline:
                 raise AssertionError(f"not within {seconds:.0f} s: {self.api.objects}")
             await asyncio.sleep(0.1)
+
+
+def _credential(_driver: str, name: str, data: Mapping[str, bytes] | None) -> MemoryCredential:
+    if data is None:
+        raise Unauthorized(f"The Secret {name} does not exist.", reason="SecretMissing")
+    return MemoryCredential(user=data["username"].decode(), token=data["token"].decode())
 
 
 def gateway(url: str = "https://memory", **more: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ CHECK = Stage(
         (str(BIN / "ruff"), "check", "--quiet"),
         (str(BIN / "mypy"), "--no-error-summary"),
         (str(BIN / "lint-imports"), "--no-logo"),
-        _pytest("tests/unit", "tests/golden", "tests/test_repository.py"),
+        _pytest("-n", "2", "tests/unit", "tests/golden", "tests/test_repository.py"),
     ),
 )
 ONE_MORE_LAUNCHER = "tests/e2e/test_launchers.py::test_an_agent_on_each_of_two_nodes_starts_the_ranks"

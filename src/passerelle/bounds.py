@@ -4,14 +4,16 @@ The models bound each field generously, since a field's limit can't be lowered l
 be some five times what a status may be. So what is worth least goes first, and only as much as must: the nodes of
 earlier attempts, the ends of long messages, all but the worst findings, the oldest attempts, the trainer's metrics, the
 nodes of the newest attempt, the older ones of those to keep away from, and the last findings. That attempt itself is
-never dropped: it may still be running. A rich status (ten attempts on 32 nodes each, nine conditions, three of them
-with 600 bytes of stderr) loses nothing.
+never dropped, since it may still be running; nor is it forgotten how far the others came. A rich status (ten attempts
+on 32 nodes each, nine conditions, three of them with 600 bytes of stderr) loses nothing.
 """
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+
+from passerelle.chain import unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +57,9 @@ def _ever_less(status: TrainingJobStatus) -> Iterator[TrainingJobStatus]:
         yield status
     status = status.model_copy(update={"findings": status.findings[:_FINDINGS_LEAST]})
     yield status
-    for dropped in range(1, len(earlier) + 1):
-        status = status.model_copy(update={"attempts": earlier[dropped:] + newest})
+    for place, gone in enumerate(earlier, 1):
+        left = {"attempts": earlier[place:] + newest, "earlier_attempts": unlisted(status, [gone])}
+        status = status.model_copy(update=left)
         yield status
     status = status.model_copy(
         update={

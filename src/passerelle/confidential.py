@@ -100,6 +100,17 @@ def without(text: str) -> str:
     return _FORMS.sub(LEFT_OUT, text)
 
 
+_LOGIN_OF_ADDRESS = re.compile(
+    r"""(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,20}://)(?:[^/\s"'@]*|[^/\s"':@]*:(?![0-9]+/)[^\s"'@]*)@"""
+    r"""(?:[^/\s"'@]*@)?(?P<host>[^/\s"'?#,;)]*)(?:[^\s"',;)]*[^\s"',;).])?"""
+)
+
+
+def hosts_only(text: str) -> str:
+    """The text of a message, with nothing but the host of each address that somebody logs in to."""
+    return _LOGIN_OF_ADDRESS.sub(lambda found: found["scheme"] + found["host"], text)
+
+
 def without_told(text: str) -> tuple[str, list[str]]:
     """The text of a script or a note, with LEFT_OUT for secrets by form or by what stands before; the names, if any."""
     lost: list[str] = []

@@ -12,21 +12,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from passerelle.confidential import hosts_only
 from passerelle.errors import Invalid
 from passerelle.profiles import Profile, Runtime
 
 _SIF = ("apptainer", "singularity")
 _ENGINES = ("pyxis", "edf")
-_ENTERED_BY: dict[str, tuple[str, ...]] = {
-    "sif": (*_SIF, "none"),
-    "sqsh": (*_ENGINES, "none"),
-    "toml": ("edf", "none"),
+_ENTERED_BY: dict[str, tuple[tuple[str, ...], ...]] = {
+    "sif": ((*_SIF, "none"),),
+    "sqsh": ((*_ENGINES, "none"), _SIF),
+    "toml": (("edf", "none"),),
 }
-"""By the ending of a file. Any other path may be a directory with an image in it, for whoever takes those."""
+"""By the ending of a file, the better first: Apptainer enters a squashfs file, too. Any other path may be a directory
+with an image in it, for whoever takes those.
+"""
+_ANY = ((*_SIF, *_ENGINES, "none"),)
 _REFERENCE = re.compile(
     r"(?P<name>[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)"
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
+_PUBLIC = frozenset(
+    {
+        "docker.io",
+        "gcr.io",
+        "ghcr.io",
+        "mcr.microsoft.com",
+        "nvcr.io",
+        "public.ecr.aws",
+        "quay.io",
+        "registry.gitlab.com",
+    }
+)
+"""Registries on the internet; any other may be the site's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +72,8 @@ def container(image: str, profile: Profile, *, run_root: str, attempt_image: str
     """
     kinds = [each.kind for each in profile.runtimes]
     if image.startswith("/"):
-        able = _ENTERED_BY.get(image.rpartition(".")[2], (*_SIF, *_ENGINES, "none"))
-        runtime = next((each for each in profile.runtimes if each.kind in able), None)
+        able = _ENTERED_BY.get(image.rpartition(".")[2], _ANY)
+        runtime = next((each for some in able for each in profile.runtimes if each.kind in some), None)
         if runtime is None:
             text = f"image: the site's container runtime ({', '.join(kinds)}) can't enter {image}; write the absolute"
             raise Invalid(f"{text} path of {_file_for(kinds)}.", reason="ImageFormat")
@@ -67,26 +84,27 @@ def container(image: str, profile: Profile, *, run_root: str, attempt_image: str
 def _fetched(image: str, profile: Profile, run_root: str, attempt_image: str) -> Container | None:
     found = _REFERENCE.fullmatch(image)
     if found is None or re.search(r"\.(sif|sqsh|img|toml|tar|def)$", image):
-        text = f"image {image!r} is neither a path at the site nor a registry's image; write the absolute path of "
+        text = f"image {hosts_only(image)!r} is neither a path at the site nor a registry's image; write the absolute"
         raise Invalid(
-            f"{text}{_file_for([each.kind for each in profile.runtimes])}, or a name like "
+            f"{text} path of {_file_for([each.kind for each in profile.runtimes])}, or a name like "
             "nvcr.io/nvidia/pytorch@sha256:…",
             reason="ImageFormat",
         )
     runtime = profile.runtimes[0]
     if runtime.kind == "none":
         return None
-    if profile.egress.compute is False:
+    name, tag, digest = found["name"], found["tag"] or "", found["digest"]
+    host, slash, rest = name.partition("/")
+    is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
+    is_closed = profile.egress.compute is False and profile.egress.confidence == "high"
+    if is_closed and (host in _PUBLIC or not is_host):  # what may be within reach, preflight warns of
         text = f"image {image!r} would be pulled within the job, and the site's compute nodes reach no registry; build "
         raise Invalid(
             f"{text}{_file_for([runtime.kind])} from it elsewhere, copy it to the site, and write its absolute path.",
             reason="RegistryUnreachable",
         )
-    name, tag, digest = found["name"], found["tag"] or "", found["digest"]
     pinned = f"@sha256:{digest}" if digest else tag  # with both, the digest counts, and some tools refuse the two
     if runtime.kind in _ENGINES:
-        host, slash, rest = name.partition("/")
-        is_host = bool(slash) and ("." in host or ":" in host or host == "localhost")
         return _of(runtime, (f"{host}#{rest}" if is_host else name) + pinned)
     place = f"{run_root}/images/sha256-{digest}.sif" if digest else attempt_image
     return _of(runtime, place, pull=f"docker://{name}{pinned}")

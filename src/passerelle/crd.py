@@ -96,7 +96,7 @@ TRAINING_JOB = Kind(
         Column("Summary", ".status.summary"),
         Column("Reason", ".status.reason"),
         Column("Progress", ".status.progress.summary"),
-        Column("Job ID", ".status.attempts[-1:].jobId", "integer", priority=1, description="The newest attempt's job."),
+        Column("Job ID", ".status.attempts[-1:].jobId", priority=1, description="The newest attempt's job."),
         Column("Attempt", ".status.attemptsTotal", "integer", priority=1),
         AGE,
     ),

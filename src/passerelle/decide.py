@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.gateways.base import Identity
-from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage
+from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage, id_order
 
 RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
 """Ends that are nobody's doing: the same attempt made again may succeed."""
@@ -33,7 +33,7 @@ class Recorded:
 
     number: int
     identity: Identity
-    job_id: int | None = None
+    job_id: str | None = None
     submit_time: int | None = None
     restart_count: int = 0
     final: str = ""
@@ -162,12 +162,12 @@ def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:
     if not jobs:
         return None
 
-    def rank(job: RemoteJob) -> tuple[bool, float, bool, int, int]:
+    def rank(job: RemoteJob) -> tuple[bool, float, bool, int, tuple[int, str]]:
         queued = job.stage is Stage.QUEUED and job.restart_count == 0
         never_ran = job.start_time is None or (job.state.base == "CANCELLED" and not job.node_count)
         recorded = record is not None and record.job_id == job.job_id
         started = float("inf") if queued or job.start_time is None else job.start_time
-        return (queued or never_ran, started, not recorded, job.submit_time, job.job_id)
+        return (queued or never_ran, started, not recorded, job.submit_time, id_order(job.job_id))
 
     return min(jobs, key=rank)
 

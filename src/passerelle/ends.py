@@ -15,7 +15,8 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> st
     """Slurm's reason, exit code or signal, why no attempt follows, the last lines of the failing rank's stderr. What
     explains most stands in the first line: kubectl shows no more of an event.
     """
-    name, exit_, also = f"Attempt {current.number} (Slurm job {job.job_id})", current.exit, f" {why}" if why else ""
+    name = f"Attempt {current.number} (Slurm job {job.slurm_id or job.job_id})"
+    exit_, also = current.exit, f" {why}" if why else ""
     if job.log_refused:
         root = current.log_path.rpartition("/")[0] or "its directory"
         text = f"{name} did not start: Slurm could not open its log"
@@ -56,6 +57,8 @@ def stuck(current: Attempt, reached: Mapping[int, int]) -> str:
     """Both steps of a chain that stands still."""
     now, before = reached.get(current.number, -1), furthest(reached, current.number)
     came = f"came to step {now}" if now >= 0 else "reported no step"
+    if current.checkpoint_step is None and current.last_step not in (None, now):
+        came = "told of no checkpoint" + (f" after its start at step {now}" if now >= 0 else "")
     earlier = f"and an earlier one had come to step {before}" if before >= 0 else "nor did one before it"
     return (
         f"Attempt {current.number} ended at its time limit and {came}, {earlier}: another one would come no further. "

@@ -4,6 +4,7 @@
      ├── Invalid        the user: what was written can't be planned
      ├── Rejected       the user or the site: the scheduler read the request and said no
      ├── Unauthorized   the administrator: the credential is missing, wrong or expired
+     ├── Missing        whoever asked: the site has no such file
      └── Unavailable    nobody: the loop asks again
 
 Every error carries a one-word CamelCase reason for a condition, and a message for a person. Messages hold no secret and
@@ -67,6 +68,12 @@ class Unauthorized(PasserelleError):
     """The credential is missing, wrong or expired: an administrator must renew it."""
 
     reason = "Unauthorized"
+
+
+class Missing(PasserelleError):
+    """The site has no such file for us: none is there, or not yet, or we may not read it."""
+
+    reason = "FileMissing"
 
 
 class Unavailable(PasserelleError):

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 from passerelle.errors import Invalid, Rejected, Unauthorized
 from passerelle.facts import OUTCOME_LOST, Facts, Word
+from passerelle.slurm import RemoteJob, Stage
 from passerelle.v1alpha1.trainingjob_status import Attempt
+from passerelle.waiting import Wait, wait
 
 DELETING = "Deleting"
 
@@ -38,6 +40,10 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
         failed = Word("False", succeeded.reason, succeeded.message)
         return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
     if submitted.status == "True":
+        waits = None if facts.suspend else waited_for(facts.job)
+        if waits is not None and waits.in_vain:
+            vain = Word("False", waits.reason, waits.message)
+            return {"Ready": vain, "Stalled": Word("True", waits.reason, waits.message)}
         why = facts.unseen.why if facts.unseen is not None and words["Finished"].status == "False" else None
         if isinstance(why, Invalid | Unauthorized):
             return {
@@ -51,3 +57,8 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
     if facts.suspend:
         return {"Ready": waiting}
     return {"Ready": waiting, "Reconciling": Word("True", submitted.reason, submitted.message)}
+
+
+def waited_for(job: RemoteJob | None) -> Wait | None:
+    """What a queued job waits for."""
+    return wait(job.state_reason, job.job_id) if job is not None and job.stage is Stage.QUEUED else None

@@ -24,6 +24,7 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 
 COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
+DEFAULT_NAMESPACE = "default"
 _MERGE = "application/merge-patch+json"
 
 
@@ -76,6 +77,14 @@ class Kube:
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]  # likewise
 
+    async def default_namespace(self) -> str:
+        """The namespace of the kubeconfig's current context, as kubectl has it."""
+        try:
+            _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]  # likewise
+        except (config.ConfigException, OSError):
+            return DEFAULT_NAMESPACE
+        return str(active["context"].get("namespace") or DEFAULT_NAMESPACE)
+
     async def sites(self) -> list[dict[str, Any]]:
         """Every Site."""
         found = await self._object(
@@ -118,7 +127,7 @@ class Kube:
     async def patch_trainingjob_status(
         self, key: Key, resource_version: str, status: Mapping[str, Any]
     ) -> dict[str, Any]:
-        kind = "trainingjob_progress" if status.keys() == {"progress"} else "trainingjob_status"
+        kind = "trainingjob_progress" if _progress_alone(status) else "trainingjob_status"
         return await self._object(
             self._custom.patch_namespaced_custom_object_status(
                 GROUP,
@@ -236,6 +245,13 @@ class Kube:
             if write:
                 self._wrote(write, outcome)
         return found
+
+
+def _progress_alone(status: Mapping[str, Any]) -> bool:
+    """Whether a patch tells of progress only: a step stands in the progress and in its attempt. All else that happens
+    to an attempt changes a condition, too.
+    """
+    return "progress" in status and status.keys() <= {"progress", "attempts"}
 
 
 def _at(resource_version: str, patch: Mapping[str, Any]) -> dict[str, Any]:

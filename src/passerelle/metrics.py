@@ -16,7 +16,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from passerelle.collectors import Service, SiteGauges, TrainingJobGauges
-from passerelle.errors import Rejected, Unauthorized, Unavailable
+from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.measured import Request, measured
 from passerelle.objects import Key, TrainingJob
@@ -146,7 +146,7 @@ def _outcome(error: Exception | None) -> str:
     """ok, or the class of the error: by who must act."""
     if error is None:
         return "ok"
-    kinds = {Rejected: "rejected", Unauthorized: "unauthorized", Unavailable: "unavailable"}
+    kinds = {Missing: "missing", Rejected: "rejected", Unauthorized: "unauthorized", Unavailable: "unavailable"}
     return next((word for kind, word in kinds.items() if isinstance(error, kind)), "defect")
 
 

@@ -6,11 +6,13 @@ spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from passerelle.errors import Invalid
 from passerelle.marker import Run
@@ -166,9 +168,53 @@ def _run_id(raw: object) -> str | None:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first three complaints, each with its field."""
-    told = [
-        f"spec.{'.'.join(str(place) for place in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()[:3]
-    ]
-    return "; ".join(told)
+    """The first three complaints, each with its field and what to write there. No value is repeated but a number."""
+    return "; ".join(_complaint(item) for item in error.errors(include_url=False)[:_SHOWN])
+
+
+def _complaint(item: ErrorDetails) -> str:
+    path = "spec" + "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in item["loc"])
+    kind, given, told = item["type"], item["input"], item.get("ctx", {})
+    if isinstance(given, str) and _PLACEHOLDER.search(given):
+        return f"{path}: it is a placeholder; write what belongs in its place"
+    if kind == "missing":
+        return f"{path} is missing; write it"
+    if kind == "string_type" and item["loc"][-1] in _DURATIONS:
+        return f"{path}: {_DURATION}"
+    if kind == "string_type" and isinstance(given, bool | int | float):
+        return f'{path}: write text, in quotes: "{str(given).lower()}"'
+    if kind == "literal_error":
+        return f"{path}: write {str(told['expected']).replace(chr(39), '')}"
+    if kind in _WANTED:
+        return f"{path}: {_WANTED[kind].format(**told)}"
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+
+
+_SHOWN = 3
+_PLACEHOLDER = re.compile(r"<[A-Za-z][^<>]*>|CHANGE[-_]?ME")
+"""What an example leaves to be written; preflight says so of those that fit their field all the same."""
+_DURATIONS = ("timeLimit", "grace")
+_DURATION = "write hours, minutes and seconds, like 12h, 1h30m or 90s"
+_WANTED = {
+    "string_type": "write text",
+    "string_too_short": "it is empty; write text",
+    "string_too_long": "write at most {max_length} characters",
+    "string_pattern_mismatch": "write text of the form {pattern}",
+    "int_type": "write a whole number, without quotes",
+    "int_parsing": "write a whole number, without quotes",
+    "int_parsing_size": "write a smaller number",
+    "int_from_float": "write a whole number",
+    "finite_number": "write a whole number",
+    "bool_type": "write true or false, without quotes",
+    "bool_parsing": "write true or false, without quotes",
+    "list_type": "write a list, like [a, b]",
+    "model_type": "write a mapping of fields",
+    "dict_type": "write a mapping of fields",
+    "too_short": "it is empty; write at least one entry",
+    "too_long": "write at most {max_length} entries",
+    "greater_than": "write more than {gt}",
+    "greater_than_equal": "write at least {ge}",
+    "less_than": "write less than {lt}",
+    "less_than_equal": "write at most {le}",
+}
+"""By pydantic's word for what is wrong."""

@@ -31,7 +31,7 @@ class Memory:
     refused_under: int = 0  # the Site's generation
     anywhere: bool = False  # a submit away from bad nodes was refused: then on any node
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
-    cancelled: dict[int, float] = field(default_factory=dict)  # job id -> when its end was asked for
+    cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool =
     )
 
 
-def accepted_job(attempt: Attempt, batch: Batch, job_id: int) -> RemoteJob:
+def accepted_job(attempt: Attempt, batch: Batch, job_id: str) -> RemoteJob:
     """A job that was accepted a moment ago and not yet read: submit time 0 says so."""
     return RemoteJob(
         job_id=job_id,

@@ -17,7 +17,7 @@ from passerelle.slurm import RemoteJob, Stage
 LOOK_AHEAD = 2
 """Attempts beyond the highest known one that a look-up asks for; it goes on while it finds more."""
 
-Known = dict[int, tuple[Run, int, RemoteJob]]
+Known = dict[str, tuple[Run, int, RemoteJob]]
 """Jobs by their ids: whose they are, which attempt, the newest record."""
 
 
@@ -37,7 +37,7 @@ class View:
     its status has lost, so that an empty answer is believed only after the settle time.
     """
 
-    jobs: dict[int, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
+    jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
     highest: int = 0
     complete: bool = False
     thorough: bool = False

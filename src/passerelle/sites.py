@@ -22,7 +22,7 @@ from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.profiles import Profile, load
 from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition, seconds
-from passerelle.v1alpha1.site import SiteSpec, SiteStatus
+from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue
 
@@ -49,9 +49,11 @@ class OpenGateway(Protocol):
 
 
 class ReadCredential(Protocol):
-    """Makes a Credential of a Secret's namespace/name and keys; raises Unauthorized with what is missing."""
+    """Makes a driver's Credential of a Secret's namespace/name and keys, None where there is no such Secret; raises
+    Unauthorized with what is missing.
+    """
 
-    def __call__(self, name: str, data: Mapping[str, bytes], /) -> Credential: ...
+    def __call__(self, driver: str, name: str, data: Mapping[str, bytes] | None, /) -> Credential: ...
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Service:
     profile: Profile | None = None
     watch: SiteWatch | None = None
     credential: Credential | None = None
+    credential_of: str = ""  # the driver whose credential it is
     refused: PasserelleError | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     strangers: set[Key] = field(default_factory=set)  # TrainingJobs whose open attempt is of another cluster or user
@@ -147,7 +150,8 @@ class Sites:
             return
         try:
             service.profile = load(spec.profile)
-            gateway = self._open_gateway(spec, lambda: _present(service), await self._ca(spec))
+            driver = spec.gateway.driver
+            gateway = self._open_gateway(spec, lambda: _present(service, driver), await self._ca(spec))
             gateway = self._measure(service.site.name, gateway)
         except PasserelleError as error:
             service.refused = error
@@ -178,30 +182,29 @@ class Sites:
         spec = service.site.spec
         if spec is None:
             return
-        name = spec.gateway.credentials.name
+        name, driver = spec.gateway.credentials.name, spec.gateway.driver
+        data: Mapping[str, bytes] | None
         try:
             data = await self._kube.secret(self._namespace, name)
-            credential = self._read_credential(f"{self._namespace}/{name}", data)
         except Gone:
-            service.credential = None
-            text = f"The Secret {self._namespace}/{name} does not exist; create it with the keys username and token."
-            raise Unauthorized(text, reason="SecretMissing") from None
+            service.credential = data = None
         except Unavailable:
-            if service.credential is None:
+            if service.credential is None or service.credential_of != driver:
                 raise
             return
+        credential = self._read_credential(driver, f"{self._namespace}/{name}", data)
         if service.watch is not None and service.credential is not None and credential.user != service.credential.user:
             await service.watch.shut()  # nobody acts as the new user under an old intent
-        service.credential = credential
+        service.credential, service.credential_of = credential, driver
 
     async def _ca(self, spec: SiteSpec) -> bytes | None:
         if spec.gateway.tls.ca_secret is None:
             return None
         name = spec.gateway.tls.ca_secret.name
         try:
-            return (await self._kube.secret(self._namespace, name))["ca.crt"]
+            return (await self._kube.secret(self._namespace, name))[CA_KEY]
         except (Gone, KeyError):
-            text = f"The Secret {self._namespace}/{name} with the key ca.crt does not exist."
+            text = f"The Secret {self._namespace}/{name} with the key {CA_KEY} does not exist."
             raise Invalid(text, reason="SecretMissing") from None
 
     async def _stop(self, service: Service) -> None:
@@ -276,9 +279,12 @@ def _spawn(service: Service, work: Coroutine[None, None, None], name: str) -> No
     service.tasks.append(task)
 
 
-def _present(service: Service) -> Credential:
+def _present(service: Service, driver: str) -> Credential:
+    """What a gateway presents. While the Site turns to another driver, the one's credential is not for the other."""
     if service.credential is None:
         raise Unauthorized("The Site's credential has not been read yet.", reason="SecretMissing")
+    if service.credential_of != driver:
+        raise Unavailable("The Site's credential is read again, for its new driver.", reason="Waiting", sent=False)
     return service.credential
 
 

@@ -82,6 +82,10 @@ NO_REASON = frozenset({"", "None", "(null)"})
 """What Slurm prints where it has no reason for a waiting job."""
 
 
+JOB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What may be the id of a job: one word that stands in addresses, paths and labels as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobState:
     """A base state (`RUNNING`) and the flags beside it (`COMPLETING`). Unknown flags are kept and mean nothing."""
@@ -120,12 +124,13 @@ class JobState:
 class RemoteJob:
     """One job as a site reports it.
 
+    `job_id` is what its gateway calls it, `slurm_id` Slurm's own number where the gateway tells it and it differs.
     Times are epoch seconds of the site's clock, None where the site has none yet. `start_time` of a queued job is the
     scheduler's forecast. `exit_code` and `exit_signal` are None while unknown. `live` is False when accounting
     answered.
     """
 
-    job_id: int
+    job_id: str
     name: str
     user: str
     cluster: str
@@ -149,11 +154,17 @@ class RemoteJob:
     comment: str = ""
     standard_output: str = ""
     cancelled_by: str = ""
+    slurm_id: str = ""
     live: bool = True
 
     @property
     def stage(self) -> Stage:
         return self.state.stage
+
+    @property
+    def slurm_number(self) -> str:
+        """Slurm's own number, as it stands in the names of logs; `""` where it isn't known."""
+        return self.slurm_id or (self.job_id if self.job_id.isdecimal() else "")
 
     @property
     def ending(self) -> Ending | None:
@@ -182,6 +193,11 @@ class RemoteJob:
     def duplicate(self) -> bool:
         """Whether the fence turned this job away: another job is the attempt."""
         return self.state.base == "FAILED" and self.exit_code == DUPLICATE
+
+
+def id_order(job_id: str) -> tuple[int, str]:
+    """Sorts job ids: numbers as numbers, and any others in some order that stays."""
+    return len(job_id), job_id
 
 
 def first_nodes(nodelist: str, limit: int) -> list[str]:

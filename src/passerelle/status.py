@@ -16,6 +16,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from passerelle import kstatus, preflight
+from passerelle.chain import unlisted
 from passerelle.decide import NO_PROGRESS, Action, Intend, Rest, Submit
 from passerelle.ends import count, failure, last_allowed, stuck
 from passerelle.errors import Rejected
@@ -34,6 +35,7 @@ from passerelle.v1alpha1.trainingjob_status import (
     PlanSummary,
     TrainingJobStatus,
 )
+from passerelle.waiting import wait
 
 SUSPENDED = "Suspended"
 
@@ -84,7 +86,7 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
             "restart_count": max(job.restart_count, attempt.restart_count),
             "start_time": rfc3339(job.start_time) if job.stage is not Stage.QUEUED else None,
             "end_time": rfc3339(job.end_time or job.start_time or job.submit_time) if ended else None,
-            "log_path": (job.standard_output or attempt.log_path).replace("%j", str(job.job_id))[:1200],
+            "log_path": (job.standard_output or attempt.log_path).replace("%j", job.slurm_number or "%j")[:1200],
             "partition": (job.partition or attempt.partition)[:64],
             "account": (job.account or attempt.account)[:64],
             "nodes": [name[:64] for name in first_nodes(job.nodes, NODES_KEPT)] or attempt.nodes,
@@ -138,6 +140,7 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
             "script_digest": facts.digest or old.script_digest,
             "findings": old.findings if facts.findings is None else _findings(facts.findings),
             "attempts": list(facts.attempts[-ATTEMPTS_KEPT:]),
+            "earlier_attempts": unlisted(old, facts.attempts[:-ATTEMPTS_KEPT]),
             "attempts_total": max(facts.attempts_total, old.attempts_total, current.number if current else 0),
             "attempts_suspended": max(facts.attempts_suspended, old.attempts_suspended),
             "excluded_nodes": list(facts.excluded) or old.excluded_nodes,
@@ -211,10 +214,8 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
             return Word(before.status, before.reason, before.message)  # not seen since this process began: no news
         return Word("False", "NotSubmitted", "The site has no job of this run.")
     if job.stage is Stage.QUEUED:
-        waiting = _camel(job.state_reason) if job.state_reason not in NO_REASON else "Queued"
-        return Word(
-            "False", waiting, f"The job waits in Slurm's queue: {job.state_reason or 'it has named no reason yet'}."
-        )
+        waits = wait(job.state_reason, job.job_id)
+        return Word("False", waits.reason, waits.message)
     if job.stage is Stage.RUNNING:
         if job.state.base == "SUSPENDED":
             return Word("False", "SuspendedBySite", "Slurm has suspended the job; it keeps its nodes.")
@@ -274,12 +275,18 @@ def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
     if running.reason in ("Ending", "Ended"):  # another attempt is to come
         return ("Waiting", facts.hold.reason) if facts.hold is not None else (running.reason, "")
     if words["Submitted"].status == "True":
-        return "Queued", running.reason if running.reason != "Queued" else ""
+        return _queued(words, running.reason)
     if "Stalled" in words:
         return "Stalled", words["Stalled"].reason
     if words["Accepted"].status == "True":
         return "Accepted", words["Submitted"].reason
     return "Waiting", words["Submitted"].reason
+
+
+def _queued(words: dict[str, Word], why: str) -> tuple[str, str]:
+    if "Stalled" in words and words["Stalled"].reason == why:  # it waits in vain
+        return "Stalled", why
+    return "Queued", why if why != "Queued" else ""
 
 
 def _timed(old: list[Condition], words: dict[str, Word], facts: Facts) -> list[Condition]:
@@ -339,10 +346,3 @@ def _exit(job: RemoteJob, told: Report) -> Exit | None:
     if job.exit_code is None and job.exit_signal is None:
         return None
     return Exit(code=job.exit_code, signal=job.exit_signal or None)
-
-
-def _camel(reason: str) -> str:
-    """Slurm's reason as a condition's word: `AssocGrpCPUMinutesLimit` stays, `launch failed` becomes LaunchFailed."""
-    words = "".join(character if character.isalnum() else " " for character in reason).split()
-    joined = "".join(word[:1].upper() + word[1:] for word in words)
-    return joined if joined[:1].isalpha() else "Queued"

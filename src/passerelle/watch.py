@@ -22,7 +22,7 @@ from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, Question, View, beyond
-from passerelle.slurm import NO_REASON, RemoteJob, Stage
+from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 
 log = logging.getLogger("passerelle.watch")
 
@@ -71,7 +71,7 @@ class SiteWatch:
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
         self._next_progress = 0.0
-        self._last_queued = 0
+        self._last_queued = ""
 
     # What the reconciler asks and tells
 
@@ -88,7 +88,7 @@ class SiteWatch:
         self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful)
         self._wake.set()
 
-    async def submit(self, run: Run, attempt: int, batch: Batch, identity: Identity) -> int:
+    async def submit(self, run: Run, attempt: int, batch: Batch, identity: Identity) -> str:
         """Submit to the cluster and as the user of the intent, or not at all. Errors are the gateway's."""
         with _Act(self, identity):
             try:
@@ -217,12 +217,17 @@ class SiteWatch:
         return asyncio.get_running_loop().time()
 
     async def _pause(self) -> None:
+        """Until the next look is due, or was asked for. The clock wakes as everybody else does: wait_for of Python 3.11
+        may swallow the cancellation that lets a deleted Site go.
+        """
+        loop = asyncio.get_running_loop()
         deadline = self._now() + self._wait()
-        while (left := deadline - self._now()) > 0:
+        while self._now() < deadline:
+            alarm = loop.call_at(deadline, self._wake.set)
             try:
-                await asyncio.wait_for(self._wake.wait(), left)
-            except TimeoutError:
-                return
+                await self._wake.wait()
+            finally:
+                alarm.cancel()
             self._wake.clear()
             if self.trouble is None or self.trouble.reason == _WAITING:
                 deadline = min(deadline, self._now() + self._soon())
@@ -263,7 +268,7 @@ class SiteWatch:
             changed = await self._read(known, reporting)
         return changed
 
-    async def _read(self, known: Known, wanted: Collection[int], missing: Collection[int] = ()) -> set[Run]:
+    async def _read(self, known: Known, wanted: Collection[str], missing: Collection[str] = ()) -> set[Run]:
         """Full records of these ids; what the scheduler no longer has is accounting's to tell. What changed by that."""
         read = await self.gateway.get(wanted) if wanted else []
         records = [job for job in read if job.name == known[job.job_id][2].name]
@@ -280,17 +285,17 @@ class SiteWatch:
                 self._picture.lose(run, attempt, job)
         return changed
 
-    def _queued_turn(self, unchanged: list[RemoteJob]) -> list[int]:
+    def _queued_turn(self, unchanged: list[RemoteJob]) -> list[str]:
         """Waiting jobs whose reason is read again in this look: the light listing does not carry it. Those without a
         reason come first, the rest take turns.
         """
-        queued = sorted(job.job_id for job in unchanged if job.stage is Stage.QUEUED)
+        queued = sorted((job.job_id for job in unchanged if job.stage is Stage.QUEUED), key=id_order)
         if not queued:
             return []
         reasonless = {job.job_id for job in unchanged if job.state_reason in NO_REASON}
-        turn = [job_id for job_id in queued if job_id > self._last_queued] + queued
+        turn = [job_id for job_id in queued if id_order(job_id) > id_order(self._last_queued)] + queued
         chosen = sorted(dict.fromkeys(turn), key=lambda job_id: job_id not in reasonless)[:QUEUED_PER_LOOK]
-        self._last_queued = max((job_id for job_id in chosen if job_id not in reasonless), default=0)
+        self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
         return chosen
 
     async def _look_up_asked(self) -> set[Run]:
@@ -316,7 +321,7 @@ class SiteWatch:
         changed = {run for row in rows if (run := self._picture.take_in(row)) is not None}
         return changed | self._picture.settle(asked, self._now(), self.gateway.settle_seconds, accounted=accounted)
 
-    async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> list[RemoteJob] | None:
+    async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
         if not isinstance(self.gateway, Accounting):
             return []

@@ -249,7 +249,7 @@ def test_kubectl_get_prints_the_columns(api: Api) -> None:
         "reason": "Why",
         "plan": samples.sample(samples.at(schema(TrainingJobStatus), ("plan",))) | {"nodes": 2, "gpus": 8},
         "progress": {"percentage": 42, "summary": "42%"},
-        "attempts": [attempt | {"number": 3, "jobId": 11}, attempt | {"number": 4, "jobId": 12}],
+        "attempts": [attempt | {"number": 3, "jobId": "11"}, attempt | {"number": 4, "jobId": "12"}],
         "attemptsTotal": 4,
     }
     api.kubectl("create", "namespace", "columns")

@@ -75,13 +75,13 @@ class BareClient:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def submit(self, content: bytes) -> int:
+    async def submit(self, content: bytes) -> str:
         answer = await self._client.post(f"/{NEWEST.slurm}/job/submit", content=content)
         answer.raise_for_status()
         job_id = answer.json()["job_id"]
         if not isinstance(job_id, int) or job_id <= 0:
             raise RuntimeError(f"slurmrestd took no job: {answer.text[:500]}")
-        return job_id
+        return str(job_id)
 
 
 async def per_second(acts: Sequence[Callable[[], Awaitable[object]]], side_by_side: int = CONNECTIONS) -> float:

@@ -17,7 +17,7 @@ class Entry:
     """One TrainingJob. Moments are in epoch seconds, None where it has not come to that."""
 
     uid: str
-    job_id: int | None = None
+    job_id: str | None = None
     accepted_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None

@@ -18,7 +18,7 @@ _PATIENCE = 60.0
 class Life:
     """One job as accounting tells it; times are epoch seconds."""
 
-    job_id: int
+    job_id: str
     name: str
     state: str
     start: int
@@ -61,12 +61,12 @@ async def fill_queue(site: Site, count: int) -> float:
         await client.close()
 
 
-def fill_nodes(site: Site) -> int:
+def fill_nodes(site: Site) -> str:
     """One job of the neighbour on all nodes; its id, once it runs."""
     nodes = len(site.shape.nodes)
     words = ["--parsable", "--exclusive", f"--nodes={nodes}", "--time=60", "--chdir=/tmp", "--output=/dev/null"]
     as_neighbour = ["setpriv", f"--reuid={NEIGHBOUR}", f"--regid={NEIGHBOUR}", "--init-groups", "--"]
-    job_id = int(run(site, *as_neighbour, "sbatch", *words, "--wrap=sleep 3600").strip())
+    job_id = run(site, *as_neighbour, "sbatch", *words, "--wrap=sleep 3600").strip()
     run(site, "timeout", "30", "sh", "-c", f'until [ "$(squeue -ho %T -j {job_id})" = RUNNING ]; do sleep 0.2; done')
     return job_id
 
@@ -90,7 +90,7 @@ def lives(site: Site) -> list[Life]:
     found = []
     for line in told.splitlines():
         job_id, name, state, start, end = line.split("|")
-        found.append(Life(int(job_id), name, state, _epoch(start), _epoch(end)))
+        found.append(Life(job_id, name, state, _epoch(start), _epoch(end)))
     return found
 
 

@@ -93,14 +93,14 @@ class Stage:
             await asyncio.gather(follower, return_exceptions=True)
             await api.close()
 
-    async def measure(self, trial: Trial, blocking: int, bare: float, ceiling: float) -> Figures | None:
+    async def measure(self, trial: Trial, blocking: str, bare: float, ceiling: float) -> Figures | None:
         """The life of all TrainingJobs: accepted, waiting, run, ended."""
         begin = await trial.reading()
         accepted = await trial.accept(ACCEPT_PATIENCE)
         say.line(f"  {accepted:.1f} a second have their Slurm job id")
         await trial.pause()
         waiting = await trial.quiet(QUIET_SECONDS, "all wait in Slurm's queue")
-        await asyncio.to_thread(neighbourhood.cancel, self.site, str(blocking))
+        await asyncio.to_thread(neighbourhood.cancel, self.site, blocking)
         say.line("the neighbour's job has ended: the nodes are ours")
         free = await trial.reading()
         await trial.until(lambda: trial.diary.finished == self.jobs, "all to finish", RUN_PATIENCE)

@@ -8,31 +8,36 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from contract.memory_world import MemoryWorld
-from contract.slurm_world import SlurmWorld
+from contract.slurm_world import API_VERSIONS, SlurmWorld
 from contract.world import World
 from passerelle_sandbox import processes
 
-GATEWAYS = ("memory", "sid", "trixie", "bookworm")
+WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
+    "memory": lambda *_: MemoryWorld(),
+    **{release: partial(SlurmWorld.start, release) for release in API_VERSIONS},
+}
+"""By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("contract")
-    group.addoption("--gateway", default=",".join(GATEWAYS), help="which gateways, by comma: %(default)s")
+    group.addoption("--gateway", default=",".join(WORLDS), help="which gateways, by comma: %(default)s")
     group.addoption("--rows", default="", help="which rows of the contract, by comma: all where unset")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "world" in metafunc.fixturenames:
         chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
-        unknown = set(chosen) - set(GATEWAYS)
+        unknown = set(chosen) - WORLDS.keys()
         if unknown:
-            raise pytest.UsageError(f"--gateway knows {', '.join(GATEWAYS)}, not {', '.join(sorted(unknown))}")
+            raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
         metafunc.parametrize("world", chosen, indirect=True, scope="session")
 
 
@@ -53,23 +58,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SlurmWorld]]:
-    started: dict[str, SlurmWorld] = {}
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+    started: dict[str, World] = {}
     yield started
     for each in started.values():
         each.end()
 
 
 @pytest.fixture(scope="session")
-def world(
-    request: pytest.FixtureRequest, sites: dict[str, SlurmWorld], tmp_path_factory: pytest.TempPathFactory
-) -> World:
+def world(request: pytest.FixtureRequest, sites: dict[str, World], tmp_path_factory: pytest.TempPathFactory) -> World:
     name: str = request.param
-    if name == "memory":
-        return MemoryWorld()
     if name not in sites:
         env = {**os.environ, processes.SANDBOX: f"contract-{secrets.token_hex(3)}"}
-        sites[name] = SlurmWorld.start(name, tmp_path_factory.mktemp(name), env)
+        sites[name] = WORLDS[name](tmp_path_factory.mktemp(name), env)
     return sites[name]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from contract.world import Allocation, Door, World
+from contract.world import Allocation, World
 from passerelle.batch import Batch
-from passerelle.gateways.base import Credential
-from passerelle.gateways.memory import Fate, Memory, Shape
+from passerelle.gateways.base import Accounting, Files
+from passerelle.gateways.memory import Fate, Memory, MemoryCredential, Shape
 from passerelle.slurm import Stage
 
 _ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
@@ -15,6 +15,9 @@ _ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
 
 class MemoryWorld(World):
     name = "memory"
+    api_version = "memory"
+    capabilities = frozenset({Accounting, Files})
+    credential: MemoryCredential
 
     def __init__(self) -> None:
         super().__init__("memory")
@@ -27,14 +30,26 @@ class MemoryWorld(World):
             purge_seconds=10.0,
         )
 
-    def open(self) -> Door:
+    def end(self) -> None:
+        """It leaves nothing."""
+
+    def open(self) -> Memory:
         return self.site
 
-    def good(self) -> Credential:
-        return Credential(self.user, "valid")
+    def good(self) -> MemoryCredential:
+        return MemoryCredential(user=self.user, token="valid")
 
-    def expired(self) -> Credential:
-        return Credential(self.user, "expired")
+    def expired(self) -> MemoryCredential:
+        return MemoryCredential(user=self.user, token="expired")
+
+    def garbage(self) -> MemoryCredential:
+        return MemoryCredential(user=self.user, token="garbage")
+
+    def of_another(self) -> MemoryCredential:
+        return MemoryCredential(user="root", token="valid")
+
+    async def mode(self, path: str) -> int:
+        return self.site.files[path].mode
 
     async def let_pass(self, seconds: float) -> None:
         self.now += seconds
@@ -57,13 +72,13 @@ class MemoryWorld(World):
     async def start_accounting(self) -> None:
         self.site.faults.accounting_down = False
 
-    async def requeue(self, job_id: int) -> None:
+    async def requeue(self, job_id: str) -> None:
         self.site.requeue(job_id)
 
-    async def write_comment(self, job_id: int, text: str) -> None:
+    async def write_comment(self, job_id: str, text: str) -> None:
         self.site.set_comment(job_id, text)
 
-    async def allocation(self, job_id: int) -> Allocation:
+    async def allocation(self, job_id: str) -> Allocation:
         asked = self.site.batches[job_id].options
         tasks = asked.nodes * asked.tasks_per_node
         return Allocation(
@@ -75,7 +90,7 @@ class MemoryWorld(World):
             requeue=asked.requeue,
         )
 
-    async def environment(self, job_id: int) -> dict[str, str]:
+    async def environment(self, job_id: str) -> dict[str, str]:
         return dict(self.site.batches[job_id].environment)
 
     def _fate(self, batch: Batch) -> Fate:

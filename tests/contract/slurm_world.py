@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 from contract.world import SCRATCH, Allocation, World
-from passerelle.gateways.base import Credential
-from passerelle.gateways.slurmrestd.credential import credential_from_secret
+from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
 from passerelle_sandbox.site.serve import Site
+
+API_VERSIONS = {"bookworm": "v0.0.38", "trixie": "v0.0.42", "sid": "v0.0.45"}
+"""What is spoken with slurmrestd of each release: the newest that both sides know."""
 
 MIN_JOB_AGE = 10
 """Seconds until slurmctld forgets an ended job, so that a row can wait for it."""
@@ -19,9 +21,11 @@ MIN_JOB_AGE = 10
 
 class SlurmWorld(World):
     slow = 0.5
+    credential: TokenCredential
 
     def __init__(self, release: str, site: Site) -> None:
         self.name = release
+        self.api_version = API_VERSIONS[release]
         self.site = site
         self.user = site.user
         super().__init__(site.cluster)
@@ -36,13 +40,19 @@ class SlurmWorld(World):
     def open(self) -> Slurmrestd:
         return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)
 
-    def good(self) -> Credential:
+    def good(self) -> TokenCredential:
         data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
         return credential_from_secret("ns/contract", data)
 
-    def expired(self) -> Credential:
+    def expired(self) -> TokenCredential:
         """One whose end our own code doesn't know of, so that Slurm must find it out."""
-        return Credential(self.user, self.site.token(1))
+        return TokenCredential(user=self.user, token=self.site.token(1))
+
+    def garbage(self) -> TokenCredential:
+        return TokenCredential(user=self.user, token="garbage")
+
+    def of_another(self) -> TokenCredential:
+        return TokenCredential(user="root", token=self.site.token())
 
     async def let_pass(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -65,15 +75,15 @@ class SlurmWorld(World):
     async def start_accounting(self) -> None:
         await asyncio.to_thread(self.site.start_component, "slurmdbd")
 
-    async def requeue(self, job_id: int) -> None:
+    async def requeue(self, job_id: str) -> None:
         await self._run("scontrol", "update", f"JobId={job_id}", "Requeue=1")  # an administrator may, whatever we asked
-        await self._run("scontrol", "requeue", str(job_id))
+        await self._run("scontrol", "requeue", job_id)
 
-    async def write_comment(self, job_id: int, text: str) -> None:
+    async def write_comment(self, job_id: str, text: str) -> None:
         await self._run("scontrol", "update", f"JobId={job_id}", f"Comment={text}", user=self.user)
 
-    async def allocation(self, job_id: int) -> Allocation:
-        shown = await self._run("scontrol", "show", "job", str(job_id))
+    async def allocation(self, job_id: str) -> Allocation:
+        shown = await self._run("scontrol", "show", "job", job_id)
         fields = dict(re.findall(r"(\w+(?:/\w+)?)=(\S*)", shown))
         hours, minutes, _ = fields["TimeLimit"].split(":")
         gpus = re.search(r"gres/gpu=(\d+)", fields.get("AllocTRES") or fields.get("TRES", ""))
@@ -86,7 +96,7 @@ class SlurmWorld(World):
             requeue=fields["Requeue"] == "1",
         )
 
-    async def environment(self, job_id: int) -> dict[str, str]:
+    async def environment(self, job_id: str) -> dict[str, str]:
         text = await self._run("cat", f"{SCRATCH}/psr-{job_id}.out")
         return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
 

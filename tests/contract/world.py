@@ -7,10 +7,10 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from passerelle.batch import Batch, Options
-from passerelle.gateways.base import Accounting, Credential, Gateway
+from passerelle.gateways.base import Accounting, Credential, Files, Gateway
 from passerelle.marker import Run
 
 Found = TypeVar("Found")
@@ -18,10 +18,6 @@ FOR_LONG = 3_000.0
 
 
 SCRATCH = "/tmp"  # noqa: S108 -- the site's, not this machine's
-
-
-class Door(Gateway, Accounting, Protocol):
-    """Every gateway in the suite has accounting."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +33,15 @@ class Allocation:
 
 
 class World(ABC):
-    """A site and its administrator. `credential` is what gateways present from now on; rows may replace it."""
+    """A site and its administrator. `credential` is what gateways present from now on; rows may replace it.
+
+    `capabilities` are those that its gateways have, and `unknown_id` is an id that none of them ever gives.
+    """
 
     name: str
+    api_version: str
+    capabilities: frozenset[type] = frozenset({Accounting})
+    unknown_id = "60000000"
     user = "startup"
     nodes = 3
     gpus_per_node = 4
@@ -49,7 +51,7 @@ class World(ABC):
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self.credential = self.good()
-        self.opened: list[Door] = []
+        self.opened: list[Gateway] = []
 
     def batch(self, *, seconds: float = 0.0, exit_code: int = 0, run: Run | None = None, **options: object) -> Batch:
         """A minimal job of one node; its script sleeps, prints its environment, and exits."""
@@ -78,10 +80,20 @@ class World(ABC):
         """A job that leaves no GPU free."""
         return self.batch(seconds=seconds, nodes=self.nodes, gpus_per_node=self.gpus_per_node, time_limit_minutes=60)
 
-    def door(self) -> Door:
+    def door(self) -> Gateway:
         made = self.open()
         self.opened.append(made)
         return made
+
+    def accounting(self, door: Gateway) -> Accounting | None:
+        """The door as Accounting; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Accounting) is (Accounting in self.capabilities)
+        return door if isinstance(door, Accounting) else None
+
+    def files(self, door: Gateway) -> Files | None:
+        """The door as Files; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Files) is (Files in self.capabilities)
+        return door if isinstance(door, Files) else None
 
     async def until(self, ask: Callable[[], Awaitable[Found]], what: str, *, seconds: float = 60.0) -> Found:
         """Ask again until the answer is true; the last answer is the message of the failure."""
@@ -93,12 +105,26 @@ class World(ABC):
             found = await ask()
         return found
 
+    async def mode(self, path: str) -> int:
+        """The permissions of a file at the site; told where gateways have Files."""
+        raise AssertionError(f"{self.name} has no files to look at, and was asked for {path}")
+
     @abstractmethod
-    def open(self) -> Door: ...
+    def end(self) -> None:
+        """The site goes."""
+
+    @abstractmethod
+    def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
     @abstractmethod
     def expired(self) -> Credential: ...
+    @abstractmethod
+    def garbage(self) -> Credential: ...
+    @abstractmethod
+    def of_another(self) -> Credential:
+        """Proof of who we are, under another's name."""
+
     @abstractmethod
     async def let_pass(self, seconds: float) -> None: ...
     @abstractmethod
@@ -114,13 +140,13 @@ class World(ABC):
     @abstractmethod
     async def start_accounting(self) -> None: ...
     @abstractmethod
-    async def requeue(self, job_id: int) -> None: ...
+    async def requeue(self, job_id: str) -> None: ...
     @abstractmethod
-    async def write_comment(self, job_id: int, text: str) -> None: ...
+    async def write_comment(self, job_id: str, text: str) -> None: ...
     @abstractmethod
-    async def allocation(self, job_id: int) -> Allocation: ...
+    async def allocation(self, job_id: str) -> Allocation: ...
     @abstractmethod
-    async def environment(self, job_id: int) -> dict[str, str]: ...
+    async def environment(self, job_id: str) -> dict[str, str]: ...
 
 
 def new_run() -> Run:

@@ -9,7 +9,7 @@ from passerelle.gateways.slurmrestd.driver import Slurmrestd
 _submit = Slurmrestd.submit
 
 
-async def submit(self: Slurmrestd, batch: Batch) -> int:
+async def submit(self: Slurmrestd, batch: Batch) -> str:
     job_id = await _submit(self, batch)
     os.kill(os.getpid(), signal.SIGKILL)
     return job_id

@@ -60,7 +60,7 @@ def wait_for_line(cluster: Cluster, namespace: str, name: str, text: str, attemp
 
 def warn(cluster: Cluster, attempt: dict[str, Any]) -> None:
     """What Slurm does before the time limit: USR1, to the batch script alone."""
-    words = ["scancel", "--batch", "--signal=USR1", str(attempt["jobId"])]
+    words = ["scancel", "--batch", "--signal=USR1", attempt["jobId"]]
     done = cluster.site.run(words, user=cluster.site.user)
     assert done.returncode == 0, done.stderr
 

@@ -33,6 +33,4 @@ def test_a_job_whose_answer_died_with_the_operator_is_adopted(cluster: Cluster, 
 
     assert condition(done, "Succeeded")["status"] == "True"
     jobs = cluster.slurm_jobs(run.key)
-    assert [(job["jobid"], job["state"]) for job in jobs] == [
-        (str(done["status"]["attempts"][0]["jobId"]), "COMPLETED")
-    ]
+    assert [(job["jobid"], job["state"]) for job in jobs] == [(done["status"]["attempts"][0]["jobId"], "COMPLETED")]

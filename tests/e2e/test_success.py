@@ -34,7 +34,7 @@ def test_a_training_on_two_nodes_succeeds(cluster: Cluster, operator: OperatorPr
     assert attempt["nodeCount"] == 2
 
     jobs = cluster.slurm_jobs(Run.of_uid(done["metadata"]["uid"]).key)
-    assert [(job["jobid"], job["state"], job["nnodes"]) for job in jobs] == [(str(attempt["jobId"]), "COMPLETED", "2")]
+    assert [(job["jobid"], job["state"], job["nnodes"]) for job in jobs] == [(attempt["jobId"], "COMPLETED", "2")]
 
     log = cluster.log(attempt["logPath"])
     ranks = set(re.findall(r"rank (\d) of 4 on (\S+)", log))

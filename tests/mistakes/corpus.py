@@ -84,6 +84,10 @@ class Case(_Told):
         return self.path.stem
 
     @property
+    def number(self) -> int:
+        return int(self.name.partition("-")[0])
+
+    @property
     def spec(self) -> dict[str, Any]:
         """What the user wrote."""
         found: dict[str, Any] = self.manifest["spec"]
@@ -92,12 +96,16 @@ class Case(_Told):
 
 def mistakes() -> list[Case]:
     """Manifests that deserve exactly what they expect."""
-    return [load(path) for path in sorted(HERE.glob("[0-9]*.yaml"))]
+    return _numbered(HERE)
 
 
 def odd() -> list[Case]:
     """Manifests that look wrong, are right, and deserve nothing."""
-    return [load(path) for path in sorted((HERE / "odd").glob("[0-9]*.yaml"))]
+    return _numbered(HERE / "odd")
+
+
+def _numbered(folder: Path) -> list[Case]:
+    return sorted((load(path) for path in folder.glob("[0-9]*.yaml")), key=lambda case: case.number)
 
 
 @cache

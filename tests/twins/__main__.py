@@ -1,7 +1,8 @@
 """`make twins`: every profile by every launcher by four sizes, against the twin of its machine.
 
-It prints what Slurm refused or understood otherwise, a table, and one line of JSON. The exit code is 1 where a case was
-refused or a limit differs. A twin proves that Slurm takes the job as planned, and says nothing of the site itself.
+What `passerelle import` makes of its fixtures is brought there, too. It prints what Slurm refused or understood
+otherwise, a table, and one line of JSON. The exit code is 1 where a case was refused, a limit differs, or an import
+went wrong. A twin proves that Slurm takes the job as planned, and says nothing of the site itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from passerelle_sandbox import host, say
 from passerelle_sandbox.errors import SandboxError
 from twins.verdicts import Verdict, check, twin_of
 
-_COLUMNS = ("cases", "accepted", "unknown", "refused", "submissions", "limits")
+_COLUMNS = ("cases", "accepted", "unknown", "refused", "submissions", "limits", "imports")
 
 
 def main(profiles: Sequence[str]) -> int:

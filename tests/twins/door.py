@@ -60,11 +60,15 @@ class Door:
         return self._taken(answer["job_id"])
 
     def as_header(self, batch: Batch) -> dict[str, Any]:
-        return self._taken(int(self._sbatch(batch, "--hold", "--parsable").strip()))
+        return self.as_script(headed(batch))
+
+    def as_script(self, text: str, *how: str) -> dict[str, Any]:
+        """Anybody's sbatch script, with options beside its own lines."""
+        return self._taken(int(self._sbatch(text, "--hold", "--parsable", *how).strip()))
 
     def test_only(self, batch: Batch) -> None:
         """Whether it could ever start; raises Refused."""
-        said = self._sbatch(batch, "--test-only")
+        said = self._sbatch(headed(batch), "--test-only")
         if not _STARTS.search(said):
             raise Refused(said.strip())
 
@@ -76,9 +80,9 @@ class Door:
         finally:
             self._http.delete(f"/{NEWEST.slurm}/job/{job_id}").raise_for_status()
 
-    def _sbatch(self, batch: Batch, *how: str) -> str:
+    def _sbatch(self, text: str, *how: str) -> str:
         script = f"{RUN_ROOT}/asked.sh"
-        (self._site.directory / script.lstrip("/")).write_text(headed(batch), encoding="ascii")
+        (self._site.directory / script.lstrip("/")).write_text(text, encoding="ascii")
         done = self._site.run(["sbatch", *how, script], self._site.user)
         if done.returncode != 0:
             raise Refused(" ".join(done.stderr.split()))

@@ -19,9 +19,14 @@ def test_the_diary_keeps_the_first_moment_of_each_change() -> None:
     moments = iter(range(10, 20))
     diary = Diary(lambda: next(moments))
 
-    for change in ({}, {"jobId": 7}, {"jobId": 7, "startTime": "t"}, {"jobId": 7, "startTime": "t", "endTime": "t"}):
+    for change in (
+        {},
+        {"jobId": "7"},
+        {"jobId": "7", "startTime": "t"},
+        {"jobId": "7", "startTime": "t", "endTime": "t"},
+    ):
         diary.take(body(**change))
-    diary.take(body(jobId=7, startTime="t", endTime="t"))
+    diary.take(body(jobId="7", startTime="t", endTime="t"))
 
     entry = diary.entries["a"]
     assert (entry.accepted_at, entry.started_at, entry.ended_at) == (11, 12, 13)

@@ -6,7 +6,15 @@ import samples
 from passerelle.bounds import STATUS_LIMIT, fit, size
 from passerelle.crd import schema
 from passerelle.v1alpha1.meta import Condition
-from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, Exit, Metric, Progress, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import (
+    ATTEMPTS_KEPT,
+    Attempt,
+    Exit,
+    Metric,
+    Progress,
+    Reached,
+    TrainingJobStatus,
+)
 
 SCHEMA = schema(TrainingJobStatus)
 RUNS = "/scratch/project_465001234/passerelle"
@@ -22,7 +30,7 @@ def attempt(number: int) -> Attempt:
         run_directory=f"{RUNS}/{KEY}",
         script_digest="a" * 64,
         log_path=f"{RUNS}/{KEY}-{number}-12345678.log",
-        job_id=12345678,
+        job_id="12345678",
         submit_time="2026-01-02T03:04:05Z",
         start_time="2026-01-02T03:04:05Z",
         end_time="2026-01-02T03:04:05Z",
@@ -112,6 +120,17 @@ def test_the_oldest_attempts_go_before_the_newest_nodes() -> None:
     assert fitted.attempts[-1].number == ATTEMPTS_KEPT
     assert rich().attempts[-1].nodes == fitted.attempts[-1].nodes
     assert len(fitted.attempts) < ATTEMPTS_KEPT
+
+
+def test_how_far_the_attempts_came_is_told_when_they_go() -> None:
+    told = rich()
+    came = [
+        each.model_copy(update={"last_step": 9 - place, "checkpoint_step": None})
+        for place, each in enumerate(told.attempts)
+    ]
+    told = told.model_copy(update={"attempts": came, "earlier_attempts": Reached(last_step=7, checkpoint_step=5)})
+
+    assert fit(told, 4000).earlier_attempts == Reached(last_step=9, checkpoint_step=5)
 
 
 def test_a_status_without_attempts_fits() -> None:

@@ -7,12 +7,12 @@ import pytest
 from passerelle.chain import excluded, failed_nodes, reached
 from passerelle.decide import Seen
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.v1alpha1.trainingjob_status import NODES_KEPT, Attempt, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import NODES_KEPT, Attempt, Reached, TrainingJobStatus
 
 
 def job(state: str = "RUNNING", **facts: object) -> RemoteJob:
     base = RemoteJob(
-        job_id=7,
+        job_id="7",
         name="psr",
         user="startup",
         cluster="lumi",
@@ -65,6 +65,35 @@ TABLE = {
         status((40, None), (60, None)),
         seen(2, job("TIMEOUT")),
         {1: 40, 2: 60},
+    ),
+    "what the status lists no longer came before all else": (
+        status((70, None), (75, None)).model_copy(update={"earlier_attempts": Reached(last_step=80)}),
+        Seen(),
+        {0: 80, 1: 70, 2: 75},
+    ),
+    "a checkpoint that the status lists no longer counts for more than steps": (
+        status((48, None), (55, None)).model_copy(
+            update={"earlier_attempts": Reached(last_step=48, checkpoint_step=40)}
+        ),
+        Seen(),
+        {0: 40},
+    ),
+    "a duplicate beside the attempt hides nothing that it told": (
+        status((40, None), (60, None)),
+        seen(2, job(comment='{"v":1,"s":80}'), job("FAILED", job_id="8", exit_code=213)),
+        {1: 40, 2: 80},
+    ),
+    "what a job without a word leaves open is read from another one of the attempt": (
+        status((40, None), (60, None)),
+        seen(2, job(comment='{"v":1,"s":80}'), job("CANCELLED", job_id="8")),
+        {1: 40, 2: 80},
+    ),
+    "of two jobs that ran as one attempt the one that came further counts": (
+        status((40, None), (60, None)),
+        seen(
+            2, job(comment='{"v":1,"s":90,"c":80}'), job("FAILED", job_id="8", exit_code=213, comment='{"v":1,"s":85}')
+        ),
+        {2: 80},
     ),
     "an attempt that the status lost is read from its job": (
         TrainingJobStatus(),

@@ -14,7 +14,7 @@ from passerelle.onsite import claim
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from plans import SOURCE
 
-FIRST: claim.Owner = {"cluster": "lumi", "jobId": 7, "restartCount": 0, "submitTime": "2026-01-01T00:00:00"}
+FIRST: claim.Owner = {"cluster": "lumi", "jobId": "7", "restartCount": 0, "submitTime": "2026-01-01T00:00:00"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_of_jobs_that_race_one_gets_the_claim(tmp_path: Path, scontrol: Path) ->
 
     assert sorted(codes) == [0, *[DUPLICATE] * 11]
     owner = json.loads((run / "claim-1" / "owner.json").read_text())
-    assert codes[owner["jobId"] - 1] == 0
+    assert codes[int(owner["jobId"]) - 1] == 0
     assert [entry.name for entry in run.iterdir()] == ["claim-1"]
 
 
@@ -72,7 +72,7 @@ def test_a_requeued_job_takes_its_claim_over_and_its_earlier_life_ends(tmp_path:
 @pytest.mark.parametrize(
     "other",
     [
-        FIRST | {"jobId": 8},
+        FIRST | {"jobId": "8"},
         FIRST | {"cluster": "leonardo"},
         FIRST | {"submitTime": "2026-02-02T00:00:00"},
     ],
@@ -109,7 +109,7 @@ def test_without_a_submit_time_a_fresh_claim_is_taken_and_an_old_one_is_unclear(
 
 
 def test_an_attempt_leaves_where_a_later_one_has_begun(tmp_path: Path) -> None:
-    claim.take(str(tmp_path), 10, FIRST | {"jobId": 9})
+    claim.take(str(tmp_path), 10, FIRST | {"jobId": "9"})
 
     with pytest.raises(claim.Lost, match="attempt 10"):
         claim.take(str(tmp_path), 2, FIRST)
@@ -149,7 +149,7 @@ def test_the_watcher_tells_the_batch_shell_of_a_later_attempt(tmp_path: Path) ->
         )
         time.sleep(0.3)
         assert watcher.poll() is None
-        claim.take(str(tmp_path), 2, FIRST | {"jobId": 8})
+        claim.take(str(tmp_path), 2, FIRST | {"jobId": "8"})
         assert watcher.wait(20) == 0
     finally:
         signal.signal(signal.SIGUSR2, before)

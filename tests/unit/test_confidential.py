@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from passerelle.confidential import LEFT_OUT, name_promises, value_shows, without_told, words_without
+from passerelle.confidential import LEFT_OUT, hosts_only, name_promises, value_shows, without_told, words_without
 from passerelle.imports import convert
 
 SECRET = "Zq7rT0kV9x"
@@ -134,3 +134,20 @@ def test_an_import_brings_no_secret(lines: str) -> None:
     found = convert(f"#!/bin/bash\n#SBATCH --gpus-per-node=4\n{lines}\n")
     assert SECRET not in repr(found)
     assert "train.py" in repr(found)
+
+
+@pytest.mark.parametrize(
+    "text,shown",
+    [
+        ("fetch https://jane:pw@example.eu:8443/a/b?c=d first", "fetch https://example.eu:8443 first"),
+        ("fetch https://jane@example.eu/a.", "fetch https://example.eu."),
+        ("'https://jane:p/w@example.eu/a', or", "'https://example.eu', or"),
+        ("https://jane:p@w@example.eu/a", "https://example.eu"),
+        ("postgres://u:p@db:5432/x and s3://k:s@b/x", "postgres://db:5432 and s3://b"),
+        ("https://example.eu:8443/a@v1", "https://example.eu:8443/a@v1"),
+        ("https://example.eu/a/b", "https://example.eu/a/b"),
+        ("mail me@example.eu", "mail me@example.eu"),
+    ],
+)
+def test_of_an_address_with_a_login_only_the_host_is_shown(text: str, shown: str) -> None:
+    assert hosts_only(text) == shown

@@ -27,7 +27,7 @@ THERE = Identity("leonardo", "startup")
 RUN = Run("psr-" + "a" * 26)
 
 
-def job(state: str = "RUNNING", job_id: int = 10, attempt: int = 1, **facts: object) -> RemoteJob:
+def job(state: str = "RUNNING", job_id: str = "10", attempt: int = 1, **facts: object) -> RemoteJob:
     base = RemoteJob(
         job_id=job_id,
         name=RUN.marker(attempt),
@@ -47,7 +47,7 @@ def seen(*jobs: RemoteJob, attempt: int = 1, **facts: object) -> Seen:
 
 
 INTENT = Recorded(1, HERE)
-SUBMITTED = Recorded(1, HERE, job_id=10, submit_time=100)
+SUBMITTED = Recorded(1, HERE, job_id="10", submit_time=100)
 FAILED = replace(SUBMITTED, final="Failed")
 NODE_FAILED = replace(SUBMITTED, final="NodeFailure")
 
@@ -88,7 +88,7 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     "an emptied status with a failed job is no reason to submit": (Wanted(), seen(job("FAILED")), Rest("Finished")),
     "an older backup's attempt yields to the higher one that is seen": (
         Wanted(recorded=(NODE_FAILED,), max_attempts=9),
-        seen(job(job_id=12, attempt=2), attempt=2),
+        seen(job(job_id="12", attempt=2), attempt=2),
         Rest("Active"),
     ),
     "an answer from another cluster is no evidence": (
@@ -259,12 +259,12 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     ),
     "a waiting duplicate is cancelled": (
         Wanted(recorded=(INTENT,)),
-        seen(job(), job("PENDING", 11)),
-        Cancel("Duplicate", job("PENDING", 11)),
+        seen(job(), job("PENDING", "11")),
+        Cancel("Duplicate", job("PENDING", "11")),
     ),
     "a duplicate that runs is left to the fence": (
         Wanted(recorded=(INTENT,)),
-        seen(job(), job("RUNNING", 11, start_time=120)),
+        seen(job(), job("RUNNING", "11", start_time=120)),
         Rest("Active"),
     ),
     "a job that the fence turned away is no outcome": (
@@ -273,8 +273,8 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         LookUp("AnswerMissing", 1),
     ),
     "a job that the fence turned away yields to the one with the claim": (
-        Wanted(recorded=(replace(SUBMITTED, job_id=11),)),
-        seen(job("RUNNING", 10), job("FAILED", 11, exit_code=213)),
+        Wanted(recorded=(replace(SUBMITTED, job_id="11"),)),
+        seen(job("RUNNING", "10"), job("FAILED", "11", exit_code=213)),
         Rest("Active"),
     ),
     "the trace of a refused submit is no attempt": (
@@ -359,8 +359,8 @@ def test_the_table(sentence: str) -> None:
 
 
 def test_of_two_jobs_with_one_marker_the_one_that_started_first_is_the_attempt() -> None:
-    recorded_but_waiting = job("PENDING", 10)
-    running = job("RUNNING", 11)
+    recorded_but_waiting = job("PENDING", "10")
+    running = job("RUNNING", "11")
     current = current_attempt(Wanted(recorded=(SUBMITTED,)), seen(recorded_but_waiting, running))
 
     assert current is not None
@@ -368,9 +368,17 @@ def test_of_two_jobs_with_one_marker_the_one_that_started_first_is_the_attempt()
     assert current.duplicates == (recorded_but_waiting,)
 
 
+def test_of_two_jobs_that_nothing_else_tells_apart_the_lower_number_is_the_attempt() -> None:
+    ninth, tenth = job("RUNNING", "9"), job("RUNNING", "10")
+    current = current_attempt(Wanted(), seen(tenth, ninth))
+
+    assert current is not None
+    assert current.job == ninth
+
+
 def test_a_cancelled_duplicate_that_never_ran_is_not_the_outcome() -> None:
-    cancelled = job("CANCELLED", 10, start_time=90, node_count=0)
-    done = job("COMPLETED", 11)
+    cancelled = job("CANCELLED", "10", start_time=90, node_count=0)
+    done = job("COMPLETED", "11")
     current = current_attempt(Wanted(recorded=(INTENT,)), seen(cancelled, done))
 
     assert current is not None

@@ -32,6 +32,23 @@ def test_the_earliest_end_that_was_nobody_elses_doing_is_the_reason(tmp_path: Pa
     assert found["rank"] == 2
 
 
+@pytest.mark.parametrize("signal", [2, 9, 15])
+def test_an_end_by_a_signal_that_others_send_yields_to_a_later_one_of_its_own(tmp_path: Path, signal: int) -> None:
+    end(tmp_path, "rank-0", rank=0, code=128 + signal, signal=signal, time=1.0)
+    end(tmp_path, "rank-1", rank=1, code=3, time=2.0)
+
+    assert conclude(read_ends(str(tmp_path)), 1)["rank"] == 1
+
+
+@pytest.mark.parametrize("signal,shall", [(2, CONTINUE), (9, CONTINUE), (15, CONTINUE), (11, 139)])
+def test_ranks_that_a_stop_has_ended_are_followed_by_another_attempt(tmp_path: Path, signal: int, shall: int) -> None:
+    attempt = Attempt(tmp_path)
+    (tmp_path / "stop").touch()
+    end(tmp_path / "ends", "rank-0", code=128 + signal, signal=signal)
+
+    assert attempt.conclude(128 + signal, grace=60)[0] == shall
+
+
 def test_where_all_were_killed_the_first_counts(tmp_path: Path) -> None:
     end(tmp_path, "rank-0", rank=0, code=137, signal=9, time=2.0)
     end(tmp_path, "rank-1", rank=1, code=137, signal=9, time=1.0)

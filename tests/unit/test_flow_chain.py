@@ -16,6 +16,7 @@ from passerelle.gateways.memory import Fate
 from passerelle.marker import parse
 from passerelle.objects import Key
 from passerelle.status import epoch
+from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT
 from stories import finished, running, told
 
 LIMIT_SECONDS = 600
@@ -100,6 +101,60 @@ def test_a_chain_that_comes_no_further_stops_and_tells_both_steps() -> None:
         assert "an earlier one had come to step 80" in message(world, key)
         assert reasons(world, key) == ["TimeLimit"] * 3
         assert len(world.site.snapshot()) == 3
+
+    told(story)
+
+
+def stopped_untold(first: int, last: int, saved: int | None = None) -> Fate:
+    """As `stopped`, but the checkpoint of the stop is not told of, only one that was saved on the way."""
+    comment = {"v": 1, "f": first, "s": last, "end": {"code": 215, "signal": None, "rank": 0}}
+    return replace(stopped(first, last), comment=json.dumps(comment if saved is None else comment | {"c": saved}))
+
+
+@pytest.mark.parametrize(
+    "told_steps",
+    [
+        [(1, 40), (41, 80), (81, 120)],  # no checkpoint is ever told of
+        [(1, 450), (451, 900), (901, 1350, 1000), (1351, 1800), (1801, 2250, 2000), (2251, 2700)],
+        [(1, 450, 400), (401, 800), (801, 1250)],  # the first one was told of, and loaded
+    ],
+)
+def test_a_chain_that_tells_of_few_checkpoints_goes_on_while_its_steps_do(told_steps: list[tuple[int, ...]]) -> None:
+    async def story(world: World) -> None:
+        world.site.fates = fates(*(stopped_untold(*each) for each in told_steps), DONE)
+        key = world.api.create("a", **CHAIN)
+        await world.until(finished(world, key), 9 * LIMIT_SECONDS)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert len(world.site.snapshot()) == len(told_steps) + 1
+
+    told(story)
+
+
+def test_a_chain_that_saves_no_more_stops_when_an_attempt_begins_where_one_before_it_began() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = fates(stopped(1, 400), stopped_untold(401, 800), stopped_untold(401, 805), DONE)
+        key = world.api.create("a", **CHAIN)
+        await world.until(finished(world, key), 9 * LIMIT_SECONDS)
+
+        assert world.condition(key, "Succeeded") == ("False", "NoProgress")
+        assert "Attempt 3 ended at its time limit and told of no checkpoint after its start at step 401" in message(
+            world, key
+        )
+        assert len(world.site.snapshot()) == 3
+
+    told(story)
+
+
+def test_an_attempt_that_had_not_all_its_time_is_no_measure_for_one_that_begins_where_it_began() -> None:
+    early = Fate(queued=1, running=20, end="PREEMPTED", comment=json.dumps({"v": 1, "f": 401, "s": 409}))
+
+    async def story(world: World) -> None:
+        world.site.fates = fates(stopped(1, 400), early, stopped_untold(401, 800), DONE)
+        key = world.api.create("a", **CHAIN)
+        await world.until(finished(world, key), 9 * LIMIT_SECONDS)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
 
     told(story)
 
@@ -352,5 +407,27 @@ def test_a_chain_whose_comment_was_lost_counts_what_was_written_down(lost: int) 
         await world.until(finished(world, key), 6 * LIMIT_SECONDS)
 
         assert world.condition(key, "Succeeded")[1] == ("Completed" if lost else "NoProgress")
+
+    told(story)
+
+
+def test_a_chain_remembers_how_far_an_attempt_came_that_is_listed_no_longer() -> None:
+    """The first attempt came to step 1000; ten were preempted early, so that it is listed no longer; then one more ends
+    at its time limit far behind it.
+    """
+
+    async def story(world: World) -> None:
+        world.site.purge_seconds = 0.0  # and with the jobs their comments
+        early = Fate(queued=1, running=20, end="PREEMPTED", comment=json.dumps({"v": 1, "f": 1, "s": 9, "c": 9}))
+        world.site.fates = fates(timed_out(1, 1000), *[early] * ATTEMPTS_KEPT, timed_out(401, 500), DONE)
+        key = world.api.create("a", checkpoint={"grace": "1m"}, retry={"maxAttempts": 20})
+        await world.until(lambda: world.status(key).get("attemptsTotal") == ATTEMPTS_KEPT + 2, 100 * LIMIT_SECONDS)
+        await world.end_operator()
+        await world.start_operator()
+        await world.until(finished(world, key), 6 * LIMIT_SECONDS)
+
+        assert world.status(key)["attempts"][0]["number"] == 3
+        assert world.condition(key, "Succeeded") == ("False", "NoProgress")
+        assert "came to step 500, and an earlier one had come to step 1000" in message(world, key)
 
     told(story)

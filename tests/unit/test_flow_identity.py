@@ -9,8 +9,8 @@ import pytest
 
 from little_world import SECRET, World, gateway
 from passerelle.batch import Batch
-from passerelle.gateways.base import Credential, Probe
-from passerelle.gateways.memory import Fate, Memory
+from passerelle.gateways.base import Probe
+from passerelle.gateways.memory import Fate, Memory, MemoryCredential
 from stories import running, told
 
 OTHER = "https://other"
@@ -103,13 +103,13 @@ def test_nothing_is_submitted_as_a_user_who_has_not_yet_been_proven(monkeypatch:
             self.user = user
             return await probe(self)
 
-        async def noted_submit(self: Memory, batch: Batch) -> int:
+        async def noted_submit(self: Memory, batch: Batch) -> str:
             submitted_as.append(_user(world))
             return await submit(self, batch)
 
         key = world.api.create("a", suspend=True)
         await asyncio.sleep(5)
-        world.site.credentials = lambda: Credential(world.site.user, "valid")
+        world.site.credentials = lambda: MemoryCredential(user=world.site.user, token="valid")
         monkeypatch.setattr(Memory, "probe", slow_probe)
         monkeypatch.setattr(Memory, "submit", noted_submit)
         world.api.secrets[SECRET] = {"username": b"project2", "token": b"valid"}

@@ -20,7 +20,7 @@ from stories import finished, made_of, running, told
 def test_a_deletion_during_a_look_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     accounted = Memory.accounted
 
-    async def slow(self: Memory, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+    async def slow(self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         await asyncio.sleep(2)
         return await accounted(self, names=names, job_ids=job_ids)
 
@@ -158,7 +158,7 @@ def test_a_waiting_reason_that_is_also_the_name_of_an_end_ends_nothing() -> None
 def test_a_failure_of_the_trainer_is_final_although_a_suspension_was_on_its_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def busy(self: Memory, job_id: int) -> None:
+    async def busy(self: Memory, job_id: str) -> None:
         raise Unavailable("Slurm is busy.", reason="CancelFailed")
 
     async def story(world: World) -> None:

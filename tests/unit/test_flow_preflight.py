@@ -29,7 +29,7 @@ def findings(world: World, key: Key) -> list[tuple[str, str, str]]:
 
 def test_an_error_keeps_the_job_from_the_site() -> None:
     async def story(world: World) -> None:
-        key = world.api.create("a", command=["python train.py"])
+        key = world.api.create("a", command=["python /opt/train.py"])
         await asyncio.sleep(120)
 
         assert world.condition(key, "Accepted") == ("False", "ShellSyntax")

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +18,9 @@ from passerelle.errors import Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
+from passerelle.sites import _present
 from passerelle.slurm import RemoteJob
+from passerelle.watch import QUEUED_PER_LOOK
 from stories import finished, made_of, running, told
 
 
@@ -71,8 +74,8 @@ def test_polling_period_is_a_floor_however_many_trainingjobs_come() -> None:
     told(story, Fate(running=10_000), period="30s")
 
 
-@pytest.mark.parametrize("period,seconds", [("1s", 0.2), ("10s", 1), ("20s", 2), ("5m", 3)])
-def test_look_ups_gather_for_a_tenth_of_the_polling_period(period: str, seconds: float) -> None:
+@pytest.mark.parametrize("period,gather", [(1, 0.2), (10, 1), (20, 2), (300, 3)])
+def test_look_ups_gather_for_a_tenth_of_the_polling_period(period: int, gather: float) -> None:
     async def story(world: World) -> None:
         await asyncio.sleep(1)
         world.site.calls.clear()
@@ -80,11 +83,13 @@ def test_look_ups_gather_for_a_tenth_of_the_polling_period(period: str, seconds:
             world.api.create(f"j{number}", suspend=True)
             await asyncio.sleep(0.1)
 
-        assert 5 / seconds <= world.site.calls.count("accounted") <= 10 / seconds + 1
-        await asyncio.sleep(seconds + 1)
+        # A listing that is due in between takes along what was asked for until then.
+        listings = 10 / (0.9 * period)
+        assert 5 / gather <= world.site.calls.count("accounted") <= 10 / gather + 1 + listings
+        await asyncio.sleep(gather + 1)
         assert all(world.condition(key, "Submitted") == ("False", "Suspended") for key in world.api.objects)
 
-    told(story, period=period)
+    told(story, period=f"{period}s")
 
 
 def test_a_gateway_that_refuses_connections_is_not_flooded_with_submits() -> None:
@@ -269,6 +274,64 @@ def test_while_kube_apiserver_is_away_the_last_credential_serves_on() -> None:
     told(story)
 
 
+def test_a_former_drivers_credential_is_never_presented() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.service.credential_of = "former"
+        with pytest.raises(Unavailable, match="read again"):
+            _present(world.service, "slurmrestd")
+        world.api.trouble = await made_of(aiohttp.ServerDisconnectedError())
+        await asyncio.sleep(5)
+        assert world.service.trouble is not None, "the last credential serves on, though it is another driver's"
+        world.api.trouble = None
+        await world.until(finished(world, key), 120)
+
+        assert _present(world.service, "slurmrestd") is world.service.credential
+
+    told(story)
+
+
+def test_ids_that_are_no_numbers_go_all_the_way() -> None:
+    async def story(world: World) -> None:
+        world.site.ids = lambda number: f"job-{number:x}"
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await world.end_operator()
+        await world.start_operator()
+        doomed = world.api.create("b")
+        await world.until(running(world, doomed))
+        world.api.delete(doomed)
+        await world.until(lambda: doomed not in world.api.objects)
+        await world.until(finished(world, key))
+
+        assert world.states() == ["COMPLETED", "CANCELLED"]
+        (attempt,) = world.status(key)["attempts"]
+        assert attempt["jobId"] == "job-3e8"
+        assert attempt["logPath"].endswith("-1000.log")
+
+    told(story, Fate(queued=1, running=60))
+
+
+def test_those_that_wait_are_asked_why_in_turn() -> None:
+    """Over a power of ten: as texts, 1000 comes before 995."""
+
+    async def story(world: World) -> None:
+        world.site.first_job_id = 995
+        keys = [world.api.create(f"waits-{number}") for number in range(10)]
+        await world.until(lambda: all("submitTime" in attempt for attempt in attempts(world, keys)))
+        for job in world.site._jobs.values():
+            job.fate = replace(job.fate, state_reason="Resources")
+        await asyncio.sleep(2 * math.ceil(len(keys) / QUEUED_PER_LOOK) + 2)
+
+        assert {attempt["reason"] for attempt in attempts(world, keys)} == {"Resources"}
+
+    def attempts(world: World, keys: list[Key]) -> list[dict[str, Any]]:
+        return [attempt for key in keys for attempt in world.status(key).get("attempts", [{}])]
+
+    told(story, Fate(queued=1_000_000), period="2s")
+
+
 def test_a_refused_job_goes_with_the_account_that_the_administrator_corrected() -> None:
     async def story(world: World) -> None:
         world.site.shape = replace(world.site.shape, accounts=frozenset({"right"}))
@@ -287,7 +350,7 @@ def test_a_refused_job_goes_with_the_account_that_the_administrator_corrected() 
 def test_an_end_is_told_of_before_progress_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     get, read = Memory.get, []
 
-    async def slow(self: Memory, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def slow(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         await asyncio.sleep(20 if len(job_ids) > 1 else 0)
         read.append(len(job_ids))
         return await get(self, job_ids)

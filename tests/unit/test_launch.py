@@ -104,6 +104,8 @@ def test_the_rendezvous_follows_the_fabric() -> None:
         ("deucalion-gpu", "/images/train.sif", "singularity"),
         ("deucalion-gpu", "/images/train.sqsh", "pyxis"),
         ("alps-daint", "/images/train.sqsh", "edf"),
+        ("sandbox", "/images/train.sqsh", "apptainer"),
+        ("lumi-g", "/images/train.sqsh", "singularity"),
         ("alps-daint", "/images/train.toml", "edf"),
         ("sandbox", "/images/a-directory", "apptainer"),
     ],
@@ -118,7 +120,7 @@ def test_the_first_runtime_that_can_enter_the_image_is_taken(name: str, image: s
     "name,image,fix",
     [
         ("alps-daint", "/images/train.sif", "write the absolute path of a squashfs or an environment file."),
-        ("sandbox", "/images/train.sqsh", "write the absolute path of a SIF file."),
+        ("sandbox", "/images/train.toml", "write the absolute path of a SIF file."),
         ("sandbox", "./train.sif", "write the absolute path of a SIF file"),
         ("sandbox", "oras://registry.example.eu/train", "or a name like nvcr.io/nvidia/pytorch@sha256"),
     ],

@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
-from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import base
-from passerelle.gateways.base import Accounting, Credential, Identity, Probe
+from passerelle.gateways.base import Accounting, Credential, Files, Identity, Probe
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.health import Health
@@ -92,7 +92,7 @@ def running(**status: Any) -> TrainingJob:
         **{
             "summary": "Running",
             "conditions": conditions(Accepted="True", Running="True", Succeeded="Unknown", Finished="False"),
-            "attempts": [attempt(jobId=7, submitTime=rfc3339(ENDED - 100), startTime=rfc3339(ENDED - 60))],
+            "attempts": [attempt(jobId="7", submitTime=rfc3339(ENDED - 100), startTime=rfc3339(ENDED - 60))],
             "attemptsTotal": 2,
             "plan": {
                 "nodes": 2,
@@ -260,7 +260,7 @@ def lag(metrics: Metrics, change: str) -> tuple[float | None, float | None]:
 def test_the_lag_counts_from_slurms_stamp_once_a_change() -> None:
     clock = Clock()
     metrics = Metrics(now=clock)
-    queued = attempt(jobId=7, submitTime=rfc3339(ENDED - 100))
+    queued = attempt(jobId="7", submitTime=rfc3339(ENDED - 100))
     started = queued | {"startTime": rfc3339(ENDED - 60)}
     ended = started | {"endTime": rfc3339(ENDED)}
     metrics.kept(running(attempts=[queued]))
@@ -311,18 +311,18 @@ class Door:
         self._answer("probe", 10)
         return Probe(Identity("lumi", "startup"), "26.05", "v0.0.45")
 
-    async def submit(self, batch: Batch) -> int:
+    async def submit(self, batch: Batch) -> str:
         self._answer(batch, 20)
-        return 7
+        return "7"
 
-    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         async def one() -> None:
             self._answer(job_ids, 100)
 
         await asyncio.gather(*(one() for _ in job_ids))
         return {}
 
-    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         self._answer(job_ids)
         return []
 
@@ -330,7 +330,7 @@ class Door:
         self._answer("find")
         return []
 
-    async def cancel(self, job_id: int) -> None:
+    async def cancel(self, job_id: str) -> None:
         self._answer(job_id)
 
     async def close(self) -> None:
@@ -338,9 +338,26 @@ class Door:
 
 
 class DoorWithMemory(Door):
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         self._answer((names, job_ids), 1000)
         return []
+
+
+class DoorWithFiles(Door):
+    async def size(self, path: str) -> int | None:
+        self._answer(path)
+        return 10
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        self._answer((path, offset, length))
+        return b"read"
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        self._answer((path, content, mode))
+
+
+class DoorWithAll(DoorWithMemory, DoorWithFiles):
+    pass
 
 
 CAPABILITIES = {
@@ -355,7 +372,11 @@ def capabilities(gateway: object) -> set[str]:
     return {name for name, kind in CAPABILITIES.items() if isinstance(gateway, kind)}
 
 
-@pytest.mark.parametrize("door", [Door(), DoorWithMemory()], ids=["without accounting", "with accounting"])
+@pytest.mark.parametrize(
+    "door",
+    [Door(), DoorWithMemory(), DoorWithFiles(), DoorWithAll()],
+    ids=["nothing else", "accounting", "files", "all"],
+)
 def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
     around = measured(door, lambda _: None, Clock())
 
@@ -365,21 +386,26 @@ def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
 
 def test_no_capability_is_hidden() -> None:
     """A new capability of gateways/base.py must pass through the measured gateway, too."""
-    assert capabilities(measured(DoorWithMemory(), lambda _: None, Clock())) == set(CAPABILITIES) >= {"Gateway"}
+    assert capabilities(measured(DoorWithAll(), lambda _: None, Clock())) == set(CAPABILITIES) >= {"Gateway"}
 
 
 async def test_what_is_asked_arrives_unchanged() -> None:
-    door = DoorWithMemory()
+    door = DoorWithAll()
     around = measured(door, lambda _: None, Clock())
     assert isinstance(around, Accounting)
+    assert isinstance(around, Files)
 
-    await around.get([1, 2])
+    await around.get(["1", "2"])
     await around.find()
-    await around.cancel(3)
-    await around.accounted(names=["a"], job_ids=[4])
+    await around.cancel("3")
+    await around.accounted(names=["a"], job_ids=["4"])
+    assert await around.size("/a") == 10
+    assert await around.read("/a", 1, 2) == b"read"
+    await around.write("/a", b"x", mode=0o700)
     await around.close()
 
-    assert door.asked == [[1, 2], "find", 3, (["a"], [4]), "close"]
+    files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700)]
+    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), *files, "close"]
 
 
 async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:
@@ -387,7 +413,7 @@ async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:
     gateway = metrics.measure("lumi", DoorWithMemory())
     answered(5_000)  # of nobody's call
     await gateway.probe()
-    await gateway.states([1, 2, 3])
+    await gateway.states(["1", "2", "3"])
     assert isinstance(gateway, Accounting)
     await gateway.accounted(names=["psr-a-1"])
 
@@ -425,6 +451,17 @@ async def test_a_submission_is_counted_by_what_became_of_it(error: Exception | N
     requests = {"site": "lumi", "operation": "submit", "outcome": outcome}
     assert value("passerelle_gateway_requests_total", requests) == 1
     assert value("passerelle_submissions_total", {"site": "lumi", "result": result}) == 1
+
+
+async def test_a_missing_file_is_no_defect() -> None:
+    metrics = Metrics()
+    gateway = metrics.measure("lumi", DoorWithFiles(Missing("The site has no file /a.")))
+    assert isinstance(gateway, Files)
+    with pytest.raises(Missing):
+        await gateway.read("/a", 0, 1)
+
+    requests = {"site": "lumi", "operation": "read", "outcome": "missing"}
+    assert metrics.registry.get_sample_value("passerelle_gateway_requests_total", requests) == 1
 
 
 async def test_a_call_that_ends_with_the_operator_is_not_counted() -> None:
@@ -478,7 +515,7 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
         site({"metadata": {"name": "lumi", "uid": "u", "resourceVersion": "1"}}),
         WorkQueue("lumi", nothing),
         watch,
-        Credential("startup", "token", expires=ENDED),
+        Credential(user="startup", expires=ENDED),
     )
     homeless: WorkQueue[Key] = WorkQueue("", nothing)
     services = [here]
@@ -538,6 +575,8 @@ async def test_a_write_is_counted_by_what_it_is_and_how_it_ended(
     for call in (
         kube.patch_trainingjob_status(key, "1", {"summary": "Running", "progress": {}}),
         kube.patch_trainingjob_status(key, "1", {"progress": {}}),
+        kube.patch_trainingjob_status(key, "1", {"progress": {}, "attempts": []}),
+        kube.patch_trainingjob_status(key, "1", {"attempts": []}),
         kube.patch_trainingjob(key, "1", {"metadata": {"finalizers": []}}),
         kube.patch_site_status("lumi", "1", {}),
         kube.trainingjob(key),
@@ -547,8 +586,8 @@ async def test_a_write_is_counted_by_what_it_is_and_how_it_ended(
 
     family = next(found for found in metrics.registry.collect() if found.name == "passerelle_kubernetes_writes")
     assert {(sample.labels["kind"], sample.labels["outcome"]): sample.value for sample in family.samples} == {
-        ("trainingjob_status", outcome): 1,
-        ("trainingjob_progress", outcome): 1,
+        ("trainingjob_status", outcome): 2,
+        ("trainingjob_progress", outcome): 2,
         ("trainingjob_metadata", outcome): 1,
         ("site_status", outcome): 1,
     }

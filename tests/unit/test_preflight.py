@@ -11,13 +11,13 @@ from typing import Any, get_args
 import pytest
 
 from mistakes.corpus import Case, Expected, merged, mistakes, odd
+from mistakes.told import at, said
 from passerelle import preflight as room
 from passerelle import profiles
 from passerelle.errors import Invalid
 from passerelle.preflight import Finding, Id, Operation, preflight
 from passerelle.preflight.refusals import FIELDS
 from passerelle.preflight.words import read
-from passerelle.v1alpha1.site import SiteSpec
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 MISTAKES = mistakes()
@@ -49,37 +49,6 @@ def everything(case: Case, spec: dict[str, Any] | None = None) -> tuple[Finding,
 def one(case: Case, expected: Expected) -> Finding:
     (told,) = [each for each in found(case) if (each.id, each.field) == (expected.id, expected.field)]
     return told
-
-
-def at(
-    profile: str,
-    *,
-    partition: str | None = None,
-    accounts: tuple[str, ...] = (),
-    qos: tuple[str, ...] = (),
-    run_root: str = "/mnt/somewhere/runs",
-    **spec: Any,
-) -> tuple[Finding, ...]:
-    """What is said of a job that is fine but for what is given."""
-    facts = profiles.load(profile)
-    account = facts.accounts.example or "project1"
-    site = SiteSpec.model_validate(
-        {
-            "profile": profile,
-            "partition": partition,
-            "gateway": {"driver": "slurmrestd", "url": "https://site.example.eu", "credentials": {"name": "token"}},
-            "runRoot": run_root,
-            "admission": [{"namespaces": ["team-a"], "accounts": accounts or (account,), "qos": qos}],
-        }
-    )
-    given = {"site": "s", "image": "/mnt/images/train.img", "command": ["python", "train.py"], "timeLimit": "2h"}
-    size = {} if spec.keys() & {"gpus", "nodes"} else {"nodes": 1}
-    job = TrainingJobSpec.model_validate(given | size | spec)
-    return preflight(job, site, facts, entry=site.admission[0])
-
-
-def said(findings: tuple[Finding, ...]) -> set[tuple[str, str]]:
-    return {(each.id, each.field) for each in findings if each.severity != "info"}
 
 
 def applied(spec: dict[str, Any], patch: tuple[Operation, ...]) -> dict[str, Any]:
@@ -337,9 +306,11 @@ class TestCommands:
         told = said(at("leonardo-booster", command=["bash", "-c", line]))
         assert ("InternetNeeded", "spec.command") in told if raised else told == set()
 
-    @pytest.mark.parametrize("profile,severity", [("leonardo-booster", "error"), ("vega-gpu", "warning")])
+    @pytest.mark.parametrize(
+        "profile,severity", [("deucalion-gpu", "error"), ("leonardo-booster", "warning"), ("vega-gpu", "warning")]
+    )
     def test_how_bad_it_is_follows_what_is_known_of_the_way_out(self, profile: str, severity: str) -> None:
-        told = [each for each in at(profile, command=["wget", "https://example.eu/x"]) if each.id == "InternetNeeded"]
+        told = [each for each in at(profile, command=["wget", "https://github.com/x"]) if each.id == "InternetNeeded"]
         assert [each.severity for each in told] == [severity]
 
     @pytest.mark.parametrize(
@@ -362,7 +333,7 @@ class TestCommands:
     def test_a_script_starts_what_it_likes(self) -> None:
         line = ["bash", "-c", "srun apptainer exec i.sif torchrun --master_addr=$A t.py"]
         assert said(at("lumi-g", launcher="script", command=line)) == set()
-        own = ["python", "start.py", "--master_addr=node1", "--num_workers=64"]
+        own = ["python", "/start.py", "--master_addr=node1", "--num_workers=64"]
         assert said(at("lumi-g", launcher="script", command=own)) == set()
 
     def test_a_credential_is_never_repeated(self) -> None:
@@ -372,6 +343,32 @@ class TestCommands:
 
         assert {each for each, _ in said(told)} == {"InternetNeeded", "SecretInCommand", "SecretInEnv"}
         assert secret not in "".join(map(str, told))
+
+    def test_the_host_is_shown(self) -> None:
+        env = [{"name": "BUCKET", "value": "s3://jane@private.example.eu/x"}]
+        told = at("leonardo-booster", env=env, image="https://jane:pa55-word@private.example.eu/x")
+        assert [each.id for each in told if "private.example.eu" in each.message] == ["ImageFormat", "InternetNeeded"]
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            {"image": "docker://jane:pa55-word@private.example.eu/secret/x"},
+            {"image": "https://jane:pa55-word@private.example.eu/secret/x.sif"},
+            {"command": ["curl", "https://jane:pa55-word@private.example.eu/secret/x?sig=pa55-word"]},
+            {"command": ["python", "/t.py", "--at=https://jane:" + "y" * 90 + "pa55-word@private.example.eu/secret"]},
+            {"command": ["python", "/t.py", "--at=https://private.example.eu/?sig=pa55-word"]},
+            {"env": [{"name": "MLFLOW_TRACKING_URI", "value": "https://jane:pa55-word@private.example.eu/secret"}]},
+            {"env": [{"name": "NCCL_SOCKET_IFNAME", "value": "https://jane:pa55-word@private.example.eu/secret"}]},
+            {"env": [{"name": "NCCL_NET", "value": "https://jane:pa55-word@private.example.eu/secret"}]},
+            {"env": [{"name": "BUCKET", "value": "s3://jane:pa55-word@private.example.eu/secret"}]},
+            {"env": [{"name": "BUCKET", "value": "s3://jane@private.example.eu/secret"}]},
+        ],
+    )
+    def test_of_an_address_with_a_login_the_host_is_shown_alone(self, spec: dict[str, Any]) -> None:
+        text = "".join(str(each) for profile in ("leonardo-booster", "lumi-g") for each in at(profile, **spec))
+        assert "jane" not in text
+        assert "pa55" not in text
+        assert "/secret" not in text
 
     @pytest.mark.parametrize(
         "name,value,raised",
@@ -396,8 +393,8 @@ def test_one_finding_is_made_for_each_id_and_field() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    order = [each.severity for each in at("leonardo-booster", timeLimit="24h", command=["pip", "install", "x"])]
-    assert order == ["error", "warning", "info"]
+    told = at("marenostrum5-acc", timeLimit="24h", command=["curl", "https://github.com/x"])
+    assert [each.severity for each in told] == ["error", "warning", "info"]
 
 
 class TestWhatIsRight:

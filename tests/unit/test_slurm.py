@@ -1,8 +1,12 @@
 """Slurm's states and flags in our words."""
 
+import random
+import re
+from dataclasses import replace
+
 import pytest
 
-from passerelle.slurm import JobState, RemoteJob, Stage
+from passerelle.slurm import JOB_ID, JobState, RemoteJob, Stage, id_order
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_success_follows_from_the_state_alone(base: str, succeeded: bool, reason
 )
 def test_a_code_of_ours_says_more_than_failed(state: str, code: int | None, reason: str) -> None:
     job = RemoteJob(
-        job_id=1, name="x", user="u", cluster="c", state=JobState(state), submit_time=1, start_time=2, exit_code=code
+        job_id="1", name="x", user="u", cluster="c", state=JobState(state), submit_time=1, start_time=2, exit_code=code
     )
 
     assert job.ending is not None
@@ -72,3 +76,30 @@ def test_a_code_of_ours_says_more_than_failed(state: str, code: int | None, reas
 def test_a_live_job_has_no_ending() -> None:
     assert JobState("RUNNING").ending is None
     assert JobState.parse(["FAILED", "REQUEUED"]).ending is None
+
+
+def test_job_ids_are_ordered_as_numbers() -> None:
+    numbers = [str(number) for number in (1, 2, 9, 10, 11, 99, 100, 4711, 10_000)]
+    mixed = random.sample(numbers, len(numbers))
+
+    assert sorted(mixed, key=id_order) == numbers
+    assert id_order("") < id_order("0")
+    assert sorted(["b7", "a7"], key=id_order) == sorted(["a7", "b7"], key=id_order)
+
+
+@pytest.mark.parametrize("job_id", ["4711", "0f9a2c1e-6a0e-4c39-9d8e-1f3d5b7a9c0e", "uLyMDmKd.x_1", "x" * 64])
+def test_what_may_be_a_job_id(job_id: str) -> None:
+    assert re.fullmatch(JOB_ID, job_id)
+
+
+@pytest.mark.parametrize("job_id", ["", "x" * 65, "a/b", "..", "-7", "a b", "https://a.example/rest/1.0/jobs/x", "é"])
+def test_what_is_no_job_id(job_id: str) -> None:
+    assert not re.fullmatch(JOB_ID, job_id)
+
+
+def test_slurms_number_is_the_id_or_told_beside_it_or_unknown() -> None:
+    job = RemoteJob(job_id="4711", name="x", user="u", cluster="c", state=JobState("RUNNING"), submit_time=1)
+
+    assert job.slurm_number == "4711"
+    assert replace(job, job_id="a-b", slurm_id="4711").slurm_number == "4711"
+    assert replace(job, job_id="a-b").slurm_number == ""

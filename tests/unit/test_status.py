@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from passerelle.decide import Action, Intend, LookUp, Rest
+from passerelle.ends import failure
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.facts import Facts, Unseen, Word
 from passerelle.marker import Run
+from passerelle.progress import Report
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import epoch, is_final, report, rfc3339, with_job
-from passerelle.v1alpha1.trainingjob_status import Attempt, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, Reached, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)
 NOW = "2026-01-02T03:04:05Z"
@@ -31,7 +33,7 @@ Table = dict[str, tuple[Facts, dict[str, tuple[str, str]], str]]
 
 def job(state: str, **facts: object) -> RemoteJob:
     base = RemoteJob(
-        job_id=77,
+        job_id="77",
         name=RUN.marker(1),
         user="startup",
         cluster="lumi",
@@ -100,14 +102,31 @@ TABLE: Table = {
         "Waiting",
     ),
     "a waiting job shows Slurm's reason": (
-        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPUMinutesLimit")),
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPURunMinutesLimit")),
         {
             "Submitted": ("True", "Submitted"),
-            "Running": ("False", "AssocGrpCPUMinutesLimit"),
+            "Running": ("False", "AssocGrpCPURunMinutesLimit"),
             "Ready": ("True", "Submitted"),
             "Succeeded": ("Unknown", "Active"),
         },
         "Queued",
+    ),
+    "a job whose account has no hours left needs a person": (
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="AssocGrpCPUMinutesLimit")),
+        {
+            "Submitted": ("True", "Submitted"),
+            "Running": ("False", "AssocGrpCPUMinutesLimit"),
+            "Ready": ("False", "AssocGrpCPUMinutesLimit"),
+            "Stalled": ("True", "AssocGrpCPUMinutesLimit"),
+            "Succeeded": ("Unknown", "Active"),
+            "Finished": ("False", "Active"),
+        },
+        "Stalled",
+    ),
+    "a job that is about to be suspended waits for nobody": (
+        facts(Rest("Active"), job("PENDING", start_time=None, state_reason="JobHeldUser"), suspend=True),
+        {"Running": ("False", "JobHeldUser"), "Ready": ("True", "Submitted")},
+        "Suspended",
     ),
     "a running job runs": (
         facts(Rest("Active"), job("RUNNING")),
@@ -202,7 +221,7 @@ TABLE: Table = {
     "a lost outcome is unknown, and finished": (
         facts(
             Rest("OutcomeLost"),
-            attempts=(INTENT.model_copy(update={"job_id": 77, "reason": "OutcomeLost"}),),
+            attempts=(INTENT.model_copy(update={"job_id": "77", "reason": "OutcomeLost"}),),
         ),
         {
             "Succeeded": ("Unknown", "OutcomeLost"),
@@ -312,6 +331,21 @@ def test_an_attempt_keeps_its_steps_when_a_poorer_record_comes() -> None:
     assert (ended.first_step, ended.last_step, ended.checkpoint_step) == (11, 20, 15)
 
 
+def test_an_attempt_that_is_listed_no_longer_leaves_how_far_it_came() -> None:
+    came = tuple(
+        INTENT.model_copy(update={"number": number, "last_step": 100 - number, "checkpoint_step": None})
+        for number in range(1, ATTEMPTS_KEPT + 3)
+    )
+
+    ten = report(TrainingJobStatus(), facts(Rest("Active"), attempts=came[:ATTEMPTS_KEPT]))
+    more = report(ten, facts(Rest("Active"), attempts=came[: ATTEMPTS_KEPT + 1]))
+    most = report(more, facts(Rest("Active"), attempts=(*more.attempts, came[-1])))
+
+    assert (ten.earlier_attempts, more.earlier_attempts) == (None, Reached(last_step=99))
+    assert most.earlier_attempts == Reached(last_step=99)
+    assert [each.number for each in most.attempts] == list(range(3, ATTEMPTS_KEPT + 3))
+
+
 def test_nodes_to_keep_away_from_are_remembered() -> None:
     once = report(TrainingJobStatus(), facts(Rest("Active"), job("RUNNING"), excluded=("n2", "n5")))
 
@@ -325,6 +359,22 @@ def test_without_an_epilogue_the_message_says_so_and_names_the_log() -> None:
     assert "after its time limit of 60 minutes" in message
     assert "epilogue left no lines" in message
     assert "/scratch/log-77" in message
+
+
+def test_a_log_has_slurms_number_in_its_name_whatever_the_gateway_calls_the_job() -> None:
+    known = with_job(INTENT, job("RUNNING", job_id="a-b", slurm_id="77"))
+    unknown = with_job(INTENT, job("RUNNING", job_id="a-b"))
+
+    assert (known.job_id, known.log_path) == ("a-b", "/scratch/log-77")
+    assert unknown.log_path == "/scratch/log-%j"
+    assert with_job(unknown, job("RUNNING", job_id="a-b", slurm_id="77", standard_output="")).log_path == known.log_path
+
+
+def test_a_failure_names_slurms_number_where_it_is_known() -> None:
+    failed = job("FAILED", job_id="a-b", slurm_id="77")
+
+    assert failure(INTENT, failed, Report()).startswith("Attempt 1 (Slurm job 77) ended with FAILED")
+    assert failure(INTENT, replace(failed, slurm_id=""), Report()).startswith("Attempt 1 (Slurm job a-b) ended")
 
 
 def test_a_failures_message_survives_passes_that_ask_the_site_no_more() -> None:

@@ -12,11 +12,19 @@ from passerelle.cli import sites
 from passerelle.cli.check import check
 from passerelle.cli.importing import import_
 from passerelle.cli.init import init
+from passerelle.cli.logs import logs
 from passerelle.cli.render import render
-from passerelle.errors import Invalid
+from passerelle.confidential import hosts_only
+from passerelle.errors import Invalid, PasserelleError
 
 BAD_INPUT = 2
 """What typer itself answers to unknown options: a person must write something else."""
+
+NO_ANSWER = 3
+"""The cluster or the site can't be asked, or refuses: the same command may pass later."""
+
+INTERRUPTED = 130
+"""What a shell says of a command that Ctrl-C ended: the way to end a log that is followed."""
 
 app = typer.Typer(
     name="passerelle",
@@ -24,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 errors found, 2 bad input. No command needs a cluster or a site.",
+    epilog="Exit codes: 0 fine, 1 errors found, 2 bad input, 3 no answer. Only logs needs a cluster and a site.",
 )
 
 
@@ -41,7 +49,7 @@ def root(
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Train on European supercomputers with kubectl: what can be done with a manifest before anything runs."""
+    """Train on European supercomputers with kubectl: manifests before anything runs, logs while it does."""
 
 
 # In the order in which a newcomer needs them. A command is mounted here and nowhere else.
@@ -49,6 +57,7 @@ app.command()(init)
 app.command("import")(import_)
 app.command()(check)
 app.command()(render)
+app.command()(logs)
 app.add_typer(sites.app, name="sites")
 
 
@@ -57,5 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="passerelle")
     except Invalid as error:
-        typer.echo(f"passerelle: {error}", err=True)
+        typer.echo(f"passerelle: {hosts_only(str(error))}", err=True)
         raise SystemExit(BAD_INPUT) from None
+    except PasserelleError as error:
+        typer.echo(f"passerelle: {hosts_only(str(error))}", err=True)
+        raise SystemExit(NO_ANSWER) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None

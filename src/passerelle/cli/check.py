@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from passerelle import profiles
-from passerelle.cli import offline
+from passerelle.cli import machines, offline
 from passerelle.cli.manifests import Manifests
 from passerelle.errors import Invalid
 from passerelle.objects import TrainingJob
@@ -44,10 +45,13 @@ class _Place:
     known: bool
 
 
+_Told = tuple[TrainingJob, _Place, tuple[Finding, ...]]
+
+
 def check(
-    file: Annotated[
-        Path,
-        typer.Argument(help="TrainingJobs, and their ConfigMaps, as YAML; - reads standard input.", metavar="FILE"),
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="TrainingJobs, and their ConfigMaps, as YAML; - reads standard input.", metavar="FILE..."),
     ],
     *,
     site: Annotated[str | None, typer.Option(help="Another Site than the TrainingJob names.", metavar="NAME")] = None,
@@ -55,21 +59,23 @@ def check(
         bool, typer.Option("--all-sites", help="Every Site of the files; every machine, where they hold none.")
     ] = False,
     site_file: Annotated[
-        Path | None, typer.Option(help="Sites as YAML; FILE may hold them, too.", metavar="SITE.yaml")
+        Path | None, typer.Option(help="Sites as YAML; a FILE may hold them, too.", metavar="SITE.yaml")
     ] = None,
     profile: Annotated[str | None, typer.Option(help="A machine, where there is no Site yet.", metavar="NAME")] = None,
-    name: Annotated[str | None, typer.Option(help="One of several TrainingJobs of FILE.")] = None,
+    name: Annotated[str | None, typer.Option(help="One of several TrainingJobs.")] = None,
     output: Annotated[Format, typer.Option("--format", help="For people, or for programs.")] = Format.TABLE,
 ) -> None:
     """Say what would go wrong at a site, and what to write instead. Exits with 1 where there are errors."""
     if sum((site is not None, all_sites, profile is not None)) > 1:
         raise Invalid("Write one of --site, --all-sites and --profile.")
-    read = offline.read(file, site_file)
+    read = offline.read(files, site_file)
     jobs = [read.job(name)] if name is not None or len(read.jobs) < 2 else read.jobs  # noqa: PLR2004 - several
-    told = []
+    told: list[_Told] = []
     for job in jobs:
         places = _all(job, read) if all_sites else [_one(job, read, site, profile)]
         told += [(job, place, offline.findings(job, place.spec, read, known=place.known)) for place in places]
+    for line in _unchecked(told, read):
+        typer.echo(f"note: {line}", err=True)
     if output is Format.JSON:
         typer.echo(json.dumps([_as_json(*each) for each in told], indent=2, ensure_ascii=False))
     else:
@@ -78,11 +84,25 @@ def check(
         raise typer.Exit(FINDINGS)
 
 
+def _unchecked(told: list[_Told], read: Manifests) -> Iterator[str]:
+    """What the files were too few for."""
+    if any(not place.known for _, place, _ in told):
+        yield "No Site was given, so account, QoS and run root were not checked; name a file with it as --site-file."
+    for job in dict.fromkeys(job.key for job, _, _ in told):
+        missing = offline.missing(next(each for each, _, _ in told if each.key == job), read)
+        if missing:
+            yield (
+                f"TrainingJob {job.name}: ConfigMaps that no file holds were not checked: {', '.join(missing)}; "
+                "name their files, too."
+            )
+
+
 def _one(job: TrainingJob, read: Manifests, site: str | None, profile: str | None) -> _Place:
     """Raises Invalid where there is no such Site."""
     if site is not None and site in read.sites:
         return _Place(site, read.sites[site], known=True)
-    machine = profile if profile is not None else site
+    asked = profile if profile is not None else site
+    machine = machines.named(asked) if asked is not None else machines.of_site(job.site, read.sites)
     known = machine is None and job.site in read.sites
     return _Place(machine or job.site, offline.site_of(job, read, machine), known=known)
 
@@ -115,7 +135,7 @@ def _as_json(job: TrainingJob, place: _Place, found: tuple[Finding, ...]) -> dic
     }
 
 
-def _print(told: list[tuple[TrainingJob, _Place, tuple[Finding, ...]]]) -> None:
+def _print(told: list[_Told]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for number, (job, place, found) in enumerate(told):
         if number:

@@ -10,6 +10,7 @@ import typer
 
 from passerelle.cli import files
 from passerelle.cli.written import written
+from passerelle.confidential import hosts_only
 from passerelle.imports import convert
 
 
@@ -44,7 +45,8 @@ def import_(
     texts = []
     for each in found:
         title = f"From {each.source}." + (" Look at these before you apply it:" if each.notes else "")
-        texts.append(written(each.manifest, each.notes, title))
-        for note in each.notes:
+        notes = [hosts_only(note) for note in each.notes]
+        texts.append(written(each.manifest, notes, title))
+        for note in notes:
             typer.echo(f"note: {note}", err=True)
     typer.echo("---\n".join(texts), nl=False)

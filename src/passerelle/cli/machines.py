@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from passerelle import profiles
 from passerelle.errors import Invalid
 
@@ -10,6 +12,12 @@ def like(name: str) -> list[str]:
     """The profile of this name, else those that begin with it."""
     known = profiles.names()
     return [name] if name in known else [each for each in known if each.startswith(f"{name}-")]
+
+
+def of_site(name: str, there: Container[str]) -> str | None:
+    """The one profile that a Site's name means, where no manifest has the Site itself."""
+    found = like(name)
+    return found[0] if name not in there and len(found) == 1 else None
 
 
 def named(name: str) -> str:

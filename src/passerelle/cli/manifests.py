@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from passerelle import objects
 from passerelle.crd import KINDS, definition
 from passerelle.errors import Invalid
@@ -19,7 +16,6 @@ from passerelle.imports.documents import documents
 from passerelle.objects import TrainingJob
 from passerelle.v1alpha1 import API_VERSION, GROUP
 from passerelle.v1alpha1.site import SiteSpec
-from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 NAMESPACE = "default"
 """Of a manifest that names none, as kubectl has it."""
@@ -33,19 +29,11 @@ _INSTEAD = {
     "volumes": "write data",
 }
 """What stands here for fields of a Pod."""
-_WANTED = {
-    "string_type": "write text",
-    "int_type": "write a whole number, without quotes",
-    "int_parsing": "write a whole number",
-    "int_from_float": "write a whole number",
-    "bool_type": "write true or false, without quotes",
-    "bool_parsing": "write true or false",
-    "list_type": "write a list, like [a, b]",
-    "model_type": "write a mapping of fields",
-    "dict_type": "write a mapping of fields",
-    "too_short": "it is empty; write at least one entry",
+_EXACT = {
+    "integer": (int, "write a whole number, without quotes"),
+    "boolean": (bool, "write true or false, without quotes"),
 }
-"""By pydantic's word for what is wrong."""
+"""Of the schema's types, those that kube-apiserver takes no text for, and Python and what to write instead."""
 
 
 @dataclass(slots=True)
@@ -74,9 +62,11 @@ class Manifests:
         raise Invalid(f"The file holds {len(chosen)} TrainingJobs ({told}); choose one with --name.")
 
 
-def read(text: str) -> Manifests:
-    """Sort the documents of a text; kinds that planning doesn't need are passed over. Raises Invalid."""
-    found = Manifests()
+def read(text: str, found: Manifests | None = None) -> Manifests:
+    """Sort the documents of a text, to those that are found already; kinds that planning doesn't need are passed over.
+    Raises Invalid.
+    """
+    found = found if found is not None else Manifests()
     for document in documents(text):
         for each in _items(document):
             _sort(found, each)
@@ -102,7 +92,7 @@ def _sort(found: Manifests, document: Mapping[str, Any]) -> None:
         raise Invalid(f"A {kind} of the file has no name; write metadata.name.")
     name, namespace = metadata["name"], str(metadata.get("namespace") or NAMESPACE)
     if kind in {each.name for each in KINDS} and _ours(document):
-        _refuse_unknown(document, kind, name)
+        _refuse_misfits(document, kind, name)
     match kind:
         case "TrainingJob" if _ours(document):
             found.jobs.append(_job(document, metadata, namespace))
@@ -132,32 +122,8 @@ def _ours(document: Mapping[str, Any]) -> bool:
 def _job(document: Mapping[str, Any], metadata: Mapping[str, Any], namespace: str) -> TrainingJob:
     job = objects.trainingjob(_body(document, metadata, namespace))
     if job.spec is None:
-        raise Invalid(f"TrainingJob {job.key.name}: {_complaints(document) or job.invalid}")
+        raise Invalid(f"TrainingJob {job.key.name}: {job.invalid}")
     return job
-
-
-def _complaints(document: Mapping[str, Any]) -> str:
-    """What of a TrainingJob's spec is none, and what to write instead."""
-    try:
-        TrainingJobSpec.model_validate(_mapping(document.get("spec")))
-    except ValidationError as error:
-        return "; ".join(_complaint(item) for item in error.errors()[:_SHOWN])
-    return ""
-
-
-def _complaint(item: ErrorDetails) -> str:
-    path = "spec" + "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in item["loc"])
-    given = item["input"]
-    match item["type"]:
-        case "missing":
-            return f"{path} is missing; write it"
-        case "string_type" if isinstance(given, bool):
-            return f'{path}: write text, in quotes: "{str(given).lower()}"'
-        case "string_type" if isinstance(given, int | float):
-            return f'{path}: write text, in quotes: "{given}"'
-        case kind if kind in _WANTED:
-            return f"{path}: {_WANTED[kind]}"
-    return f"{path}: {item['msg'].removeprefix('Value error, ')}"
 
 
 def _body(document: Mapping[str, Any], metadata: Mapping[str, Any], namespace: str) -> dict[str, Any]:
@@ -187,25 +153,29 @@ def _data(document: Mapping[str, Any], name: str) -> dict[str, bytes]:
     return text | binary
 
 
-def _refuse_unknown(document: Mapping[str, Any], kind: str, name: str) -> None:
-    """Refuse what kubectl's strict validation refuses: a misspelt field would be lost in silence."""
+def _refuse_misfits(document: Mapping[str, Any], kind: str, name: str) -> None:
+    """Refuse what kube-apiserver refuses and a lenient reader wouldn't: a misspelt field, a number in quotes."""
     described = next(each for each in KINDS if each.name == kind)
     schema = definition(described)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    unknown = list(_unknown(document.get("spec"), schema, "spec"))
-    if unknown:
-        raise Invalid(f"{kind} {name}: {'; '.join(unknown[:_SHOWN])}.")
+    wrong = list(_misfits(document.get("spec"), schema, "spec"))
+    if wrong:
+        raise Invalid(f"{kind} {name}: {'; '.join(wrong[:_SHOWN])}.")
 
 
-def _unknown(value: object, schema: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Sentences on the fields of a value that its schema lacks."""
-    if isinstance(value, list):
+def _misfits(value: object, schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Sentences on the fields of a value that its schema lacks, and on text in place of a number or a truth."""
+    wanted, instead = _EXACT.get(schema.get("type", ""), (object, ""))
+    given = int(value) if isinstance(value, float) and value.is_integer() else value  # as JSON writes it
+    if given is not None and instead and type(given) is not wanted:
+        yield f"{path}: {instead}"
+    elif isinstance(value, list):
         for place, item in enumerate(value):
-            yield from _unknown(item, schema.get("items", {}), f"{path}[{place}]")
+            yield from _misfits(item, schema.get("items", {}), f"{path}[{place}]")
     elif isinstance(value, dict) and "properties" in schema:
         known = schema["properties"]
         for key, below in value.items():
             if key in known:
-                yield from _unknown(below, known[key], f"{path}.{key}")
+                yield from _misfits(below, known[key], f"{path}.{key}")
             else:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 instead = _INSTEAD.get(str(key)) or (f"write {near[0]}" if near else "")

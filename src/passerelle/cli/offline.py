@@ -21,9 +21,13 @@ RUN_ROOT = "/RUN-ROOT"
 """Where a Site's runRoot would stand: a profile knows no one's directories."""
 
 
-def read(file: Path, site_file: Path | None) -> Manifests:
-    """What a file holds, with the Sites of another beside it. Raises Invalid."""
-    found = manifests.read(files.read(file))
+def read(paths: Sequence[Path], site_file: Path | None) -> Manifests:
+    """What files hold together, with the Sites of another beside them. Raises Invalid."""
+    if [*paths, site_file].count(files.STANDARD) > 1:
+        raise Invalid("Standard input can be read once; write - for one file alone.")
+    found = Manifests()
+    for each in paths:
+        manifests.read(files.read(each), found)
     if site_file is not None:
         beside = manifests.read(files.read(site_file))
         if not beside.sites:
@@ -97,6 +101,13 @@ def findings(job: TrainingJob, site: SiteSpec, documents: Manifests, *, known: b
     labels = documents.labels.get(job.key.namespace, {})
     entry = admission.entry(site, job.key.namespace, labels) if known else None
     return preflight(spec, site, profiles.load(site.profile), entry=entry, refused=refused)
+
+
+def missing(job: TrainingJob, documents: Manifests) -> list[str]:
+    """The ConfigMaps of spec.files that the documents lack."""
+    assert job.spec is not None  # noqa: S101 - manifests.read refuses others
+    named = dict.fromkeys(entry.config_map for entry in job.spec.files)
+    return [each for each in named if (job.key.namespace, each) not in documents.config_maps]
 
 
 def _files(

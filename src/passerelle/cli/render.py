@@ -46,11 +46,9 @@ def render(
     """Print the batch script that a TrainingJob comes to, with no cluster at hand."""
     if site_file is not None and profile is not None:
         raise Invalid("Write either --site-file or --profile, not both.")
-    read = offline.read(file, site_file)
+    read = offline.read([file], site_file)
     job = read.job(name)
-    machine = machines.named(profile) if profile is not None else None
-    if machine is None and job.site not in read.sites and len(like := machines.like(job.site)) == 1:
-        machine = like[0]
+    machine = machines.named(profile) if profile is not None else machines.of_site(job.site, read.sites)
     batch = rendering.render(offline.planned(job, offline.site_of(job, read, machine), read))
     typer.echo({Format.SCRIPT: script, Format.OPTIONS: options, Format.SBATCH: sbatch}[output](batch), nl=False)
 

@@ -1,11 +1,15 @@
 """What a gateway must do, and what it may do.
 
-`Gateway` is required of every driver. Capabilities (`Accounting`) are optional and asked for by type, with
+`Gateway` is required of every driver. Capabilities (`Accounting`, `Files`) are optional and asked for by type, with
 `isinstance(gateway, Accounting)`. A driver raises only errors of `passerelle.errors`:
 
 - `submit` returns an id, or raises Rejected (the scheduler said no, nothing runs), Unauthorized (the scheduler refused
   the credential, nothing runs) or Unavailable (unknown: the job may run). It never tries twice.
 - reads raise Unauthorized or Unavailable, never return an empty answer for "I don't know".
+- a write raises Rejected where the site says no: no such directory, no right, no room.
+
+A job's id is what the gateway calls the job: Slurm's number in decimal, or a word of the gateway's own (JOB_ID in
+slurm.py says which). An id that the driver can't have given, of a Site that had another driver, is an unknown one.
 """
 
 from __future__ import annotations
@@ -26,16 +30,15 @@ class Identity:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A user name and a bearer token. `expires` is in epoch seconds, None where the token does not tell."""
+    """Who we are at the site, and until when; each driver adds its proof of it, which no `repr` shows.
+
+    `expires` is in epoch seconds, None where that isn't known or the driver renews the proof by itself.
+    """
 
     user: str
-    token: str
     expires: float | None = None
-
-    def __repr__(self) -> str:
-        return f"Credential(user={self.user!r}, token=…, expires={self.expires!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +61,15 @@ class Gateway(Protocol):
         """Prove that the site answers and accepts the credential."""
         ...
 
-    async def submit(self, batch: Batch) -> int:
+    async def submit(self, batch: Batch) -> str:
         """Submit once. Returns the job id."""
         ...
 
-    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         """The light listing: the state of each of these jobs that the scheduler still knows; others are absent."""
         ...
 
-    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         """Full live records of these jobs, as few calls as the gateway allows; unknown ids are absent."""
         ...
 
@@ -74,7 +77,7 @@ class Gateway(Protocol):
         """Full live records of all jobs of our user whose name is a marker. Last resort: a full listing."""
         ...
 
-    async def cancel(self, job_id: int) -> None:
+    async def cancel(self, job_id: str) -> None:
         """Ask for the end of a job. A job that has ended or is unknown is no error."""
         ...
 
@@ -87,6 +90,23 @@ class Gateway(Protocol):
 class Accounting(Protocol):
     """The site's memory: jobs that the scheduler has forgotten."""
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         """The newest record of each job of our user with one of these names, or one of these ids."""
+        ...
+
+
+@runtime_checkable
+class Files(Protocol):
+    """The site's files, as our user sees them. Paths are absolute paths at the site."""
+
+    async def size(self, path: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        ...
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset` on; none at the end and behind it. Raises Missing where no file is."""
+        ...
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        """Write a small file, in the place of one that is there: whole, or not at all. Its directory exists."""
         ...

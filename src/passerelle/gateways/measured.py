@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Gateway, Probe
+from passerelle.gateways.base import Accounting, Files, Gateway, Probe
 from passerelle.gateways.meter import metered
 from passerelle.slurm import JobState, RemoteJob
 
@@ -36,9 +36,9 @@ Tell = Callable[[Request], None]
 
 def measured(gateway: Gateway, tell: Tell, clock: Callable[[], float]) -> Gateway:
     """The same gateway, measured. `clock` is monotonic, in seconds."""
-    if isinstance(gateway, Accounting):
-        return _WithAccounting(gateway, gateway, tell, clock)
-    return _Measured(gateway, tell, clock)
+    able = tuple(wrapped for capability, wrapped in _CAPABILITIES.items() if isinstance(gateway, capability))
+    made: Gateway = type("Measured", able or (_Measured,), {})(gateway, tell, clock)
+    return made
 
 
 class _Measured:
@@ -53,19 +53,19 @@ class _Measured:
     async def probe(self) -> Probe:
         return await self._measure("probe", self._gateway.probe())
 
-    async def submit(self, batch: Batch) -> int:
+    async def submit(self, batch: Batch) -> str:
         return await self._measure("submit", self._gateway.submit(batch))
 
-    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         return await self._measure("states", self._gateway.states(job_ids))
 
-    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         return await self._measure("get", self._gateway.get(job_ids))
 
     async def find(self) -> Sequence[RemoteJob]:
         return await self._measure("find", self._gateway.find())
 
-    async def cancel(self, job_id: int) -> None:
+    async def cancel(self, job_id: str) -> None:
         await self._measure("cancel", self._gateway.cancel(job_id))
 
     async def close(self) -> None:
@@ -97,12 +97,21 @@ class _Measured:
         return answer
 
 
-class _WithAccounting(_Measured):
-    """Gateway and Accounting."""
+class _Accounting(_Measured):
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+        inside = cast("Accounting", self._gateway)
+        return await self._measure("accounted", inside.accounted(names=names, job_ids=job_ids))
 
-    def __init__(self, gateway: Gateway, accounting: Accounting, tell: Tell, clock: Callable[[], float]) -> None:
-        super().__init__(gateway, tell, clock)
-        self._accounting = accounting
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
-        return await self._measure("accounted", self._accounting.accounted(names=names, job_ids=job_ids))
+class _Files(_Measured):
+    async def size(self, path: str) -> int | None:
+        return await self._measure("size", cast("Files", self._gateway).size(path))
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self._measure("read", cast("Files", self._gateway).read(path, offset, length))
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        await self._measure("write", cast("Files", self._gateway).write(path, content, mode=mode))
+
+
+_CAPABILITIES: Mapping[type, type[_Measured]] = {Accounting: _Accounting, Files: _Files}

@@ -1,4 +1,4 @@
-"""A Slurm in memory: the Gateway and Accounting that everything else is tested against, and a dry site for a demo.
+"""A Slurm in memory: Gateway, Accounting and Files, against which all else is tested, and a dry site for a demo.
 
 It behaves as the real ones do where that matters to the laws: a submit whose answer is lost may have been accepted, a
 frozen scheduler accepts once it goes on, an ended job leaves the live listing and stays in accounting, a requeue keeps
@@ -12,12 +12,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from passerelle.batch import Batch
-from passerelle.errors import Rejected, Unauthorized, Unavailable
+from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Identity, Probe
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob, Stage
 
 _FOR_EVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryCredential(Credential):
+    """A word that the site knows or not."""
+
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +53,18 @@ class Shape:
     max_jobs: int = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the site; directories are not kept."""
+
+    content: bytes
+    mode: int = 0o600
+
+
 @dataclass(slots=True)
 class _Job:
-    job_id: int
+    job_id: str
+    number: int
     batch: Batch
     fate: Fate
     submitted: float
@@ -82,10 +98,12 @@ class Faults:
 
 @dataclass(slots=True)
 class Memory:
-    """One site and one client of it. `fates` is asked once a submit; `token` is the only one that is accepted."""
+    """One site and one client of it. `fates` is asked once a submit; `token` is the only one that is accepted; `ids`
+    makes the gateway's id of Slurm's number, where its ids are others.
+    """
 
     clock: Callable[[], float]
-    credentials: Callable[[], Credential] = lambda: Credential("startup", "valid")
+    credentials: Callable[[], MemoryCredential] = lambda: MemoryCredential(user="startup", token="valid")  # noqa: S106
     fates: Callable[[Batch], Fate] = lambda _: Fate()
     cluster: str = "memory"
     user: str = "startup"
@@ -95,15 +113,17 @@ class Memory:
     settle_seconds: float = 1.0
     purge_seconds: float = 300.0
     first_job_id: int = 1000
+    ids: Callable[[int], str] = str
     calls: list[str] = field(default_factory=list)
-    _jobs: dict[int, _Job] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    _jobs: dict[str, _Job] = field(default_factory=dict)
     _held_back: list[Batch] = field(default_factory=list)
 
     async def probe(self) -> Probe:
         self._enter("probe")
         return Probe(Identity(self.cluster, self.user), version="memory", api_version="memory")
 
-    async def submit(self, batch: Batch) -> int:
+    async def submit(self, batch: Batch) -> str:
         self.calls.append("submit")
         if self.faults.frozen and not self.faults.gateway_down:
             self._held_back.append(batch)
@@ -115,11 +135,11 @@ class Memory:
             raise Unavailable("The answer was lost.", reason="Unreachable", sent=True)
         return job_id
 
-    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         self._enter("states")
         return {job.job_id: self._state(job) for job in self._listed() if job.job_id in job_ids}
 
-    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         self._enter("get")
         return [self._record(job) for job in self._listed() if job.job_id in job_ids]
 
@@ -127,7 +147,7 @@ class Memory:
         self._enter("find")
         return [self._record(job) for job in self._listed() if parse(job.batch.options.name)]
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         self.calls.append("accounted")
         self._refuse_credential()
         if self.faults.gateway_down or self.faults.accounting_down:
@@ -139,11 +159,27 @@ class Memory:
             if job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
         ]
 
-    async def cancel(self, job_id: int) -> None:
+    async def cancel(self, job_id: str) -> None:
         self._enter("cancel")
         job = self._jobs.get(job_id)
         if job is not None and self._state(job).stage is not Stage.ENDED:
             job.cancelled = self.clock()
+
+    async def size(self, path: str) -> int | None:
+        self._enter_files("size")
+        found = self.files.get(path)
+        return None if found is None else len(found.content)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        self._enter_files("read")
+        found = self.files.get(path)
+        if found is None:
+            raise Missing(f"The site has no file {path}.")
+        return found.content[offset : offset + length]
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        self._enter_files("write")
+        self.files[path] = File(content, mode)
 
     async def close(self) -> None:
         self.calls.append("close")
@@ -156,7 +192,7 @@ class Memory:
         while self._held_back:
             self._accept(self._held_back.pop(0))
 
-    def requeue(self, job_id: int, fate: Fate | None = None) -> None:
+    def requeue(self, job_id: str, fate: Fate | None = None) -> None:
         """An administrator, or a failed node, sends a job back to the queue."""
         job = self._jobs[job_id]
         job.restarts += 1
@@ -164,7 +200,7 @@ class Memory:
         job.cancelled = None
         job.fate = fate or job.fate
 
-    def set_comment(self, job_id: int, text: str) -> None:
+    def set_comment(self, job_id: str, text: str) -> None:
         """A job, or a person, writes the comment."""
         self._jobs[job_id].comment = text
 
@@ -173,12 +209,12 @@ class Memory:
         for job in self._jobs.values():
             job.purged |= self._state(job).stage is Stage.ENDED
 
-    def forget(self, job_id: int) -> None:
+    def forget(self, job_id: str) -> None:
         """The site loses all trace of a job."""
         del self._jobs[job_id]
 
     @property
-    def batches(self) -> dict[int, Batch]:
+    def batches(self) -> dict[str, Batch]:
         """What was accepted, by job id."""
         return {job.job_id: job.batch for job in self._jobs.values()}
 
@@ -192,9 +228,18 @@ class Memory:
         self.calls.append(call)
         self._refuse_faults()
 
-    def _refuse_faults(self) -> None:
+    def _enter_files(self, call: str) -> None:
+        """Files need no scheduler."""
+        self.calls.append(call)
+        self._refuse_unreachable()
+        self._refuse_credential()
+
+    def _refuse_unreachable(self) -> None:
         if self.faults.gateway_down:
             raise Unavailable("The gateway can't be reached.", reason="Unreachable", sent=False)
+
+    def _refuse_faults(self) -> None:
+        self._refuse_unreachable()
         if self.faults.scheduler_down or self.faults.frozen:
             raise Unavailable("Slurm does not answer.", reason="SchedulerUnavailable", sent=True)
         self._refuse_credential()
@@ -223,12 +268,12 @@ class Memory:
         if live >= shape.max_jobs:
             raise Rejected("Slurm refused the job: too many jobs.", reason="TooManyJobs", transient=True)
 
-    def _accept(self, batch: Batch) -> int:
-        job_id = self.first_job_id + len(self._jobs)
-        while job_id in self._jobs:
-            job_id += 1
+    def _accept(self, batch: Batch) -> str:
+        number = self.first_job_id + len(self._jobs)
+        while (job_id := self.ids(number)) in self._jobs:
+            number += 1
         fate = self.fates(batch)
-        self._jobs[job_id] = _Job(job_id, batch, fate, self.clock(), comment=fate.comment)
+        self._jobs[job_id] = _Job(job_id, number, batch, fate, self.clock(), comment=fate.comment)
         return job_id
 
     def _listed(self) -> list[_Job]:
@@ -274,7 +319,8 @@ class Memory:
             exit_signal=job.fate.exit_signal if state.ending and own_end else None,
             failed_node=job.fate.failed_node if state.ending and own_end else "",
             comment=job.comment if live else "",
-            standard_output=asked.standard_output.replace("%j", str(job.job_id)),
+            standard_output=asked.standard_output.replace("%j", str(job.number)),
             cancelled_by=self.user if state.base == "CANCELLED" and not live else "",
+            slurm_id="" if job.job_id == str(job.number) else str(job.number),
             live=live,
         )

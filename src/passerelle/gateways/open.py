@@ -1,20 +1,58 @@
-"""Which driver a Site asks for, and what its Secret must hold."""
+"""Which driver a Site asks for, and what its Secret must hold.
+
+The registry is all that knows the drivers. One more is a line in it and a word in GatewaySpec.driver.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Gateway
-from passerelle.gateways.slurmrestd.credential import credential_from_secret
+from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.v1alpha1.site import SiteSpec
+
+_C = TypeVar("_C", bound=Credential)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver(Generic[_C]):
+    """A kind of gateway. `keys` names what its Secret holds, for a person who has to write one.
+
+    `credential` makes a credential of a Secret's namespace/name and keys, or raises Unauthorized with what is missing.
+    `open` makes the gateway, which asks for its credential before each call; it sends nothing, and raises Invalid for
+    what can't be used.
+    """
+
+    keys: str
+    credential: Callable[[str, Mapping[str, bytes]], _C]
+    open: Callable[[SiteSpec, Callable[[], _C], bytes | None], Gateway]
+
+
+def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: bytes | None) -> Gateway:
+    return Slurmrestd(spec.gateway.url, credentials, ca=ca)
+
+
+DRIVERS: Mapping[str, Driver[Any]] = {
+    "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+}
+"""By GatewaySpec.driver."""
 
 
 def open_gateway(spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway:
     """The Site's gateway; no byte is sent yet. Raises Invalid for an address that can't be used."""
-    return Slurmrestd(spec.gateway.url, credentials, ca=ca)
+    return DRIVERS[spec.gateway.driver].open(spec, credentials, ca)
 
 
-def credential(name: str, data: Mapping[str, bytes]) -> Credential:
-    """The credential in the Secret of this namespace/name. Raises Unauthorized with what is missing."""
-    return credential_from_secret(name, data)
+def credential(driver: str, name: str, data: Mapping[str, bytes] | None) -> Credential:
+    """The credential in the Secret of this namespace/name, which is None where there is no such Secret. Raises
+    Unauthorized with what is missing.
+    """
+    if data is None:
+        text = f"The Secret {name} does not exist; create it with the keys {DRIVERS[driver].keys}."
+        raise Unauthorized(text, reason="SecretMissing")
+    found: Credential = DRIVERS[driver].credential(name, data)
+    return found

@@ -77,7 +77,7 @@ def who() -> Owner:
     job_id = environ["SLURM_JOB_ID"]
     return {
         "cluster": environ.get("SLURM_CLUSTER_NAME", ""),
-        "jobId": int(job_id),
+        "jobId": job_id,
         "restartCount": int(environ.get("SLURM_RESTART_COUNT") or 0),
         "submitTime": _submit_time(job_id),
     }

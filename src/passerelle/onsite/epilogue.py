@@ -20,8 +20,8 @@ from passerelle.onsite.report import Progress
 from passerelle.onsite.silence import MOST, node_count, silent_nodes
 from passerelle.onsite.supervise import ended_by
 
-_VICTIM = (9, 15)
-"""Signals with which the others are ended when one has failed."""
+_VICTIM = (2, 9, 15)
+"""INT, KILL and TERM: signals that somebody else sends, when another rank has failed or the attempt is to stop."""
 
 _FAULTS = (SITE_FAULT, IMAGE_NOT_FOUND)
 """The codes of ours that a rank may leave."""

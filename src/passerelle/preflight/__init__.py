@@ -11,8 +11,24 @@ tell (devices, network, a world that is complete) is looked at by the job itself
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
+from passerelle.confidential import hosts_only
 from passerelle.errors import Invalid
-from passerelle.preflight import account, chain, command, credentials, image, network, paths, refusals, shape
+from passerelle.preflight import (
+    account,
+    chain,
+    command,
+    credentials,
+    directory,
+    image,
+    network,
+    paths,
+    placeholders,
+    refusals,
+    shape,
+)
 from passerelle.preflight.finding import Finding, Id, Operation, Patch, Severity
 from passerelle.preflight.request import Request
 from passerelle.profiles import Profile
@@ -21,7 +37,7 @@ from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 __all__ = ["Finding", "Id", "Operation", "Patch", "Severity", "preflight"]
 
-_THEMES = (image, shape, chain, account, paths, network, command, credentials)
+_THEMES = (image, shape, chain, account, paths, directory, network, command, credentials)
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -39,10 +55,11 @@ def preflight(
     plan, where it didn't.
     """
     request = Request(job, site, profile, entry)
-    found: dict[tuple[str, str], Finding] = {}
-    for each in refusals.findings(request, refused):
-        found.setdefault((each.id, each.field), each)
-    for theme in _THEMES:
-        for each in theme.findings(request):
-            found.setdefault((each.id, each.field), each)
+    found = {(each.id, each.field): each for each in placeholders.findings(request)}
+    unwritten = {each.field for each in found.values() if each.severity == "error"}  # what else is wrong there is moot
+    themes = (theme.findings(request) for theme in _THEMES)
+    for each in itertools.chain.from_iterable((refusals.findings(request, refused), *themes)):
+        if each.field not in unwritten:
+            told = replace(each, message=hosts_only(each.message), fix=hosts_only(each.fix))
+            found.setdefault((each.id, each.field), told)
     return tuple(sorted(found.values(), key=lambda each: _ORDER[each.severity]))

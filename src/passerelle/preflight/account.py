@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from passerelle.errors import Invalid
-from passerelle.preflight.finding import Finding, error, warning, written
+from passerelle.preflight.finding import Finding, graded, warning, written
 from passerelle.preflight.request import Request
 
 
@@ -19,11 +19,12 @@ def findings(request: Request) -> Iterator[Finding]:
 def _account(request: Request, account: str | None) -> Iterator[Finding]:
     rule, field = request.profile.accounts, "spec.account"
     if account is None:
-        if rule.required and request.entry is not None:
+        if rule.required and rule.confidence != "low" and request.entry is not None:
             text = "The site takes no job without an account, and the Site admits this namespace with none."
             example = f", like {rule.example}" if rule.example else ""
             fix = f"The Site's administrator can write the project's account{example}, into its spec.admission."
-            yield error("AccountRequired", field, text, fix)
+            say = graded(certain=rule.confidence == "high")  # Slurm may have a default account for the user
+            yield say("AccountRequired", field, text, fix)
         return
     if rule.confidence == "low":
         return
@@ -40,13 +41,13 @@ def _account(request: Request, account: str | None) -> Iterator[Finding]:
 
 def _suffix(request: Request, account: str, suffix: str) -> Finding:
     text = f"Account {account} does not end with {suffix}, as those that may use the GPU nodes do."
+    say = graded(certain=request.profile.accounts.confidence == "high")
     fitting = [each for each in (request.entry.accounts if request.entry is not None else []) if each.endswith(suffix)]
     if len(fitting) == 1:
-        return error(
-            "AccountSuffix", "spec.account", text, f"Write account: {fitting[0]}.", patch=written("account", fitting[0])
-        )
+        patch = written("account", fitting[0])
+        return say("AccountSuffix", "spec.account", text, f"Write account: {fitting[0]}.", patch=patch)
     fix = f"Write the project's account that ends with {suffix}; the Site's administrator can admit it."
-    return error("AccountSuffix", "spec.account", text, fix)
+    return say("AccountSuffix", "spec.account", text, fix)
 
 
 def _reservation(request: Request) -> Iterator[Finding]:
@@ -58,11 +59,11 @@ def _reservation(request: Request) -> Iterator[Finding]:
     if not by_qos and not placed.partition.needs_reservation:
         return
     name = qos.reservation if qos is not None and by_qos else None
+    said_by = qos if qos is not None and by_qos else placed.partition
+    say, field = graded(certain=said_by.confidence == "high"), "spec.reservation"
     text = f"{placed.where[:1].upper()}{placed.where[1:]} takes jobs in a reservation only."
     if name is not None:
         fix, patch = f"Write reservation: {name}.", written("reservation", name)
-        yield error("ReservationRequired", "spec.reservation", text, fix, patch=patch)
+        yield say("ReservationRequired", field, text, fix, patch=patch)
     else:
-        yield error(
-            "ReservationRequired", "spec.reservation", text, "Write the reservation that the site made for you."
-        )
+        yield say("ReservationRequired", field, text, "Write the reservation that the site made for you.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from passerelle.grace import RESOLUTION_SECONDS
-from passerelle.preflight.finding import Finding, warning
+from passerelle.preflight.finding import Finding, attempts, warning
 from passerelle.preflight.request import Request
 from passerelle.profiles import Cost
 from passerelle.v1alpha1.meta import seconds
@@ -14,6 +14,8 @@ SAFE_MINUTES = 4 * 60
 """The shortest limit of an ordinary queue of these machines (Discoverer+'s): whoever asks for no more is safe."""
 SAFE_NODES = 4
 """The smallest limit of an ordinary queue of these machines (Deucalion's)."""
+ATTEMPTS = 4
+"""Of a chain whose length nobody knows."""
 _LONG_MINUTES = 12 * 60
 """What is worth a checkpoint in any case; less, where the site's longest limit is less."""
 
@@ -21,6 +23,7 @@ _LONG_MINUTES = 12 * 60
 def findings(request: Request) -> Iterator[Finding]:
     yield from _limits(request)
     yield from _checkpoint(request)
+    yield from _ends(request)
     yield from _grace(request)
     yield from _ttl(request)
     yield from _price(request)
@@ -47,7 +50,8 @@ def _checkpoint(request: Request) -> Iterator[Finding]:
         return
     partition = request.partition
     preempts = placed.limits.preempts if placed is not None else partition is not None and partition.preempts
-    fix = "Have the trainer save and resume, and write checkpoint: {grace: 5m} and retry: {maxAttempts: 4}, or more."
+    chain = f"checkpoint: {{grace: 5m}} and retry: {{maxAttempts: {ATTEMPTS}}}"
+    fix = f"Have the trainer save and resume, and write {chain}, or more."
     if preempts:
         where = placed.where if placed is not None else f"partition {partition.name}" if partition is not None else ""
         text = f"The site may requeue a job in {where} at any time, and without checkpoint it starts from nothing."
@@ -64,6 +68,15 @@ def _checkpoint(request: Request) -> Iterator[Finding]:
     else:
         text = f"Without checkpoint the time limit or a failed node loses up to {job.time_limit} of training."
         yield warning("CheckpointMissing", "spec.checkpoint", text, fix)
+
+
+def _ends(request: Request) -> Iterator[Finding]:
+    job = request.job
+    if job.checkpoint is None or job.retry.max_attempts > 1 or not isinstance(request.minutes, int):
+        return
+    text = "One attempt is all there is: none goes on from the checkpoint that is saved before the time limit."
+    fix = f"Write retry: {{maxAttempts: {ATTEMPTS}}}, or as many as the run needs; or leave checkpoint out."
+    yield warning("ChainEnds", "spec.retry.maxAttempts", text, fix, patch=attempts(job, ATTEMPTS))
 
 
 def _grace(request: Request) -> Iterator[Finding]:

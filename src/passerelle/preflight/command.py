@@ -6,11 +6,11 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from passerelle.preflight.finding import Finding, Operation, Patch, error, warning, written
-from passerelle.preflight.launching import Nested, nested, taken_off
+from passerelle.preflight.finding import Finding, Operation, Patch, graded, warning, written
+from passerelle.preflight.launching import Nested, nested, processes, taken_off, takes_one_port
 from passerelle.preflight.refusals import without_variable
 from passerelle.preflight.request import Request
-from passerelle.preflight.words import base, is_one_string
+from passerelle.preflight.words import Command, base, is_one_string
 
 _CONTAINERS = {
     "apptainer": {"exec", "run"},
@@ -21,6 +21,10 @@ _CONTAINERS = {
     "singularity": {"exec", "run"},
 }
 _OPERATORS = frozenset({"&", "&&", ";", "<", ">", ">>", "2>&1", "|", "||"})
+_KNOWING_OPERATORS = frozenset({"[", "expr", "find", "test"})
+_LINES_BEGIN_WITH = r"python[0-9.]*|(?:ba|da|z)?sh|torchrun|accelerate|deepspeed"
+_OF_PYTHON = frozenset({"accelerate", "deepspeed", "torchrun"})
+"""Launchers that a single process may well start itself by."""
 _VARIABLE = re.compile(r"\$(?:[A-Z][A-Za-z0-9_]*|\{[A-Z][A-Za-z0-9_]*\}|\()")
 """As people write them for a shell; Hydra's ${lower.case} are its own."""
 _DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"})
@@ -37,12 +41,25 @@ def findings(request: Request) -> Iterator[Finding]:
 def _launcher(request: Request) -> Iterator[Finding]:
     for command in request.words.commands:
         found = nested(command)
-        if found is None:
+        if found is None or _is_harmless(request, found):
             continue
+        several = request.placed is not None and request.placed.size.gpus_per_node > 1
+        certain = several and takes_one_port(found) and request.words.stops and not _told_by_environment(request)
         outer = request.job.launcher
         text = f"{found.program} would start a world of its own in every process that launcher {outer} starts."
         fix = f"Write launcher: {found.launcher or 'mpi'}, and the trainer's command without {found.program}."
-        yield error("LauncherNested", command[0].field, text, fix, patch=_without_launcher(request, found))
+        patch = _without_launcher(request, found)
+        yield graded(certain=certain)("LauncherNested", command[0].field, text, fix, patch=patch)
+
+
+def _is_harmless(request: Request, found: Nested) -> bool:
+    """One world of one process, within one process."""
+    return request.processes == 1 and found.launcher in _OF_PYTHON and processes(found) == 1
+
+
+def _told_by_environment(request: Request) -> bool:
+    """Whether torchrun's options may stand in env."""
+    return any(each.name.startswith("PET_") for each in request.job.env)
 
 
 def _without_launcher(request: Request, found: Nested) -> Patch:
@@ -60,10 +77,15 @@ def _container(request: Request) -> Iterator[Finding]:
     for command in request.words.commands:
         verb = next((word.text for word in command[1:] if not word.text.startswith("-")), "")
         head = base(command[0].text)
-        if verb in _CONTAINERS.get(head, ()):
-            text = f"{head} {verb} does not work here: command runs in the container of image already."
-            fix = "Write its image as image, and what it runs as command."
-            yield error("ContainerNested", command[0].field, text, fix)
+        is_inner = request.container is not None
+        if verb not in _CONTAINERS.get(head, ()) or not (is_inner or head == "docker"):
+            continue
+        text = f"{head} {verb} starts a container within that of image, which seldom works."
+        if head == "docker":
+            text = "docker run needs a daemon, and compute nodes have none."
+        fix = "Write its image as image, and what it runs as command."
+        certain = head == "docker" and is_inner and request.words.stops
+        yield graded(certain=certain)("ContainerNested", command[0].field, text, fix)
 
 
 def _shell(request: Request) -> Iterator[Finding]:
@@ -74,15 +96,24 @@ def _shell(request: Request) -> Iterator[Finding]:
         return
     text = "No shell reads command and args"
     fix = "Write command: [bash, -c, the whole line]."
-    for word in request.words.argv:
+    argv = request.words.argv
+    for place, word in enumerate(argv):
         if word.text in _OPERATORS:
-            yield error("ShellSyntax", word.field, f"{text}: {word.text} would be an argument.", fix)
+            if not _is_meant(argv, place):
+                yield warning("ShellSyntax", word.field, f"{text}: {word.text} would be an argument.", fix)
         elif told := _VARIABLE.search(word.text):
             yield warning("ShellSyntax", word.field, f"{text}: {_whole(told)} arrives as it is written.", fix)
     for place, variable in enumerate(request.job.env):
         if told := _VARIABLE.search(variable.value):
             text = f"No shell reads env: {_whole(told)} arrives as it is written."
             yield warning("ShellSyntax", f"spec.env[{place}]", text, "Write the value itself.")
+
+
+def _is_meant(argv: Command, place: int) -> bool:
+    """Whether an operator is meant as an argument: of an option, or of a program that knows it."""
+    following = argv[place + 1 : place + 2]
+    is_value = argv[place - 1].text.startswith("-") and all(word.text.startswith("-") for word in following)
+    return place > 0 and (is_value or base(argv[0].text) in _KNOWING_OPERATORS)
 
 
 def _whole(told: re.Match[str]) -> str:
@@ -92,6 +123,10 @@ def _whole(told: re.Match[str]) -> str:
 def _one_string(request: Request) -> Finding:
     line = request.job.command[0]
     text = "The whole command stands in one word, and there is no program of that name."
+    is_path = line.startswith(("/", ".")) and " -" not in line
+    certain = not is_path or re.fullmatch(_LINES_BEGIN_WITH, base(line.split()[0])) is not None
+    if not certain:
+        text = "The whole command stands in one word, and is taken for the name of one program."
     needs_shell = bool(re.search(r"[$`;|&<>\n]", line))
     try:
         split = shlex.split(line)
@@ -100,7 +135,7 @@ def _one_string(request: Request) -> Finding:
     words = ["bash", "-c", line] if needs_shell else split
     fix = "Write command: [bash, -c, the line]." if needs_shell else "Write each word of it as one of its own."
     patch: Patch = () if request.job.args else (Operation("replace", "/spec/command", [*words]),)
-    return error("ShellSyntax", "spec.command", text, fix, patch=patch)
+    return graded(certain=certain)("ShellSyntax", "spec.command", text, fix, patch=patch)
 
 
 def _devices(request: Request) -> Iterator[Finding]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import JsonValue
 
 from passerelle.profiles import Cost
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 Severity = Literal["error", "warning", "info"]
-"""error: the site would refuse the job, or it would fail. warning: it costs or risks something. info: good to know."""
+"""error: the site would refuse the job, or it would certainly fail. warning: it costs or risks something. info: good to
+know. An error refuses a job, and nothing overrides it: what may be wrong, even seldom, is a warning.
+"""
 
 Id = Literal[
     "AccountPattern",
     "AccountRequired",
     "AccountSuffix",
+    "ChainEnds",
     "ChainUseless",
     "CheckpointMissing",
     "ContainerNested",
@@ -43,6 +48,8 @@ Id = Literal[
     "PathInMemory",
     "PathNotOnComputeNodes",
     "PathPurged",
+    "PathRelative",
+    "Placeholder",
     "PortFixed",
     "Price",
     "RegistryLimited",
@@ -113,6 +120,11 @@ def warning(
     return Finding(id=id, severity="warning", field=field, message=message, fix=fix, patch=patch, cost=cost)
 
 
+def graded(*, certain: bool) -> Callable[..., Finding]:
+    """`error` where nothing but failure can follow, else `warning`."""
+    return error if certain else warning
+
+
 def removed(name: str) -> Patch:
     """A spec without a field."""
     return (Operation("remove", f"/spec/{name}"),)
@@ -121,3 +133,10 @@ def removed(name: str) -> Patch:
 def written(name: str, value: JsonValue) -> Patch:
     """A spec with a field of this value, whether it stood there or not: add replaces a member (RFC 6902, 4.1)."""
     return (Operation("add", f"/spec/{name}", value),)
+
+
+def attempts(job: TrainingJobSpec, number: int) -> Patch:
+    """A spec with so many attempts in all."""
+    if "retry" in job.model_fields_set:
+        return written("retry/maxAttempts", number)
+    return written("retry", {"maxAttempts": number})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from passerelle.preflight.finding import Finding, error, warning
+from passerelle.preflight.finding import Finding, error, graded, warning
 from passerelle.preflight.paths import is_unseen, own_to_a_node
 from passerelle.preflight.request import Request
 
@@ -19,11 +19,18 @@ _VENDORS = {
     "nvidia": re.compile(r"(?:^|[^a-z])(rocm|rccl|mi250x?|gfx90a|lumi-multitorch)"),
 }
 """What the name of an image for the other vendor's GPUs holds."""
+_PUBLISHED = {
+    "amd": re.compile(r"nvcr\.io/nvidia/|(docker\.io/)?(nvidia/cuda[:@]|pytorch/pytorch:[^@]*-cuda)"),
+    "nvidia": re.compile(r"(docker\.io/)?rocm/"),
+}
+"""Images whose publisher says so; any other name is a person's, and may mean something else."""
 _TAKE = {"amd": "ROCm", "nvidia": "CUDA"}
 _RECIPE = re.compile(r"(?:.*/)?(?:[^/]*\.(?:tar|tar\.gz|tgz|def)|Dockerfile)")
 
 
 def findings(request: Request) -> Iterator[Finding]:
+    if request.container is None:  # nothing enters it
+        return
     yield from _architecture(request)
     yield from _vendor(request)
     if _RECIPE.fullmatch(request.job.image):
@@ -45,10 +52,10 @@ def _architecture(request: Request) -> Iterator[Finding]:
     }
     if named and here not in named:
         told = next(iter(named.values()))
-        yield error(
+        yield warning(
             "ImageArchitecture",
             _FIELD,
-            f"The image's name says {told}, and the compute nodes are {here}: its programs would not start.",
+            f"The image's name says {told}, and the compute nodes are {here}: if so, its programs do not start.",
             f"Write an image that is built for {here}.",
         )
 
@@ -63,7 +70,8 @@ def _vendor(request: Request) -> Iterator[Finding]:
     name = _name(request.job.image)
     told = _VENDORS[gpu.vendor].search(name)
     if told is not None and not all(each.search(name) for each in _VENDORS.values()):
-        yield error(
+        certain = _PUBLISHED[gpu.vendor].match(request.job.image) is not None
+        yield graded(certain=certain)(
             "ImageVendor",
             _FIELD,
             f"The image's name says {told[1]}, and the GPUs are {gpu.model}: its libraries would find no device.",
@@ -73,12 +81,12 @@ def _vendor(request: Request) -> Iterator[Finding]:
 
 def _place(request: Request) -> Iterator[Finding]:
     image = request.job.image
-    where = is_unseen(request.profile, image) or own_to_a_node(request.profile, image)
-    if where is not None:
-        yield error(
+    unseen = is_unseen(request.profile, image) or own_to_a_node(request.profile, image)
+    if unseen is not None:
+        yield graded(certain=unseen.certain)(
             "ImageNotOnComputeNodes",
             _FIELD,
-            f"Compute nodes don't find the image, since {where}.",
+            f"Compute nodes don't find the image, since {unseen.why}.",
             "Copy it to the project's storage, and write that path.",
         )
 
@@ -92,8 +100,8 @@ def _registry(request: Request) -> Iterator[Finding]:
             "A tag can be pushed again, so that the next attempt may run another image.",
             "Write the image with its digest, like name@sha256:….",
         )
-    if egress.compute is None:
-        text = "The image would be pulled within the job, and it is not known whether compute nodes reach a registry."
+    if egress.compute is not True:
+        text = "The image would be pulled within the job, and it is not certain that compute nodes reach a registry."
         fix = "Build a file from it elsewhere, copy it to the site, and write its absolute path."
         yield warning("RegistryUnreachable", _FIELD, text, fix)
     elif egress.rate_limited and _is_docker_hub(image):

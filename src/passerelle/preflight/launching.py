@@ -40,6 +40,8 @@ _WITH_VALUE = frozenset(
         "-np",
     }
 )
+_COUNTS = frozenset({"--nproc-per-node", "--num-gpus", "--num-processes"})
+_MEETING = ("--master", "--nnodes", "--node-rank", "--rdzv", "--standalone")
 _PREFIXES = ("--rdzv", "--main-process-")
 
 
@@ -67,6 +69,23 @@ def nested(command: Command) -> Nested | None:
         if words[place : place + 1] == ["-m"] and words[place + 1 : place + 2] and words[place + 1] in _MODULES:
             return Nested(f"python -m {words[place + 1]}", "torchrun", command[place + 2 :])
     return None
+
+
+def processes(found: Nested) -> int:
+    """How many trainers it is told to start, in figures; else 1, which is torchrun's default."""
+    following = [word.text for word in found.rest[1:]] + [""]
+    for word, after in zip(found.rest, following, strict=True):
+        name, equals, value = word.text.partition("=")
+        if name.replace("_", "-") in _COUNTS:
+            told = value if equals else after
+            return int(told) if told.isascii() and told.isdigit() else 1
+    return 1
+
+
+def takes_one_port(found: Nested) -> bool:
+    """Whether two of it on one node are sure to meet: torchrun, told nothing of where its own processes meet."""
+    words = [word.text.replace("_", "-") for word in found.rest if word.text.startswith("-")]
+    return found.launcher == "torchrun" and not any(word.startswith(_MEETING) for word in words)
 
 
 def taken_off(found: Nested) -> Command | None:

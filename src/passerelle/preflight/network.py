@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from passerelle.confidential import without
-from passerelle.preflight.finding import Finding, Operation, error, warning
+from passerelle.confidential import hosts_only, without
+from passerelle.preflight.finding import Finding, Operation, graded, warning
 from passerelle.preflight.launching import nested
 from passerelle.preflight.refusals import without_variable
 from passerelle.preflight.request import Request
@@ -26,13 +26,21 @@ _PYTHON = re.compile(r"python[0-9.]*")
 _FETCHING = {
     "aws": {"s3"},
     "conda": {"install"},
-    "git": {"clone", "fetch", "pull"},
+    "git": {"fetch", "pull"},
     "gcloud": {"storage"},
     "hf": {"download"},
     "huggingface-cli": {"download"},
     "mamba": {"install"},
 }
 """Programs that fetch when their first word is one of these."""
+_REMOTE = re.compile(r"(?:https?|ssh|git|ftp)://|[\w.-]+@[\w.-]+:")
+_PUBLIC = re.compile(
+    r"(?:(?:https?|ssh|git|ftp)://(?:[^/@]*@)?|[\w.-]+@)(?:[\w-]+\.)*"
+    r"(?:amazonaws\.com|anaconda\.(?:com|org)|bitbucket\.org|codeberg\.org|github\.com|githubusercontent\.com|gitlab\.com"
+    r"|googleapis\.com|hf\.co|huggingface\.co|kaggle\.com|nvidia\.com|pypi\.org|pythonhosted\.org|pytorch\.org"
+    r"|zenodo\.org)(?:[:/]|$)"
+)
+"""Hosts that no site has a copy of under their name."""
 _ALWAYS_FETCHING = frozenset({"azcopy", "curl", "gsutil", "wget"})
 _OFFLINE = frozenset({"HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"})
 _RENDEZVOUS = frozenset(
@@ -56,41 +64,42 @@ _CLOUDS = re.compile(r"=?(?:eth|ens)[0-9]*(?:,|$)|efa$")
 
 
 def findings(request: Request) -> Iterator[Finding]:
-    egress = request.profile.egress.compute
-    if egress is not True:
-        say = _Said(error if egress is False else warning, "can't reach" if egress is False else "may not reach")
-        yield from _internet(request, say)
-        yield from _offline(request, say)
-        yield from _trackers(request, say)
+    egress = request.profile.egress
+    if egress.compute is not True:
+        closed = egress.compute is False and not _names_a_proxy(request)
+        verb = "can't reach" if closed else "may not reach"
+        yield from _internet(request, verb, certain=closed and egress.confidence == "high" and request.words.stops)
+        yield from _offline(request, verb)
+        yield from _trackers(request, verb)
     yield from _adapters(request)
     if not request.is_script and not any(nested(command) for command in request.words.commands):
         yield from _rendezvous(request)
         yield from _ports(request)
 
 
-class _Said:
-    """How bad it is, and the verb for it: as much as is known of the site's egress."""
-
-    def __init__(self, finding: Callable[..., Finding], verb: str) -> None:
-        self.finding = finding
-        self.verb = verb
+def _names_a_proxy(request: Request) -> bool:
+    """Whether the user knows a way out that the profile doesn't."""
+    names = [each.name for each in request.job.env if each.name.lower() != "no_proxy"]
+    return any("proxy" in text.lower() for text in (*names, *(word.text for word in request.words.argv)))
 
 
-def _internet(request: Request, say: _Said) -> Iterator[Finding]:
+def _internet(request: Request, verb: str, *, certain: bool) -> Iterator[Finding]:
+    """An error where a program can do nothing but fail; what a trainer does with an address, it alone knows."""
     no_index = any(each.name == "PIP_NO_INDEX" for each in request.job.env)
     fix = "Fetch it into the image or onto the site's storage beforehand, and write its path."
     for command in request.words.commands:
         if (what := _fetches(command, no_index=no_index)) is not None:
-            text = f"Compute nodes {say.verb} the internet, which {what} needs."
-            yield say.finding("InternetNeeded", command[0].field, text, fix)
+            text = f"Compute nodes {verb} the internet, which {what} needs."
+            say = graded(certain=certain and _must_fetch(command))
+            yield say("InternetNeeded", command[0].field, text, fix)
         for word in command:
             if any(_ADDRESS.match(value) and not _LOCAL.match(value) for value in word.values):
-                text = f"Compute nodes {say.verb} the internet, and {_short(word.text)} lies there."
-                yield say.finding("InternetNeeded", word.field, text, fix)
+                text = f"Compute nodes {verb} the internet, and {_short(word.text)} lies there."
+                yield warning("InternetNeeded", word.field, text, fix)
     for place, variable in enumerate(request.job.env):
         if _OBJECT_STORE.match(variable.value):
-            text = f"Compute nodes {say.verb} the internet, and {variable.name} names {_short(variable.value)}."
-            yield say.finding("InternetNeeded", f"spec.env[{place}]", text, fix)
+            text = f"Compute nodes {verb} the internet, and {variable.name} names {_short(variable.value)}."
+            yield warning("InternetNeeded", f"spec.env[{place}]", text, fix)
 
 
 def _fetches(command: Command, *, no_index: bool) -> str | None:
@@ -107,9 +116,20 @@ def _fetches(command: Command, *, no_index: bool) -> str | None:
     if head == "uv":
         return "uv sync" if rest[:1] == ["sync"] else None
     if head in _ALWAYS_FETCHING:
-        asked = any(value for value in rest) and not any(_LOCAL.match(value) for value in rest)
+        asked = any(not value.startswith("-") for value in rest) and not any(_LOCAL.match(value) for value in rest)
         return head if asked else None
+    if head == "git" and rest[:1] == ["clone"]:
+        return "git clone" if any(_REMOTE.match(value) and not _LOCAL.match(value) for value in rest) else None
     return f"{head} {rest[0]}" if rest and rest[0] in _FETCHING.get(head, ()) else None
+
+
+def _must_fetch(command: Command) -> bool:
+    """Whether the program asks a host that is on the internet alone, whatever lies on disk. pip and the like look there
+    first, and a host that nobody knows, or an object store, may have a place at the site.
+    """
+    words = [word.text for word in command[1:]]
+    via = any(word.startswith(("-x", "-e", "-K", "--config", "--execute")) for word in words)
+    return base(command[0].text) in {"curl", "git", "wget"} and not via and any(map(_PUBLIC.match, words))
 
 
 def _on_disk(words: list[str]) -> bool:
@@ -119,28 +139,28 @@ def _on_disk(words: list[str]) -> bool:
     return alone and bool(targets) and all(word.startswith(("/", ".")) for word in targets)
 
 
-def _offline(request: Request, say: _Said) -> Iterator[Finding]:
+def _offline(request: Request, verb: str) -> Iterator[Finding]:
     for place, variable in enumerate(request.job.env):
         if variable.name in _OFFLINE and variable.value.lower() in {"0", "false", "no"}:
             field = f"spec.env[{place}]"
-            text = f"{variable.name}={variable.value} has libraries wait for a Hub that compute nodes {say.verb}."
+            text = f"{variable.name}={variable.value} has libraries wait for a Hub that compute nodes {verb}."
             fix = "Leave the variable out, and put models and data on the site's storage beforehand."
-            yield say.finding("OfflineOverridden", field, text, fix, patch=without_variable(request, field))
+            yield warning("OfflineOverridden", field, text, fix, patch=without_variable(request, field))
 
 
-def _trackers(request: Request, say: _Said) -> Iterator[Finding]:
+def _trackers(request: Request, verb: str) -> Iterator[Finding]:
     for place, variable in enumerate(request.job.env):
         field = f"spec.env[{place}]"
         if variable.name == "WANDB_MODE" and variable.value == "online":
-            text = f"Compute nodes {say.verb} the tracker that WANDB_MODE=online sends to."
+            text = f"Compute nodes {verb} the tracker that WANDB_MODE=online sends to."
             fix = "Write offline, and synchronise from a machine that reaches it."
             patch = (Operation("replace", f"/spec/env/{place}/value", "offline"),)
-            yield say.finding("TrackerOnline", field, text, fix, patch=patch)
+            yield warning("TrackerOnline", field, text, fix, patch=patch)
         remote = re.match(r"https?://", variable.value) and not _LOCAL.match(variable.value)
         if variable.name == "MLFLOW_TRACKING_URI" and remote:
-            text = f"Compute nodes {say.verb} the tracking server {_short(variable.value)}."
+            text = f"Compute nodes {verb} the tracking server {_short(variable.value)}."
             fix = "Write a file: address on the site's storage, and copy the runs from there."
-            yield say.finding("TrackerOnline", field, text, fix)
+            yield warning("TrackerOnline", field, text, fix)
 
 
 def _adapters(request: Request) -> Iterator[Finding]:
@@ -179,5 +199,6 @@ def _ports(request: Request) -> Iterator[Finding]:
 
 
 def _short(text: str, limit: int = 80) -> str:
-    shown = without(text)
+    """An address without what opens it: its login, and what is signed in its query."""
+    shown = re.sub(r"(://[^\s?#]*)[?#]\S*", r"\1", hosts_only(without(text)))
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from passerelle.preflight.finding import Finding, error, warning
+from passerelle.preflight.finding import Finding, graded, warning
 from passerelle.preflight.refusals import without_variable
 from passerelle.preflight.request import Request
 from passerelle.profiles import Profile
@@ -35,30 +36,43 @@ def findings(request: Request) -> Iterator[Finding]:
     yield from _purged(request)
 
 
-def is_unseen(profile: Profile, path: str) -> str | None:
-    """Why compute nodes don't see a path, as a clause; None where nothing is known of it."""
-    found = _file_system(profile, path)
-    return f"they don't mount {found.prefix}" if found is not None and found.on_compute is False else None
+class Unseen(NamedTuple):
+    """Why compute nodes don't find a path, as a clause; whether that is beyond doubt."""
+
+    why: str
+    certain: bool
 
 
-def own_to_a_node(profile: Profile, path: str) -> str | None:
-    """Why a path is another one on each node, as a clause; None where it isn't."""
+def is_unseen(profile: Profile, path: str) -> Unseen | None:
+    """Why compute nodes don't see a path; None where nothing is known of it."""
     found = _file_system(profile, path)
+    if found is None or found.on_compute is not False:
+        return None
+    return Unseen(f"they don't mount {found.prefix}", found.confidence == "high")
+
+
+def own_to_a_node(profile: Profile, path: str) -> Unseen | None:
+    """Why a path is another one on each node; None where it isn't."""
+    found = _file_system(profile, path)
+    everywhere = next((each for each in _EVERY_NODES_OWN if _is_below(path, each)), None)
     local = found.prefix if found is not None and found.role == "local" else None
-    local = local or next((each for each in _EVERY_NODES_OWN if _is_below(path, each)), None)
-    return None if local is None else f"each node has a {local} of its own, empty when the job starts"
+    where = local or everywhere
+    if where is None:
+        return None
+    certain = everywhere is not None or (found is not None and found.confidence == "high")
+    return Unseen(f"each node has a {where} of its own, empty when the job starts", certain)
 
 
 def _not_on_compute_nodes(request: Request) -> Iterator[Finding]:
     profile = request.profile
     for field, path in _named(request):
-        why = is_unseen(profile, path)
-        if why is None and (field == _RUN_ROOT or field.startswith("spec.data")):
-            why = own_to_a_node(profile, path)
-        if why is not None:
-            text = f"Compute nodes don't find {path}, since {why}."
+        unseen, is_needed = is_unseen(profile, path), field == _RUN_ROOT or field.startswith("spec.data")
+        if unseen is None and is_needed:
+            unseen = own_to_a_node(profile, path)
+        if unseen is not None:
+            text = f"Compute nodes don't find {path}, since {unseen.why}."
             fix = "Write a path on the project's storage, and copy there what is needed."
-            yield error("PathNotOnComputeNodes", field, text, fix)
+            yield graded(certain=is_needed and unseen.certain)("PathNotOnComputeNodes", field, text, fix)
 
 
 def _in_home(request: Request) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from passerelle import grace, sizing
 from passerelle.errors import Invalid
-from passerelle.preflight.finding import Finding, Operation, Patch, removed, written
+from passerelle.preflight.finding import Finding, Operation, Patch, attempts, removed, written
 from passerelle.preflight.request import Request, time_limit
 from passerelle.routing import Route
 from passerelle.v1alpha1.meta import seconds
@@ -105,7 +105,7 @@ def _account_refused(request: Request, found: Finding) -> Finding:
 
 def _image_refused(request: Request, found: Finding) -> Finding:
     scheme, colon, reference = request.job.image.partition("docker://")
-    if scheme or not colon:
+    if scheme or not colon or "@" in reference.partition("@sha256:")[0]:  # a login is proposed to nobody
         return found
     text = "A registry's image is written as in a Pod, without docker:// in front."
     return replace(found, message=text, fix=f"Write image: {reference}.", patch=written("image", reference))
@@ -169,18 +169,15 @@ def _chained(request: Request, found: Finding) -> Finding:
         return found
     limit = sizing.duration(longest)
     shorter = Operation("replace", "/spec/timeLimit", limit)
-    attempts = -(-request.asked_minutes // longest)
-    if job.retry.max_attempts >= attempts:
+    needed = -(-request.asked_minutes // longest)
+    if job.retry.max_attempts >= needed:
         return replace(found, fix=f"Write timeLimit: {limit}.", patch=(shorter,))
     try:
-        Retry(max_attempts=attempts)
+        Retry(max_attempts=needed)
     except ValidationError:  # more than a TrainingJob may have
         return found
-    more = Operation("add", "/spec/retry", {"maxAttempts": attempts})
-    if "retry" in job.model_fields_set:
-        more = Operation("add", "/spec/retry/maxAttempts", attempts)
-    fix = f"Write timeLimit: {limit} and retry: {{maxAttempts: {attempts}}}."
-    return replace(found, fix=fix, patch=(shorter, more))
+    fix = f"Write timeLimit: {limit} and retry: {{maxAttempts: {needed}}}."
+    return replace(found, fix=fix, patch=(shorter, *attempts(job, needed)))
 
 
 def _reserved(request: Request, found: Finding) -> Finding:
@@ -195,6 +192,21 @@ def _reserved(request: Request, found: Finding) -> Finding:
     fix = found.fix.removesuffix(".")
     return replace(
         found, fix=f"{fix}, or reservation: larger jobs run in partition {larger.name}, in one that is made for them."
+    )
+
+
+def _total_refused(request: Request, found: Finding) -> Finding:
+    also = or_sharing(request)
+    return replace(found, fix=f"{found.fix.removesuffix('.')}{also}") if also else found
+
+
+def or_sharing(request: Request) -> str:
+    """The end of a fix, where another partition shares its nodes."""
+    there = request.sharing
+    if there is None:
+        return "."
+    return (
+        f"; or the Site's administrator can write partition: {there.name}, where jobs share nodes and pay their part."
     )
 
 
@@ -219,6 +231,7 @@ _REFINE: dict[str, Callable[[Request, Finding], Finding]] = {
     "QosNotAllowed": _qos_refused,
     "SizeInvalid": _one_size,
     "TimeLimitTooLong": _too_large,
+    "TotalNotPossible": _total_refused,
     "TooManyGpusPerNode": _gpus_per_node_refused,
     "VariableReserved": _variable_refused,
     "WholeNodesOnly": _gpus_per_node_refused,

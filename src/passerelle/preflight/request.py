@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from passerelle import admission, grace
-from passerelle.container import container
+from passerelle.container import Container, container
 from passerelle.errors import Invalid
 from passerelle.plan import check_variable
 from passerelle.preflight.words import Words, read
@@ -64,13 +64,17 @@ class Request:
         return time_limit(self.job, self.profile, self.route) if isinstance(self.route, Route) else None
 
     @cached_property
-    def image(self) -> Invalid | None:
-        """Why the site can't enter the image."""
+    def container(self) -> Container | Invalid | None:
+        """How the image is entered; None where trainers run on the nodes as they are."""
         try:
-            container(self.job.image, self.profile, run_root=self.site.run_root, attempt_image="")
+            return container(self.job.image, self.profile, run_root=self.site.run_root, attempt_image="")
         except Invalid as error:
             return error
-        return None
+
+    @property
+    def image(self) -> Invalid | None:
+        """Why the site can't enter the image."""
+        return self.container if isinstance(self.container, Invalid) else None
 
     @cached_property
     def grace(self) -> int | Invalid | None:
@@ -122,6 +126,13 @@ class Request:
         return launcher == "script"
 
     @property
+    def processes(self) -> int | None:
+        """Trainer processes that the launch starts in all, one for each GPU; None: nobody knows."""
+        if self.is_script or self.placed is None:
+            return None
+        return self.placed.size.nodes * self.placed.size.gpus_per_node
+
+    @property
     def takes_whole_nodes(self) -> bool:
         """Whether nobody else is on the job's nodes; False where that can't be told."""
         placed = self.placed
@@ -138,9 +149,25 @@ class Request:
             return self.job.cpus_per_gpu
         return None if self.partition.confidence == "low" else self.partition.cpus_per_gpu
 
-    def routed(self, job: TrainingJobSpec, qos: str | None, account: str | None) -> Route | Invalid:
+    @cached_property
+    def sharing(self) -> Partition | None:
+        """Another partition, where a job of less than a node shares it and pays its part; None: it fits none, or more
+        than an account is needed there. The one that takes the longest jobs.
+        """
+        here, found = self.partition, []
+        for each in self.profile.partitions:
+            if each == here or each.whole_nodes or each.needs_reservation or each.right is not None:
+                continue
+            there = self.routed(self.job, self.qos_name, self.account_name, partition=each.name)
+            if isinstance(there, Route) and isinstance(time_limit(self.job, self.profile, there), int):
+                found += [each] if there.size.nodes * there.size.gpus_per_node < each.gpus_per_node else []
+        return max(found, key=lambda each: each.max_time_minutes or 0, default=None)
+
+    def routed(
+        self, job: TrainingJobSpec, qos: str | None, account: str | None, partition: str | None = None
+    ) -> Route | Invalid:
         try:
-            return route(job, self.profile, partition=self.site.partition, qos=qos, account=account)
+            return route(job, self.profile, partition=partition or self.site.partition, qos=qos, account=account)
         except Invalid as error:
             return error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from passerelle.preflight.finding import Finding, Patch, error, removed, warning
-from passerelle.preflight.refusals import without_variable
+from passerelle.preflight.finding import Finding, Patch, graded, removed, warning
+from passerelle.preflight.refusals import or_sharing, without_variable
 from passerelle.preflight.request import Request
 from passerelle.profiles import Cost, mib
 
@@ -34,7 +34,7 @@ def _gpus(request: Request) -> Iterator[Finding]:
     patch: Patch = ()
     if job.gpus is not None and request.takes(job.model_copy(update={"gpus_per_node": None}), request.qos_name):
         patch = removed("gpusPerNode")
-    fix = "Leave gpusPerNode out."
+    fix = f"Leave gpusPerNode out{or_sharing(request)}"
     per_card = request.profile.gpu.per_card
     if per_card > 1 and used * per_card == there:
         text = (
@@ -55,14 +55,16 @@ def _cpus(request: Request) -> Iterator[Finding]:
     field, without = "spec.cpusPerGpu", removed("cpusPerGpu")
     if partition.cpus_per_gpu_exact and cpus != share:
         text = f"Partition {partition.name} takes exactly {share} cores with each GPU."
-        yield error("CpuRatio", field, text, "Leave cpusPerGpu out.", patch=without)
+        say = graded(certain=partition.confidence == "high")
+        yield say("CpuRatio", field, text, "Leave cpusPerGpu out.", patch=without)
         return
     if placed is None:
         return
     gpus, node = placed.size.gpus_per_node, request.profile.node
     if node.cpus is not None and node.confidence != "low" and cpus * gpus > node.cpus:
         text = f"cpusPerGpu {cpus} makes {cpus * gpus} cores with {gpus} GPUs, and a node offers {node.cpus} to jobs."
-        yield error("CpusExceedNode", field, text, f"Leave cpusPerGpu out; a GPU's share is {share}.", patch=without)
+        say = graded(certain=node.confidence == "high")
+        yield say("CpusExceedNode", field, text, f"Leave cpusPerGpu out; a GPU's share is {share}.", patch=without)
     elif included is not None and cpus > included and not request.takes_whole_nodes:
         cost = _difference(request.cost(), request.cost(cpus=gpus * included))
         paid = f", {cost} more" if cost is not None else ""
@@ -77,7 +79,8 @@ def _memory(request: Request) -> Iterator[Finding]:
     field = "spec.memory"
     if not partition.memory_allowed:
         text = f"Partition {partition.name} gives memory with the cores, and takes no job that asks for it."
-        yield error("MemoryNotAllowed", field, text, "Leave memory out.", patch=removed("memory"))
+        say = graded(certain=partition.confidence == "high")
+        yield say("MemoryNotAllowed", field, text, "Leave memory out.", patch=removed("memory"))
         return
     node, asked = request.profile.node, mib(memory)
     most = node.memory_mib or node.installed_memory_mib
@@ -89,7 +92,8 @@ def _memory(request: Request) -> Iterator[Finding]:
             if whole
             else f"Write at most {_memory_text(most)}."
         )
-        yield error("MemoryTooLarge", field, text, fix, patch=removed("memory") if whole else ())
+        say = graded(certain=node.confidence == "high")
+        yield say("MemoryTooLarge", field, text, fix, patch=removed("memory") if whole else ())
         return
     share = partition.included_memory_per_gpu_mib
     if share is None or placed is None or request.takes_whole_nodes:

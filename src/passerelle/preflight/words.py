@@ -17,6 +17,10 @@ _IN_FRONT = frozenset(
 )
 """What stands in front of a program and is none of interest."""
 
+_TURNS = frozenset(
+    {"!", "case", "exec", "exit", "for", "function", "if", "return", "select", "trap", "until", "while", "{"}
+)
+"""What makes it uncertain whether a command is run, or whether its failure counts."""
 _TOKEN = re.compile(
     r"""
       (?P<blank> [ \t\r]+ | \\\n )
@@ -61,6 +65,8 @@ class Words:
     shell: Word | None
     commands: tuple[Command, ...]
     """Simple commands, from the program on."""
+    stops: bool = True
+    """Whether each of the commands is run, and the first that fails certainly ends the whole."""
 
     def __iter__(self) -> Iterator[Word]:
         """Every word that a program gets."""
@@ -85,7 +91,9 @@ def read(command: Sequence[str], args: Sequence[str]) -> Words:
     text, rest = argv[place], argv[place + 1 :]
     commands = [[Word(word, field=text.field) for word in simple] for simple in _simple_commands(text.text)] or [[]]
     commands[-1] += rest
-    return Words(argv, text, tuple(found for each in commands if (found := _program(tuple(each)))))
+    errexit = any(re.fullmatch(r"-[a-z]*e[a-z]*", word.text) for word in argv[1:place])
+    found = tuple(program for each in commands if (program := _program(tuple(each))))
+    return Words(argv, text, found, stops=_stops(text.text, errexit=errexit))
 
 
 def is_one_string(command: Sequence[str]) -> bool:
@@ -123,6 +131,19 @@ def _simple_commands(text: str) -> Iterator[list[str]]:
             found = []
     if found:
         yield found
+
+
+def _stops(text: str, *, errexit: bool) -> bool:
+    """Whether a shell runs every command of a text until one fails, and then ends with its failure.
+
+    So it is where all hang together by &&, and under `set -e` where none do: a failure on the left of && is let pass.
+    """
+    simple = list(_simple_commands(text))
+    errexit = errexit or (bool(simple) and re.fullmatch(r"set -[a-z]*e[a-z]*( .*)?", " ".join(simple[0])) is not None)
+    if any(word in _TURNS for each in simple for word in each[:2]):
+        return False
+    joined = {token[0].strip(" ;") for token in _TOKEN.finditer(text.strip(" ;\n")) if token.lastgroup == "operator"}
+    return joined <= ({"\n", ""} if errexit else {"&&"})
 
 
 def _program(command: Command) -> Command:

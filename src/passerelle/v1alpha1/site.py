@@ -24,6 +24,8 @@ from passerelle.v1alpha1.meta import (
 )
 
 PLURAL = "sites"
+CA_KEY = "ca.crt"
+"""The key under which caSecret's Secret has the authority."""
 
 URL_INSECURE = (
     "write an https address, like https://slurm-api.example.eu: over plain http a token would be read on the way "

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, computed_field
 
+from passerelle.slurm import JOB_ID
 from passerelle.v1alpha1.meta import Condition, Model, Time, map_list
 
 ATTEMPTS_KEPT = 10
@@ -37,8 +38,12 @@ class Attempt(Model):
     )
     script_digest: str = Field(max_length=64, description="scriptDigest is the SHA-256 of what was submitted.")
     log_path: str = Field(default="", max_length=1200, description="logPath is the log file at the site.")
-    job_id: int | None = Field(
-        default=None, ge=0, description="jobId is the Slurm job id; unset until the site has answered."
+    job_id: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=JOB_ID,
+        description="jobId is the job's id, as the site's gateway calls it: Slurm's own number, with slurmrestd. Unset "
+        "until the site has answered.",
     )
     submit_time: Time | None = Field(default=None, description="submitTime is the site's submit time.")
     restart_count: int = Field(default=0, ge=0, description="restartCount is how often the site requeued the job.")
@@ -68,6 +73,15 @@ class Attempt(Model):
         default=None,
         ge=0,
         description="checkpointStep is the step of the newest checkpoint that the trainer reported.",
+    )
+
+
+class Reached(Model):
+    """How far attempts came."""
+
+    last_step: int | None = Field(default=None, ge=0, description="lastStep is the furthest step of any of them.")
+    checkpoint_step: int | None = Field(
+        default=None, ge=0, description="checkpointStep is the furthest step of a checkpoint of any of them."
     )
 
 
@@ -179,6 +193,11 @@ class TrainingJobStatus(Model):
         max_length=ATTEMPTS_KEPT,
         description="attempts are the Slurm jobs of this run: the last ten, the newest at the end.",
         json_schema_extra=map_list("number"),
+    )
+    earlier_attempts: Reached | None = Field(
+        default=None,
+        description="earlierAttempts tells how far those came that attempts lists no longer: a run ends that comes no "
+        "further than they did.",
     )
     attempts_total: int = Field(default=0, ge=0, description="attemptsTotal is the number of attempts in all.")
     attempts_suspended: int = Field(

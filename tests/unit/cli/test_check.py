@@ -24,7 +24,7 @@ FINE = {
     "spec": {
         "site": "sandbox",
         "image": "/scratch/images/train.sif",
-        "command": ["python", "train.py"],
+        "command": ["python", "/workspace/train.py"],
         "gpus": 8,
         "timeLimit": "30m",
     },
@@ -152,6 +152,62 @@ def test_bad_input_is_exit_code_2(
     assert said in err
 
 
+@pytest.mark.parametrize("words", [("--profile", "lumi"), ("--site", "lumi")])
+def test_the_beginning_of_a_machines_name_is_enough(
+    words: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = check(capsys, file(tmp_path, job(DIE)), *words, "--format", "json")
+
+    assert (code, [each["profile"] for each in json.loads(out)]) == (0, ["lumi-g"])
+
+
+@pytest.mark.parametrize(
+    "name,said", [("lumi-gg", "There is no profile 'lumi-gg'"), ("alps", "Several profiles begin")]
+)
+def test_a_mistyped_machine_is_told_as_by_all_commands(
+    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = check(capsys, file(tmp_path, FINE), "--profile", name)
+
+    assert (code, said in err) == (2, True)
+
+
+def test_what_only_a_site_tells_is_said_to_be_unchecked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest, beside = file(tmp_path, job(QOS)), file(tmp_path, site(QOS), name="site.yaml")
+
+    _, out, err = check(capsys, manifest, "--profile", "leonardo-booster", "--format", "json")
+    assert len(json.loads(out)) == 1
+    assert err == (
+        "note: No Site was given, so account, QoS and run root were not checked; name a file with it as --site-file.\n"
+    )
+    _, _, err = check(capsys, manifest, "--all-sites", "--format", "json")
+    assert err.count("No Site was given") == 1
+    _, _, err = check(capsys, manifest, "--site-file", beside)
+    assert err == ""
+
+
+def test_files_are_taken_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = job(QOS)
+    manifest["spec"] = manifest["spec"] | {"files": [{"configMap": "code", "path": "/workspace"}]}
+    config_map = {"kind": "ConfigMap", "metadata": {"name": "code", "namespace": NAMESPACE}, "data": {"a": "b"}}
+    paths = [
+        file(tmp_path, each, name=f"{number}.yaml") for number, each in enumerate([manifest, site(QOS), config_map])
+    ]
+
+    code, out, err = check(capsys, *paths)
+    assert (code, out.splitlines()[0].partition(":")[0], err) == (1, "llm at leonardo (leonardo-booster)", "")
+    _, _, err = check(capsys, *paths[:2])
+    assert err == (
+        "note: TrainingJob llm: ConfigMaps that no file holds were not checked: code; name their files, too.\n"
+    )
+
+
+def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = check(capsys, "-", "-")
+
+    assert (code, err) == (2, "passerelle: Standard input can be read once; write - for one file alone.\n")
+
+
 def test_a_file_without_a_trainingjob_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = check(capsys, file(tmp_path, site(DIE)))
 
@@ -176,7 +232,7 @@ def test_what_init_writes_passes(profile: str, tmp_path: Path, capsys: pytest.Ca
 def test_init_writes_nothing_that_fails_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "trainingjob.yaml"
     with pytest.raises(SystemExit) as ended:
-        main(["init", str(written), "--yes", "--site", "lumi-g", "--image", "/project/cuda12.sif"])
+        main(["init", str(written), "--yes", "--site", "lumi-g", "--image", "nvidia/cuda:12.8"])
 
     assert ended.value.code == 2
     assert "Write an image that is built for ROCm." in capsys.readouterr().err

@@ -207,6 +207,12 @@ class TestRender:
             ([JOB | {"metadata": {}}], "A TrainingJob of the file has no name;"),
             ([JOB | {"spec": 5}], "'5' stands where a mapping of fields is expected."),
             ([JOB | {"spec": None}], "TrainingJob llm: spec.site is missing; write it"),
+            ([job(gpus="8")], "TrainingJob llm: spec.gpus: write a whole number, without quotes."),
+            ([job(gpus=True)], "TrainingJob llm: spec.gpus: write a whole number, without quotes."),
+            ([job(retry={"maxAttempts": "3"})], "TrainingJob llm: spec.retry.maxAttempts: write a whole"),
+            ([job(suspend="yes")], "TrainingJob llm: spec.suspend: write true or false, without quotes."),
+            ([job(gpus=0)], "TrainingJob llm: spec.gpus: write at least 1"),
+            ([job(timeLimit=3600)], "TrainingJob llm: spec.timeLimit: write hours, minutes and seconds, like 12h"),
             ([CONFIG_MAP], "The file holds no TrainingJob;"),
             (["hello"], "The file holds a document without a kind;"),
         ],
@@ -270,6 +276,17 @@ class TestImport:
         said = run("import", "-", stdin=both)
 
         assert [each["metadata"]["name"] for each in yaml.safe_load_all(said.out)] == ["finetune", "pytorch-dist-mnist"]
+
+    def test_of_an_address_with_a_login_notes_show_the_host(self, run: Any) -> None:
+        document = yaml.safe_load((FIXTURES / "pytorchjob-plain.yaml").read_text(encoding="utf-8"))
+        for replica in document["spec"]["pytorchReplicaSpecs"].values():
+            replica["template"]["spec"]["containers"][0]["image"] = "https://jane@example.eu/hidden/x"
+        said = run("import", "-", stdin=yaml.safe_dump(document))
+
+        notes = said.err + "".join(line for line in said.out.splitlines() if line.startswith("#"))
+        assert notes.count("image https://example.eu ") == 2
+        assert "jane" not in notes
+        assert "hidden" not in notes
 
     def test_a_kind_can_be_named(self, run: Any, tmp_path: Path) -> None:
         path = tmp_path / "run"
@@ -341,7 +358,7 @@ class TestInit:
         assert run("init", "-", *words, "--command", "python /opt/train.py").err == ""
 
     def test_a_slip_is_told_and_asked_again(self, run: Any) -> None:
-        answers = "My_Run\nmine\nA b\nlumi\n/i.sqsh\n/i.sif\n12\ntorchrun\n'\n\n12\nmany\n16\n99h\n2h\n"
+        answers = "My_Run\nmine\nA b\nlumi\n/i.toml\n/i.sif\n12\ntorchrun\n'\n\n12\nmany\n16\n99h\n2h\n"
         said = run("init", "-", stdin=answers)
 
         assert said.code == 0, said.err

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from passerelle.batch import Batch, Options
-from passerelle.gateways.base import Credential
+from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 
 OPTIONS = Options(
@@ -59,5 +59,9 @@ class Server:
         return reply if isinstance(reply, httpx.Response) else httpx.Response(200, json=reply)
 
 
-def client(server: Server, credentials: Callable[[], Credential] = lambda: Credential("ada", "t")) -> Slurmrestd:
+def ada() -> TokenCredential:
+    return TokenCredential(user="ada", token="t")
+
+
+def client(server: Server, credentials: Callable[[], TokenCredential] = ada) -> Slurmrestd:
     return Slurmrestd("http://127.0.0.1:1", credentials, transport=httpx.MockTransport(server))

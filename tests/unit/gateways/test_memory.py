@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from passerelle.batch import Batch, Options
-from passerelle.errors import Rejected, Unavailable
-from passerelle.gateways.base import Accounting, Gateway
-from passerelle.gateways.memory import Fate, Memory
+from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Accounting, Files, Gateway
+from passerelle.gateways.memory import Fate, File, Memory, MemoryCredential
 from passerelle.slurm import Stage
 
 OPTIONS = Options(
@@ -47,9 +47,10 @@ def site(clock: Clock) -> Memory:
     return Memory(clock=clock, fates=lambda _: Fate(queued=10, running=20, end="FAILED", exit_code=3))
 
 
-def test_it_is_a_gateway_with_accounting(site: Memory) -> None:
+def test_it_is_a_gateway_with_every_capability(site: Memory) -> None:
     assert isinstance(site, Gateway)
     assert isinstance(site, Accounting)
+    assert isinstance(site, Files)
 
 
 async def test_life_of_a_job_follows_the_clock(site: Memory, clock: Clock) -> None:
@@ -141,3 +142,39 @@ async def test_too_many_jobs_is_for_now_only(site: Memory) -> None:
         await site.submit(BATCH)
 
     assert caught.value.transient
+
+
+async def test_ids_may_be_the_gateways_own(site: Memory) -> None:
+    site.ids = lambda number: f"job-{number:x}"
+    job_id = await site.submit(BATCH)
+
+    (job,) = await site.get([job_id])
+    assert (job.job_id, job.slurm_id, job.standard_output) == ("job-3e8", "1000", "/run/1000.out")
+
+
+async def test_files_are_there_while_the_scheduler_is_not(site: Memory) -> None:
+    site.faults.scheduler_down = True
+    await site.write("/run/a", b"0123456789", mode=0o640)
+
+    assert site.files == {"/run/a": File(b"0123456789", 0o640)}
+    assert await site.size("/run/a") == 10
+    assert await site.read("/run/a", 8, 5) == b"89"
+    assert await site.size("/run/b") is None
+    with pytest.raises(Missing, match="/run/b") as caught:
+        await site.read("/run/b", 0, 1)
+    assert caught.value.reason == "FileMissing"
+
+
+async def test_files_need_the_gateway_and_a_good_credential(site: Memory) -> None:
+    site.files["/run/a"] = File(b"x")
+    site.faults.gateway_down = True
+    for call in (site.size("/run/a"), site.read("/run/a", 0, 1), site.write("/run/a", b"y")):
+        with pytest.raises(Unavailable):
+            await call
+    site.faults.gateway_down = False
+    site.credentials = lambda: MemoryCredential(user="startup", token="wrong")
+    for call in (site.size("/run/a"), site.read("/run/a", 0, 1), site.write("/run/a", b"y")):
+        with pytest.raises(Unauthorized):
+            await call
+
+    assert site.files == {"/run/a": File(b"x")}

@@ -6,8 +6,12 @@ import json
 import pytest
 
 from passerelle.errors import Unauthorized
-from passerelle.gateways.base import Credential
-from passerelle.gateways.slurmrestd.credential import credential_from_secret, headers_of, refuse_expired
+from passerelle.gateways.slurmrestd.credential import (
+    TokenCredential,
+    credential_from_secret,
+    headers_of,
+    refuse_expired,
+)
 
 
 def token(**claims: object) -> bytes:
@@ -22,9 +26,15 @@ def test_user_and_end_come_from_the_token() -> None:
     assert not credential.token.startswith("SLURM_JWT")
 
 
+def test_a_credential_shows_no_token() -> None:
+    credential = credential_from_secret("ns/lumi", {"token": b"opaque", "username": b"ada"})
+
+    assert repr(credential) == "TokenCredential(user='ada', expires=None)"
+
+
 def test_opaque_token_needs_a_username() -> None:
-    assert credential_from_secret("ns/lumi", {"token": b"opaque", "username": b"ada"}) == Credential(
-        "ada", "opaque", None
+    assert credential_from_secret("ns/lumi", {"token": b"opaque", "username": b"ada"}) == TokenCredential(
+        user="ada", token="opaque"
     )
 
 
@@ -59,12 +69,12 @@ def test_mismatch_names_both_users_and_no_token() -> None:
 
 
 def test_expired_token_is_told_before_any_call() -> None:
-    refuse_expired(Credential("ada", "t", 2000.0), 1999.0)
-    refuse_expired(Credential("ada", "t", None), 1e12)
+    refuse_expired(TokenCredential(user="ada", token="t", expires=2000.0), 1999.0)
+    refuse_expired(TokenCredential(user="ada", token="t", expires=None), 1e12)
     with pytest.raises(Unauthorized, match=r"2 h ago"):
-        refuse_expired(Credential("ada", "t", 2000.0), 2000.0 + 7300)
+        refuse_expired(TokenCredential(user="ada", token="t", expires=2000.0), 2000.0 + 7300)
 
 
 def test_token_with_a_line_break_is_no_header() -> None:
     with pytest.raises(Unauthorized):
-        headers_of(Credential("ada", "a\r\nX-Evil: 1"))
+        headers_of(TokenCredential(user="ada", token="a\r\nX-Evil: 1"))

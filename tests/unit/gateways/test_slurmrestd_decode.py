@@ -141,8 +141,8 @@ def test_words(value: object, expected: list[str]) -> None:
 
 
 def test_light_state_passes_over_tasks_of_arrays() -> None:
-    assert light_state({"job_id": "10971", "state": ["RUNNING"]}) == (10971, JobState("RUNNING"))
-    assert light_state({"job_id": 10971, "state": ["RUNNING"]}) == (10971, JobState("RUNNING"))
+    assert light_state({"job_id": "10971", "state": ["RUNNING"]}) == ("10971", JobState("RUNNING"))
+    assert light_state({"job_id": 10971, "state": ["RUNNING"]}) == ("10971", JobState("RUNNING"))
     assert light_state({"job_id": "39_0", "state": ["RUNNING"]}) is None
 
 

@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from passerelle.errors import Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Credential, Gateway
+from passerelle.gateways.base import Accounting, Files, Gateway
 from passerelle.gateways.slurmrestd import driver
+from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
-from unit.gateways.scripted_server import BATCH, META, OPTIONS, Reply, Server, client
+from unit.gateways.scripted_server import BATCH, META, OPTIONS, Reply, Server, ada, client
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,7 @@ def test_it_is_a_gateway_with_accounting() -> None:
 
     assert isinstance(gateway, Gateway)
     assert isinstance(gateway, Accounting)
+    assert not isinstance(gateway, Files)
 
 
 @pytest.mark.parametrize("served, spoken", [((40, 41, 42), "v0.0.42"), ((38,), "v0.0.38"), ((43, 44, 45), "v0.0.45")])
@@ -126,9 +128,7 @@ async def test_search_for_a_version_submits_nothing() -> None:
         raise httpx.ReadTimeout("slow")
 
     with pytest.raises(Unavailable) as caught:
-        await Slurmrestd(
-            "http://127.0.0.1:1", lambda: Credential("ada", "t"), transport=httpx.MockTransport(broken)
-        ).submit(BATCH)
+        await Slurmrestd("http://127.0.0.1:1", ada, transport=httpx.MockTransport(broken)).submit(BATCH)
 
     assert not caught.value.sent
 
@@ -141,7 +141,7 @@ async def test_ignored_field_is_told_loudly_and_the_id_returned(caplog: pytest.L
     }
     gateway = client(server)
 
-    assert await gateway.submit(BATCH) == 7
+    assert await gateway.submit(BATCH) == "7"
     assert gateway.not_understood == ["#/job/nonsense/"]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
@@ -150,12 +150,12 @@ async def test_held_job_of_22_05_is_accepted_with_an_error_beside_it() -> None:
     server = Server(38)
     server.replies["POST job/submit"] = {"job_id": 7, "errors": [{"error_number": 2042}]}
 
-    assert await client(server).submit(BATCH) == 7
+    assert await client(server).submit(BATCH) == "7"
 
 
 async def test_expired_token_spends_no_request() -> None:
     server = Server()
-    gateway = client(server, lambda: Credential("ada", "t", expires=time.time() - 1))
+    gateway = client(server, lambda: TokenCredential(user="ada", token="t", expires=time.time() - 1))
     for call in (gateway.probe(), gateway.submit(BATCH), gateway.find()):
         with pytest.raises(Unauthorized):
             await call
@@ -174,7 +174,9 @@ async def test_credential_is_read_for_every_call() -> None:
         return server(request)
 
     gateway = Slurmrestd(
-        "http://127.0.0.1:1", lambda: Credential("ada", next(tokens)), transport=httpx.MockTransport(handler)
+        "http://127.0.0.1:1",
+        lambda: TokenCredential(user="ada", token=next(tokens)),
+        transport=httpx.MockTransport(handler),
     )
     await gateway.probe()
 
@@ -186,9 +188,9 @@ async def test_reads_share_the_pool() -> None:
     server.replies |= {f"GET job/{each}": {"jobs": [{"job_id": each}]} for each in range(1, 20)}
     gateway = client(server)
 
-    found = await asyncio.gather(*(gateway.get([each]) for each in range(1, 20)))
+    found = await asyncio.gather(*(gateway.get([str(each)]) for each in range(1, 20)))
 
-    assert [job.job_id for (job,) in found] == list(range(1, 20))
+    assert [job.job_id for (job,) in found] == [str(each) for each in range(1, 20)]
 
 
 async def test_body_is_json_with_every_field() -> None:
@@ -200,9 +202,7 @@ async def test_body_is_json_with_every_field() -> None:
             return httpx.Response(200, json={"job_id": 7})
         return Server(45)(request)
 
-    await Slurmrestd(
-        "http://127.0.0.1:1", lambda: Credential("ada", "t"), transport=httpx.MockTransport(handler)
-    ).submit(BATCH)
+    await Slurmrestd("http://127.0.0.1:1", ada, transport=httpx.MockTransport(handler)).submit(BATCH)
 
     assert bodies[0]["script"] == BATCH.script
     assert bodies[0]["job"]["name"] == OPTIONS.name

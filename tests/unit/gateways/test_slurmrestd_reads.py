@@ -52,7 +52,7 @@ async def test_states_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
         {"jobs": [{"job_id": str(each), "state": ["RUNNING"]} for each in piece]} for piece in rows
     ]
 
-    assert set(await client(server).states([3, 1, 2])) == {1, 2, 3}
+    assert set(await client(server).states(["3", "1", "2"])) == {"1", "2", "3"}
     assert [url.query for url in server.urls] == [b"job_id=1&job_id=2", b"job_id=3"]
 
 
@@ -64,7 +64,7 @@ async def test_pieces_shrink_where_a_proxy_takes_less() -> None:
         {"jobs": []},
     ]
 
-    assert set(await client(server).states([1, 2])) == {1}
+    assert set(await client(server).states(["1", "2"])) == {"1"}
     assert [url.query for url in server.urls] == [b"job_id=1&job_id=2", b"job_id=1", b"job_id=2"]
 
 
@@ -72,7 +72,9 @@ async def test_states_without_a_light_listing_come_from_the_full_one() -> None:
     server = Server(39)
     server.replies["GET jobs"] = {"jobs": [{"job_id": 1, "job_state": "RUNNING"}, {"job_id": 9, "job_state": "FAILED"}]}
 
-    assert {job_id: state.base for job_id, state in (await client(server).states([1, 2])).items()} == {1: "RUNNING"}
+    assert {job_id: state.base for job_id, state in (await client(server).states(["1", "2"])).items()} == {
+        "1": "RUNNING"
+    }
 
 
 async def test_get_leaves_out_unknown_ids() -> None:
@@ -80,14 +82,16 @@ async def test_get_leaves_out_unknown_ids() -> None:
     unknown = httpx.Response(404, json={"errors": [{"error_number": 2017}]})
     server.replies |= {"GET job/1": {"jobs": [{"job_id": 1}]}, "GET job/2": unknown}
 
-    assert [job.job_id for job in await client(server).get([1, 2])] == [1]
+    assert [job.job_id for job in await client(server).get(["1", "2"])] == ["1"]
 
 
 async def test_many_full_records_are_never_a_full_listing() -> None:
     server = Server()
     server.replies |= {f"GET job/{each}": {"jobs": [{"job_id": each}]} for each in range(1, 100)}
 
-    assert [job.job_id for job in await client(server).get(range(1, 100))] == list(range(1, 100))
+    ids = [str(number) for number in range(1, 100)]
+
+    assert [job.job_id for job in await client(server).get(set(ids))] == ids
     assert "GET jobs" not in server.asked
 
 
@@ -96,7 +100,7 @@ async def test_find_keeps_our_user_s_markers() -> None:
     ours = {"job_id": 1, "name": OPTIONS.name, "user_name": "ada"}
     server.replies["GET jobs"] = {"jobs": [ours, ours | {"user_name": "bob"}, ours | {"name": "other"}]}
 
-    assert [job.job_id for job in await client(server).find()] == [1]
+    assert [job.job_id for job in await client(server).find()] == ["1"]
 
 
 async def test_a_listing_of_a_whole_site_does_not_become_objects() -> None:
@@ -116,7 +120,7 @@ async def test_a_listing_of_a_whole_site_does_not_become_objects() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert [job.job_id for job in found] == [1]
+    assert [job.job_id for job in found] == ["1"]
     assert peak < 3 * size  # it is held twice, as bytes and as text; as objects it takes six times as much
 
 
@@ -129,7 +133,7 @@ async def test_accounting_search() -> None:
 
     found = await client(server).accounted(names=names)
 
-    assert [job.job_id for job in found] == [1]
+    assert [job.job_id for job in found] == ["1"]
     searches = [url.params for url in server.urls if url.path.startswith("/slurmdb")]
     assert [len(search["job_name"].split(",")) for search in searches] == [50, 9]
     assert {search["users"] for search in searches} == {"ada"}
@@ -143,7 +147,7 @@ async def test_accounting_search_by_id() -> None:
         server.replies["GET db/jobs"] = {"jobs": [], "errors": [{"error_number": 9003}]}
         server.replies["GET db/clusters"] = {"clusters": [{"name": "site"}]}
 
-        assert await client(server).accounted(job_ids=[1, 2]) == []
+        assert await client(server).accounted(job_ids=["2", "1"]) == []
         assert server.urls[-1].params.get_list("step") == steps
 
 
@@ -154,6 +158,19 @@ async def test_nothing_asked_is_nothing_sent() -> None:
     assert await gateway.states([]) == {}
     assert list(await gateway.get([])) == []
     assert server.asked == []
+
+
+async def test_an_id_of_another_driver_is_unknown_and_goes_into_no_address() -> None:
+    server = Server()
+    gateway = client(server)
+    strange = ["0f9a2c1e-ada0", "1/../2", "7_1", "", "²"]
+
+    assert await gateway.states(strange) == {}
+    assert list(await gateway.get(strange)) == []
+    assert list(await gateway.accounted(job_ids=strange)) == []
+    for job_id in strange:
+        await gateway.cancel(job_id)
+    assert [key for key in server.asked if key != "GET licenses"] == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +188,7 @@ async def test_cancel_that_is_done(reply: httpx.Response) -> None:
     server = Server()
     server.replies["DELETE job/7"] = reply
 
-    await client(server).cancel(7)
+    await client(server).cancel("7")
 
 
 @pytest.mark.parametrize(
@@ -186,4 +203,4 @@ async def test_cancel_that_is_not_done(reply: httpx.Response) -> None:
     server = Server()
     server.replies["DELETE job/7"] = reply
     with pytest.raises(Unavailable):
-        await client(server).cancel(7)
+        await client(server).cancel("7")

@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from passerelle.errors import Unauthorized
@@ -20,7 +21,14 @@ USERNAME, TOKEN = "username", "token"
 _PARTS = 3
 
 
-def credential_from_secret(name: str, data: Mapping[str, bytes]) -> Credential:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCredential(Credential):
+    """A user name and a bearer token. `expires` is None where the token does not tell."""
+
+    token: str = field(repr=False)
+
+
+def credential_from_secret(name: str, data: Mapping[str, bytes]) -> TokenCredential:
     """The credential in a Secret's keys `token` and `username` (optional where the token names its user).
 
     `name` is namespace/name, for messages. `SLURM_JWT=…`, as `scontrol token` prints it, is taken, too. Raises
@@ -46,7 +54,8 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> Credential:
         )
         raise Unauthorized(text, reason="UserMismatch")
     expires = claims.get("exp")
-    return Credential(user, token, float(expires) if isinstance(expires, int | float) else None)
+    ends = float(expires) if isinstance(expires, int | float) else None
+    return TokenCredential(user=user, token=token, expires=ends)
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -72,7 +81,7 @@ def refuse_expired(credential: Credential, now: float) -> None:
         raise Unauthorized(text, reason="TokenExpired")
 
 
-def headers_of(credential: Credential) -> dict[str, str]:
+def headers_of(credential: TokenCredential) -> dict[str, str]:
     """Both headers, always: 22.05 demands the name, later releases refuse a name that isn't the token's.
 
     Raises Unauthorized where a value can't be a header (a line break inside a pasted token).

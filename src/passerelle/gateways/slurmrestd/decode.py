@@ -33,7 +33,7 @@ def live_job(record: Record) -> RemoteJob:
     state = JobState.parse(words(record.get("job_state")))
     nodes = _nodes(record)
     code, signal = _exit(record.get("exit_code"), state) if nodes else (None, None)
-    job_id = number(record.get("job_id")) or 0
+    job_id = _job_id(record)
     return RemoteJob(
         job_id=job_id,
         name=_text(record.get("name")),
@@ -68,7 +68,7 @@ def accounted_job(record: Record) -> RemoteJob:
     code, signal = _exit(record.get("exit_code"), state) if nodes else (None, None)
     times = _object(record.get("time"))
     tres = _object(record.get("tres"))
-    job_id = number(record.get("job_id")) or 0
+    job_id = _job_id(record)
     return RemoteJob(
         job_id=job_id,
         name=_text(record.get("name")),
@@ -99,7 +99,7 @@ def accounted_job(record: Record) -> RemoteJob:
 
 def newest(jobs: Iterable[RemoteJob]) -> list[RemoteJob]:
     """One record a job id: the one submitted last, since accounting keeps a row for each life of a requeued job."""
-    found: dict[int, RemoteJob] = {}
+    found: dict[str, RemoteJob] = {}
     for job in jobs:
         kept = found.get(job.job_id)
         if kept is None or (kept.submit_time, kept.restart_count) <= (job.submit_time, job.restart_count):
@@ -107,12 +107,15 @@ def newest(jobs: Iterable[RemoteJob]) -> list[RemoteJob]:
     return list(found.values())
 
 
-def light_state(record: Record) -> tuple[int, JobState] | None:
+def light_state(record: Record) -> tuple[str, JobState] | None:
     """A record of `jobs/state`; None for an array's task or a step (`39_0`), which are no jobs of ours."""
-    job_id = record.get("job_id")
-    if isinstance(job_id, str) and not job_id.isdigit():
-        return None
-    return int(job_id or 0), JobState.parse(words(record.get("state")))
+    job_id = str(record.get("job_id"))
+    return (job_id, JobState.parse(words(record.get("state")))) if is_job_id(job_id) else None
+
+
+def is_job_id(text: str) -> bool:
+    """Whether this is a job id of Slurm's. Another goes into no address: no job has it."""
+    return text.isascii() and text.isdecimal()
 
 
 def number(value: object) -> int | None:
@@ -179,9 +182,14 @@ def _gpus_in_list(tres: object) -> int:
     return sum(total) or sum(typed)
 
 
-def _path(value: object, job_id: int) -> str:
+def _path(value: object, job_id: str) -> str:
     """v0.0.45 of 26.05 gives the pattern in standard_output; only `%j`, which our own paths use, is filled in."""
-    return _text(value).replace("%j", str(job_id))
+    return _text(value).replace("%j", job_id)
+
+
+def _job_id(record: Record) -> str:
+    found = number(record.get("job_id"))
+    return "" if found is None else str(found)
 
 
 def _reason(value: object) -> str:

@@ -17,13 +17,13 @@ import tenacity
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Credential, Identity, Probe
+from passerelle.gateways.base import Identity, Probe
 from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, Hook
 from passerelle.gateways.slurmrestd import decode, errors
-from passerelle.gateways.slurmrestd.credential import headers_of, refuse_expired
+from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
 from passerelle.marker import parse
-from passerelle.slurm import JobState, RemoteJob
+from passerelle.slurm import JobState, RemoteJob, id_order
 
 log = logging.getLogger("passerelle.slurmrestd")
 
@@ -56,7 +56,7 @@ class Slurmrestd:
     def __init__(
         self,
         url: str,
-        credentials: Callable[[], Credential],
+        credentials: Callable[[], TokenCredential],
         *,
         ca: bytes | None = None,
         settle_seconds: float = SETTLE_SECONDS,
@@ -82,32 +82,32 @@ class Slurmrestd:
         identity = Identity(self._cluster, self._credential().user)
         return Probe(identity, version=str(about.get("release") or ""), api_version=version.word)
 
-    async def submit(self, batch: Batch) -> int:
+    async def submit(self, batch: Batch) -> str:
         try:
             version = await self._spoken()
         except Unavailable as error:  # the search for a version submits nothing, whatever became of it
             raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
         answer = await self._send("POST", f"{version.slurm}/job/submit", body=version.submit(batch))
         body = answer.json() or {}
-        job_id = decode.number(body.get("job_id")) or 0
-        if answer.status != _HTTP_OK or job_id <= 0:
+        number = decode.number(body.get("job_id")) or 0
+        if answer.status != _HTTP_OK or number <= 0:
             raise errors.refusal(answer)
         self._report_ignored_fields(body, version)
-        return job_id
+        return str(number)
 
-    async def states(self, job_ids: Collection[int]) -> Mapping[int, JobState]:
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         version = await self._spoken()
-        wanted = set(job_ids)
+        waiting = _numbers(job_ids)
+        wanted = set(waiting)
         if not wanted:
             return {}
         if not version.light:
             listed = await self._all_jobs(version, lambda job: job.job_id in wanted)
             return {job.job_id: job.state for job in listed}
-        found: dict[int, JobState] = {}
-        waiting = sorted(wanted)
+        found: dict[str, JobState] = {}
         while waiting:
             piece = waiting[: self._states_per_call]
-            query = [("job_id", str(job_id)) for job_id in piece]
+            query = [("job_id", job_id) for job_id in piece]
             answer = await self._ask("GET", f"{version.slurm}/jobs/state/", query)
             if answer.status == _HTTP_URL_TOO_LONG and len(piece) > 1:
                 self._states_per_call = max(1, len(piece) // 2)  # a proxy on the way takes less than slurmrestd
@@ -117,11 +117,11 @@ class Slurmrestd:
             waiting = waiting[len(piece) :]
         return found
 
-    async def get(self, job_ids: Collection[int]) -> Sequence[RemoteJob]:
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         """One by one: a full listing costs the jobs of all users, 8 KiB each, and holds slurmctld's lock."""
         version = await self._spoken()
         found: list[RemoteJob] = []
-        for piece in _pieces(sorted(set(job_ids)), READS_AT_ONCE):
+        for piece in _pieces(_numbers(job_ids), READS_AT_ONCE):
             read = await asyncio.gather(*(self._job(version, job_id) for job_id in piece))
             found += [job for jobs, job_id in zip(read, piece, strict=True) for job in jobs if job.job_id == job_id]
         return found
@@ -131,7 +131,7 @@ class Slurmrestd:
         user = self._credential().user
         return await self._all_jobs(version, lambda job: job.user == user and parse(job.name) is not None)
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[int] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         version = await self._spoken()
         cluster = self._cluster or (await self.probe()).identity.cluster
         user = self._credential().user
@@ -141,7 +141,7 @@ class Slurmrestd:
         queries = [
             [*common, *version.ever, ("job_name", ",".join(piece))] for piece in _pieces(sorted(names), NAMES_PER_CALL)
         ]
-        for ids in _pieces(sorted(map(str, job_ids)), NAMES_PER_CALL):
+        for ids in _pieces(_numbers(job_ids), NAMES_PER_CALL):
             steps = [("step", each) for each in ids] if version.filters_users else [("step", ",".join(ids))]
             queries.append([*common, *version.ever, *steps])
         found: list[RemoteJob] = []
@@ -155,7 +155,9 @@ class Slurmrestd:
             if job.user == user and job.cluster == cluster and (job.name in asked_names or job.job_id in asked_ids)
         )
 
-    async def cancel(self, job_id: int) -> None:
+    async def cancel(self, job_id: str) -> None:
+        if not decode.is_job_id(job_id):
+            return
         version = await self._spoken()
         answer = await self._ask("DELETE", f"{version.slurm}/job/{job_id}")
         body = answer.json()
@@ -219,14 +221,14 @@ class Slurmrestd:
             )
         return names.pop()
 
-    def _credential(self) -> Credential:
+    def _credential(self) -> TokenCredential:
         credential = self._credentials()
         refuse_expired(credential, time.time())
         return credential
 
     # Calls
 
-    async def _job(self, version: Version, job_id: int) -> list[RemoteJob]:
+    async def _job(self, version: Version, job_id: str) -> list[RemoteJob]:
         answer = await self._ask("GET", f"{version.slurm}/job/{job_id}")
         if errors.UNKNOWN_JOB in errors.numbers_of(answer.json()):
             return []
@@ -337,6 +339,11 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 def _live(body: dict[str, Any]) -> list[RemoteJob]:
     return [decode.live_job(record) for record in body.get("jobs") or []]
+
+
+def _numbers(job_ids: Collection[str]) -> list[str]:
+    """Those that can be jobs of Slurm's, each once, in the order of their numbers."""
+    return sorted(filter(decode.is_job_id, set(job_ids)), key=id_order)
 
 
 def _pieces(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

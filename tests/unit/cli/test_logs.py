@@ -1,0 +1,254 @@
+"""`passerelle logs`, against a cluster of plain objects and a site in memory."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import pytest
+
+from passerelle.cli import cluster, main
+from passerelle.errors import Unavailable
+from passerelle.gateways.memory import File, Memory
+from passerelle.kube import REFUSED, Gone, Kube
+from passerelle.objects import Key
+
+LOG = "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-2-41.log"
+FIRST_LOG = "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-1-40.log"
+ATTEMPT = {
+    "number": 2,
+    "marker": "psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-2",
+    "cluster": "lumi",
+    "user": "startup",
+    "runDirectory": "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "scriptDigest": "0" * 64,
+    "jobId": "41",
+    "logPath": LOG,
+}
+JOB: dict[str, Any] = {
+    "metadata": {
+        "namespace": "team",
+        "name": "llm",
+        "uid": "8a3c2b40-7d5f-4f0e-9c39-4b7b1d6c2a11",
+        "resourceVersion": "1",
+    },
+    "spec": {"site": "lumi"},
+    "status": {"attempts": [{**ATTEMPT, "number": 1, "jobId": "40", "logPath": FIRST_LOG}, ATTEMPT]},
+}
+SITE: dict[str, Any] = {
+    "metadata": {"name": "lumi", "uid": "5", "resourceVersion": "1"},
+    "spec": {
+        "profile": "lumi-g",
+        "gateway": {"driver": "slurmrestd", "url": "https://slurm.example.eu", "credentials": {"name": "lumi"}},
+        "runRoot": "/scratch/runs",
+    },
+}
+
+
+class Api:
+    """Kube, as far as a command asks it."""
+
+    def __init__(self) -> None:
+        self.job, self.site_body = copy.deepcopy(JOB), copy.deepcopy(SITE)
+        self.secret_error: Exception | None = None
+        self.asked = 0
+        self.ends_after: int | None = None
+
+    async def default_namespace(self) -> str:
+        return "team"
+
+    async def trainingjob(self, key: Key) -> dict[str, Any]:
+        if str(key) != "team/llm":
+            raise Gone
+        self.asked += 1
+        if self.ends_after is not None and self.asked > self.ends_after:
+            self.job["status"]["attempts"][1]["endTime"] = "2026-01-01T00:00:00Z"
+        return self.job
+
+    async def site(self, name: str) -> dict[str, Any]:
+        if name != "lumi":
+            raise Gone
+        return self.site_body
+
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        assert (namespace, name) == ("passerelle-system", "lumi")
+        if self.secret_error is not None:
+            raise self.secret_error
+        return {"username": b"startup", "token": b"hush"}
+
+    async def close(self) -> None:
+        return
+
+
+class NoFiles:
+    """Every method of Gateway that a command may call, and none of Files."""
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    found = Api()
+
+    async def connect() -> Api:
+        return found
+
+    monkeypatch.setattr(Kube, "connect", connect)
+    return found
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    gateway = Memory(clock=lambda: 0.0)
+    monkeypatch.setattr(cluster, "open_gateway", lambda *_: gateway)
+    monkeypatch.setattr("passerelle.cli.logs.LEAST_PAUSE", 0.0)
+    monkeypatch.setattr("passerelle.cli.logs.seconds", lambda _: 0)
+    return gateway
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    told = capsys.readouterr()
+    code = ended.value.code
+    assert "Traceback" not in told.err
+    assert "hush" not in told.out + told.err
+    return (code if isinstance(code, int) else 0), told.out, told.err
+
+
+def test_the_end_of_the_newest_log_is_shown(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+    site.files[LOG] = File("".join(f"0: Schritt {number} läuft\n" for number in range(500)).encode())
+
+    code, out, err = said(capsys, "logs", "llm", "--tail", "3")
+
+    assert (code, err) == (0, "")
+    assert out == "0: Schritt 497 läuft\n0: Schritt 498 läuft\n0: Schritt 499 läuft\n"
+
+
+def test_an_earlier_attempt_is_shown_by_its_number(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+    site.files[FIRST_LOG] = File(b"0: out of memory\n")
+
+    assert said(capsys, "logs", "llm", "--attempt", "1") == (0, "0: out of memory\n", "")
+    code, _, err = said(capsys, "logs", "llm", "--attempt", "7")
+    assert (code, "write one of 1, 2" in err) == (2, True)
+
+
+def test_following_ends_with_the_attempt_and_shows_all(
+    api: Api, site: Memory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = "a\nzwei é drei\nthe end\n".encode()
+    site.files[LOG] = File(whole[:9])
+    api.ends_after = 6
+    reads = Memory.size
+
+    async def growing(self: Memory, path: str) -> int | None:
+        grown = len(self.files[LOG].content) + 2
+        self.files[LOG] = File(whole[:grown])
+        return await reads(self, path)
+
+    monkeypatch.setattr(Memory, "size", growing)
+
+    code, out, _ = said(capsys, "logs", "llm", "-f", "--tail", "10")
+
+    assert code == 0
+    assert whole.decode().startswith(out)
+    assert "zwei é drei" in out
+    assert api.asked == 7
+
+
+def test_a_log_that_is_not_written_yet_is_waited_for(
+    api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.ends_after = 3
+
+    code, out, err = said(capsys, "logs", "llm", "-f")
+    once, _, why = said(capsys, "logs", "llm")
+
+    assert (code, out) == (0, "")
+    assert "has written no log yet" in err
+    assert (once, f"there is no {LOG} at the site" in why) == (2, True)
+
+
+def test_a_door_without_files_tells_where_the_log_is(
+    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "open_gateway", lambda *_: NoFiles())
+    api.job["status"]["conditions"] = [
+        {
+            "type": "Succeeded",
+            "status": "False",
+            "reason": "Failed",
+            "message": "rank 3 exited with code 1: ValueError",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ]
+
+    code, _, err = said(capsys, "logs", "llm")
+
+    assert code == 2
+    assert f"is {LOG} at the site" in err
+    assert "rank 3 exited with code 1: ValueError" in err
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (("nothing",), "There is no TrainingJob nothing in namespace team"),
+        (("llm", "-n", "other"), "There is no TrainingJob llm in namespace other"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    words: tuple[str, ...], sentence: str, api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = said(capsys, "logs", *words)
+
+    assert (code, sentence in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "error, code, sentence",
+    [
+        (Gone(), 2, "--operator-namespace"),
+        (Unavailable("403", reason=REFUSED), 2, "You may not read the Secret passerelle-system/lumi"),
+        (Unavailable("kube-apiserver is away."), 3, "kube-apiserver is away."),
+    ],
+)
+def test_a_credential_that_can_not_be_read_is_explained(
+    error: Exception, code: int, sentence: str, api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.secret_error = error
+
+    found, _, err = said(capsys, "logs", "llm")
+
+    assert (found, sentence in err) == (code, True)
+
+
+def test_an_attempt_that_is_not_at_the_site_has_no_log(
+    api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.job["status"]["attempts"] = []
+
+    code, _, err = said(capsys, "logs", "llm")
+
+    assert (code, "has no attempt yet" in err) == (2, True)
+
+
+def test_a_site_that_is_gone_is_named(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+    api.job["spec"]["site"] = "gone"
+
+    code, _, err = said(capsys, "logs", "llm")
+
+    assert (code, "There is no Site gone" in err) == (2, True)
+
+
+def test_the_screen_is_flushed_as_text_comes(api: Api, site: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.files[LOG] = File(b"now\n")
+    flushed = []
+    monkeypatch.setattr(sys.stdout, "flush", lambda: flushed.append(True))
+
+    with pytest.raises(SystemExit):
+        main(["logs", "llm"])
+
+    assert flushed

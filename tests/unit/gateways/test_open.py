@@ -1,0 +1,48 @@
+"""The registry of drivers, and what each asks of a Site's Secret."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+
+from passerelle.errors import Unauthorized
+from passerelle.gateways.base import Gateway
+from passerelle.gateways.open import DRIVERS, credential, open_gateway
+from passerelle.gateways.slurmrestd.credential import TokenCredential
+from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.v1alpha1.site import GatewaySpec, SiteSpec
+
+WORDS = typing.get_args(GatewaySpec.model_fields["driver"].annotation)
+EACH = pytest.mark.parametrize("word", WORDS)
+
+
+def test_every_word_of_the_spec_has_its_driver() -> None:
+    assert set(DRIVERS) == set(WORDS)
+
+
+@EACH
+def test_a_missing_secret_is_told_with_the_keys_to_write(word: str) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        credential(word, "ns/lumi", None)
+
+    assert caught.value.reason == "SecretMissing"
+    assert caught.value.message == f"The Secret ns/lumi does not exist; create it with the keys {DRIVERS[word].keys}."
+
+
+@EACH
+def test_an_empty_secret_is_told(word: str) -> None:
+    with pytest.raises(Unauthorized, match=r"^The Secret ns/lumi "):
+        credential(word, "ns/lumi", {})
+
+
+async def test_slurmrestd() -> None:
+    found = credential("slurmrestd", "ns/lumi", {"username": b"ada", "token": b"opaque"})
+    assert found == TokenCredential(user="ada", token="opaque")
+    spec = {"driver": "slurmrestd", "url": "https://slurm.example.eu", "credentials": {"name": "lumi"}}
+    site = SiteSpec.model_validate({"profile": "lumi", "runRoot": "/scratch", "gateway": spec})
+    made = open_gateway(site, lambda: found, None)
+
+    assert isinstance(made, Gateway)
+    assert isinstance(made, Slurmrestd)
+    await made.close()
