@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from passerelle.errors import Unauthorized
+from passerelle.gateways.arc import credential as arc
+from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
@@ -36,8 +38,13 @@ def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: 
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
+def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], ca: bytes | None) -> Gateway:
+    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=ca)
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+    "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc),
 }
 """By GatewaySpec.driver."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from passerelle.v1alpha1.meta import (
     AbsolutePath,
@@ -48,6 +48,15 @@ _Url = Annotated[
     Without(r"[\s?#]", URL_WITH_QUERY),
     Without(r"/slurm(db)?/v[0-9]", URL_WITH_VERSION),
 ]
+ONLY_ARC = "leave runtimeEnvironment out: only the driver arc has one"
+_RuntimeEnvironment = Annotated[
+    str,
+    Field(max_length=128),
+    Matching(
+        r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$",
+        "write a runtime environment's name as the site has it, like PASSERELLE or ENV/PASSERELLE",
+    ),
+]
 _LabelKey = Annotated[str, Field(max_length=317)]
 """A prefix of 253 characters, a slash, a name of 63."""
 _LabelValue = Annotated[str, Field(max_length=63)]
@@ -72,8 +81,15 @@ class Tls(Model):
 class GatewaySpec(Model):
     """The door to the site."""
 
-    driver: Literal["slurmrestd"] = Field(
-        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on."
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("!has(self.runtimeEnvironment) || self.driver == 'arc'", ONLY_ARC, fieldPath=".runtimeEnvironment")
+        )
+    )
+
+    driver: Literal["slurmrestd", "arc"] = Field(
+        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on. "
+        "arc is ARC CE's REST interface, from release 6 on, in front of a Slurm."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
@@ -84,6 +100,17 @@ class GatewaySpec(Model):
         description="credentials names a Secret in the operator's namespace with the keys username and token. It is "
         "read again whenever it changes: replace the token before it expires, and nothing needs a restart."
     )
+    runtime_environment: _RuntimeEnvironment | None = Field(
+        default=None,
+        description="runtimeEnvironment is for the driver arc: the name of the site's runtime environment by which "
+        "options reach sbatch, like PASSERELLE. Without it a job can have no account, QoS or GPUs, and is refused.",
+    )
+
+    @model_validator(mode="after")
+    def _only_arc(self) -> Self:
+        if self.runtime_environment is not None and self.driver != "arc":
+            raise ValueError(ONLY_ARC)
+        return self
 
 
 class Admission(Model):

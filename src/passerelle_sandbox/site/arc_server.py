@@ -38,7 +38,12 @@ ENVIRONMENT = "PASSERELLE"
 
 Daemon = Literal["ws", "arex"]
 
-_PACKAGES = ("nordugrid-arc-arex", "nordugrid-arc-arcctl", "nordugrid-arc-arcctl-service", "nordugrid-arc-plugins-needed")
+_PACKAGES = (
+    "nordugrid-arc-arex",
+    "nordugrid-arc-arcctl",
+    "nordugrid-arc-arcctl-service",
+    "nordugrid-arc-plugins-needed",
+)
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 20.0
 _PERIOD_TENTHS = 30
@@ -50,7 +55,6 @@ _PID_FILES = {"arex": "/run/arched-arex.pid", "ws": "/run/arched-arex-ws.pid"}
 _SET_UP = f"""
 mkdir -p {HOME}/control {HOME}/log {HOME}/client /etc/arc/runtime
 install -d -m 755 {SESSIONS}
-rm -f /etc/arc.conf.d/10-testCA-access.conf
 openssl dhparam -dsaparam -out {HOME}/control/dhparam.pem 1024
 cd {HOME}/client
 arcctl test-ca init --force
@@ -61,7 +65,7 @@ arcctl test-ca usercert --username {rootfs.USER} --force
 cat "$(readlink -f /etc/grid-security/certificates/*.0 | xargs ls -t | head -n 1)" > ca.pem
 arcctl test-jwt init --force
 arcctl deploy jwt-issuer --deploy-conf "$(arcctl test-jwt export | grep -o 'test-jwt://.*')"
-rm -f /etc/arc.conf.d/10-testjwt-*.conf
+rm -f /etc/arc.conf.d/10-*.conf
 arcctl rte enable {ENVIRONMENT}
 sed 's#<tcp:Listen>#<tcp:Listen><tcp:Interface>127.0.0.1</tcp:Interface>#' /usr/share/arc/arc-arex-ws-start \\
     > {HOME}/arc-arex-ws-start
@@ -102,12 +106,13 @@ def layer(release: str) -> Path:
 
 
 def arc_conf(port: int) -> str:
-    """arc.conf: everybody with a certificate of the authority, or a token of the issuer, is the site's ordinary user."""
+    """arc.conf: whoever has a certificate of the authority, or a token of the issuer, is the site's ordinary user."""
     return f"""\
 [common]
 hostname=localhost
 [authtokens]
 [authgroup:everybody]
+authtokens=* * * * *
 all=yes
 [mapping]
 map_to_user=everybody {rootfs.USER}:{rootfs.USER}
@@ -131,6 +136,7 @@ wsurl=https://localhost:{port}/arex
 logfile={HOME}/log/ws.log
 pidfile={_PID_FILES["ws"]}
 [arex/ws/jobs]
+allowaccess=everybody
 [infosys]
 loglevel=2
 logfile={HOME}/log/info.log
@@ -191,7 +197,9 @@ class ArcServer:
             self.site.namespace.wait_until(lambda: not self._pids(daemon), _STOP_TIMEOUT, f"A-REX's {daemon} to end")
         except SandboxError:
             self._signal(daemon, signal.SIGKILL)
-            self.site.namespace.wait_until(lambda: not self._pids(daemon), _STOP_TIMEOUT, f"A-REX's {daemon} to be gone")
+            self.site.namespace.wait_until(
+                lambda: not self._pids(daemon), _STOP_TIMEOUT, f"A-REX's {daemon} to be gone"
+            )
 
     def pause(self, daemon: Daemon) -> None:
         """Freeze a daemon: the kernel still takes its connections, nobody answers."""

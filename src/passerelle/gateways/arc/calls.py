@@ -1,18 +1,19 @@
 """One request to A-REX as our user: once where it matters, at most twice elsewhere.
 
-Who we are stands in the TLS session where it is a certificate. So another certificate is another set of connections:
-none that was made as one user ever carries a request of another.
+A certificate is shown once a connection; and A-REX takes whoever has shown a token first on a connection for the one
+who asks there from then on. So another credential is another set of connections: none that was made as one user ever
+carries a request of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
 import tenacity
 
-from passerelle.errors import PasserelleError, Unavailable
+from passerelle.errors import Unavailable
 from passerelle.gateways.arc import decode, errors
 from passerelle.gateways.arc.credential import ArcCredential, refuse_expired
 from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, ClientCertificate
@@ -31,7 +32,7 @@ _TEXT = {"accept": "*/*"}
 
 
 class Calls:
-    """The way to one A-REX, as whoever `credentials` returns at that moment. `version` is its path of a version."""
+    """The way to one A-REX, as whoever `credentials` returns at that moment."""
 
     def __init__(
         self,
@@ -42,8 +43,8 @@ class Calls:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._credentials = credentials
-        self._open = lambda certificate: Carrier(url, ca=ca, certificate=certificate, transport=transport)
-        self._shown: ClientCertificate | None = None
+        self._url, self._ca, self._transport = url, ca, transport
+        self._shown: ArcCredential | None = None
         self._carrier: Carrier = self._open(None)
         self._busy: dict[Carrier, int] = {}
 
@@ -60,27 +61,42 @@ class Calls:
         *,
         body: object | None = None,
         content: bytes | None = None,
-        headers: dict[str, str] = _JSON,
+        headers: Mapping[str, str] = _JSON,
     ) -> Answer:
         """One request, sent once. Raises Unauthorized or Unavailable where no answer came."""
         credential = self._credentials()
         refuse_expired(credential)
         shown = {"authorization": f"Bearer {credential.token}"} if credential.token else {}
-        carrier = await self._carrier_of(credential.certificate)
+        carrier = await self._carrier_of(credential)
         self._busy[carrier] = self._busy.get(carrier, 0) + 1
         try:
-            return await carrier.send(method, path, headers=headers | shown, query=query, body=body, content=content)
+            return await carrier.send(
+                method, path, headers={**headers, **shown}, query=query, body=body, content=content
+            )
         finally:
             self._busy[carrier] -= 1
             await self._release(carrier)
 
-    async def ask(self, method: str, path: str, query: Query = (), *, body: object | None = None) -> Answer:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: Query = (),
+        *,
+        body: object | None = None,
+        headers: Mapping[str, str] = _JSON,
+    ) -> Answer:
         """A read or a cancel, tried again where A-REX was not reached."""
-        return await self._twice(method, path, query, body, _JSON)
+        return await tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
+            retry=tenacity.retry_if_exception(_worth_a_second_try),
+            wait=_wait,
+            reraise=True,
+        )(self._heard, method, path, query, body, headers)
 
     async def text(self, path: str) -> str | None:
         """A small text file; None where there is none."""
-        answer = await self._twice("GET", path, (), None, _TEXT)
+        answer = await self.ask("GET", path, headers=_TEXT)
         if answer.status == errors.NOT_FOUND:
             return None
         if answer.status != errors.OK:
@@ -105,29 +121,21 @@ class Calls:
             await carrier.close()
         self._busy.clear()
 
-    async def _twice(
-        self, method: str, path: str, query: Query, body: object | None, headers: dict[str, str]
+    async def _heard(
+        self, method: str, path: str, query: Query, body: object | None, headers: Mapping[str, str]
     ) -> Answer:
-        return await tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
-            retry=tenacity.retry_if_exception(_worth_a_second_try),
-            wait=_wait,
-            reraise=True,
-        )(self._heard, method, path, query, body, headers)
-
-    async def _heard(self, method: str, path: str, query: Query, body: object | None, headers: dict[str, str]) -> Answer:
         answer = await self.once(method, path, query, body=body, headers=headers)
-        failed: PasserelleError | None = None
-        if answer.status >= 500:  # noqa: PLR2004 -- HTTP's servers
-            failed = errors.failure(answer)
-        if isinstance(failed, Unavailable) and failed.reason == BUSY:
-            raise failed
+        if answer.status in errors.BUSY_STATUS:
+            raise errors.failure(answer)
         return answer
 
-    async def _carrier_of(self, certificate: ClientCertificate | None) -> Carrier:
-        if certificate != self._shown:
-            former, self._carrier = self._carrier, self._open(certificate)
-            self._shown = certificate
+    def _open(self, certificate: ClientCertificate | None) -> Carrier:
+        return Carrier(self._url, ca=self._ca, certificate=certificate, transport=self._transport)
+
+    async def _carrier_of(self, credential: ArcCredential) -> Carrier:
+        if credential != self._shown:
+            former, self._carrier = self._carrier, self._open(credential.certificate)
+            self._shown = credential
             await self._release(former)
         return self._carrier
 

@@ -32,8 +32,9 @@ class ArcCredential(Credential):
 
 
 def credential_from_secret(name: str, data: Mapping[str, bytes]) -> ArcCredential:
-    """The credential in a Secret's keys: `token`, or `tls.crt` and `tls.key` as in a Secret of type kubernetes.io/tls, or
-    `proxy.pem` as arcproxy writes it. `name` is namespace/name, for messages. Raises Unauthorized with what is missing.
+    """The credential in a Secret's keys: `token`, or `tls.crt` and `tls.key` as in a Secret of type kubernetes.io/tls,
+    or `proxy.pem` as arcproxy writes it. `name` is namespace/name, for messages. Raises Unauthorized with what is
+    missing.
     """
     proxy, token = data.get(PROXY, b"").strip(), data.get(TOKEN, b"").strip()
     chain, key = data.get(CERTIFICATE, b"").strip(), data.get(KEY, b"").strip()
@@ -74,17 +75,16 @@ def named(subject: str) -> str:
 
 
 def _of_token(name: str, content: bytes) -> ArcCredential:
-    try:
-        token = content.decode("ascii")
-    except UnicodeDecodeError:
-        token = "\n"
-    if not token.isprintable() or " " in token:
+    token = content.decode("ascii", "replace")
+    if not token.isascii() or not token.isprintable() or " " in token:
         text = f"The Secret {name} has no token under {TOKEN}; write it as one word of ASCII, without line breaks."
         raise Unauthorized(text, reason="TokenMalformed")
     claims = claims_of(token)
     subject, issuer, expires = claims.get("sub"), claims.get("iss"), claims.get("exp")
     if not isinstance(subject, str) or not isinstance(issuer, str):
-        text = f"The token in the Secret {name} names no issuer and subject, and ARC takes no other; write a JWT of the VO."
+        text = (
+            f"The token in the Secret {name} names no issuer and no subject; write a JSON Web Token of the VO's issuer."
+        )
         raise Unauthorized(text, reason="TokenMalformed")
     return ArcCredential(
         user=named(f"{issuer}/{subject}"),
@@ -97,7 +97,9 @@ def _of_certificate(name: str, where: str, chain: bytes, key: bytes) -> ArcCrede
     try:
         found = holder(chain)
     except ValueError:
-        text = f"The Secret {name} has no certificate in PEM under {where}; write it from -----BEGIN CERTIFICATE----- on."
+        text = (
+            f"The Secret {name} has no certificate in PEM under {where}; write it from -----BEGIN CERTIFICATE----- on."
+        )
         raise Unauthorized(text, reason="CertificateMalformed") from None
     if b"PRIVATE KEY-----" not in key or b"ENCRYPTED" in key:
         key_name = PROXY if where == PROXY else KEY

@@ -13,7 +13,7 @@ place), and `--no-requeue`, which A-REX always writes.
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as ET
 
 from passerelle.batch import Batch, Options
 from passerelle.errors import Rejected
@@ -76,7 +76,7 @@ def _gpus(asked: Options) -> tuple[str, str | None]:
 
 def _document(batch: Batch, environment: str | None, options: list[str]) -> str:
     asked = batch.options
-    root = Xml.Element("ActivityDescription", xmlns=ADL)
+    root = ET.Element("ActivityDescription", xmlns=ADL)
     _add(_add(root, "ActivityIdentification"), "Name", asked.name)
     application = _add(root, "Application")
     executable = _add(application, "Executable")
@@ -103,10 +103,10 @@ def _document(batch: Batch, environment: str | None, options: list[str]) -> str:
         _add(resources, "IndividualPhysicalMemory", str(asked.memory_per_node_mib * MEBIBYTE))  # a task, so a node's
     _add(resources, "WallTime", str(asked.time_limit_minutes * 60))
     _add(_add(_add(root, "DataStaging"), "OutputFile"), "Name", "/")  # all of the session directory stays to be read
-    return Xml.tostring(root, encoding="unicode")
+    return ET.tostring(root, encoding="unicode")
 
 
-def _add(parent: Xml.Element, name: str, text: str | None = None) -> Xml.Element:
-    made = Xml.SubElement(parent, name)
+def _add(parent: ET.Element, name: str, text: str | None = None) -> ET.Element:
+    made = ET.SubElement(parent, name)
     made.text = text
     return made

@@ -18,12 +18,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import PasserelleError, Rejected, Unavailable
-from passerelle.gateways.arc import decode, errors, service
+from passerelle.errors import Rejected, Unavailable
+from passerelle.gateways.arc import decode, errors, files, notes, outcome, service
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.describe import description, passed_on
-from passerelle.gateways.arc.payload import EXIT, RECORD
+from passerelle.gateways.arc.payload import EXIT, LOG, RECORD
 from passerelle.gateways.base import Identity, Probe
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -56,7 +56,8 @@ class Arc:
         self._environment = environment
         self._version: str | None = None
         self._service: service.Service | None = None
-        self._known = Memory()
+        self._known = Memory("")
+        self._sessions = files.Sessions(self._calls, self._locate)
 
     async def probe(self) -> Probe:
         """Asks for delegations: the smallest answer for which the site must map the credential to a user. The document
@@ -103,8 +104,7 @@ class Arc:
         return await self._records(_ids(job_ids))
 
     async def find(self) -> Sequence[RemoteJob]:
-        path = f"rest/{await self._spoken()}/jobs"
-        answer = await self._calls.ask("GET", path)
+        answer = await self._calls.ask("GET", await self._jobs())
         listed = decode.job_list(answer.json())
         if answer.status != errors.OK or listed is None:
             raise errors.failure(answer)
@@ -117,10 +117,19 @@ class Arc:
         """A job that has ended is taken for killing, too, and nothing comes of it."""
         if not decode.is_id(job_id):
             return
-        (entry,) = await self._calls.many(f"rest/{await self._spoken()}/jobs", "kill", [job_id])
+        (entry,) = await self._calls.many(await self._jobs(), "kill", [job_id])
         if errors.code(entry) not in (errors.OK, errors.ACCEPTED, errors.NOT_FOUND):
             text = f"ARC did not cancel job {job_id}: {entry.get('reason')}."
             raise Unavailable(text, reason="CancelFailed")
+
+    async def size(self, path: str) -> int | None:
+        return await self._sessions.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self._sessions.read(path, offset, length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = files.OWN_MODE) -> None:
+        await self._sessions.write(path, content, mode=mode)
 
     async def close(self) -> None:
         await self._calls.close()
@@ -128,10 +137,14 @@ class Arc:
     # Versions and identity
 
     async def _spoken(self) -> str:
-        """The newest version that both sides know; it is asked for without a credential."""
+        """The newest version that both sides know; it is asked for without a credential. What was read as another user
+        is forgotten first.
+        """
+        if self._known.user != self._calls.user:
+            self._known = Memory(self._calls.user)
         if self._version is None:
             answer = await self._calls.ask("GET", "rest")
-            if answer.status != errors.OK and answer.status != errors.NOT_FOUND:
+            if answer.status not in (errors.OK, errors.NOT_FOUND):
                 raise errors.failure(answer)
             self._version = service.version(answer.json())
         return self._version
@@ -164,12 +177,16 @@ class Arc:
         told = self._service or await self._serves(await self._spoken())
         return Identity(told.cluster, self._calls.user)
 
+    async def _jobs(self) -> str:
+        """The path of jobs."""
+        return f"rest/{await self._spoken()}/jobs"
+
     # Jobs
 
     async def _words(self, job_ids: Collection[str]) -> dict[str, str]:
         """A-REX's word for each job that it still knows."""
         ids = _ids(job_ids)
-        entries = await self._calls.many(f"rest/{await self._spoken()}/jobs", "status", ids) if ids else []
+        entries = await self._calls.many(await self._jobs(), "status", ids) if ids else []
         found = {}
         for job_id, entry in zip(ids, entries, strict=True):
             word = str(entry.get("state") or "")
@@ -185,8 +202,7 @@ class Arc:
         words = await self._words(asked)
         if not words:
             return list(remembered.values())
-        path = f"rest/{await self._spoken()}/jobs"
-        entries = await self._calls.many(path, "info", list(words))
+        entries = await self._calls.many(await self._jobs(), "info", list(words))
         locals_ = await self._locals(words)
         who = await self._identity()
         found = list(remembered.values())
@@ -199,25 +215,24 @@ class Arc:
     async def _record(
         self, who: Identity, job_id: str, word: str, local: decode.Local, now: decode.Activity
     ) -> RemoteJob | None:
-        session = f"rest/{await self._spoken()}/jobs/{job_id}/session"
+        place = f"{await self._jobs()}/{job_id}"
         given = self._known.given.get(job_id)
         if given is None and word not in decode.QUEUED:
-            given = decode.given(await self._calls.text(f"{session}/{RECORD}") or "")
+            given = notes.given(await self._calls.text(f"{place}/session/{RECORD}") or "")
             if given is not None:
                 self._known.given[job_id] = given
         if word not in decode.ENDED:
-            return decode.remote_job(job_id, who, local, now, decode.Outcome(decode.active(word)), given)
-        diagnose = f"rest/{await self._spoken()}/jobs/{job_id}/diagnose"
-        left = decode.left(await self._calls.text(f"{session}/{EXIT}") or "")
+            return decode.remote_job(job_id, who, local, now, outcome.Outcome(decode.active(word)), given)
+        left = notes.left(await self._calls.text(f"{place}/session/{EXIT}") or "")
         told = tools = ""
         if left is None or left.code or word != "FINISHED":
-            told = await self._calls.text(f"{diagnose}/failed") or ""
-            tools = await self._calls.text(f"{diagnose}/errors") or ""
-        end = decode.End(word, decode.sentences(told), tools, left)
-        outcome = decode.ending(end, reached_slurm=bool(local.slurm_id))
-        if outcome.state == decode.UNKNOWN:
+            told = await self._calls.text(f"{place}/diagnose/failed") or ""
+            tools = await self._calls.text(f"{place}/diagnose/errors") or ""
+        witnesses = outcome.End(word, outcome.sentences(told), tools, left)
+        end = outcome.ending(witnesses, reached_slurm=bool(local.slurm_id))
+        if end.state == outcome.UNKNOWN:
             return None
-        job = decode.remote_job(job_id, who, local, now, outcome, given, left)
+        job = decode.remote_job(job_id, who, local, now, end, given, left)
         self._known.ended[job_id] = job
         return job
 
@@ -225,24 +240,36 @@ class Arc:
         """What A-REX wrote down of jobs; read again until Slurm's number stands there."""
         found = {job_id: self._known.locals.get(job_id) for job_id in job_ids}
         wanted = [job_id for job_id, one in found.items() if one is None or not one.slurm_id]
-        version = await self._spoken()
+        jobs = await self._jobs()
         for start in range(0, len(wanted), READS_AT_ONCE):
             piece = wanted[start : start + READS_AT_ONCE]
-            texts = await asyncio.gather(
-                *(self._calls.text(f"rest/{version}/jobs/{job_id}/diagnose/local") for job_id in piece)
-            )
+            texts = await asyncio.gather(*(self._calls.text(f"{jobs}/{job_id}/diagnose/local") for job_id in piece))
             for job_id, text in zip(piece, texts, strict=True):
                 if text is not None:
                     found[job_id] = self._known.locals[job_id] = decode.local(text)
         return {job_id: one for job_id, one in found.items() if one is not None}
 
+    async def _locate(self, path: str) -> str | None:
+        """The address of a file. Which job's log it is, is known of jobs that were read: the others are, then."""
+        jobs = await self._jobs()
+        owner = files.owner_of_log(path, self._known.given)
+        if owner is None:
+            for job_id, local in (await self._locals(files.candidates(path))).items():
+                inside = files.within(path, local)
+                if inside is not None:
+                    return files.address(jobs, job_id, inside)
+            await self.find()
+            owner = files.owner_of_log(path, self._known.given)
+        return None if owner is None else files.address(jobs, owner, LOG)
+
 
 class Memory:
-    """What was read of jobs and can't change any more, by their ids: as much as A-REX lists, and no more."""
+    """What was read as one user of jobs, and can't change any more, by their ids: as much as A-REX lists, no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, user: str) -> None:
+        self.user = user
         self.locals: dict[str, decode.Local] = {}
-        self.given: dict[str, decode.Given] = {}
+        self.given: dict[str, notes.Given] = {}
         self.ended: dict[str, RemoteJob] = {}
 
     def keep(self, job_ids: Collection[str]) -> None:
@@ -254,4 +281,3 @@ class Memory:
 
 def _ids(words: Iterable[str]) -> list[str]:
     return sorted({word for word in words if decode.is_id(word)})
-

@@ -14,7 +14,7 @@ TOO_MANY = "No more jobs allowed"
 CREATED, ACCEPTED, OK, NOT_FOUND = 201, 202, 200, 404
 
 _UNAUTHORIZED = frozenset({401, 403})
-_BUSY = frozenset({429, 503})
+BUSY_STATUS = frozenset({429, 503})
 
 _REASONS = (
     ("queue", "InvalidPartition"),
@@ -34,7 +34,7 @@ def failure(answer: Answer) -> PasserelleError:
             "site's support to map it, or renew it in the Site's Secret."
         )
         return Unauthorized(text, reason="TokenRefused")
-    if answer.status in _BUSY:
+    if answer.status in BUSY_STATUS:
         text = f"ARC is busy: HTTP {answer.status}."
         return Unavailable(text, reason=BUSY, retry_after=answer.retry_after)
     return Unavailable(f"ARC does not answer: HTTP {answer.status}, {said}.", reason="UnexpectedAnswer")

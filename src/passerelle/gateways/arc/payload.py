@@ -98,7 +98,8 @@ def _environment(batch: Batch) -> list[tuple[str, str]]:
 
 
 def _opening(asked: Options) -> str:
-    return ": >>" if asked.open_mode_append else ": >"
+    """A command that fails where the log can't be opened; `:` would end the shell instead."""
+    return "true >>" if asked.open_mode_append else "true >"
 
 
 def _path(path: str) -> str:

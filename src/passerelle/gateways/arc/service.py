@@ -43,7 +43,7 @@ def version(body: Mapping[str, Any] | None) -> str:
 
 
 def service(body: Mapping[str, Any] | None) -> Service:
-    """Of `GET info`. Raises Unavailable for what is no such document, and Invalid for another batch system than Slurm."""
+    """Of `GET info`. Raises Unavailable for what is no such document, and Invalid for a batch system beside Slurm."""
     found = _first(_first(_first(_first(body, "Domains"), "AdminDomain"), "Services"), "ComputingService")
     identity = str(found.get("ID") or "")
     manager = _first(found, "ComputingManager")
