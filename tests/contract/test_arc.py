@@ -197,7 +197,7 @@ async def test_each_end_is_told_as_slurm_knows_it(arc: ArcWorld) -> None:
     try:
         failed = await arc.until(lambda: over("node"), "the end of a node", seconds=120)
     finally:
-        await arc.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        arc.site.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])  # unless it came back by itself
     assert failed is not None
     assert failed.state.base == "NODE_FAIL"
     late = await arc.until(lambda: over("time"), "the time limit", seconds=180)
@@ -209,6 +209,7 @@ async def test_each_end_is_told_as_slurm_knows_it(arc: ArcWorld) -> None:
 @row("daemon-down")
 async def test_without_its_daemon_arex_takes_jobs_and_they_wait(arc: ArcWorld) -> None:
     door = arc.door()
+    await door.probe()
     await arc.stop("arex")
     try:
         job_id = await door.submit(batch := arc.batch())

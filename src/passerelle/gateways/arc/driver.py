@@ -153,9 +153,10 @@ class Arc:
         answer = await self._calls.ask("GET", f"rest/{version}/info")
         if answer.status == errors.NOT_FOUND:
             self._version = None  # the server was exchanged under us
-        if answer.status != errors.OK or answer.json() is None:
+        if answer.status != errors.OK:
             raise errors.failure(answer)
-        self._service = service.service(answer.json())
+        if answer.body or self._service is None:  # none while A-REX's own daemon is down
+            self._service = service.service(answer.json())
         return self._service
 
     async def _expect(self, version: str, environment: str) -> None:
@@ -196,16 +197,14 @@ class Arc:
 
     async def _records(self, job_ids: Sequence[str]) -> list[RemoteJob]:
         """Full records; without those that A-REX does not know or of whose end nothing is known."""
-        wanted = list(job_ids)
-        remembered = {job_id: job for job_id in wanted if (job := self._known.ended.get(job_id)) is not None}
-        asked = [job_id for job_id in wanted if job_id not in remembered]
-        words = await self._words(asked)
+        words = await self._words(job_ids)
+        found = [job for job_id in words if (job := self._known.ended.get(job_id)) is not None]
+        words = {job_id: word for job_id, word in words.items() if job_id not in self._known.ended}
         if not words:
-            return list(remembered.values())
+            return found
         entries = await self._calls.many(await self._jobs(), "info", list(words))
         locals_ = await self._locals(words)
         who = await self._identity()
-        found = list(remembered.values())
         for job_id, entry in zip(words, entries, strict=True):
             if job_id in locals_:
                 job = await self._record(who, job_id, words[job_id], locals_[job_id], decode.activity(entry))

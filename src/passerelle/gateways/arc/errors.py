@@ -50,7 +50,7 @@ def submit_failure(answer: Answer) -> PasserelleError:
 def refusal(job: dict[str, Any]) -> PasserelleError:
     """The error for a job that was not made, by its entry in the answer."""
     said = str(job.get("reason") or "").strip().rstrip(".")
-    if code(job) is None or not said:
+    if code(job) in (None, CREATED) or not said:  # made, under a name that is none: it may run
         return Unavailable("ARC's answer to a submit can't be read.", reason="UnexpectedAnswer")
     reason = next((ours for word, ours in _REASONS if word in said.lower()), "JobRefused")
     return Rejected(f"ARC refused the job: {said}.", reason=reason)
