@@ -176,9 +176,9 @@ async def test_each_end_is_told_as_slurm_knows_it(arc: ArcWorld) -> None:
     door = arc.door()
     killed = dataclasses.replace(arc.batch(), script="#!/bin/sh\nkill -9 $$\n")
     ids = {
-        "time": await door.submit(arc.batch(seconds=TEN_MINUTES, time_limit_minutes=1)),
+        "time": await door.submit(arc.batch(seconds=TEN_MINUTES, time_limit_minutes=1, exclude=("n1",))),
         "cancelled": await door.submit(arc.batch(seconds=TEN_MINUTES)),
-        "node": await door.submit(arc.batch(seconds=TEN_MINUTES)),
+        "node": await door.submit(arc.batch(seconds=TEN_MINUTES, exclude=("n2", "n3"))),
         "signal": await door.submit(killed),
     }
     await reach(arc, door, ids["cancelled"], Stage.RUNNING)
@@ -305,8 +305,12 @@ async def test_an_answer_cut_off_leaves_the_job_to_be_found(arc: ArcWorld) -> No
             answer = await self.inner.handle_async_request(request)
             if request.url.params.get("action") == "new":
                 await answer.aread()
+                await answer.aclose()
                 raise httpx.ReadError("cut")
             return answer
+
+        async def aclose(self) -> None:
+            await self.inner.aclose()
 
     cut = Arc(arc.server.url, lambda: arc.credential, environment="PASSERELLE", transport=Cut())
     arc.opened.append(cut)
