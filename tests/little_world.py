@@ -268,13 +268,16 @@ class Door:
     async def find(self) -> Sequence[RemoteJob]:
         return await self.site.find()
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        return await self.site.accounted(names=names, job_ids=job_ids)
-
     async def cancel(self, job_id: str) -> None:
         await self._step("before cancel")
         await self.site.cancel(job_id)
         await self._step("after cancel")
+
+    async def warn(self, job_id: str, signal: str) -> bool:
+        await self._step("before warn")
+        sent = await self.site.warn(job_id, signal)
+        await self._step("after warn")
+        return sent
 
     async def close(self) -> None:
         pass
@@ -284,10 +287,18 @@ class Door:
         self.points.reach(name)
 
 
+class AccountedDoor(Door):
+    """A door whose site has a memory of the jobs that its scheduler has forgotten."""
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+        return await self.site.accounted(names=names, job_ids=job_ids)
+
+
 class World:
     """The API server, the sites behind URLs and, at most one at a time, an operator."""
 
-    def __init__(self, *, period: str = "1s", **site_spec: Any) -> None:
+    def __init__(self, *, period: str = "1s", accounting: bool = True, **site_spec: Any) -> None:
+        self.door = AccountedDoor if accounting else Door
         self.loop = asyncio.get_running_loop()
         self.api = ApiServer()
         self.site = Memory(clock=self.loop.time)
@@ -317,7 +328,7 @@ class World:
         sites = reconciler.sites = Sites(
             kube,
             namespace="passerelle-system",
-            open_gateway=lambda spec, *_: cast("Gateway", Door(self.behind[spec.gateway.url], points)),
+            open_gateway=lambda spec, *_: cast("Gateway", self.door(self.behind[spec.gateway.url], points)),
             read_credential=_credential,
             work=reconciler.work,
             changed=reconciler.changed,

@@ -9,7 +9,10 @@ from typing import Any
 Schema = dict[str, Any]
 Path = tuple[str | int, ...]
 
-_WORDS = ("a", "b", "/a", "/b", "1h", "2h", "1Gi", "2Gi", "https://a.example", "https://b.example", "1", "2")
+_WORDS = (
+    *("a", "b", "/a", "/b", "1h", "2h", "1Gi", "2Gi", "https://a.example", "https://b.example", "1", "2"),
+    *("ssh://a.example", "ssh://b.example"),
+)
 _MOMENT = "2026-01-02T03:04:05.000000+00:00"
 _INT = 2**31 - 1
 
@@ -34,6 +37,14 @@ def sample(schema: Schema, which: int = 0) -> Any:
         case _:
             fits = [word for word in _WORDS if _taken(schema, word) and len(word) >= schema.get("minLength", 0)]
             return fits[which]
+
+
+def sites(schema: Schema) -> list[Any]:
+    """A full Site of each kind of address: what belongs to the one has no place in the other."""
+    http, ssh = take(sample(schema), ("gateway", "jump")), take(sample(schema, 1), ("gateway", "tls"))
+    ssh = put(put(ssh, ("gateway", "driver"), "ssh"), ("gateway", "url"), "ssh://a.example")
+    arc = put(http, ("gateway", "driver"), "arc")
+    return [*(take(each, ("gateway", "runtimeEnvironment")) for each in (http, ssh)), arc]
 
 
 def _taken(schema: Schema, word: str) -> bool:

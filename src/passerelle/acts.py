@@ -17,8 +17,9 @@ from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
 from passerelle.passes import Memory, Pass, accepted_job
 from passerelle.reporting import Reporter
-from passerelle.slurm import RemoteJob
-from passerelle.status import SUSPENDED, intended, with_job
+from passerelle.slurm import RemoteJob, Stage
+from passerelle.status import SUSPENDED, epoch, intended, rfc3339, with_job
+from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
@@ -35,6 +36,12 @@ site meanwhile. A change of the Site, or an asked retry, ends the wait.
 TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS = 30.0, 600.0
 """Likewise, where it was refused by a limit of the moment."""
 
+WARNING = "USR1"
+"""The signal by which the batch script takes note that it is time to stop, as before a time limit."""
+
+STOP_SECONDS = 30.0
+"""What the batch script may take after the trainer's grace, to end the steps and to write how they ended."""
+
 ASK_AGAIN_SECONDS = 1.0
 """How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
 
@@ -50,11 +57,13 @@ class Acts:
         reporter: Reporter,
         keep: Callable[[Key, Mapping[str, Any]], None],
         clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
         self._kube = kube
         self._reporter = reporter
         self._keep = keep
         self._clock = clock
+        self._now = now
 
     async def release(self, job: TrainingJob) -> None:
         kept = [name for name in job.finalizers if name != FINALIZER]
@@ -139,9 +148,13 @@ class Acts:
         if action.reason == "Suspended":
             attempts = now.attempts
             if not attempts[-1].suspended:
-                attempts = (*attempts[:-1], attempts[-1].model_copy(update={"suspended": True}))
+                marked = {"suspended": True, "suspend_time": rfc3339(self._now())}
+                attempts = (*attempts[:-1], attempts[-1].model_copy(update=marked))
                 await self._reporter.report(now, attempts=attempts)  # why it ends is written before it ends
                 return 0.0
+            left = grace_left(job, attempts[-1], target, self._now())
+            if left > 0 and (again := await self._warn(now, target)) is not None:
+                return min(left, again)
         trouble: PasserelleError | None = None
         asked = now.memory.cancelled.get(target.job_id)
         if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
@@ -163,6 +176,37 @@ class Acts:
             )
         await self._reporter.report(now, trouble=trouble)
         return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+
+    async def _warn(self, now: Pass, target: RemoteJob) -> float | None:
+        """Have the trainer save and stop. Returns when to look again, None where the site can't be asked for it."""
+        job, service, warned = now.job, now.service, now.memory.warned
+        if service is None or service.watch is None:
+            raise AssertionError("a warning needs a site")
+        trouble: PasserelleError | None = None
+        if target.job_id not in warned or self._clock() - warned[target.job_id] >= CANCEL_AGAIN_SECONDS:
+            try:
+                if not await service.watch.warn(target, WARNING):
+                    return None
+            except PasserelleError as error:
+                trouble = error
+            else:
+                warned[target.job_id] = self._clock()
+            told = {"job_id": target.job_id, "marker": target.name, "error": str(trouble) if trouble else None}
+            log.info("told to save and stop", extra={"trainingjob": str(job.key), **told})
+        await self._reporter.report(now, trouble=trouble)
+        return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+
+
+def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float) -> float:
+    """Seconds that a suspended attempt still has to save and stop by itself: of a running one with checkpoints its
+    grace, and what the batch script needs after it.
+    """
+    checkpoint = job.spec.checkpoint if job.spec is not None else None
+    began = epoch(attempt.suspend_time)
+    if checkpoint is None or began is None or target.stage is not Stage.RUNNING:
+        return 0.0
+    grace = seconds(checkpoint.grace) + STOP_SECONDS
+    return min(began + grace - now, grace)
 
 
 def _refused(memory: Memory, error: Rejected, now: float, generation: int) -> None:

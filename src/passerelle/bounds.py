@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STATUS_LIMIT = 16 * 1024
 """Bytes of a status. Ten thousand TrainingJobs stay within 160 MiB in etcd and in a watch's first list."""
 
-_EXCLUDED_LEAST = 8
+_EXCLUDED_LEAST = 6
 _FINDINGS_LEAST = 4
 
 _MESSAGE_STEPS = (1024, 512, 256, 128)

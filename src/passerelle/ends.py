@@ -21,6 +21,8 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> st
         root = current.log_path.rpartition("/")[0] or "its directory"
         text = f"{name} did not start: Slurm could not open its log"
         return f"{text}; create {root} at the site, writable for {job.user}."
+    if job.refused:
+        return f"{name} was refused after it had been taken: {job.refusal or job.state_reason}.{also}"
     by = f" by {job.cancelled_by}" if job.cancelled_by else ""
     if job.state.base == "CANCELLED" and not job.node_count:
         return f"{name} was cancelled{by} before it started.{also}"

@@ -61,4 +61,4 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
 
 def waited_for(job: RemoteJob | None) -> Wait | None:
     """What a queued job waits for."""
-    return wait(job.state_reason, job.job_id) if job is not None and job.stage is Stage.QUEUED else None
+    return wait(job.state_reason, job.scontrol_word) if job is not None and job.stage is Stage.QUEUED else None

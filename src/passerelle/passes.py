@@ -32,6 +32,7 @@ class Memory:
     anywhere: bool = False  # a submit away from bad nodes was refused: then on any node
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
+    warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Reconciler:
         self._now = now
         self.announcer = Announcer(kube)
         self._reporter = Reporter(kube, self._keep, self.announcer.tell, now)
-        self._acts = Acts(kube, self._reporter, self._keep, clock)
+        self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
         self._holds = Holds(self._wake)
         self._memory: dict[str, Memory] = {}

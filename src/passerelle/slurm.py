@@ -58,6 +58,9 @@ ENDINGS: dict[str, Ending] = {
 STOPPED = Ending(succeeded=False, reason="Stopped", blame=Blame.TIME_LIMIT)
 """The attempt was told to stop before its time limit, and the next one is to go on."""
 
+REFUSED = Ending(succeeded=False, reason="Refused", blame=Blame.USER)
+"""The scheduler took the job and refused it afterwards; it never ran."""
+
 ENDINGS_BY_CODE: dict[int, Ending] = {
     SITE_FAULT: Ending(succeeded=False, reason="SiteFault", blame=Blame.INFRASTRUCTURE),
     IMAGE_NOT_FOUND: Ending(succeeded=False, reason="ImageNotFound", blame=Blame.USER),
@@ -69,7 +72,7 @@ ENDINGS_BY_CODE: dict[int, Ending] = {
 LOG_REFUSED_SIGNAL = 53
 """A batch script that is ended by a signal exits with a code: this one is slurmstepd's own word."""
 
-ENDING_BY_REASON = {ending.reason: ending for ending in (*ENDINGS.values(), *ENDINGS_BY_CODE.values())}
+ENDING_BY_REASON = {ending.reason: ending for ending in (*ENDINGS.values(), *ENDINGS_BY_CODE.values(), REFUSED)}
 """Back from a recorded reason."""
 
 ACTIVE = {"PENDING": Stage.QUEUED, "RUNNING": Stage.RUNNING, "SUSPENDED": Stage.RUNNING}
@@ -154,6 +157,8 @@ class RemoteJob:
     comment: str = ""
     standard_output: str = ""
     cancelled_by: str = ""
+    refusal: str = ""
+    """What is said of a job that was taken and then refused, where the gateway tells it."""
     slurm_id: str = ""
     live: bool = True
 
@@ -167,10 +172,17 @@ class RemoteJob:
         return self.slurm_id or (self.job_id if self.job_id.isdecimal() else "")
 
     @property
+    def scontrol_word(self) -> str:
+        """What `scontrol hold` and `release` take for the job: its number, or its name where that isn't known."""
+        return self.slurm_number or f"jobname={self.name}"
+
+    @property
     def ending(self) -> Ending | None:
         """What the end means, once it stands; None for a live job. A code of ours says more than Slurm's FAILED."""
         if self.log_refused:
             return ENDINGS_BY_CODE[SITE_FAULT]
+        if self.refused and self.state.ending is not None:
+            return REFUSED
         if self.state.base == "FAILED" and self.exit_code is not None and self.state.ending is not None:
             return ENDINGS_BY_CODE.get(self.exit_code, self.state.ending)
         return self.state.ending

@@ -200,7 +200,7 @@ def _submitted(facts: Facts, current: Attempt | None) -> Word:
 def _between(facts: Facts, last: Attempt) -> Word:
     """`Submitted` while one attempt has ended and another is to come."""
     if facts.suspend:
-        return Word("False", SUSPENDED, "spec.suspend is true: the job was cancelled; set it to false to go on.")
+        return Word("False", SUSPENDED, "spec.suspend is true: the job was ended; set it to false to go on.")
     return facts.hold or Word("Unknown", "Submitting", f"Attempt {last.number} has ended; the next one follows.")
 
 
@@ -214,11 +214,15 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
             return Word(before.status, before.reason, before.message)  # not seen since this process began: no news
         return Word("False", "NotSubmitted", "The site has no job of this run.")
     if job.stage is Stage.QUEUED:
-        waits = wait(job.state_reason, job.job_id)
+        waits = wait(job.state_reason, job.scontrol_word)
         return Word("False", waits.reason, waits.message)
     if job.stage is Stage.RUNNING:
         if job.state.base == "SUSPENDED":
             return Word("False", "SuspendedBySite", "Slurm has suspended the job; it keeps its nodes.")
+        if facts.suspend and facts.chain and current.suspend_time is not None:
+            return Word(
+                "True", "Stopping", "The trainer may save and stop; the job is cancelled when its grace is over."
+            )
         return Word("True", "Running", f"On {count(job.node_count, 'node')}: {job.nodes}"[:1024])
     if job.stage is Stage.ENDING:
         return Word("False", "Ending", "The job has ended and the site cleans up.")

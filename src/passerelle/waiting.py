@@ -61,14 +61,14 @@ class Wait:
     in_vain: bool = False
 
 
-def wait(state_reason: str, job_id: object) -> Wait:
-    """What Slurm's reason for a queued job means. `job_id` is for commands that the message names."""
+def wait(state_reason: str, scontrol_word: str) -> Wait:
+    """What Slurm's reason for a queued job means. `scontrol_word` is the job's, for commands that the message names."""
     if state_reason in NO_REASON:
         return Wait("Queued", "The job waits in Slurm's queue: it has named no reason yet.")
     todo = _todo(state_reason)
     if todo is None:
         return Wait(_camel(state_reason), f"The job waits in Slurm's queue: {state_reason}.")
-    text = f"The job waits in vain, Slurm says {state_reason}: {todo.format(job=job_id)}."
+    text = f"The job waits in vain, Slurm says {state_reason}: {todo.format(job=scontrol_word)}."
     return Wait(_camel(state_reason), text, in_vain=True)
 
 

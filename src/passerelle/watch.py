@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from passerelle.batch import Batch
 from passerelle.decide import Seen
 from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
+from passerelle.gateways.base import Accounting, Gateway, Identity, Probe, Signals
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, Question, View, beyond
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
@@ -114,6 +114,16 @@ class SiteWatch:
                 self._picture.lose(run, attempt, job)
         self._next_listing = 0.0
         self.nudge()
+
+    async def warn(self, job: RemoteJob, signal: str) -> bool:
+        """Signal this job's batch script, after reading that the id is still its own. False where nothing was sent."""
+        if not isinstance(self.gateway, Signals):
+            return False
+        with _Act(self, Identity(job.cluster, job.user)):
+            records = await self.gateway.get([job.job_id])
+            if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
+                return await self.gateway.warn(job.job_id, signal)
+        return False
 
     def submitted(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """Take in a job that has just been accepted; its true record comes with the next look."""

@@ -59,12 +59,21 @@ def namespace(name: str) -> dict[str, Any]:
 
 
 def credentials(name: str, user: str, token: str) -> dict[str, Any]:
-    """A Site's Secret."""
+    """A Site's Secret, for slurmrestd."""
+    return _secret(name, {"username": user, "token": token})
+
+
+def login_credentials(name: str, site: Site, validity: str | None = "+10h") -> dict[str, Any]:
+    """A Site's Secret, for the driver ssh; `validity` is the certificate's, as ssh-keygen(1) says it."""
+    return _secret(name, site.ssh_secret(validity))
+
+
+def _secret(name: str, data: dict[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": OPERATOR_NAMESPACE},
-        "stringData": {"username": user, "token": token},
+        "stringData": data,
     }
 
 
@@ -94,6 +103,12 @@ def declare_site(sandbox: Sandbox, site: Site, *, name: str = "sandbox", lifespa
         credentials(name, site.user, site.token(lifespan)),
         site_manifest(name, site),
     )
+
+
+def declare_login_node(sandbox: Sandbox, site: Site, *, name: str) -> None:
+    """The same site under another name, through its login node."""
+    gateway = {"driver": "ssh", "url": site.ssh_url, "credentials": {"name": name}}
+    apply(sandbox, login_credentials(name, site), site_manifest(name, site, gateway=gateway))
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 from passerelle_sandbox import host, operator_image, say, side_by_side, state
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import rootfs
+from passerelle_sandbox.site import rootfs, ssh_server
 from passerelle_sandbox.site.image import frameworks_image, trainer_image
+from passerelle_sandbox.unicore.jars import TOOLS as UNICORE_TOOLS
+from passerelle_sandbox.unicore.jars import jars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "trainer-image", "image-base"
-FRAMEWORKS_IMAGE = "frameworks-image"
+FRAMEWORKS_IMAGE, UNICORE = "frameworks-image", "unicore"
 SITES = tuple(reversed(state.RELEASES))
 """The default's release first."""
-EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE)
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE)
 
 
 def prepare(wanted: Collection[str] = EVERY) -> None:
@@ -29,7 +31,8 @@ def prepare(wanted: Collection[str] = EVERY) -> None:
     for name in wanted:
         if name not in EVERY:
             raise SandboxError(f"{name!r} is no supply of a sandbox: it is one of {', '.join(EVERY)}.")
-    host.ensure_host_tools(operator_image.TOOLS if IMAGE_BASE in wanted else None)
+    tools = {IMAGE_BASE: operator_image.TOOLS, UNICORE: UNICORE_TOOLS}
+    host.ensure_host_tools({each: tool for name in wanted for each, tool in tools.get(name, {}).items()})
     chosen = [[supply for name, supply in lane if name in wanted] for lane in _lanes()]
     side_by_side.run([_one_by_one(lane) for lane in chosen if lane])
 
@@ -42,12 +45,12 @@ def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
             (TRAINER_IMAGE, _image(trainer_image)),
             (FRAMEWORKS_IMAGE, _image(frameworks_image)),
         ],
-        [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base)],
+        [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base), (UNICORE, jars)],
     )
 
 
 def _site(release: str) -> Callable[[], object]:
-    return lambda: rootfs.rootfs(release)
+    return lambda: ssh_server.layer(release)
 
 
 def _image(build: Callable[[], object]) -> Callable[[], None]:

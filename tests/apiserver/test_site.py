@@ -18,7 +18,11 @@ from passerelle.v1alpha1.meta import (
     SLURM_WORD_HELP,
 )
 from passerelle.v1alpha1.site import (
+    JUMP_OF_ANOTHER,
+    TLS_OF_SSH,
     URL_INSECURE,
+    URL_OF_ANOTHER,
+    URL_OF_SSH,
     URL_WITH_QUERY,
     URL_WITH_USER,
     URL_WITH_VERSION,
@@ -46,8 +50,8 @@ def manifest(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_full_site_is_taken_and_any_of_it_may_change(api: Api) -> None:
-    for which in (0, 1):
-        api.accepts("apply", manifest("full", samples.sample(schema(SiteSpec), which)))
+    for full in samples.sites(schema(SiteSpec)):
+        api.accepts("apply", manifest("full", full))
 
 
 def test_nothing_is_written_into_spec(api: Api) -> None:
@@ -71,6 +75,7 @@ def test_addresses_that_keep_the_token_are_taken(api: Api, url: str) -> None:
         ("http://localhost.a.example", URL_INSECURE),
         ("slurm-api.example", URL_INSECURE),
         ("", URL_INSECURE),
+        ("ssh://me@login.example", URL_WITH_USER),
         ("https://me:pw@a.example", URL_WITH_USER),
         ("https://a.example/?a=b", URL_WITH_QUERY),
         ("https://a.example/ x", URL_WITH_QUERY),
@@ -83,6 +88,35 @@ def test_an_address_that_can_t_be_is_answered_with_one_sentence(api: Api, url: s
     assert samples.complaints(told) == [f"spec.gateway.url: Invalid value: {json.dumps(url)}: {answer}"]
 
 
+SSH = {"driver": "ssh", "url": "ssh://login.example", "credentials": {"name": "lumi"}}
+
+
+@pytest.mark.parametrize(
+    "url", ["ssh://login.example", "ssh://login.example:8822", "ssh://127.0.0.1:22/", "ssh://[::1]"]
+)
+def test_login_nodes_are_taken(api: Api, url: str) -> None:
+    api.accepts("apply", manifest("ssh", SMALL | {"gateway": SSH | {"url": url, "jump": url}}))
+
+
+@pytest.mark.parametrize(
+    "gateway,place,answer",
+    [
+        (SSH | {"url": "ssh://login.example/home"}, "url", URL_OF_SSH),
+        (SSH | {"url": "https://login.example"}, "url", URL_OF_SSH),
+        (SSH | {"tls": {}}, "tls", TLS_OF_SSH),
+        (SMALL["gateway"] | {"url": "ssh://login.example"}, "driver", URL_OF_ANOTHER),
+        (SMALL["gateway"] | {"jump": "ssh://jump.example"}, "jump", JUMP_OF_ANOTHER),
+    ],
+)
+def test_what_belongs_to_another_driver_is_answered_with_one_sentence(
+    api: Api, gateway: dict[str, Any], place: str, answer: str
+) -> None:
+    (told,) = samples.complaints(api.refuses("create", manifest("bad", SMALL | {"gateway": gateway})))
+
+    assert told.startswith(f"spec.gateway.{place}: Invalid value:")
+    assert told.endswith(f": {answer}")
+
+
 @pytest.mark.parametrize(
     "path,value,answer",
     [
@@ -91,6 +125,7 @@ def test_an_address_that_can_t_be_is_answered_with_one_sentence(api: Api, url: s
         (("partition",), "gpu,cpu", SLURM_WORD_HELP),
         (("pollingPeriod",), "1d", DURATION_HELP),
         (("gateway", "credentials", "name"), "My_Secret", DNS_SUBDOMAIN_HELP),
+        (("gateway", "jump"), "ssh://me@jump.example", URL_OF_SSH),
         (("admission", 0, "namespaces", 0), "Team", DNS_LABEL_HELP),
         (("admission", 0, "accounts", 0), "project 1", SLURM_WORD_HELP),
         (("admission", 0, "qos", 0), "--now", SLURM_WORD_HELP),
@@ -114,7 +149,7 @@ def test_a_name_that_no_trainingjob_can_hold_is_refused(api: Api, name: str) -> 
     [
         pytest.param({**SMALL, "user": "x"}, 'unknown field "spec.user"', id="unknown field"),
         pytest.param({**SMALL, "pollingPeriod": "0s"}, "spec.pollingPeriod", id="no pause between looks"),
-        pytest.param(samples.put(SMALL, ("gateway", "driver"), "ssh"), 'supported values: "slurmrestd"', id="driver"),
+        pytest.param(samples.put(SMALL, ("gateway", "driver"), "rsh"), 'supported values: "slurmrestd"', id="driver"),
         pytest.param({**SMALL, "admission": [{"selector": {"k" * 318: "v"}}]}, "a label's key", id="a key too long"),
     ],
 )

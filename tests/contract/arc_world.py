@@ -22,7 +22,7 @@ RELEASE = "trixie"
 class ArcWorld(World):
     """Its scheduler, as rows disturb it, is what a client talks to: A-REX's web service."""
 
-    name = "arc"
+    name = driver = "arc"
     api_version = "1.1"
     capabilities = frozenset({Files})
     own_rows = frozenset({"submit-gpu", "reject", "purge", "requeue", "comment", "files"})

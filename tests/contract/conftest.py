@@ -1,28 +1,38 @@
-"""One suite for every gateway: `memory`, and slurmrestd of each Slurm release that the sandbox can start.
+"""One suite for every gateway: `memory`, slurmrestd and the login node of each Slurm release that the sandbox has, and
+UNICORE.
 
 `--gateway memory,sid` and `--rows cancel,adopt` choose; nothing is ever skipped: a site that can't be started fails
-its rows.
+its rows. Rows of test_recorded.py run on answers that were written down, and are counted apart: no live server passed
+them. The run ends with one line of JSON, a key for each driver and server version.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contract.arc_world import ArcWorld
 from contract.memory_world import MemoryWorld
+from contract.recordings import RECORDINGS, Recorded
 from contract.slurm_world import API_VERSIONS, SlurmWorld
+from contract.ssh_world import SshWorld
+from contract.tally import SERVER, tally
+from contract.unicore_world import UnicoreWorld
 from contract.world import World
 from passerelle_sandbox import processes
 
 WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     "memory": lambda *_: MemoryWorld(),
-    **{release: partial(SlurmWorld.start, release) for release in API_VERSIONS},
+    **{release: partial(SlurmWorld.start, release, release) for release in API_VERSIONS},
+    **{f"ssh-{release}": partial(SshWorld.start, f"ssh-{release}", release) for release in API_VERSIONS},
+    "unicore": UnicoreWorld.start,
     "arc": ArcWorld.start,
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
@@ -40,12 +50,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
+    unknown = set(chosen) - WORLDS.keys()
+    if unknown:
+        raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
     if "world" in metafunc.fixturenames:
-        chosen = [word for word in metafunc.config.getoption("--gateway").split(",") if word]
-        unknown = set(chosen) - WORLDS.keys()
-        if unknown:
-            raise pytest.UsageError(f"--gateway knows {', '.join(WORLDS)}, not {', '.join(sorted(unknown))}")
         metafunc.parametrize("world", chosen, indirect=True, scope="session")
+    if "recorded" in metafunc.fixturenames:
+        kept = [(word, name) for word, answers in RECORDINGS.items() if word in chosen for name in answers]
+        metafunc.parametrize("recorded", kept, indirect=True, ids="-".join)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,6 +76,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         elsewhere = own is None and row in OWN_ROWS.get(gateway, ())
         if (rows and row not in rows) or elsewhere or (own is not None and own != gateway):
             out.append(item)
+        params: Mapping[str, Any] = item.callspec.params if isinstance(item, pytest.Function) else {}
+        kept = params.get("recorded")
+        word = kept[0] if isinstance(kept, tuple) else params.get("world")
+        if word is None:  # none of the chosen gateways has recordings
+            out.append(item)
+            continue
+        item.user_properties += [("gateway", word), ("recorded", "recorded" in params)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
@@ -91,6 +111,17 @@ def world(request: pytest.FixtureRequest, sites: dict[str, World], tmp_path_fact
     return sites[name]
 
 
+@pytest.fixture
+def recorded(request: pytest.FixtureRequest) -> Recorded:
+    word, name = request.param
+    return RECORDINGS[word][name]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for key in ("passed", "failed", "error", "skipped") for each in terminalreporter.stats.get(key, [])]
+    terminalreporter.write_line(json.dumps({"contract": tally(reports, live=WORLDS.keys() - {"memory"})}))
+
+
 @pytest.fixture(autouse=True)
 async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """After a row: the credential is good again, nothing of its jobs is left, and no field was ignored by the site."""
@@ -98,6 +129,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         yield
         return
     here: World = request.getfixturevalue("world")
+    request.node.user_properties.append((SERVER, " ".join(dict.fromkeys((here.driver, await here.version())))))
     yield
     here.credential = here.good()
     here.opened.append(here.open())
@@ -105,6 +137,7 @@ async def tidy(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     for job in await last.find():
         if job.state.ending is None:
             await last.cancel(job.job_id)
+    await here.clear()
     ignored = [field for door in here.opened for field in getattr(door, "not_understood", [])]
     for door in here.opened:
         await door.close()

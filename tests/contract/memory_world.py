@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from contract.world import Allocation, World
+from contract.world import FOR_LONG, Allocation, World
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Files
+from passerelle.gateways.base import Accounting, Files, Signals
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential, Shape
 from passerelle.slurm import Stage
 
@@ -15,8 +15,10 @@ _ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
 
 class MemoryWorld(World):
     name = "memory"
+    driver = "memory"
     api_version = "memory"
-    capabilities = frozenset({Accounting, Files})
+    runs_scripts = False
+    capabilities = frozenset({Accounting, Files, Signals})
     credential: MemoryCredential
 
     def __init__(self) -> None:
@@ -50,6 +52,13 @@ class MemoryWorld(World):
 
     async def mode(self, path: str) -> int:
         return self.site.files[path].mode
+
+    async def hostile_job(self, name: str, comment: str) -> None:
+        self.site.set_comment(await self.site.submit(self.batch(seconds=600, name=name)), comment)
+
+    async def clear(self) -> None:
+        for job in self.site.snapshot():
+            await self.site.cancel(job.job_id)
 
     async def let_pass(self, seconds: float) -> None:
         self.now += seconds
@@ -95,6 +104,8 @@ class MemoryWorld(World):
 
     def _fate(self, batch: Batch) -> Fate:
         """What the script says; behind a job that takes the whole site, a job waits for ever."""
+        if "USR1" in batch.script:
+            return Fate(running=FOR_LONG, stops_after=2.0)
         found = _ENDING.search(batch.script)
         assert found is not None
         code = int(found[2])

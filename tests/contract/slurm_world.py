@@ -1,12 +1,14 @@
-"""A real Slurm of the sandbox, behind a real slurmrestd."""
+"""A real Slurm of the sandbox; and its first door, a real slurmrestd."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from pathlib import Path
+from typing import Self
 
 from contract.world import SCRATCH, Allocation, World
+from passerelle.gateways.base import Accounting, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
@@ -19,40 +21,29 @@ MIN_JOB_AGE = 10
 """Seconds until slurmctld forgets an ended job, so that a row can wait for it."""
 
 
-class SlurmWorld(World):
-    slow = 0.5
-    credential: TokenCredential
+_RUNNING: dict[str, Site] = {}
+"""By release: a site has several doors, and serves the rows of each."""
 
-    def __init__(self, release: str, site: Site) -> None:
-        self.name = release
-        self.api_version = API_VERSIONS[release]
+
+class SiteWorld(World):
+    """A real Slurm, whichever door leads to it."""
+
+    slow = 0.5
+
+    def __init__(self, name: str, release: str, site: Site) -> None:
+        self.name = name
+        self.release = release
         self.site = site
         self.user = site.user
         super().__init__(site.cluster)
 
     @classmethod
-    def start(cls, release: str, directory: Path, env: dict[str, str]) -> SlurmWorld:
-        site = serve.start(
-            directory, env, release=release, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
-        )
-        return cls(release, site)
-
-    def open(self) -> Slurmrestd:
-        return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)
-
-    def good(self) -> TokenCredential:
-        data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
-        return credential_from_secret("ns/contract", data)
-
-    def expired(self) -> TokenCredential:
-        """One whose end our own code doesn't know of, so that Slurm must find it out."""
-        return TokenCredential(user=self.user, token=self.site.token(1))
-
-    def garbage(self) -> TokenCredential:
-        return TokenCredential(user=self.user, token="garbage")
-
-    def of_another(self) -> TokenCredential:
-        return TokenCredential(user="root", token=self.site.token())
+    def start(cls, name: str, release: str, directory: Path, env: dict[str, str]) -> Self:
+        if release not in _RUNNING:
+            _RUNNING[release] = serve.start(
+                directory, env, release=release, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
+            )
+        return cls(name, release, _RUNNING[release])
 
     async def let_pass(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -105,5 +96,45 @@ class SlurmWorld(World):
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
 
+    async def hostile_job(self, name: str, comment: str) -> None:
+        words = ["sbatch", f"--job-name={name}", f"--comment={comment}", "--partition=gpu", "--time=5"]
+        await self._run(*words, f"--chdir={SCRATCH}", "--wrap=sleep 600", user=self.user)
+
+    async def mode(self, path: str) -> int:
+        return int(await self._run("stat", "--format=%a", path), 8)
+
+    async def clear(self) -> None:
+        await self._run("scancel", f"--user={self.user}")
+
     def end(self) -> None:
-        self.site.end()
+        if _RUNNING.pop(self.release, None) is not None:
+            self.site.end()
+
+
+class SlurmWorld(SiteWorld):
+    """Behind slurmrestd."""
+
+    capabilities = frozenset({Accounting, Signals})
+    credential: TokenCredential
+
+    def __init__(self, name: str, release: str, site: Site) -> None:
+        self.api_version = API_VERSIONS[release]
+        self.signals_batch = release != "bookworm"
+        super().__init__(name, release, site)
+
+    def open(self) -> Slurmrestd:
+        return Slurmrestd(self.site.url, lambda: self.credential, settle_seconds=5.0)
+
+    def good(self) -> TokenCredential:
+        data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
+        return credential_from_secret("ns/contract", data)
+
+    def expired(self) -> TokenCredential:
+        """One whose end our own code doesn't know of, so that Slurm must find it out."""
+        return TokenCredential(user=self.user, token=self.site.token(1))
+
+    def garbage(self) -> TokenCredential:
+        return TokenCredential(user=self.user, token="garbage")
+
+    def of_another(self) -> TokenCredential:
+        return TokenCredential(user="root", token=self.site.token())

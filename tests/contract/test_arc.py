@@ -18,7 +18,7 @@ from passerelle.errors import Missing, Rejected, Unavailable
 from passerelle.gateways.arc.credential import credential_from_secret
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Accounting
-from passerelle.slurm import RemoteJob, Stage
+from passerelle.slurm import REFUSED, RemoteJob, Stage
 
 TEN_MINUTES = 600
 
@@ -115,6 +115,8 @@ async def test_what_sbatch_refuses_ends_without_having_begun(arc: ArcWorld) -> N
         assert job.state.base == "FAILED"
         assert (job.exit_code, job.exit_signal, job.start_time, job.nodes) == (None, None, None, "")
         assert job.refused, "it never ran, and another attempt's claim is not in question"
+        assert words in job.refusal
+        assert job.ending is REFUSED
 
 
 @row("purge")

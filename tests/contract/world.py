@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
-from passerelle.gateways.base import Accounting, Credential, Files, Gateway
+from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Signals
 from passerelle.marker import Run
 
 Found = TypeVar("Found")
@@ -39,12 +39,23 @@ class World(ABC):
     """
 
     name: str
+    driver = "slurmrestd"
     api_version: str
     capabilities: frozenset[type] = frozenset({Accounting})
+    signals_batch = True
+    """Of a world with Signals: whether this release can signal the batch script alone."""
     unknown_id = "60000000"
+    refuses_later = False
+    """Whether a job is taken first, and a refusal is how it ends."""
+    cuts_comments = False
+    """Whether what Slurm says comes in words, so that a comment with blanks is none."""
+    awkward = ' it\'s "so" $(x) %41?#&;é日'
+    """A name of a file that must come to no harm."""
     user = "startup"
     nodes = 3
     gpus_per_node = 4
+    runs_scripts = True
+    """Whether a job really does what its script says."""
     slow = 1.0
     """Seconds of the site that may pass between two looks."""
 
@@ -52,6 +63,7 @@ class World(ABC):
         self.cluster = cluster
         self.credential = self.good()
         self.opened: list[Gateway] = []
+        self._version: str | None = None
 
     def batch(self, *, seconds: float = 0.0, exit_code: int = 0, run: Run | None = None, **options: object) -> Batch:
         """A minimal job of one node; its script sleeps, prints its environment, and exits."""
@@ -80,6 +92,14 @@ class World(ABC):
         """A job that leaves no GPU free."""
         return self.batch(seconds=seconds, nodes=self.nodes, gpus_per_node=self.gpus_per_node, time_limit_minutes=60)
 
+    async def version(self) -> str:
+        """The server's, asked once."""
+        if self._version is None:
+            door = self.open()
+            self._version = (await door.probe()).version
+            await door.close()
+        return self._version
+
     def door(self) -> Gateway:
         made = self.open()
         self.opened.append(made)
@@ -95,6 +115,11 @@ class World(ABC):
         assert isinstance(door, Files) is (Files in self.capabilities)
         return door if isinstance(door, Files) else None
 
+    def signals(self, door: Gateway) -> Signals | None:
+        """The door as Signals; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Signals) is (Signals in self.capabilities)
+        return door if isinstance(door, Signals) else None
+
     async def until(self, ask: Callable[[], Awaitable[Found]], what: str, *, seconds: float = 60.0) -> Found:
         """Ask again until the answer is true; the last answer is the message of the failure."""
         waited, found = 0.0, await ask()
@@ -104,6 +129,21 @@ class World(ABC):
             waited += self.slow
             found = await ask()
         return found
+
+    async def hostile_job(self, name: str, comment: str) -> None:
+        """Somebody else's job under our user, with a name and a comment that are made to be misread."""
+        raise AssertionError(f"{self.name} takes no job {name!r} with the comment {comment!r}")
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """End what no gateway's `find` shows."""
+
+    async def forget(self, job_id: str) -> None:  # noqa: B027 -- most sites forget an ended job by themselves
+        """Let the site lose an ended job from its live listing."""
+
+    async def kept_seconds(self, job_id: str) -> float:  # noqa: ARG002 -- most sites end no job for its age
+        """How long the site keeps a job that runs, from now on."""
+        return float("inf")
 
     async def mode(self, path: str) -> int:
         """The permissions of a file at the site; told where gateways have Files."""
@@ -117,6 +157,10 @@ class World(ABC):
     def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
+    def also_good(self) -> list[Credential]:
+        """Other kinds of credential that the site takes."""
+        return []
+
     @abstractmethod
     def expired(self) -> Credential: ...
     @abstractmethod

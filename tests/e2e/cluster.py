@@ -44,6 +44,10 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def suspend(self, namespace: str, name: str, *, on: bool) -> None:
+        change = json.dumps({"spec": {"suspend": on}})
+        self.kubectl("-n", namespace, "patch", "tj", name, "--type=merge", "-p", change)
+
     def get(self, namespace: str, name: str) -> dict[str, Any]:
         found = json.loads(self.kubectl("-n", namespace, "get", "tj", name, "-o", "json"))
         assert isinstance(found, dict)

@@ -121,6 +121,27 @@ def test_a_warning_stops_all_ranks_and_the_next_attempt_goes_on(
     assert f"rank 0 starts after step {stopped['checkpointStep']}" in cluster.log(completed["logPath"])
 
 
+def test_a_suspension_has_the_trainer_save_and_resuming_goes_on_from_there(
+    cluster: Cluster, operator: OperatorProcess, namespace: str
+) -> None:
+    words = ["--steps", "60", "--seconds-per-step", "0.5"]
+    cluster.apply(trainingjob(namespace, "paused", *words, timeLimit="10m", **CHAIN))
+    wait_for_line(cluster, namespace, "paused", "step 10/60 ")
+
+    cluster.suspend(namespace, "paused", on=True)
+    stopped = wait_for_condition(cluster, namespace, "paused", "Submitted", "False", seconds=90)
+    assert condition(stopped, "Submitted")["reason"] == "Suspended"
+    assert (attempts(stopped)[0]["state"], attempts(stopped)[0]["exit"]["code"]) == ("FAILED", 215), "not CANCELLED"
+    cluster.suspend(namespace, "paused", on=False)
+    done = wait_for_condition(cluster, namespace, "paused", "Finished", seconds=180)
+
+    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
+    first, second = attempts(done)
+    assert (first["reason"], second["reason"]) == ("Suspended", "Completed")
+    assert first["checkpointStep"] >= 10
+    assert f"rank 0 starts after step {first['checkpointStep']}" in cluster.log(second["logPath"])
+
+
 _LISTENER = """\
 import os, signal, sys, time
 def caught(*_):

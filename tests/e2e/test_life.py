@@ -82,18 +82,14 @@ def test_suspend_cancels_and_resume_makes_the_next_attempt(
     run = run_of(cluster, namespace, "paused")
     assert states(cluster, run) == []
 
-    def patch(*, suspend: bool) -> None:
-        change = json.dumps({"spec": {"suspend": suspend}})
-        cluster.kubectl("-n", namespace, "patch", "tj", "paused", "--type=merge", "-p", change)
-
-    patch(suspend=False)
+    cluster.suspend(namespace, "paused", on=False)
     wait_for_condition(cluster, namespace, "paused", "Running")
-    patch(suspend=True)
+    cluster.suspend(namespace, "paused", on=True)
     suspended = wait_for_condition(cluster, namespace, "paused", "Running", "False")
     wait_for(lambda: states(cluster, run) == ["CANCELLED"] or None, "the job to be cancelled")
     assert condition(suspended, "Finished")["status"] == "False"
 
-    patch(suspend=False)
+    cluster.suspend(namespace, "paused", on=False)
     resumed = wait_for_condition(cluster, namespace, "paused", "Running")
     assert [attempt["marker"] for attempt in resumed["status"]["attempts"]] == [run.marker(1), run.marker(2)]
     assert resumed["status"]["attempts"][0]["reason"] == "Suspended"

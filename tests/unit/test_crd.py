@@ -13,10 +13,16 @@ import samples
 from passerelle.crd import KINDS, SITE, TRAINING_JOB, Kind, definition, file_name, render, schema, write
 from passerelle.v1alpha1.meta import DURATION_HELP, seconds
 from passerelle.v1alpha1.site import (
+    ENVIRONMENT_OF_ANOTHER,
+    JUMP_OF_ANOTHER,
+    TLS_OF_SSH,
     URL_INSECURE,
+    URL_OF_ANOTHER,
+    URL_OF_SSH,
     URL_WITH_QUERY,
     URL_WITH_USER,
     URL_WITH_VERSION,
+    GatewaySpec,
     SiteSpec,
     SiteStatus,
 )
@@ -140,10 +146,9 @@ def test_spec_is_required_and_status_is_a_subresource(kind: Kind) -> None:
 @pytest.mark.parametrize("part", ["spec", "status"])
 def test_a_model_reads_and_writes_what_the_schema_says(kind: Kind, part: str) -> None:
     model = getattr(kind, part)
-    for which in (0, 1):
-        told = samples.sample(schema(model), which)
-
-        again = model.model_validate(told).model_dump(mode="json", by_alias=True)
+    full = schema(model)
+    for told in samples.sites(full) if model is SiteSpec else [samples.sample(full, which) for which in (0, 1)]:
+        again = model.model_validate(told).model_dump(mode="json", by_alias=True, exclude_unset=model is SiteSpec)
 
         if part == "status" and kind is TRAINING_JOB:
             again["progress"]["summary"] = told["progress"]["summary"]  # derived, whatever was read
@@ -194,6 +199,28 @@ def test_a_url_that_can_t_be_is_answered_with_what_to_write(url: str, answer: st
         SiteSpec.model_validate(spec)
 
     assert [error["msg"] for error in refused.value.errors()] == [f"Value error, {answer}"]
+
+
+@pytest.mark.parametrize(
+    "gateway,answer",
+    [
+        ({"driver": "ssh", "url": "ssh://login.example/home"}, URL_OF_SSH),
+        ({"driver": "ssh", "url": "https://login.example"}, URL_OF_SSH),
+        ({"driver": "ssh", "url": "ssh://login.example", "tls": {"caSecret": {"name": "a"}}}, TLS_OF_SSH),
+        ({"driver": "slurmrestd", "url": "ssh://login.example"}, URL_OF_ANOTHER),
+        ({"driver": "slurmrestd", "url": "https://a.example", "jump": "ssh://jump.example"}, JUMP_OF_ANOTHER),
+        ({"driver": "unicore", "url": "https://a.example", "runtimeEnvironment": "X"}, ENVIRONMENT_OF_ANOTHER),
+    ],
+)
+def test_what_belongs_to_another_driver_is_answered_with_what_to_write(gateway: dict[str, Any], answer: str) -> None:
+    for spec in samples.sites(schema(SiteSpec)):
+        SiteSpec.model_validate(spec)
+    with pytest.raises(ValidationError) as refused:
+        GatewaySpec.model_validate(gateway | {"credentials": {"name": "a"}})
+
+    assert [error["msg"] for error in refused.value.errors()] == [f"Value error, {answer}"]
+    rules = samples.at(schema(SiteSpec), ("gateway",))["x-kubernetes-validations"]
+    assert answer in {rule["message"] for rule in rules}
 
 
 def test_model_and_api_server_refuse_alike() -> None:

@@ -442,6 +442,7 @@ def test_a_suspended_run_is_neither_ready_nor_submitted_and_says_so() -> None:
         assert world.condition(key, "Ready") == ("False", "Suspended")
         world.api.edit(key, suspend=False)
         await world.until(running(world, key))
+        await asyncio.sleep(1)  # events are written behind the pass that they tell of
 
         told_of = [reason for _, reason, _ in world.api.events]
         assert told_of == ["Planned", "Submitted", "Running", "Suspended", "Submitted", "Running"]

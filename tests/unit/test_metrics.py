@@ -21,7 +21,7 @@ from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import base
-from passerelle.gateways.base import Accounting, Credential, Files, Identity, Probe
+from passerelle.gateways.base import Accounting, Credential, Files, Identity, Probe, Signals
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.health import Health
@@ -356,7 +356,13 @@ class DoorWithFiles(Door):
         self._answer((path, content, mode))
 
 
-class DoorWithAll(DoorWithMemory, DoorWithFiles):
+class DoorWithSignals(Door):
+    async def warn(self, job_id: str, signal: str) -> bool:
+        self._answer((job_id, signal))
+        return True
+
+
+class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles):
     pass
 
 
@@ -374,8 +380,8 @@ def capabilities(gateway: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "door",
-    [Door(), DoorWithMemory(), DoorWithFiles(), DoorWithAll()],
-    ids=["nothing else", "accounting", "files", "all"],
+    [Door(), DoorWithMemory(), DoorWithSignals(), DoorWithFiles(), DoorWithAll()],
+    ids=["nothing else", "accounting", "signals", "files", "all"],
 )
 def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
     around = measured(door, lambda _: None, Clock())
@@ -393,19 +399,21 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     door = DoorWithAll()
     around = measured(door, lambda _: None, Clock())
     assert isinstance(around, Accounting)
+    assert isinstance(around, Signals)
     assert isinstance(around, Files)
 
     await around.get(["1", "2"])
     await around.find()
     await around.cancel("3")
     await around.accounted(names=["a"], job_ids=["4"])
+    assert await around.warn("5", "USR1")
     assert await around.size("/a") == 10
     assert await around.read("/a", 1, 2) == b"read"
     await around.write("/a", b"x", mode=0o700)
     await around.close()
 
     files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700)]
-    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), *files, "close"]
+    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, "close"]
 
 
 async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:

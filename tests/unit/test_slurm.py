@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from passerelle.slurm import JOB_ID, JobState, RemoteJob, Stage, id_order
+from passerelle.slurm import JOB_ID, Blame, JobState, RemoteJob, Stage, id_order
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,14 @@ def test_a_code_of_ours_says_more_than_failed(state: str, code: int | None, reas
 
     assert job.ending is not None
     assert job.ending.reason == reason
+
+
+def test_a_job_that_was_taken_and_then_refused_is_no_failure_of_the_trainer() -> None:
+    job = RemoteJob(job_id="1", name="x", user="u", cluster="c", state=JobState("FAILED"), submit_time=1)
+
+    assert job.refused
+    assert job.ending is not None
+    assert (job.ending.reason, job.ending.blame, job.ending.succeeded) == ("Refused", Blame.USER, False)
 
 
 def test_a_live_job_has_no_ending() -> None:

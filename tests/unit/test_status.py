@@ -148,6 +148,11 @@ TABLE: Table = {
         {"Succeeded": ("False", "Failed"), "Finished": ("True", "Failed"), "Stalled": ("True", "Failed")},
         "Failed",
     ),
+    "a job that was refused after it had been taken has failed": (
+        facts(Rest("Finished"), job("FAILED", start_time=None, state_reason="BadConstraints")),
+        {"Succeeded": ("False", "Refused"), "Finished": ("True", "Refused"), "Stalled": ("True", "Refused")},
+        "Failed",
+    ),
     "a chain that stands still has failed": (
         facts(Rest("NoProgress"), job("TIMEOUT"), chain=True, reached={1: 40}),
         {"Succeeded": ("False", "NoProgress"), "Finished": ("True", "NoProgress"), "Stalled": ("True", "NoProgress")},
@@ -248,6 +253,18 @@ def test_conditions_and_summary(sentence: str) -> None:
     assert {kind: conditions.get(kind) for kind in expected} == expected
     assert status.summary == summary
     assert {"Reconciling", "Stalled"} & conditions.keys() <= expected.keys(), "an abnormal condition too many"
+
+
+def test_a_late_refusal_is_told_in_the_words_of_who_refused() -> None:
+    refused = job("FAILED", start_time=None, refusal="Batch job submission failed: Invalid qos specification")
+
+    status = report(TrainingJobStatus(), facts(Rest("Finished"), refused))
+
+    message = next(found.message for found in status.conditions if found.type == "Succeeded")
+    assert message.startswith(
+        "Attempt 1 (Slurm job 77) was refused after it had been taken: Batch job submission failed: "
+    )
+    assert "epilogue" not in message
 
 
 def test_the_message_of_a_failure_holds_rank_code_and_last_words() -> None:
@@ -375,6 +392,16 @@ def test_a_failure_names_slurms_number_where_it_is_known() -> None:
 
     assert failure(INTENT, failed, Report()).startswith("Attempt 1 (Slurm job 77) ended with FAILED")
     assert failure(INTENT, replace(failed, slurm_id=""), Report()).startswith("Attempt 1 (Slurm job a-b) ended")
+
+
+@pytest.mark.parametrize(
+    "number, word", [("77", "release 77`"), ("", f"release jobname={RUN.marker(1)}`")], ids=["number", "name"]
+)
+def test_a_held_job_is_released_by_what_scontrol_knows(number: str, word: str) -> None:
+    held = job("PENDING", job_id="a-b", slurm_id=number, start_time=None, state_reason="JobHeldUser")
+    status = report(TrainingJobStatus(), facts(Rest("Active"), held))
+
+    assert word in next(found.message for found in status.conditions if found.type == "Running")
 
 
 def test_a_failures_message_survives_passes_that_ask_the_site_no_more() -> None:

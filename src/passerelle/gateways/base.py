@@ -1,7 +1,7 @@
 """What a gateway must do, and what it may do.
 
-`Gateway` is required of every driver. Capabilities (`Accounting`, `Files`) are optional and asked for by type, with
-`isinstance(gateway, Accounting)`. A driver raises only errors of `passerelle.errors`:
+`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`) are optional and asked for by
+type, with `isinstance(gateway, Accounting)`. A driver raises only errors of `passerelle.errors`:
 
 - `submit` returns an id, or raises Rejected (the scheduler said no, nothing runs), Unauthorized (the scheduler refused
   the credential, nothing runs) or Unavailable (unknown: the job may run). It never tries twice.
@@ -92,6 +92,18 @@ class Accounting(Protocol):
 
     async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         """The newest record of each job of our user with one of these names, or one of these ids."""
+        ...
+
+
+@runtime_checkable
+class Signals(Protocol):
+    """A way to the batch script alone: what reaches a step reaches its image's mount and its launcher, too."""
+
+    async def warn(self, job_id: str, signal: str) -> bool:
+        """Send this signal (`USR1`) to a running job's batch script. A job that has ended or is unknown is no error.
+
+        False where this release of the site can't: then nothing was sent.
+        """
         ...
 
 

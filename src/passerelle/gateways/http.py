@@ -139,14 +139,12 @@ class Carrier:
         headers: Mapping[str, str],
         query: Sequence[tuple[str, str]] = (),
         body: object | None = None,
-        content: bytes | None = None,
+        payload: bytes | None = None,
     ) -> Answer:
-        """One request, one answer; `body` travels as JSON, `content` as it is. Raises Unavailable, and nothing else of
-        its own.
-        """
+        """One request, one answer. `payload` is sent as it is. Raises Unavailable, and nothing else of its own."""
         try:
             async with self._client.stream(
-                method, path.lstrip("/"), headers=dict(headers), params=list(query) or None, json=body, content=content
+                method, path.lstrip("/"), headers=dict(headers), params=list(query) or None, json=body, content=payload
             ) as response:
                 received = await _bounded(response)
                 meter.answered(response.num_bytes_downloaded)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Files, Gateway, Probe
+from passerelle.gateways.base import Accounting, Files, Gateway, Probe, Signals
 from passerelle.gateways.meter import metered
 from passerelle.slurm import JobState, RemoteJob
 
@@ -103,6 +103,11 @@ class _Accounting(_Measured):
         return await self._measure("accounted", inside.accounted(names=names, job_ids=job_ids))
 
 
+class _Signals(_Measured):
+    async def warn(self, job_id: str, signal: str) -> bool:
+        return await self._measure("warn", cast("Signals", self._gateway).warn(job_id, signal))
+
+
 class _Files(_Measured):
     async def size(self, path: str) -> int | None:
         return await self._measure("size", cast("Files", self._gateway).size(path))
@@ -114,4 +119,4 @@ class _Files(_Measured):
         await self._measure("write", cast("Files", self._gateway).write(path, content, mode=mode))
 
 
-_CAPABILITIES: Mapping[type, type[_Measured]] = {Accounting: _Accounting, Files: _Files}
+_CAPABILITIES: Mapping[type, type[_Measured]] = {Accounting: _Accounting, Signals: _Signals, Files: _Files}

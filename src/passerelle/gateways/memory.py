@@ -1,4 +1,4 @@
-"""A Slurm in memory: Gateway, Accounting and Files, against which all else is tested, and a dry site for a demo.
+"""A Slurm in memory: Gateway with every capability, against which all else is tested, and a dry site for a demo.
 
 It behaves as the real ones do where that matters to the laws: a submit whose answer is lost may have been accepted, a
 frozen scheduler accepts once it goes on, an ended job leaves the live listing and stays in accounting, a requeue keeps
@@ -15,6 +15,7 @@ from passerelle.batch import Batch
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Identity, Probe
 from passerelle.marker import parse
+from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage
 
 _FOR_EVER = float("inf")
@@ -39,6 +40,7 @@ class Fate:
     state_reason: str = "Priority"
     failed_node: str = ""
     comment: str = ""  # what the job writes when it starts
+    stops_after: float | None = None  # seconds from a warning until it stops with more to do; None: it goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class _Job:
     restarts: int = 0
     comment: str = ""
     cancelled: float | None = None
+    warned: float | None = None
     purged: bool = False
 
     @property
@@ -80,7 +83,14 @@ class _Job:
     @property
     def end(self) -> float:
         run = min(self.fate.running, self.batch.options.time_limit_minutes * 60.0)
-        return min(self.start + run, _FOR_EVER if self.cancelled is None else self.cancelled)
+        return min(self.start + run, self.stop, _FOR_EVER if self.cancelled is None else self.cancelled)
+
+    @property
+    def stop(self) -> float:
+        """When it stops since it was warned."""
+        if self.warned is None or self.fate.stops_after is None:
+            return _FOR_EVER
+        return self.warned + self.fate.stops_after
 
 
 @dataclass(slots=True)
@@ -91,6 +101,7 @@ class Faults:
     scheduler_down: bool = False  # asked, and no answer
     frozen: bool = False  # as scheduler_down, but what was submitted meanwhile is accepted on thaw
     accounting_down: bool = False
+    signals_refused: bool = False  # as at a release that can't signal the batch script
     lose_answers: int = 0  # so many submits are accepted, and their answer is lost
     listing_lag: float = 0.0  # seconds until a new job shows in the live listing
     accounting_lag: float = 0.0  # seconds until a new job shows in accounting
@@ -116,6 +127,7 @@ class Memory:
     ids: Callable[[int], str] = str
     calls: list[str] = field(default_factory=list)
     files: dict[str, File] = field(default_factory=dict)
+    signals: list[tuple[str, str]] = field(default_factory=list)
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _held_back: list[Batch] = field(default_factory=list)
 
@@ -165,6 +177,16 @@ class Memory:
         if job is not None and self._state(job).stage is not Stage.ENDED:
             job.cancelled = self.clock()
 
+    async def warn(self, job_id: str, signal: str) -> bool:
+        self._enter("warn")
+        if self.faults.signals_refused:
+            return False
+        job = self._jobs.get(job_id)
+        if job is not None and job.warned is None and self._state(job).stage is Stage.RUNNING:
+            job.warned = self.clock()
+            self.signals.append((job_id, signal))
+        return True
+
     async def size(self, path: str) -> int | None:
         self._enter_files("size")
         found = self.files.get(path)
@@ -197,7 +219,7 @@ class Memory:
         job = self._jobs[job_id]
         job.restarts += 1
         job.submitted = max(self.clock(), job.submitted + 1)
-        job.cancelled = None
+        job.cancelled = job.warned = None
         job.fate = fate or job.fate
 
     def set_comment(self, job_id: str, text: str) -> None:
@@ -290,13 +312,16 @@ class Memory:
             return JobState("PENDING")
         if now < job.end:
             return JobState("RUNNING")
+        if job.stop <= job.end:
+            return JobState("FAILED")
         overran = job.fate.running > job.batch.options.time_limit_minutes * 60
         return JobState("TIMEOUT" if overran else job.fate.end)
 
     def _record(self, job: _Job, *, live: bool = True) -> RemoteJob:
         asked, state = job.batch.options, self._state(job)
         started = self.clock() >= job.start and (job.cancelled is None or job.cancelled > job.start)
-        own_end = state.base == job.fate.end
+        stopped = state.base == "FAILED" and job.stop <= job.end
+        own_end = state.base == job.fate.end and not stopped
         return RemoteJob(
             job_id=job.job_id,
             name=asked.name,
@@ -315,7 +340,7 @@ class Memory:
             node_count=asked.nodes,
             gpus=asked.nodes * asked.gpus_per_node,
             time_limit_minutes=asked.time_limit_minutes,
-            exit_code=job.fate.exit_code if state.ending and own_end else None,
+            exit_code=CONTINUE if stopped else job.fate.exit_code if state.ending and own_end else None,
             exit_signal=job.fate.exit_signal if state.ending and own_end else None,
             failed_node=job.fate.failed_node if state.ending and own_end else "",
             comment=job.comment if live else "",

@@ -15,6 +15,11 @@ from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.ssh.credential import SshCredential
+from passerelle.gateways.ssh.credential import credential_from_secret as ssh_credential
+from passerelle.gateways.ssh.driver import Ssh
+from passerelle.gateways.unicore import credential as unicore
+from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec
 
 _C = TypeVar("_C", bound=Credential)
@@ -42,8 +47,18 @@ def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], ca: bytes
     return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=ca)
 
 
+def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
+    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
+
+
+def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], ca: bytes | None) -> Gateway:
+    return Unicore(spec.gateway.url, credentials, ca=ca)
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
+    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=ssh_credential, open=_ssh),
+    "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
     "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc),
 }
 """By GatewaySpec.driver."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -28,27 +29,31 @@ CA_KEY = "ca.crt"
 """The key under which caSecret's Secret has the authority."""
 
 URL_INSECURE = (
-    "write an https address, like https://slurm-api.example.eu: over plain http a token would be read on the way "
-    "(loopback addresses excepted)"
+    "write an https address, like https://slurm-api.example.eu, or for the driver ssh an ssh address, like "
+    "ssh://login.example.eu: over plain http a token would be read on the way (loopback addresses excepted)"
 )
-URL_WITH_USER = (
-    "leave user and password out of the address: write them as username and token into the Secret that "
-    "gateway.credentials names"
-)
+URL_WITH_USER = "leave user and password out of the address: they belong into the Secret that gateway.credentials names"
 URL_WITH_QUERY = "leave spaces, the query and the fragment out of the address"
 URL_WITH_VERSION = "write the address without /slurm/v0.0.…: the version is found by asking the gateway"
+URL_OF_SSH = "write a login node's address as ssh://HOST[:PORT], like ssh://login.example.eu:8822"
+URL_OF_ANOTHER = "write driver: ssh for an ssh address, and an https address for any other driver"
+JUMP_OF_ANOTHER = "leave jump out: only the driver ssh goes through another host"
+TLS_OF_SSH = "leave tls out: the Secret's known_hosts tells which host is trusted"
+
+_SSH = r"^ssh://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
 
 _Url = Annotated[
     str,
     Field(max_length=512),
     Matching(
-        r"^(https://[^/].*|http://(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5})?([/?#].*)?)$", URL_INSECURE
+        r"^((https|ssh)://[^/].*|http://(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5})?([/?#].*)?)$",
+        URL_INSECURE,
     ),
     Without("@", URL_WITH_USER),
     Without(r"[\s?#]", URL_WITH_QUERY),
     Without(r"/slurm(db)?/v[0-9]", URL_WITH_VERSION),
 ]
-ONLY_ARC = "leave runtimeEnvironment out: only the driver arc has one"
+ENVIRONMENT_OF_ANOTHER = "leave runtimeEnvironment out: only the driver arc has one"
 _RuntimeEnvironment = Annotated[
     str,
     Field(max_length=128),
@@ -57,6 +62,7 @@ _RuntimeEnvironment = Annotated[
         "write a runtime environment's name as the site has it, like PASSERELLE or ENV/PASSERELLE",
     ),
 ]
+_SshUrl = Annotated[str, Field(max_length=512), Matching(_SSH, URL_OF_SSH)]
 _LabelKey = Annotated[str, Field(max_length=317)]
 """A prefix of 253 characters, a slash, a name of 63."""
 _LabelValue = Annotated[str, Field(max_length=63)]
@@ -83,22 +89,40 @@ class GatewaySpec(Model):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("!has(self.runtimeEnvironment) || self.driver == 'arc'", ONLY_ARC, fieldPath=".runtimeEnvironment")
+            rule(f"self.driver != 'ssh' || self.url.matches(r'{_SSH}')", URL_OF_SSH, fieldPath=".url"),
+            rule("self.driver == 'ssh' || !self.url.startsWith('ssh:')", URL_OF_ANOTHER, fieldPath=".driver"),
+            rule("self.driver == 'ssh' || !has(self.jump)", JUMP_OF_ANOTHER, fieldPath=".jump"),
+            rule("self.driver != 'ssh' || !has(self.tls)", TLS_OF_SSH, fieldPath=".tls"),
+            rule(
+                "self.driver == 'arc' || !has(self.runtimeEnvironment)",
+                ENVIRONMENT_OF_ANOTHER,
+                fieldPath=".runtimeEnvironment",
+            ),
         )
     )
 
-    driver: Literal["slurmrestd", "arc"] = Field(
-        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on. "
-        "arc is ARC CE's REST interface, from release 6 on, in front of a Slurm."
+    driver: Literal["slurmrestd", "ssh", "unicore", "arc"] = Field(
+        description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
+        "ssh is a login node, on which Slurm's own commands are run; unicore is UNICORE/X, as at JSC; "
+        "arc is ARC CE's REST interface in front of a Slurm, from release 6 on, as at Vega."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
-        "Plain http is taken for loopback addresses only, since the token travels with each request."
+        "Plain http is taken for loopback addresses only, since the token travels with each request. For the driver "
+        "ssh it is a login node, like ssh://login.example.eu, with its port where that is not 22; for unicore the "
+        "address that ends in /rest/core; for arc A-REX's, like https://arc.example.eu/arex."
+    )
+    jump: _SshUrl | None = Field(
+        default=None,
+        description="jump is a host through which the login node is reached, like ssh://jump.example.eu, for the "
+        "driver ssh. User and key are the same there, and its host key stands in known_hosts, too.",
     )
     tls: Tls = Field(default_factory=Tls, description="tls tells how the gateway's certificate is checked.")
     credentials: SecretName = Field(
-        description="credentials names a Secret in the operator's namespace with the keys username and token. It is "
-        "read again whenever it changes: replace the token before it expires, and nothing needs a restart."
+        description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
+        "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase; "
+        "for unicore with username and password, or token; for arc with token, or tls.crt and tls.key, or proxy.pem. "
+        "It is read again before every look: replace in time what expires, and nothing needs a restart."
     )
     runtime_environment: _RuntimeEnvironment | None = Field(
         default=None,
@@ -107,9 +131,18 @@ class GatewaySpec(Model):
     )
 
     @model_validator(mode="after")
-    def _only_arc(self) -> Self:
-        if self.runtime_environment is not None and self.driver != "arc":
-            raise ValueError(ONLY_ARC)
+    def _of_one_driver(self) -> GatewaySpec:
+        """As the API server's rules say it, and with the same words."""
+        ssh = self.driver == "ssh"
+        wrong = {
+            URL_OF_SSH: ssh and not re.fullmatch(_SSH, self.url),
+            URL_OF_ANOTHER: not ssh and self.url.startswith("ssh:"),
+            JUMP_OF_ANOTHER: not ssh and self.jump is not None,
+            TLS_OF_SSH: ssh and self.tls.ca_secret is not None,
+            ENVIRONMENT_OF_ANOTHER: self.driver != "arc" and self.runtime_environment is not None,
+        }
+        for message in (message for message, is_wrong in wrong.items() if is_wrong):
+            raise ValueError(message)
         return self
 
 

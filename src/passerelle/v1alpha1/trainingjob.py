@@ -238,8 +238,9 @@ class TrainingJobSpec(Model):
     )
     suspend: bool = Field(
         default=False,
-        description="suspend holds the job back: nothing is submitted, and what was submitted is cancelled. The plan "
-        "and the script's digest stand in status all the same, so this is the dry run, too. May change at any time.",
+        description="suspend holds the job back: nothing is submitted, and what was submitted is ended; with "
+        "checkpoint, what runs may save first, within its grace. The plan and the script's digest stand in status all "
+        "the same, so this is the dry run, too. May change at any time.",
     )
     retry: Retry = Field(
         default_factory=Retry, description="retry tells how often a failed run is tried again. May change at any time."

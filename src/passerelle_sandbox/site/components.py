@@ -105,6 +105,7 @@ def components(shape: config.Shape) -> dict[str, Component]:
             REST_USER,
             ("SLURM_JWT=daemon",),
         ),
+        Component("sshd", (("/usr/sbin/sshd", "-D", "-e"),), (ports.sshd,)),
     )
     return {each.name: each for each in found if each.argvs}
 

@@ -27,6 +27,7 @@ class Ports:
     slurmctld: int
     slurmdbd: int
     slurmrestd: int
+    sshd: int
     slurmd: tuple[int, ...]
 
 

@@ -24,6 +24,7 @@ mount --bind "$state/state" "$view/var/lib/slurm"
 mount --bind "$state/spool" "$view/var/spool/slurm"
 mount --bind "$state/database" "$view/var/lib/mysql"
 mount --bind "$state/scratch" "$view/scratch"
+mount --bind "$state/ssh" "$view/etc/ssh"
 mount --bind "$state/munge.key" "$view/etc/munge/munge.key"
 mount --bind "$state/hosts" "$view/etc/hosts"
 if [ -n "$image" ]; then
@@ -35,7 +36,7 @@ mount -t proc proc "$view/proc"
 mount --rbind /sys "$view/sys"
 mount -t tmpfs -o mode=755 tmpfs "$view/run"
 mount -t tmpfs -o mode=1777 tmpfs "$view/tmp"
-mkdir -m 755 "$view/run/munge" "$view/run/mysqld" "$view/run/slurm" "$view/run/lock"
+mkdir -m 755 "$view/run/munge" "$view/run/mysqld" "$view/run/slurm" "$view/run/lock" "$view/run/sshd"
 ln -s mysqld "$view/run/mariadbd" # where sid's client library looks
 chroot "$view" chown munge: /run/munge
 chroot "$view" chown mysql: /run/mysqld

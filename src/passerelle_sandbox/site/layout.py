@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passerelle_sandbox import cache, ports
-from passerelle_sandbox.site import config, rootfs
+from passerelle_sandbox.site import config, rootfs, ssh_server
 from passerelle_sandbox.site.config import Ports
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IMAGE = "/scratch/images/torch.sif"
 RUN_ROOT = f"/scratch/{rootfs.USER}/passerelle"
 
-_FOLDERS = ("etc", "log", "state", "spool", "database", "scratch", "root")
+_FOLDERS = ("etc", "log", "state", "spool", "database", "scratch", "root", ssh_server.FOLDER)
 
 
 def lay_out(directory: Path, root: Path, shape: Shape, files: Mapping[str, str], *, with_image: bool) -> None:
@@ -74,5 +74,5 @@ def _users(root: Path) -> dict[str, tuple[int, int]]:
 
 def free_ports(nodes: int) -> Ports:
     """Ports on which nobody listens, for every daemon that needs one."""
-    slurmctld, slurmdbd, slurmrestd, *slurmd = ports.free(3 + nodes)
-    return Ports(slurmctld, slurmdbd, slurmrestd, tuple(slurmd))
+    slurmctld, slurmdbd, slurmrestd, sshd, *slurmd = ports.free(4 + nodes)
+    return Ports(slurmctld, slurmdbd, slurmrestd, sshd, tuple(slurmd))

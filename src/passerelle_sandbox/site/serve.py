@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from passerelle_sandbox import processes, say
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import config, rootfs
+from passerelle_sandbox.site import config, rootfs, ssh_server
 from passerelle_sandbox.site.components import Component, components
 from passerelle_sandbox.site.config import Ports, Shape
 from passerelle_sandbox.site.image import trainer_image
@@ -59,6 +59,10 @@ class Site:
         return f"http://127.0.0.1:{self.shape.ports.slurmrestd}"
 
     @property
+    def ssh_url(self) -> str:
+        return f"ssh://127.0.0.1:{self.shape.ports.sshd}"
+
+    @property
     def init_pid(self) -> int:
         return self.namespace.init_pid
 
@@ -79,6 +83,20 @@ class Site:
         if done.returncode != 0 or name != "SLURM_JWT":
             raise SandboxError(f"scontrol gave no token: {done.stderr.strip() or done.stdout.strip()}")
         return token
+
+    def ssh_secret(self, validity: str | None = None) -> dict[str, str]:
+        """What the ordinary user comes in with over SSH, by a Secret's keys: with a certificate that is valid as
+        ssh-keygen(1) says it (`+1h`), or without one.
+        """
+        key = self.directory / ssh_server.CLIENT / ("id" if validity is None else "certified")
+        found = {
+            "username": self.user,
+            "ssh-privatekey": key.read_text(encoding="ascii"),
+            "known_hosts": ssh_server.known_hosts(self.directory, self.shape.ports.sshd),
+        }
+        if validity is not None:
+            found["ssh-certificate"] = ssh_server.certificate(self.namespace, validity)
+        return found
 
     def run(self, argv: list[str], user: str | None = None, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a command in the site, as root or as a user."""
@@ -173,13 +191,16 @@ def start_as(
 ) -> Site:
     """Start a site from a configuration: `files` in /etc/slurm, and what sacctmgr(1) is told, one command each."""
     root = rootfs.rootfs(release)
+    ssh = ssh_server.layer(release)
     image = trainer_image() if shape.nodes and rootfs.has_apptainer(root) else None
     directory = directory.absolute()
     marks = {processes.SANDBOX: env[processes.SANDBOX]} if processes.SANDBOX in env else {}
     with say.step(title):
         _retire(directory)
         lay_out(directory, root, shape, files, with_image=image is not None)
-        namespace = enter((*over, root), directory, image, marks)
+        sshd_config = ssh_server.sshd_config(shape.ports.sshd, ssh_server.version(ssh))
+        (directory / ssh_server.FOLDER / "sshd_config").write_text(sshd_config, encoding="utf-8")
+        namespace = enter((*over, ssh, root), directory, image, marks)
         site = Site(directory, release, namespace, shape, IMAGE if image else None)
         try:
             _boot(site, accounts)
@@ -234,7 +255,8 @@ def _boot(site: Site, accounts: Sequence[str]) -> None:
         for name in together:
             daemons[name].wait(site.namespace)
 
-    bring_up("munged", "mariadbd")
+    ssh_server.make_keys(site.namespace)
+    bring_up("munged", "mariadbd", "sshd")
     _set_up(site, ["mariadb", f"--socket={config.DATABASE_SOCKET}", "--execute", config.database_sql()])
     bring_up("slurmdbd")
     for words in (f"add cluster {site.cluster}", *accounts):

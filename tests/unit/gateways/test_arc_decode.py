@@ -114,6 +114,7 @@ def test_a_job_that_sbatch_refused_says_why() -> None:
     found = ending(End("FAILED", ("Job submission to LRMS failed",), tools), reached_slurm=False)
     assert found.state == JobState("FAILED")
     assert found.reason.startswith("Job submission to LRMS failed; Batch job submission failed: Invalid account")
+    assert found.refusal == found.reason
 
 
 def test_a_signal_is_told_apart_from_a_code() -> None:

@@ -47,6 +47,19 @@ def carrier(handler: Callable[[httpx.Request], httpx.Response], url: str = "http
     return Carrier(url, transport=httpx.MockTransport(handler))
 
 
+async def test_a_payload_travels_as_it_is() -> None:
+    seen: list[tuple[bytes, str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append((request.content, request.headers["content-type"]))
+        return httpx.Response(204)
+
+    headers = {"content-type": "application/octet-stream"}
+    await carrier(handler).send("PUT", "file", headers=headers, payload=b"\x00\xff{}")
+
+    assert seen == [(b"\x00\xff{}", "application/octet-stream")]
+
+
 async def test_path_of_the_address_is_kept() -> None:
     seen: list[str] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 
+import asyncssh
 import pytest
 
 from passerelle.errors import Unauthorized
@@ -11,6 +12,8 @@ from passerelle.gateways.base import Gateway
 from passerelle.gateways.open import DRIVERS, credential, open_gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.ssh.credential import SshCredential
+from passerelle.gateways.ssh.driver import Ssh
 from passerelle.v1alpha1.site import GatewaySpec, SiteSpec
 
 WORDS = typing.get_args(GatewaySpec.model_fields["driver"].annotation)
@@ -45,4 +48,21 @@ async def test_slurmrestd() -> None:
 
     assert isinstance(made, Gateway)
     assert isinstance(made, Slurmrestd)
+    await made.close()
+
+
+async def test_ssh() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    known = b"login.example.eu " + key.export_public_key()
+    secret = {"username": b"ada", "ssh-privatekey": key.export_private_key(), "known_hosts": known}
+    found = credential("ssh", "ns/lumi", secret)
+    assert isinstance(found, SshCredential)
+    spec = {"driver": "ssh", "url": "ssh://login.example.eu", "jump": "ssh://jump.example.eu:8822"}
+    gateway = spec | {"credentials": {"name": "lumi"}}
+    site = SiteSpec.model_validate({"profile": "lumi", "runRoot": "/scratch", "gateway": gateway})
+    made = open_gateway(site, lambda: found, None)
+
+    assert isinstance(made, Ssh)
+    with pytest.raises(Unauthorized, match=r"no host key of jump\.example\.eu:8822.*\[jump\.example\.eu\]:8822"):
+        await made.probe()
     await made.close()

@@ -12,7 +12,7 @@ from passerelle_sandbox.site.config import Ports, Shape
 
 SHAPE = Shape(
     slurm="26.05.5",
-    ports=Ports(slurmctld=20001, slurmdbd=20002, slurmrestd=20003, slurmd=(20004, 20005, 20006)),
+    ports=Ports(slurmctld=20001, slurmdbd=20002, slurmrestd=20003, sshd=20007, slurmd=(20004, 20005, 20006)),
     gpus=4,
     first_job_id=4711,
     min_job_age=7,
@@ -68,6 +68,7 @@ def test_the_daemons_listen_where_the_configuration_says() -> None:
     assert found["slurmctld"].addresses == (20001,)
     assert found["slurmdbd"].addresses == (20002,)
     assert found["slurmrestd"].argvs == (("slurmrestd", "-a", "rest_auth/jwt", "127.0.0.1:20003"),)
+    assert found["sshd"].addresses == (20007,)
     assert found["slurmd"].addresses == (20004, 20005, 20006)
     assert [argv[-1] for argv in found["slurmd"].argvs] == ["n1", "n2", "n3"]
 

@@ -18,7 +18,7 @@ from passerelle_sandbox.state import TWINS_RELEASE, Wanted
 from passerelle_sandbox.twins import config
 from passerelle_sandbox.twins.model import Account, Qos, Twin, load, names
 
-SHAPE = Shape(slurm="26.05.5", ports=Ports(20001, 20002, 20003, ()), gpus=0, first_job_id=4711, min_job_age=60)
+SHAPE = Shape(slurm="26.05.5", ports=Ports(20001, 20002, 20003, 20004, ()), gpus=0, first_job_id=4711, min_job_age=60)
 DURATION = re.compile(r"(\d+-)?\d\d:\d\d:\d\d")
 TIMES = {"MaxTime", "DefaultTime", "MaxWall"}
 TWIN = Twin(

@@ -71,7 +71,7 @@ class Calls:
         self._busy[carrier] = self._busy.get(carrier, 0) + 1
         try:
             return await carrier.send(
-                method, path, headers={**headers, **shown}, query=query, body=body, content=content
+                method, path, headers={**headers, **shown}, query=query, body=body, payload=content
             )
         finally:
             self._busy[carrier] -= 1

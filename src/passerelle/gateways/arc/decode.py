@@ -146,6 +146,7 @@ def remote_job(
         cluster=who.cluster,
         state=outcome.state,
         state_reason=outcome.reason,
+        refusal=outcome.refusal,
         submit_time=known.submitted,
         start_time=note.began if note is not None else now.start_time,
         end_time=(last.moment if last is not None else now.end_time) if outcome.state.ending is not None else None,

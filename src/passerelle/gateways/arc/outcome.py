@@ -53,12 +53,13 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """State, exit and reason, as a RemoteJob tells them."""
+    """State, exit and reason, as a RemoteJob tells them; `refusal`: what is said of a job that never reached Slurm."""
 
     state: JobState
     exit_code: int | None = None
     exit_signal: int | None = None
     reason: str = ""
+    refusal: str = ""
 
 
 def ending(end: End, *, reached_slurm: bool) -> Outcome:
@@ -77,7 +78,8 @@ def ending(end: End, *, reached_slurm: bool) -> Outcome:
     if end.left is not None:
         return Outcome(JobState("FAILED" if end.left.code else "COMPLETED"), end.left.code, reason=said)
     if not reached_slurm:
-        return Outcome(JobState("FAILED"), reason="; ".join(dict.fromkeys([said, *_SBATCH.findall(end.tools)])))
+        told = "; ".join(dict.fromkeys([said, *_SBATCH.findall(end.tools)]))
+        return Outcome(JobState("FAILED"), reason=told, refusal=told)
     found = _LRMS.search(said)
     if found is not None and found[2].startswith("Job failed"):
         code = int(found[1])

@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 
 
 class Slurmrestd:
-    """One server, asked as whoever `credentials` returns at that moment. Gateway and Accounting.
+    """One server, asked as whoever `credentials` returns at that moment. Gateway, Accounting and Signals.
 
     `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
     """
@@ -156,10 +156,18 @@ class Slurmrestd:
         )
 
     async def cancel(self, job_id: str) -> None:
-        if not decode.is_job_id(job_id):
-            return
+        if decode.is_job_id(job_id):
+            await self._delete(await self._spoken(), job_id, [])
+
+    async def warn(self, job_id: str, signal: str) -> bool:
+        """v0.0.38 takes the signal and passes over the flag: so it would reach the steps, and what the ranks run on."""
         version = await self._spoken()
-        answer = await self._ask("DELETE", f"{version.slurm}/job/{job_id}")
+        if version.signals_batch and decode.is_job_id(job_id):
+            await self._delete(version, job_id, [("signal", signal), ("flags", "BATCH_JOB")])
+        return version.signals_batch
+
+    async def _delete(self, version: Version, job_id: str, query: Query) -> None:
+        answer = await self._ask("DELETE", f"{version.slurm}/job/{job_id}", query)
         body = answer.json()
         numbers = errors.numbers_of(body)
         if numbers & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
@@ -170,9 +178,9 @@ class Slurmrestd:
         for row in (body or {}).get("status") or []:
             problem = row.get("error") or {}
             if problem.get("code") not in (0, errors.UNKNOWN_JOB, errors.ENDED_JOB):
-                raise Unavailable(
-                    f"Slurm did not cancel job {job_id}: {problem.get('message')}.", reason="CancelFailed"
-                )
+                what = "signal" if query else "cancel"
+                text = f"Slurm did not {what} job {job_id}: {problem.get('message')}."
+                raise Unavailable(text, reason="SignalFailed" if query else "CancelFailed")
 
     async def close(self) -> None:
         await self._carrier.close()

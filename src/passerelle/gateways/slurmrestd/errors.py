@@ -25,6 +25,7 @@ REFUSALS = {
     2012: "TooLong",
     2014: "NodeConfigurationUnavailable",
     2015: "PartitionConfigurationUnavailable",
+    2018: "InvalidNodeName",
     2029: "InvalidFeature",
     2038: "InvalidDependency",
     2045: "InvalidAccount",

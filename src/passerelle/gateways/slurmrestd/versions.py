@@ -21,7 +21,8 @@ _EVER = "1970-01-02"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version. `light`: has `jobs/state`. `names_cluster`: every answer's meta names the cluster.
+    """One version. `light`: has `jobs/state`. `names_cluster`: every answer's meta names the cluster. `signals_batch`:
+    can signal the batch script alone.
 
     `ever` makes an accounting search see all jobs by their submit time. The usual window goes by the time at which a
     job became eligible, so that one held since its submit would never be found by its name.
@@ -33,6 +34,7 @@ class Version:
     filters_users: bool = True
     light: bool = True
     names_cluster: bool = True
+    signals_batch: bool = True
 
     @property
     def word(self) -> str:
@@ -52,8 +54,10 @@ _SUBMITTED = (("submit_time", _EVER),)
 
 KNOWN = (
     *(Version(number, encode.submit_v39, _BY_SUBMIT) for number in range(45, 39, -1)),
-    Version(39, encode.submit_v39, _SUBMITTED, light=False, names_cluster=False),
-    Version(38, encode.submit_v38, _SUBMITTED, filters_users=False, light=False, names_cluster=False),
+    Version(39, encode.submit_v39, _SUBMITTED, light=False, names_cluster=False, signals_batch=False),
+    Version(
+        38, encode.submit_v38, _SUBMITTED, filters_users=False, light=False, names_cluster=False, signals_batch=False
+    ),
 )
 """Newest first."""
 

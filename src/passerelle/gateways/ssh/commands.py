@@ -1,0 +1,160 @@
+"""What is run on a login node: fixed texts of POSIX sh, with words of ours as arguments, and nothing of a user's.
+
+The login shell reads one line, whichever shell it is: so the program stands in single quotes and has none inside, no
+line break and no `!`. What a user wrote travels on standard input, in the script. Every program first prints a mark,
+since a login shell may greet; what comes before it is nobody's answer. Commands get an environment of their own: no
+SBATCH_…, SQUEUE_… or SLURM_… of the login shell changes what we ask, but the place of Slurm's configuration, where the
+login shell names one.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from passerelle.batch import Batch
+from passerelle.header import headed
+from passerelle.shell import export
+
+READ_SECONDS = 60
+"""How long a command of ours may take at the site: Slurm's own patience with a frozen daemon is 10 to 45 s."""
+SUBMIT_SECONDS = 60
+"""How long sbatch may try: it tries again by itself while Slurm's queue is full, whether we still listen or not."""
+
+INCOMPLETE = 97
+"""The exit code of a submit whose script did not arrive whole: sbatch was not started."""
+NOT_FOUND = 127
+TIMED_OUT = frozenset({124, 137})
+"""How timeout(1) ends where the command had to be ended."""
+
+_PLACES = (
+    "/usr/bin:/usr/local/bin:/opt/slurm/bin:/opt/slurm/current/bin:/usr/local/slurm/bin:"
+    "/cm/shared/apps/slurm/current/bin"
+)
+"""Where sites put Slurm, after the login shell's own PATH."""
+_CLEAN = 'env -i PATH="$PATH:' + _PLACES + '" HOME="$HOME" ${SLURM_CONF:+SLURM_CONF="$SLURM_CONF"}'
+_READING = f"{_CLEAN} LC_ALL=C TZ=UTC0 SLURM_TIME_FORMAT=%s timeout -k 5 {READ_SECONDS}"
+_MARK = 'printf "%s\\n" "$0"; '
+_ASK = f'{_MARK}exec {_READING} "$@"'
+_ASK_WHO = f'{_MARK}id -un; id -u; exec {_READING} "$@"'
+_SUBMIT = (
+    f'{_MARK}s=$(cat); case $s in *"$1") ;; *) exit {INCOMPLETE} ;; esac; s=${{s%"$1"}}; shift; '
+    f'printf "%s" "$s" | {_CLEAN} timeout -k 5 {SUBMIT_SECONDS} "$@"'
+)
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:=%/+@-]+")
+
+LIVE = {
+    "JobID": 16,
+    "Name": 64,
+    "UserName": 64,
+    "State": 24,
+    "Reason": 64,
+    "SubmitTime": 20,
+    "StartTime": 20,
+    "EndTime": 20,
+    "RestartCnt": 8,
+    "Partition": 64,
+    "Account": 64,
+    "QOS": 64,
+    "NodeList": 1024,
+    "NumNodes": 8,
+    "tres-alloc": 256,
+    "TimeLimit": 20,
+    "exit_code": 12,
+    "STDOUT": 1024,
+    "Comment": 2048,
+}
+"""squeue's fields, and the bytes that each may take: what is longer is cut, what is shorter is filled with blanks."""
+LIGHT = {name: LIVE[name] for name in ("JobID", "State")}
+ACCOUNTED = (
+    *("JobIDRaw", "JobName", "User", "Cluster", "State", "Reason", "Submit", "Start", "End", "Partition", "Account"),
+    *("QOS", "NodeList", "NNodes", "AllocTRES", "ReqTRES", "TimelimitRaw", "ExitCode", "Comment"),
+)
+"""sacct's fields, all of which 22.05 has."""
+
+_EVER = "1970-01-02"
+_ENDED = "BOOT_FAIL,CANCELLED,COMPLETED,DEADLINE,FAILED,NODE_FAIL,OUT_OF_MEMORY,PREEMPTED,TIMEOUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A line for the login shell, and what goes to its standard input once the mark has come back."""
+
+    line: str
+    mark: str
+    content: bytes = b""
+
+
+def who_answers(mark: str) -> Command:
+    """The user's name and number, and slurmctld's own configuration."""
+    return _command(_ASK_WHO, mark, ["scontrol", "show", "config"])
+
+
+def submit(mark: str, batch: Batch) -> Command:
+    """sbatch, with the script on its standard input.
+
+    A script that is cut off with the connection must not become a job: so it ends with a second mark, and sbatch gets
+    it once that has arrived. --export=ALL hands on the environment of sbatch, which is next to nothing and is undone
+    in the script: NONE and NIL have 22.05 read the login profile on the node. --ignore-pbs: no line of the script is an
+    option of another batch system. --propagate=NONE: the login node's limits are not the job's.
+    """
+    end = f"end-{mark}"
+    words = [end, "sbatch", "--parsable", "--ignore-pbs", "--export=ALL", "--propagate=NONE"]
+    return _command(_SUBMIT, mark, words, (script(batch) + end).encode())
+
+
+def script(batch: Batch) -> str:
+    """What sbatch reads: the options and the environment, above the script's own text.
+
+    What sbatch itself was given is taken away, with its own SLURM_EXPORT_ENV, by which srun would choose for its
+    steps.
+    """
+    shell, _, rest = batch.script.partition("\n")
+    own = ["unset PATH HOME SLURM_EXPORT_ENV", *(export(name, value) for name, value in batch.environment)]
+    return headed(Batch(options=batch.options, environment=(), script="\n".join([shell, *own, rest])))
+
+
+def states(mark: str) -> Command:
+    """The light listing: every job of ours that slurmctld knows."""
+    return _squeue(mark, LIGHT)
+
+
+def live(mark: str, job_ids: Collection[str] = ()) -> Command:
+    """Full records of these jobs of ours, or of all."""
+    return _squeue(mark, LIVE, [f"--jobs={','.join(sorted(job_ids))}"] if job_ids else [])
+
+
+def accounted(mark: str, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[Command]:
+    """Rows of the accounting. By name sacct sees only jobs that were once eligible, and so misses one that was held
+    until its end: a second search, by how they ended, finds those.
+    """
+    searches = [[f"--jobs={','.join(sorted(job_ids))}"]] if job_ids else []
+    if names:
+        by_name = [f"--name={','.join(sorted(names))}", f"--starttime={_EVER}"]
+        searches += [by_name, [*by_name, "--endtime=now", f"--state={_ENDED}"]]
+    common = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable", f"--delimiter={mark}"]
+    return [_command(_ASK, mark, [*common, f"--format={','.join(ACCOUNTED)}", *search]) for search in searches]
+
+
+def cancel(mark: str, job_id: str) -> Command:
+    return _command(_ASK, mark, ["scancel", job_id])
+
+
+def warn(mark: str, job_id: str, signal: str) -> Command:
+    """A signal for the batch script alone: --batch is older than any release that is spoken here."""
+    return _command(_ASK, mark, ["scancel", "--batch", f"--signal={signal}", job_id])
+
+
+def _squeue(mark: str, fields: dict[str, int], which: Iterable[str] = ()) -> Command:
+    form = ",".join(f"{name}:{size}{mark}" for name, size in fields.items())
+    common = ["squeue", "--me", "--local", "--all", "--states=all", "--noheader"]
+    return _command(_ASK, mark, [*common, f"--Format={form}", *which])
+
+
+def _command(program: str, mark: str, words: list[str], content: bytes = b"") -> Command:
+    for word in [mark, *words]:
+        if not _PLAIN.fullmatch(word):
+            raise ValueError(f"{word!r} is no word for a login shell")
+    return Command(shlex.join(["exec", "/bin/sh", "-c", program, mark, *words]), mark, content)

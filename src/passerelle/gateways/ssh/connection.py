@@ -1,0 +1,234 @@
+"""The one connection to a login node, and the one table from what SSH can suffer to our errors.
+
+It carries commands and judges nothing but whether what was sent can have had an effect: our program prints a mark and
+then waits for its input, so all that fails before the first byte of the input is written is `Unavailable(sent=False)`,
+whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that
+`pauses` allows, and one at a time. A changed credential gets a new connection; commands in hand end on the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import asyncssh
+
+from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.gateways import meter
+from passerelle.gateways.ssh.address import Address
+from passerelle.gateways.ssh.commands import Command
+from passerelle.gateways.ssh.credential import SshCredential
+from passerelle.gateways.ssh.errors import Answer
+from passerelle.gateways.ssh.login import UNREACHABLE, log_in
+from passerelle.gateways.ssh.pauses import Pauses
+
+CHANNELS = 4
+"""Commands at one time. sshd takes 10 sessions a connection by default, of which one is SFTP's; and it counts one that
+has just ended until it tidies up, so that each of ours may count twice.
+"""
+OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
+"""Until a session is open, and until the login shell has started our program."""
+REOPEN_SECONDS = 0.2
+"""Before a session is asked for again where sshd has too many: nothing was started."""
+STDOUT_LIMIT, STDERR_LIMIT, GREETING_LIMIT = 128 * 1024 * 1024, 64 * 1024, 256 * 1024
+"""Bytes: of a listing (5 KiB a job), of complaints, and of what a login shell says before our program starts."""
+_PIECE = 64 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A connection that stands, for as long as somebody uses it."""
+
+    connection: asyncssh.SSHClientConnection
+    jump: asyncssh.SSHClientConnection | None
+    digest: str
+    since: float
+    sftp: asyncssh.SFTPClient | None = None
+    users: int = 0
+    retired: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return not self.retired and not self.connection.is_closed()
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.jump is not None:
+            self.jump.close()
+
+
+class Connection:
+    """To one login node, as whoever `credentials` returns at that moment."""
+
+    def __init__(
+        self,
+        address: Address,
+        credentials: Callable[[], SshCredential],
+        *,
+        jump: Address | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._address = address
+        self._jump = jump
+        self._credentials = credentials
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._pauses = Pauses(self._clock, lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
+        self._room = asyncio.Semaphore(CHANNELS)
+        self._connecting = asyncio.Lock()
+        self._link: Link | None = None
+
+    @property
+    def stands(self) -> bool:
+        return self._link is not None and self._link.usable
+
+    async def run(self, command: Command, seconds: float) -> Answer:
+        """Run a command to its end. Raises Unauthorized and Unavailable."""
+        async with self._room, self.link() as link:
+            return await _Run(link, command, str(self._address)).answer(seconds)
+
+    @contextlib.asynccontextmanager
+    async def link(self) -> AsyncIterator[Link]:
+        """A connection that stands, made where there is none."""
+        link = await self._standing()
+        link.users += 1
+        try:
+            yield link
+        finally:
+            link.users -= 1
+            if link.retired and not link.users:
+                link.close()
+            self._notice_loss()
+
+    async def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+            with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
+                async with asyncio.timeout(OPEN_SECONDS):
+                    await link.connection.wait_closed()
+
+    async def _standing(self) -> Link:
+        try:
+            credential = self._credentials()
+        except Unauthorized:
+            self._retire()  # what the credential no longer grants is not used either
+            raise
+        digest = credential.digest
+        async with self._connecting:
+            self._notice_loss()
+            if self._link is not None and self._link.digest == digest:
+                return self._link
+            self._retire()
+            self._pauses.hold(digest)
+            try:
+                connection, jump = await log_in(self._address, self._jump, credential)
+            except PasserelleError as error:
+                self._pauses.failed(error, digest)
+                raise
+            self._link = Link(connection, jump, digest, self._clock())
+            return self._link
+
+    def _retire(self) -> None:
+        """Nobody new gets the connection; it ends with the last of those who use it."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.retired = True
+            if not link.users:
+                link.close()
+
+    def _notice_loss(self) -> None:
+        """Forget a connection that broke, and count how long it held."""
+        link = self._link
+        if link is not None and not link.usable:
+            self._link = None
+            error = Unavailable(f"The connection to {self._address} broke.", reason=UNREACHABLE, sent=False)
+            self._pauses.lost(error, link.digest, self._clock() - link.since)
+            link.close()
+
+
+class _Run:
+    """One command on a connection."""
+
+    def __init__(self, link: Link, command: Command, where: str) -> None:
+        self._link = link
+        self._command = command
+        self._where = where
+        self._sent = False
+
+    async def answer(self, seconds: float) -> Answer:
+        process: asyncssh.SSHClientProcess[bytes] | None = None
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                process = await self._opened()
+            async with asyncio.timeout(MARK_SECONDS):
+                rest = await self._greeted(process)
+            async with asyncio.timeout(seconds):
+                return await self._exchange(process, rest)
+        except TimeoutError:
+            raise self._lost("did not answer in time") from None
+        except (asyncssh.Error, OSError):
+            raise self._lost("broke the connection") from None
+        finally:
+            if process is not None:
+                process.close()
+
+    async def _opened(self) -> asyncssh.SSHClientProcess[bytes]:
+        while True:
+            try:
+                return await self._link.connection.create_process(self._command.line, encoding=None)
+            except asyncssh.ChannelOpenError:
+                if self._link.connection.is_closed():
+                    raise
+            await asyncio.sleep(REOPEN_SECONDS)
+
+    async def _greeted(self, process: asyncssh.SSHClientProcess[bytes]) -> bytes:
+        """Wait for the mark; what comes before it is the login shell's. Returns what came behind it."""
+        mark = f"{self._command.mark}\n".encode()
+        heard = b""
+        while mark not in heard:
+            piece = await process.stdout.read(_PIECE)
+            heard += piece
+            if not piece:
+                raise self._silent(process.exit_status, heard + await process.stderr.read(STDERR_LIMIT))
+            if len(heard) > GREETING_LIMIT:
+                raise self._unusual("the login shell says more than a greeting")
+        return heard.partition(mark)[2]
+
+    async def _exchange(self, process: asyncssh.SSHClientProcess[bytes], rest: bytes) -> Answer:
+        self._sent = True
+        process.stdin.write(self._command.content)
+        process.stdin.write_eof()
+        stdout, stderr = await asyncio.gather(
+            self._bounded(process.stdout, rest, STDOUT_LIMIT), self._bounded(process.stderr, b"", STDERR_LIMIT)
+        )
+        await process.wait_closed()
+        if process.exit_status is None and process.exit_signal is None:
+            raise self._lost("broke the connection")
+        meter.answered(len(stdout) + len(stderr))
+        status = process.exit_status if process.exit_signal is None else None
+        return Answer(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+
+    async def _bounded(self, stream: asyncssh.SSHReader[bytes], begun: bytes, limit: int) -> bytes:
+        content = bytearray(begun)
+        while piece := await stream.read(_PIECE):
+            content += piece
+            if len(content) > limit:
+                text = f"The answer of {self._where} is larger than {limit} bytes."
+                raise Unavailable(text, reason="AnswerTooLarge", sent=self._sent)
+        return bytes(content)
+
+    def _lost(self, what: str) -> Unavailable:
+        return Unavailable(f"The login node {self._where} {what}.", reason=UNREACHABLE, sent=self._sent)
+
+    def _silent(self, status: int | None, heard: bytes) -> Unavailable:
+        if status is None:
+            return self._lost("broke the connection")
+        said = " ".join(heard.decode("utf-8", "replace").split())[:200]
+        return self._unusual(f"it ran no command of ours{f', and said: {said}' if said else ''}")
+
+    def _unusual(self, what: str) -> Unavailable:
+        text = f"The answer of the login node {self._where} is not understood: {what}."
+        return Unavailable(text, reason="UnexpectedAnswer", sent=self._sent)

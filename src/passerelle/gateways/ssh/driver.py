@@ -1,0 +1,185 @@
+"""Which command answers which question, in which pieces, tried how often. What is said stands in the pure rooms.
+
+A submit is sent once and never again; reads and cancels are tried a second time where a connection that had long stood
+turned out to be broken. Every listing is of our own user's jobs: its cost does not grow with the site's others.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from passerelle.batch import Batch
+from passerelle.errors import Unavailable
+from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.ssh import commands, decode, errors
+from passerelle.gateways.ssh.address import address
+from passerelle.gateways.ssh.commands import Command
+from passerelle.gateways.ssh.connection import Connection
+from passerelle.gateways.ssh.credential import SshCredential, refuse_untimely
+from passerelle.gateways.ssh.decode import NotUnderstood, Site
+from passerelle.gateways.ssh.errors import Answer
+from passerelle.gateways.ssh.files import SshFiles
+from passerelle.gateways.ssh.login import UNREACHABLE
+from passerelle.marker import parse
+from passerelle.slurm import JobState, RemoteJob
+
+MARGIN_SECONDS = 30.0
+"""How long after a command's own time is over its answer is waited for."""
+
+SETTLE_SECONDS = commands.SUBMIT_SECONDS + 15.0
+"""An sbatch whose connection is lost may go on trying for so long; rows then take up to 5 s to reach accounting."""
+
+IDS_PER_COMMAND = 500
+NAMES_PER_COMMAND = 100
+"""5 KB of a command line: far below every shell's limit, and no more than a few rows of a database's index."""
+
+_T = TypeVar("_T")
+
+
+class Ssh(SshFiles):
+    """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Files."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Callable[[], SshCredential],
+        *,
+        jump: str | None = None,
+        settle_seconds: float = SETTLE_SECONDS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.settle_seconds = settle_seconds
+
+        def timely() -> SshCredential:
+            credential = credentials()
+            refuse_untimely(credential, now())
+            return credential
+
+        self._connection = Connection(address(url), timely, jump=address(jump) if jump else None)
+        self._site: Site | None = None
+        super().__init__(self._connection)
+
+    async def probe(self) -> Probe:
+        """Asks for slurmctld's configuration: the answer is its own, and names the cluster."""
+        answer = await self._run(commands.who_answers(_mark()))
+        self._site = _read(answer, decode.site, errors.failure)
+        identity = Identity(self._site.cluster, self._site.user)
+        return Probe(identity, version=self._site.release, api_version="ssh")
+
+    async def submit(self, batch: Batch) -> str:
+        command = commands.submit(_mark(), batch)
+        answer = await self._connection.run(command, commands.SUBMIT_SECONDS + MARGIN_SECONDS)
+        if answer.status != 0:
+            raise errors.refusal(answer)
+        return _read(answer, decode.submitted, errors.failure)
+
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
+        wanted = set(job_ids)
+        if not wanted:
+            return {}
+        command = commands.states(_mark())
+        found = _read(await self._run(command), partial(decode.states, mark=command.mark), errors.failure)
+        return {job_id: state for job_id, state in found.items() if job_id in wanted}
+
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        here = await self._here()
+        found: list[RemoteJob] = []
+        for piece in _pieces(sorted(filter(str.isdigit, set(job_ids))), IDS_PER_COMMAND):
+            command = commands.live(_mark(), piece)
+            answer = await self._run(command)
+            if answer.status != 0 and errors.job_is_gone(answer):
+                continue  # of a single id squeue says that it is unknown; of several it lists the others
+            found += _read(answer, partial(decode.live, mark=command.mark, here=here), errors.failure)
+        return [job for job in found if job.job_id in job_ids]
+
+    async def find(self) -> Sequence[RemoteJob]:
+        return [job for job in await self._live() if parse(job.name) is not None]
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+        """What sacct has, and by name what waits without ever having been eligible, which only squeue finds."""
+        here = await self._here()
+        asked_names, asked_ids = set(names), set(job_ids)
+        searches = [
+            command
+            for piece in _pieces(sorted(asked_names), NAMES_PER_COMMAND)
+            for command in commands.accounted(_mark(), names=piece)
+        ]
+        for piece in _pieces(sorted(filter(str.isdigit, asked_ids)), IDS_PER_COMMAND):
+            searches += commands.accounted(_mark(), job_ids=piece)
+        rows: list[RemoteJob] = []
+        for command in searches:
+            answer = await self._run(command)
+            rows += _read(answer, partial(decode.accounted, mark=command.mark, here=here), errors.accounting_failure)
+        found = decode.newest(
+            job
+            for job in rows
+            if (job.user, job.cluster) == (here.user, here.cluster)
+            and (job.name in asked_names or job.job_id in asked_ids)
+        )
+        if asked_names - {job.name for job in found}:
+            known = {job.job_id for job in found}
+            found += [job for job in await self._live() if job.name in asked_names and job.job_id not in known]
+        return found
+
+    async def cancel(self, job_id: str) -> None:
+        if job_id.isdecimal():  # a word of another driver's could be an option of scancel
+            await self._signal(commands.cancel(_mark(), job_id))
+
+    async def warn(self, job_id: str, signal: str) -> bool:
+        if job_id.isdecimal():
+            await self._signal(commands.warn(_mark(), job_id, signal))
+        return True
+
+    async def _signal(self, command: Command) -> None:
+        answer = await self._run(command)
+        if answer.status != 0 and not errors.job_is_gone(answer):
+            raise errors.refusal(answer)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _here(self) -> Site:
+        """Who answers, as the last probe heard it."""
+        if self._site is None:
+            await self.probe()
+        if self._site is None:
+            raise Unavailable("The site has not said who it is.", reason="UnexpectedAnswer")
+        return self._site
+
+    async def _live(self) -> list[RemoteJob]:
+        here = await self._here()
+        command = commands.live(_mark())
+        return _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)
+
+    async def _run(self, command: Command) -> Answer:
+        """A read or a cancel; once more where the connection had broken."""
+        seconds = commands.READ_SECONDS + MARGIN_SECONDS
+        try:
+            return await self._connection.run(command, seconds)
+        except Unavailable as error:
+            if error.reason != UNREACHABLE or self._connection.stands:
+                raise
+        return await self._connection.run(command, seconds)
+
+
+def _read(answer: Answer, understand: Callable[[str], _T], fail: Callable[[Answer], Unavailable]) -> _T:
+    if answer.status != 0:
+        raise fail(answer)
+    try:
+        return understand(answer.stdout)
+    except NotUnderstood as error:
+        raise Unavailable(f"The site's answer is not understood: {error}.", reason="UnexpectedAnswer") from None
+
+
+def _mark() -> str:
+    """Begins with a letter: squeue would read a digit as a part of the width before it."""
+    return f"m{secrets.token_hex(8)}"
+
+
+def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

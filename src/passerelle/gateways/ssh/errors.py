@@ -1,0 +1,115 @@
+"""What Slurm's commands say when they fail, by Slurm's own texts. Pure.
+
+The texts are those of slurm_errno.c, the numbers and reasons those of slurmrestd's table: one refusal has one reason,
+whichever door it came through. Whatever no table names is unknown, and unknown is never a refusal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from passerelle.errors import PasserelleError, Rejected, Unavailable
+from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS
+from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND, TIMED_OUT
+
+TEXTS = {
+    "Invalid partition name specified": 2000,
+    "No partition specified or system default partition": 2001,
+    "Access/permission denied": 2002,
+    "User's group not permitted to use this partition": 2003,
+    "Requested nodes not in this partition": 2004,
+    "More processors requested than permitted": 2005,
+    "Node count specification invalid": 2006,
+    "Job size specification needs to be provided": 2008,
+    "Batch script is empty": 2009,
+    "Batch script contains": 2009,
+    "This does not look like a batch script": 2009,
+    "Pathname of a file, directory or other parameter too long": 2012,
+    "Requested node configuration is not available": 2014,
+    "Requested partition configuration not available now": 2015,
+    "Invalid node name specified": 2018,
+    "Invalid feature specification": 2029,
+    "Job dependency problem": 2038,
+    "Invalid account or account/partition combination specified": 2045,
+    "Requested time limit is invalid": 2051,
+    "Requested reservation is invalid": 2053,
+    "Invalid qos specification": 2066,
+    "Invalid Trackable RESource (TRES) specification": 2115,
+    "Invalid generic resource (gres) specification": 2072,
+    "Slurm job queue full": 2007,
+    "Job violates accounting/QOS policy": 2050,
+}
+"""A text, or its beginning -> Slurm's number."""
+
+_SITES_OWN = "Batch job submission failed: Unspecified error"
+"""slurmctld's answer where a job_submit plugin of the site says no."""
+_NOT_REACHED = re.compile(r"Unable to contact slurm controller \(connect failure\)")
+"""The one failure of which sbatch knows that slurmctld got nothing."""
+_NOISE = re.compile(r"^(?:sbatch|squeue|sacct|scancel|scontrol): (?:error: )?|^Batch job submission failed: ")
+_UNKNOWN_JOB = ("Invalid job id specified", "already completing or completed")
+_WORDS_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command printed behind its mark, and how it ended; `status` is None where a signal ended it."""
+
+    status: int | None
+    stdout: str
+    stderr: str
+
+
+def refusal(answer: Answer) -> PasserelleError:
+    """The error for a submit that printed no id: Rejected, or Unavailable."""
+    said = words(answer)
+    if answer.status == INCOMPLETE:
+        return Unavailable("The script did not reach the login node whole.", reason="Unreachable", sent=False)
+    if answer.status == NOT_FOUND:
+        return _no_slurm(sent=False)
+    ended = answer.status is not None and answer.status not in TIMED_OUT
+    for text, number in TEXTS.items():
+        if ended and text in answer.stderr:
+            reason = REFUSALS.get(number) or POLICIES[number]
+            return Rejected(f"Slurm refused the job: {said}.", reason=reason, transient=number in POLICIES)
+    if ended and _SITES_OWN in answer.stderr:
+        return Rejected(f"The site refused the job by a rule of its own: {said}.", reason="RefusedBySite")
+    reached = _NOT_REACHED.search(answer.stderr) is None
+    return Unavailable(f"Slurm does not answer: {said}.", reason="SchedulerUnavailable", sent=reached or not ended)
+
+
+def failure(answer: Answer) -> Unavailable:
+    """The error for a read of the scheduler that failed."""
+    if answer.status == NOT_FOUND:
+        return _no_slurm(sent=True)
+    return Unavailable(f"Slurm does not answer: {words(answer)}.", reason="SchedulerUnavailable")
+
+
+def accounting_failure(answer: Answer) -> Unavailable:
+    """The error for a read of the accounting that failed."""
+    if answer.status == NOT_FOUND:
+        return _no_slurm(sent=True)
+    return Unavailable(f"Slurm's accounting does not answer: {words(answer)}.", reason="AccountingUnavailable")
+
+
+def job_is_gone(answer: Answer) -> bool:
+    """Whether a command failed since the job it names has ended, or is unknown."""
+    return any(text in answer.stderr for text in _UNKNOWN_JOB)
+
+
+def words(answer: Answer) -> str:
+    """What the command said for itself, without its name and the lines that say nothing, in one line."""
+    if answer.status in TIMED_OUT:
+        return "the command had to be ended"
+    lines = [_NOISE.sub("", _NOISE.sub("", line.strip())) for line in answer.stderr.splitlines()]
+    said = "; ".join(dict.fromkeys(line.rstrip(".") for line in lines if line))
+    return said[:_WORDS_LIMIT] or f"exit code {answer.status}"
+
+
+def _no_slurm(*, sent: bool) -> Unavailable:
+    return Unavailable(
+        "The login node has no Slurm commands where a shell without a terminal looks for them; have the user's .bashrc "
+        "put them into PATH.",
+        reason="SlurmMissing",
+        sent=sent,
+    )

@@ -1,0 +1,104 @@
+"""The site's files over SFTP, one session a connection. Whole or not at all: a file is written beside its place, and
+renamed into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import stat
+from collections.abc import AsyncIterator
+from typing import cast
+
+import asyncssh
+
+from passerelle.errors import Missing, PasserelleError, Unavailable
+from passerelle.gateways import meter
+from passerelle.gateways.ssh.connection import Connection
+from passerelle.gateways.ssh.login import UNREACHABLE
+
+SFTP_SECONDS = 60.0
+_NO_FILE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
+
+
+class SshFiles:
+    """Files, on a connection that others use, too."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._opening = asyncio.Lock()
+
+    async def size(self, path: str) -> int | None:
+        async with self._session(path) as sftp:
+            try:
+                found = await sftp.stat(path)
+            except (*_NO_FILE, asyncssh.SFTPPermissionDenied):
+                return None
+            is_file = found.permissions is None or stat.S_ISREG(found.permissions)
+            return found.size if is_file else None
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        async with self._session(path) as sftp:
+            try:
+                async with sftp.open(path, "rb") as file:
+                    content = cast("bytes", await file.read(length, offset)) if length else b""
+            except asyncssh.SFTPPermissionDenied:
+                raise Missing(f"The site has no file {path} that its user may read.") from None
+            meter.answered(len(content))
+            return content
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        beside = f"{path}.{secrets.token_hex(6)}.new"
+        async with self._session(path) as sftp:
+            try:
+                async with sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=0o600)) as file:
+                    await file.write(content)
+                await sftp.chmod(beside, mode)
+                await sftp.posix_rename(beside, path)
+            except BaseException:
+                with contextlib.suppress(asyncssh.Error, OSError):
+                    await sftp.remove(beside)
+                raise
+
+    @contextlib.asynccontextmanager
+    async def _session(self, path: str) -> AsyncIterator[asyncssh.SFTPClient]:
+        """SFTP on a connection that stands. Raises Missing, Unavailable and Unauthorized."""
+        try:
+            async with self._connection.link() as link, asyncio.timeout(SFTP_SECONDS):
+                async with self._opening:
+                    if link.sftp is None:
+                        link.sftp = await link.connection.start_sftp_client()
+                try:
+                    yield link.sftp
+                except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
+                    link.sftp = None
+                    raise
+        except (asyncssh.Error, OSError) as error:  # OSError holds TimeoutError
+            raise _meaning(error, path) from None
+
+
+def _meaning(error: BaseException, path: str) -> PasserelleError:
+    """Our error for one of SFTP's, by who must act."""
+    match error:
+        case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath() | asyncssh.SFTPNotADirectory():
+            return Missing(f"The site has no file {path}.")
+        case asyncssh.SFTPPermissionDenied():
+            text = f"The site's user may not write {path}; make it writable for that user."
+            return Unavailable(text, reason="FileRefused")
+        case asyncssh.SFTPBadMessage():
+            text = (
+                "The login shell speaks into the transfer of files; have the user's .bashrc print nothing where there "
+                "is no terminal."
+            )
+            return Unavailable(text, reason="FileFailed")
+        case asyncssh.SFTPConnectionLost() | asyncssh.SFTPNoConnection():
+            return Unavailable("The login node broke the connection.", reason=UNREACHABLE)
+        case asyncssh.SFTPError():
+            return Unavailable(f"The site's file {path} can't be used: {error.reason}.", reason="FileFailed")
+        case asyncssh.ChannelOpenError():
+            text = "The login node opens no session for SFTP; ask the site for its subsystem sftp."
+            return Unavailable(text, reason="FileFailed")
+        case TimeoutError():
+            return Unavailable("The login node did not answer in time.", reason=UNREACHABLE)
+    return Unavailable("The login node broke the connection.", reason=UNREACHABLE)

@@ -1,0 +1,160 @@
+"""One call of the server: with proof of who asks, tried again where that is allowed, and no trust in its silence.
+
+An unknown token is no error to UNICORE: it answers 200 with empty lists, to "anonymous". So whatever came back empty or
+was refused is followed by the question who we are; only then it is an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import tenacity
+
+from passerelle.errors import Unauthorized, Unavailable
+from passerelle.gateways.base import Identity
+from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier
+from passerelle.gateways.unicore import errors
+from passerelle.gateways.unicore.passport import Passport
+
+READ_ATTEMPTS = 2
+LONGEST_WAIT = 5.0
+"""Seconds that a call waits in place for a second try; what the server wants beyond is the loop's to wait."""
+
+JSON, BYTES = "application/json", "application/octet-stream"
+
+Query = list[tuple[str, str]]
+
+
+class Calls:
+    """What driver and files share: one carrier, one passport."""
+
+    def __init__(self, carrier: Carrier, passport: Passport) -> None:
+        self._carrier = carrier
+        self._passport = passport
+
+    async def who(self) -> tuple[Identity, dict[str, Any]]:
+        """Who answers and as whom, and what the server says of itself. Raises Unauthorized where it knows no one."""
+        found = await self._asked_who()
+        if found is None and self._passport.issued:  # a server that lost its key knows none of its tokens
+            self._passport.forget()
+            found = await self._asked_who()
+        if found is None:
+            self._passport.forget()
+            raise errors.anonymous()
+        return found
+
+    async def read(self, path: str, query: Query | None = None) -> dict[str, Any] | None:
+        """A JSON object; None where the server, which knows us, has no such thing."""
+        answer = await self.ask("GET", path, query)
+        if answer.status == errors.OK and (body := answer.json()) is not None:
+            return body
+        if answer.status in errors.NOT_OURS:
+            await self.who()
+            return None
+        raise errors.failure(answer)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: object | None = None,
+        accept: str = JSON,
+        more: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """What may be asked twice: a read, a cancel, a setting. Tried again where the server was not reached."""
+
+        async def once() -> Answer:
+            answer = await self.send(method, path, query, body=body, accept=accept, more=more)
+            if answer.status in errors.BUSY_STATUS:
+                raise errors.failure(answer)
+            return answer
+
+        return await _twice(once)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: object | None = None,
+        content: bytes | None = None,
+        accept: str = JSON,
+        more: Mapping[str, str] | None = None,
+        session: bool = True,
+    ) -> Answer:
+        """Once; again only where the server says that it did not look at the request, its session being over."""
+
+        async def sent(*, session: bool) -> Answer:
+            headers = await self._passport.headers(session=session) | {"accept": accept, **(more or {})}
+            return await self._carrier.send(
+                method, path, headers=headers, query=query or [], body=body, payload=content
+            )
+
+        answer = await sent(session=session)
+        if session and answer.status == errors.SESSION_UNKNOWN:
+            self._passport.forget_session()
+            answer = await sent(session=False)
+        return answer
+
+    async def close(self) -> None:
+        await self._carrier.close()
+
+    async def _asked_who(self) -> tuple[Identity, dict[str, Any]] | None:
+        """Asked by the credential itself, never by a session: that outlives the token it was opened with."""
+        sent = await self._passport.headers(session=False) | {"accept": JSON}
+
+        async def once() -> Answer:
+            return await self._carrier.send("GET", "", headers=sent, query=[("fields", "client,server")])
+
+        answer = await _twice(once)
+        if answer.status in (401, 403):
+            return None
+        found = answer.json() or {}
+        client, server = found.get("client"), found.get("server")
+        if answer.status != errors.OK or not isinstance(client, dict) or not isinstance(server, dict):
+            raise _no_unicore(answer)
+        role = client.get("role")
+        user = (client.get("xlogin") or {}).get("UID")
+        if not isinstance(role, dict) or role.get("selected") in (None, "anonymous") or not user:
+            return None
+        self._passport.known(answer)
+        return Identity(str(server.get("siteName") or ""), str(user)), server
+
+
+async def _twice(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    return await tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
+        retry=tenacity.retry_if_exception(_worth_a_second_try),
+        wait=_wait,
+        reraise=True,
+    )(call)
+
+
+def _no_unicore(answer: Answer) -> Exception:
+    failed = errors.failure(answer)
+    if isinstance(failed, Unauthorized) or answer.status not in (errors.OK, errors.NOT_FOUND):
+        return failed
+    return Unavailable(
+        "The address serves no UNICORE: write the site's base address into gateway.url, like "
+        "https://unicore.example.eu/SITE/rest/core.",
+        reason="NoUnicore",
+    )
+
+
+def _worth_a_second_try(error: BaseException) -> bool:
+    return (
+        isinstance(error, Unavailable)
+        and error.reason in (UNREACHABLE, BUSY)
+        and (error.retry_after or 0) <= LONGEST_WAIT
+    )
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """What the server asked for, and a jittered moment."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.retry_after if isinstance(error, Unavailable) else None
+    return (asked or 0) + tenacity.wait_random(0.2, 0.6)(state)

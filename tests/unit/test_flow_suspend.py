@@ -1,0 +1,185 @@
+"""Suspending a running job: what has checkpoints may save first, within its grace. In memory and virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import virtual_time
+from little_world import Points, World
+from passerelle.gateways.memory import Fate
+from passerelle.objects import Key
+from stories import finished, running, told
+
+GRACE = 60
+"""Seconds, as in CHAIN."""
+CHAIN = {"checkpoint": {"grace": "1m"}, "retry": {"maxAttempts": 2}}
+
+
+async def suspended(world: World, key: Key) -> None:
+    await world.until(running(world, key), 120)
+    world.api.edit(key, suspend=True)
+
+
+def ended(world: World) -> bool:
+    return all(job.state.ending is not None for job in world.site.snapshot())
+
+
+def test_a_trainer_that_saves_within_its_grace_is_not_cancelled() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=400, stops_after=40)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(20)
+
+        assert world.condition(key, "Running") == ("True", "Stopping")
+        assert world.status(key)["summary"] == "Suspended"
+        await world.until(lambda: ended(world), 60)
+        await asyncio.sleep(60)
+        assert "cancel" not in world.site.calls
+        assert [signal for _, signal in world.site.signals] == ["USR1"]
+        assert world.condition(key, "Submitted") == ("False", "Suspended")
+        assert world.states() == ["FAILED"]
+
+        world.site.fates = lambda _: Fate(queued=1, running=20)
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key), 120)
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["Suspended", "Completed"]
+        assert world.status(key)["attemptsSuspended"] == 1
+
+    told(story)
+
+
+def test_a_trainer_that_goes_on_is_cancelled_after_its_grace() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=500)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(GRACE)
+        assert not ended(world)
+        assert world.site.calls.count("warn") >= 2, "what did not arrive is sent again"
+
+        await world.until(lambda: ended(world), 60)
+
+        assert world.states() == ["CANCELLED"]
+        await asyncio.sleep(5)
+        assert world.condition(key, "Submitted") == ("False", "Suspended")
+
+    told(story)
+
+
+@pytest.mark.parametrize("spec", [{}, CHAIN], ids=["no checkpoint", "no way to warn"])
+def test_what_can_not_save_is_cancelled_at_once(spec: dict[str, object]) -> None:
+    async def story(world: World) -> None:
+        world.site.faults.signals_refused = bool(spec)
+        world.site.fates = lambda _: Fate(queued=1, running=500, stops_after=1)
+        key = world.api.create("a", **spec)
+        await suspended(world, key)
+        await world.until(lambda: ended(world), 10)
+
+        assert world.states() == ["CANCELLED"]
+        assert world.site.signals == []
+
+    told(story)
+
+
+def test_a_waiting_job_is_cancelled_at_once() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=5_000)
+        key = world.api.create("a", **CHAIN)
+        await world.until(lambda: bool(world.site.snapshot()), 60)
+        world.api.edit(key, suspend=True)
+        await world.until(lambda: ended(world), 20)
+
+        assert world.states() == ["CANCELLED"]
+        assert world.site.signals == []
+
+    told(story)
+
+
+def test_a_grace_is_not_begun_anew_by_an_operator_that_takes_over() -> None:
+    async def main() -> None:
+        world = World()
+        world.site.fates = lambda _: Fate(queued=1, running=500)
+        await world.start_operator()
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(50)
+        await world.end_operator()
+        await asyncio.sleep(20)
+        await world.start_operator()
+        await world.until(lambda: ended(world), 40)
+        await world.end_operator()
+
+        assert world.states() == ["CANCELLED"]
+
+    virtual_time.run(main())
+
+
+def test_what_is_deleted_is_not_waited_for() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=500)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(5)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 30)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story)
+
+
+def test_a_run_that_is_resumed_within_its_grace_goes_on_in_another_attempt() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=400, stops_after=40)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(5)
+        world.site.fates = lambda _: Fate(queued=1, running=20)
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key), 200)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.states() == ["FAILED", "COMPLETED"]
+
+    told(story)
+
+
+def _dies_at(kill_at: int) -> Points:
+    points = Points(kill_at)
+
+    async def main() -> None:
+        world = World()
+        world.site.fates = lambda _: Fate(queued=1, running=400, stops_after=30)
+        await world.start_operator(points)
+        key = world.api.create("a", **CHAIN)
+        await asyncio.sleep(12)
+        world.api.edit(key, suspend=True)
+        await asyncio.sleep(20)
+        await world.end_operator()
+        await world.start_operator()
+        await asyncio.sleep(120)
+        assert ended(world)
+        world.site.fates = lambda _: Fate(queued=1, running=20)
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key), 200)
+        await world.end_operator()
+
+        names = [job.name for job in world.site.snapshot()]
+        assert len(names) == len(set(names))
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.states()[-1] == "COMPLETED"
+        assert set(world.states()[:-1]) <= {"FAILED", "CANCELLED"}
+
+    virtual_time.run(main())
+    return points
+
+
+def test_an_operator_that_dies_at_any_call_of_a_suspension_loses_nothing() -> None:
+    whole = _dies_at(10_000)
+    assert "before warn" in whole.names
+    for kill_at in range(len(whole.names)):
+        assert _dies_at(kill_at).dead, f"point {kill_at} was never reached"
