@@ -155,6 +155,13 @@ class ArcWorld(World):
         text = await self.run("cat", f"{SCRATCH}/psr-{await self.slurm_id(job_id)}.out")
         return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
 
+    async def hostile_job(self, name: str, comment: str) -> None:
+        words = ("--account=startup", "--output=/dev/null", f"--job-name={name}", f"--comment={comment}")
+        await self.run("sbatch", *words, "--wrap=sleep 600", user=self.site.user)
+
+    async def clear(self) -> None:
+        await self.run("scancel", f"--user={self.site.user}")
+
     async def mode(self, path: str) -> int:
         return int(await self.run("stat", "--format=%a", path), 8)
 

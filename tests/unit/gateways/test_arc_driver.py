@@ -199,7 +199,7 @@ async def test_an_environment_is_looked_for_before_a_job_needs_it() -> None:
     [
         (entry(status_code="500", reason="Requested queue x is not allowed"), Rejected, "InvalidPartition", False),
         (entry(status_code="500", reason="Job description is too big"), Rejected, "TooLong", False),
-        (entry(status_code="500", reason="Something new"), Rejected, "JobRefused", False),
+        (entry(status_code="500", reason="Something new"), Rejected, "RefusedBySite", False),
         (phrase(500, "No more jobs allowed"), Rejected, "TooManyJobs", True),
         (phrase(500, "Internal Server Error"), Unavailable, "UnexpectedAnswer", None),
         (phrase(503, "Service Unavailable"), Unavailable, "Busy", None),

@@ -52,7 +52,7 @@ def refusal(job: dict[str, Any]) -> PasserelleError:
     said = str(job.get("reason") or "").strip().rstrip(".")
     if code(job) in (None, CREATED) or not said:  # made, under a name that is none: it may run
         return Unavailable("ARC's answer to a submit can't be read.", reason="UnexpectedAnswer")
-    reason = next((ours for word, ours in _REASONS if word in said.lower()), "JobRefused")
+    reason = next((ours for word, ours in _REASONS if word in said.lower()), "RefusedBySite")
     return Rejected(f"ARC refused the job: {said}.", reason=reason)
 
 

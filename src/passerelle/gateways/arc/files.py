@@ -68,17 +68,17 @@ class Sessions:
     async def write(self, path: str, content: bytes, *, mode: int = OWN_MODE) -> None:
         address = await self._locate(path)
         if address is None:
-            raise Rejected(f"ARC writes into session directories alone, and {path} is in none.", reason="NotWritable")
+            raise Rejected(f"ARC writes into session directories alone, and {path} is in none.", reason="FileRefused")
         if mode != OWN_MODE:
             text = f"ARC makes every file with the permissions {OWN_MODE:o}; {path} can't have {mode:o}."
-            raise Rejected(text, reason="NotWritable")
+            raise Rejected(text, reason="FileRefused")
         if await self.size(path) is not None:
             await self._calls.once("DELETE", address)
         answer = await self._calls.once("PUT", address, content=content)
         if answer.status != errors.OK:
             raise errors.failure(answer)
         if await self.size(path) != len(content):
-            raise Unavailable(f"ARC did not write all of {path}.", reason="WriteFailed")
+            raise Unavailable(f"ARC did not write all of {path}.", reason="FileFailed")
 
 
 def address(path: str, job_id: str, inside: str) -> str:
