@@ -41,9 +41,10 @@ def sample(schema: Schema, which: int = 0) -> Any:
 
 def sites(schema: Schema) -> list[Any]:
     """A full Site of each kind of address: what belongs to the one has no place in the other."""
-    http, ssh = sample(schema), sample(schema, 1)
-    ssh = put(ssh, ("gateway", "driver"), "ssh")
-    return [take(http, ("gateway", "jump")), take(put(ssh, ("gateway", "url"), "ssh://a.example"), ("gateway", "tls"))]
+    http, ssh = take(sample(schema), ("gateway", "jump")), take(sample(schema, 1), ("gateway", "tls"))
+    ssh = put(put(ssh, ("gateway", "driver"), "ssh"), ("gateway", "url"), "ssh://a.example")
+    arc = put(http, ("gateway", "driver"), "arc")
+    return [*(take(each, ("gateway", "runtimeEnvironment")) for each in (http, ssh)), arc]
 
 
 def _taken(schema: Schema, word: str) -> bool:

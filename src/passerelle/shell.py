@@ -17,7 +17,14 @@ def assignment(name: str, value: str | int) -> str:
     text = str(value)
     if not (text.isascii() and text.isprintable()):
         raise ValueError(f"{text!r} is not plain ASCII")
-    return f"{name}={shlex.quote(text)}"
+    return f"{name}={quoted(text)}"
+
+
+def quoted(text: str) -> str:
+    """One word of a shell that means this text, whatever is in it but NUL."""
+    if "\0" in text:
+        raise ValueError("a shell has no word with NUL in it")
+    return shlex.quote(text)
 
 
 def export(name: str, value: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from contract.arc_world import ArcWorld
 from contract.firecrest_world import FirecrestWorld
 from contract.memory_world import MemoryWorld
 from contract.recordings import RECORDINGS, Recorded
@@ -34,8 +35,14 @@ WORLDS: Mapping[str, Callable[[Path, dict[str, str]], World]] = {
     **{f"ssh-{release}": partial(SshWorld.start, f"ssh-{release}", release) for release in API_VERSIONS},
     "unicore": UnicoreWorld.start,
     "firecrest": partial(FirecrestWorld.start, "firecrest", "trixie"),
+    "arc": ArcWorld.start,
 }
 """By the word of --gateway: how a site is started, in a directory and with an environment of its own."""
+
+OWN_ROWS: Mapping[str, frozenset[str]] = {"arc": ArcWorld.own_rows}
+"""Rows that can't mean the same for a gateway: test_arc.py states them in words of its own."""
+OWN_MODULES = {"test_arc.py": "arc"}
+"""A module of rows for one gateway."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,7 +72,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         item.add_marker(pytest.mark.contract)
         mark = item.get_closest_marker("row")
-        if rows and (mark is None or mark.args[0] not in rows):
+        row = mark.args[0] if mark is not None else ""
+        gateway = _gateway(item)
+        own = OWN_MODULES.get(item.path.name)
+        elsewhere = own is None and row in OWN_ROWS.get(gateway, ())
+        if (rows and row not in rows) or elsewhere or (own is not None and own != gateway):
             out.append(item)
         params: Mapping[str, Any] = item.callspec.params if isinstance(item, pytest.Function) else {}
         kept = params.get("recorded")
@@ -77,6 +88,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
+
+
+def _gateway(item: pytest.Item) -> str:
+    """Of a row; "" of what is none."""
+    called = getattr(item, "callspec", None)
+    return str(called.params.get("world", "")) if called is not None else ""
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from passerelle.errors import Invalid, Unavailable
+from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.gateways import meter
 
 CONNECTIONS = 8
@@ -92,13 +92,22 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What we show a server that asks who we are: PEM, a certificate with its chain, and its key."""
+
+    chain: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whole. `headers` has lower-case names."""
+    """What came back, whole. `headers` has lower-case names. `phrase` stands beside the status in HTTP/1.1 alone."""
 
     status: int
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    phrase: str = ""
 
     def json(self, hook: Hook | None = None) -> dict[str, Any] | None:
         """The JSON object in the body, or None where there is none. `hook` may put something else in the place of each
@@ -122,7 +131,8 @@ class Carrier:
     """The client of one gateway. `url` may have a path; `ca` is PEM, instead of the system's authorities, or beside
     them where `public`.
 
-    Raises Invalid for an address that would send the token in the clear or that is no address.
+    Raises Invalid for an address that would send the token in the clear or that is no address, and Unauthorized for a
+    client certificate that is none.
     """
 
     def __init__(
@@ -132,6 +142,7 @@ class Carrier:
         ca: bytes | None = None,
         public: bool = False,
         server: Server = GATEWAY,
+        certificate: ClientCertificate | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         address = checked(url)
@@ -140,7 +151,7 @@ class Carrier:
         self._server = server
         self._client = httpx.AsyncClient(
             base_url=str(address).rstrip("/") + "/",
-            verify=_trust(ca, public=public) if address.scheme == "https" else False,
+            verify=_trust(ca, certificate, public=public) if address.scheme == "https" else False,
             timeout=TIMEOUTS,
             limits=httpx.Limits(
                 max_connections=CONNECTIONS,
@@ -178,12 +189,12 @@ class Carrier:
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
-                content = await _bounded(response)
+                received = await _bounded(response)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
             raise unavailable(error, self._where, self._server) from None
         head = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, head.get("content-type", ""), content, head)
+        return Answer(response.status_code, head.get("content-type", ""), received, head, response.reason_phrase)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -290,7 +301,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _trust(ca: bytes | None, *, public: bool = False) -> ssl.SSLContext:
+def _trust(ca: bytes | None, certificate: ClientCertificate | None, *, public: bool = False) -> ssl.SSLContext:
     try:
         told = ca.decode("ascii") if ca else None
         context = ssl.create_default_context(cadata=None if public else told)
@@ -300,4 +311,19 @@ def _trust(ca: bytes | None, *, public: bool = False) -> ssl.SSLContext:
         raise Invalid(
             "The gateway's certificate authority is no PEM certificate.", reason="InvalidCertificate"
         ) from None
+    if certificate is not None:
+        _show(context, certificate)
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+    """OpenSSL reads a key from a file only: this one is in memory, and nobody else's."""
+    with open(os.memfd_create("certificate"), "wb") as file:  # noqa: PTH123 -- a descriptor has no path of its own
+        file.write(certificate.key + b"\n" + certificate.chain)
+        file.flush()
+        try:
+            # A password that is asked for would be asked for at a terminal: an encrypted key is refused instead.
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=lambda: "")
+        except (ssl.SSLError, ValueError):
+            text = "The Site's Secret holds no certificate with its own key, unencrypted and in PEM."
+            raise Unauthorized(text, reason="CertificateMalformed") from None

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from passerelle.errors import Unauthorized
+from passerelle.gateways.arc import credential as arc
+from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
@@ -50,6 +52,10 @@ def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
     return credential_from_secret(name, data)
 
 
+def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], ca: bytes | None) -> Gateway:
+    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=ca)
+
+
 def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
     from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
 
@@ -74,6 +80,7 @@ DRIVERS: Mapping[str, Driver[Any]] = {
         credential=firecrest.credential_from_secret,
         open=_firecrest,
     ),
+    "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc),
 }
 """By GatewaySpec.driver."""
 

@@ -54,6 +54,15 @@ _Url = Annotated[
     Without(r"[\s?#]", URL_WITH_QUERY),
     Without(r"/slurm(db)?/v[0-9]", URL_WITH_VERSION),
 ]
+ENVIRONMENT_OF_ANOTHER = "leave runtimeEnvironment out: only the driver arc has one"
+_RuntimeEnvironment = Annotated[
+    str,
+    Field(max_length=128),
+    Matching(
+        r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$",
+        "write a runtime environment's name as the site has it, like PASSERELLE or ENV/PASSERELLE",
+    ),
+]
 _SshUrl = Annotated[str, Field(max_length=512), Matching(_SSH, URL_OF_SSH)]
 _LabelKey = Annotated[str, Field(max_length=317)]
 """A prefix of 253 characters, a slash, a name of 63."""
@@ -86,19 +95,25 @@ class GatewaySpec(Model):
             rule("self.driver == 'ssh' || !has(self.jump)", JUMP_OF_ANOTHER, fieldPath=".jump"),
             rule("self.driver != 'ssh' || !has(self.tls)", TLS_OF_SSH, fieldPath=".tls"),
             rule("self.driver != 'firecrest' || has(self.system)", SYSTEM_MISSING, fieldPath=".system"),
+            rule(
+                "self.driver == 'arc' || !has(self.runtimeEnvironment)",
+                ENVIRONMENT_OF_ANOTHER,
+                fieldPath=".runtimeEnvironment",
+            ),
         )
     )
 
-    driver: Literal["slurmrestd", "ssh", "unicore", "firecrest"] = Field(
+    driver: Literal["slurmrestd", "ssh", "unicore", "firecrest", "arc"] = Field(
         description="driver is the kind of gateway. slurmrestd is Slurm's own REST service, from release 22.05 on; "
         "ssh is a login node, on which Slurm's own commands are run; unicore is UNICORE/X, as at JSC; "
-        "firecrest is FirecREST v2, as at CSCS."
+        "firecrest is FirecREST v2, as at CSCS; arc is ARC CE's REST interface in front of a Slurm, from release 6 on, "
+        "as at Vega."
     )
     url: _Url = Field(
         description="url is the gateway's base address, like https://slurm-api.example.eu, without /slurm/v0.0.… "
         "Plain http is taken for loopback addresses only, since the token travels with each request. For the driver "
         "ssh it is a login node, like ssh://login.example.eu, with its port where that is not 22; for unicore the "
-        "address that ends in /rest/core."
+        "address that ends in /rest/core; for arc A-REX's, like https://arc.example.eu/arex."
     )
     jump: _SshUrl | None = Field(
         default=None,
@@ -120,8 +135,13 @@ class GatewaySpec(Model):
         description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
         "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase; "
         "for unicore with username and password, or token; for firecrest with client-id, "
-        "client-secret and token-url, or token. "
+        "client-secret and token-url, or token; for arc with token, or tls.crt and tls.key, or proxy.pem. "
         "It is read again before every look: replace in time what expires, and nothing needs a restart."
+    )
+    runtime_environment: _RuntimeEnvironment | None = Field(
+        default=None,
+        description="runtimeEnvironment is for the driver arc: the name of the site's runtime environment by which "
+        "options reach sbatch, like PASSERELLE. Without it a job can have no account, QoS or GPUs, and is refused.",
     )
 
     @model_validator(mode="after")
@@ -134,6 +154,7 @@ class GatewaySpec(Model):
             JUMP_OF_ANOTHER: not ssh and self.jump is not None,
             TLS_OF_SSH: ssh and self.tls.ca_secret is not None,
             SYSTEM_MISSING: self.driver == "firecrest" and self.system is None,
+            ENVIRONMENT_OF_ANOTHER: self.driver != "arc" and self.runtime_environment is not None,
         }
         for message in (message for message, is_wrong in wrong.items() if is_wrong):
             raise ValueError(message)

@@ -156,10 +156,12 @@ def start(
     nodes: int = 3,
     gpus: int = 4,
     min_job_age: int = 300,
+    over: Sequence[Path] = (),
 ) -> Site:
     """Start a site afresh in a directory of its own, and return when all its nodes are up.
 
-    Of `env` the daemons inherit the sandbox's mark, by which they are found, and nothing else of the caller's.
+    Of `env` the daemons inherit the sandbox's mark, by which they are found, and nothing else of the caller's. `over`
+    are directories that lie over the root file system, for a door that a test opens later.
     """
     if not (1 <= nodes <= NODE_LIMIT and 0 <= gpus <= GPU_LIMIT):
         raise SandboxError(f"A site has 1 to {NODE_LIMIT} nodes of at most {GPU_LIMIT} GPUs.")
@@ -174,7 +176,7 @@ def start(
         min_job_age=min_job_age,
     )
     title = f"Slurm {shape.slurm} ({release}) with {nodes} nodes of {gpus} GPUs"
-    return start_as(title, directory, env, release, shape, config.files(shape), _accounts())
+    return start_as(title, directory, env, release, shape, config.files(shape), _accounts(), over)
 
 
 def start_as(
@@ -185,6 +187,7 @@ def start_as(
     shape: Shape,
     files: Mapping[str, str],
     accounts: Sequence[str],
+    over: Sequence[Path] = (),
 ) -> Site:
     """Start a site from a configuration: `files` in /etc/slurm, and what sacctmgr(1) is told, one command each."""
     root = rootfs.rootfs(release)
@@ -197,7 +200,7 @@ def start_as(
         lay_out(directory, root, shape, files, with_image=image is not None)
         sshd_config = ssh_server.sshd_config(shape.ports.sshd, ssh_server.version(ssh))
         (directory / ssh_server.FOLDER / "sshd_config").write_text(sshd_config, encoding="utf-8")
-        namespace = enter((ssh, root), directory, image, marks)
+        namespace = enter((*over, ssh, root), directory, image, marks)
         site = Site(directory, release, namespace, shape, IMAGE if image else None)
         try:
             _boot(site, accounts)

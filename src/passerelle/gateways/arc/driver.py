@@ -1,0 +1,282 @@
+"""The carrier of ARC's dialect: which call, in which pieces, what is remembered. What is said stands in the pairs.
+
+A-REX lists all jobs of our user, by ids of its own and without their names, for as long as their session directories
+are kept (a week, by default). So names are read once a job and remembered, and a lost answer ends in the listing: what
+is new there tells its name at once, although its state comes minutes later. A-REX has no accounting: what it has wiped
+is gone, and what ended without a witness (decode.py) is not told as if it were known: it is left out, like a job that
+has vanished, and the TrainingJob says that the outcome is lost.
+
+While A-REX's own daemon is down, its web service still takes jobs and keeps them ACCEPTING: they wait, which is what
+is told of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import httpx
+
+from passerelle.batch import Batch
+from passerelle.errors import Rejected, Unavailable
+from passerelle.gateways.arc import decode, errors, files, notes, outcome, service
+from passerelle.gateways.arc.calls import Calls
+from passerelle.gateways.arc.credential import ArcCredential
+from passerelle.gateways.arc.describe import description, passed_on
+from passerelle.gateways.arc.payload import EXIT, LOG, RECORD
+from passerelle.gateways.base import Identity, Probe
+from passerelle.marker import parse
+from passerelle.slurm import JobState, RemoteJob
+
+READS_AT_ONCE = 4
+"""Files that are read side by side: half of the connections, so that no submit waits behind a hundred reads."""
+
+SETTLE_SECONDS = 15.0
+"""A frozen web service that goes on takes waiting submits at once; a job is listed as soon as it has been taken."""
+
+
+class Arc:
+    """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway and Files.
+
+    `environment` is the runtime environment by which options reach sbatch (describe.py).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Callable[[], ArcCredential],
+        *,
+        environment: str | None = None,
+        ca: bytes | None = None,
+        settle_seconds: float = SETTLE_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.settle_seconds = settle_seconds
+        self._calls = Calls(url, credentials, ca=ca, transport=transport)
+        self._environment = environment
+        self._version: str | None = None
+        self._service: service.Service | None = None
+        self._known = Memory("")
+        self._sessions = files.Sessions(self._calls, self._locate)
+
+    async def probe(self) -> Probe:
+        """Asks for delegations: the smallest answer for which the site must map the credential to a user. The document
+        about the service is anybody's.
+        """
+        version = await self._spoken()
+        user = self._calls.user
+        answer = await self._calls.ask("GET", f"rest/{version}/delegations")
+        if answer.status != errors.OK or answer.json() is None:
+            raise errors.failure(answer)
+        told = await self._serves(version)
+        return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version)
+
+    async def submit(self, batch: Batch) -> str:
+        document = description(batch, self._environment)
+        try:
+            version = await self._spoken()
+            if self._environment is not None and passed_on(batch.options):
+                await self._expect(version, self._environment)
+        except Unavailable as error:  # nothing is submitted by asking who is there
+            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+        answer = await self._calls.once(
+            "POST",
+            f"rest/{version}/jobs",
+            [("action", "new")],
+            content=document.encode(),
+            headers={"accept": "application/json", "content-type": "application/xml"},
+        )
+        entries = decode.job_list(answer.json())
+        if answer.status != errors.CREATED or entries is None or len(entries) != 1:
+            raise errors.submit_failure(answer)
+        job_id = str(entries[0].get("id") or "")
+        if errors.code(entries[0]) != errors.CREATED or not decode.is_id(job_id):
+            raise errors.refusal(entries[0])
+        return job_id
+
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
+        words = await self._words(job_ids)
+        ended = [job_id for job_id, word in words.items() if word in decode.ENDED]
+        told = {job.job_id: job.state for job in await self._records(ended)}
+        return {job_id: decode.active(word) for job_id, word in words.items() if word not in decode.ENDED} | told
+
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        return await self._records(_ids(job_ids))
+
+    async def find(self) -> Sequence[RemoteJob]:
+        answer = await self._calls.ask("GET", await self._jobs())
+        listed = decode.job_list(answer.json())
+        if answer.status != errors.OK or listed is None:
+            raise errors.failure(answer)
+        ids = _ids(str(each.get("id")) for each in listed)
+        self._known.keep(ids)
+        locals_ = await self._locals(ids)
+        return await self._records([job_id for job_id, one in locals_.items() if parse(one.name) is not None])
+
+    async def cancel(self, job_id: str) -> None:
+        """A job that has ended is taken for killing, too, and nothing comes of it."""
+        if not decode.is_id(job_id):
+            return
+        (entry,) = await self._calls.many(await self._jobs(), "kill", [job_id])
+        if errors.code(entry) not in (errors.OK, errors.ACCEPTED, errors.NOT_FOUND):
+            text = f"ARC did not cancel job {job_id}: {entry.get('reason')}."
+            raise Unavailable(text, reason="CancelFailed")
+
+    async def size(self, path: str) -> int | None:
+        return await self._sessions.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self._sessions.read(path, offset, length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = files.OWN_MODE) -> None:
+        await self._sessions.write(path, content, mode=mode)
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+    # Versions and identity
+
+    async def _spoken(self) -> str:
+        """The newest version that both sides know; it is asked for without a credential. What was read as another user
+        is forgotten first.
+        """
+        if self._known.user != self._calls.user:
+            self._known = Memory(self._calls.user)
+        if self._version is None:
+            answer = await self._calls.ask("GET", "rest")
+            if answer.status not in (errors.OK, errors.NOT_FOUND):
+                raise errors.failure(answer)
+            self._version = service.version(answer.json())
+        return self._version
+
+    async def _serves(self, version: str) -> service.Service:
+        answer = await self._calls.ask("GET", f"rest/{version}/info")
+        if answer.status == errors.NOT_FOUND:
+            self._version = None  # the server was exchanged under us
+        if answer.status != errors.OK:
+            raise errors.failure(answer)
+        if answer.body or self._service is None:  # none while A-REX's own daemon is down
+            self._service = service.service(answer.json())
+        return self._service
+
+    async def _expect(self, version: str, environment: str) -> None:
+        """Raise Rejected where the site does not list a runtime environment: A-REX takes a job with one that it lacks,
+        and fails it later. The list is minutes old, so the refusal is one of the moment.
+        """
+        told = self._service
+        if told is None or not told.lists(environment):
+            told = await self._serves(version)
+        if not told.lists(environment):
+            names = ", ".join(sorted(told.environments)) or "none"
+            text = (
+                f"The site's ARC has no runtime environment {environment}, by which options reach sbatch (it has: "
+                f"{names}); have the site enable it, or correct gateway.runtimeEnvironment of the Site."
+            )
+            raise Rejected(text, reason="RuntimeEnvironmentMissing", transient=True)
+
+    async def _identity(self) -> Identity:
+        told = self._service or await self._serves(await self._spoken())
+        return Identity(told.cluster, self._calls.user)
+
+    async def _jobs(self) -> str:
+        """The path of jobs."""
+        return f"rest/{await self._spoken()}/jobs"
+
+    # Jobs
+
+    async def _words(self, job_ids: Collection[str]) -> dict[str, str]:
+        """A-REX's word for each job that it still knows."""
+        ids = _ids(job_ids)
+        entries = await self._calls.many(await self._jobs(), "status", ids) if ids else []
+        found = {}
+        for job_id, entry in zip(ids, entries, strict=True):
+            word = str(entry.get("state") or "")
+            if errors.code(entry) == errors.OK and word not in decode.GONE:
+                found[job_id] = word
+        return found
+
+    async def _records(self, job_ids: Sequence[str]) -> list[RemoteJob]:
+        """Full records; without those that A-REX does not know or of whose end nothing is known."""
+        words = await self._words(job_ids)
+        found = [job for job_id in words if (job := self._known.ended.get(job_id)) is not None]
+        words = {job_id: word for job_id, word in words.items() if job_id not in self._known.ended}
+        if not words:
+            return found
+        entries = await self._calls.many(await self._jobs(), "info", list(words))
+        locals_ = await self._locals(words)
+        who = await self._identity()
+        for job_id, entry in zip(words, entries, strict=True):
+            if job_id in locals_:
+                job = await self._record(who, job_id, words[job_id], locals_[job_id], decode.activity(entry))
+                found += [] if job is None else [job]
+        return found
+
+    async def _record(
+        self, who: Identity, job_id: str, word: str, local: decode.Local, now: decode.Activity
+    ) -> RemoteJob | None:
+        place = f"{await self._jobs()}/{job_id}"
+        given = self._known.given.get(job_id)
+        if given is None and word not in decode.QUEUED:
+            given = notes.given(await self._calls.text(f"{place}/session/{RECORD}") or "")
+            if given is not None:
+                self._known.given[job_id] = given
+        if word not in decode.ENDED:
+            return decode.remote_job(job_id, who, local, now, outcome.Outcome(decode.active(word)), given)
+        left = notes.left(await self._calls.text(f"{place}/session/{EXIT}") or "")
+        told = tools = ""
+        if left is None or left.code or word != "FINISHED":
+            told = await self._calls.text(f"{place}/diagnose/failed") or ""
+            tools = await self._calls.text(f"{place}/diagnose/errors") or ""
+        witnesses = outcome.End(word, outcome.sentences(told), tools, left)
+        end = outcome.ending(witnesses, reached_slurm=bool(local.slurm_id))
+        if end.state == outcome.UNKNOWN:
+            return None
+        job = decode.remote_job(job_id, who, local, now, end, given, left)
+        self._known.ended[job_id] = job
+        return job
+
+    async def _locals(self, job_ids: Iterable[str]) -> dict[str, decode.Local]:
+        """What A-REX wrote down of jobs; read again until Slurm's number stands there."""
+        found = {job_id: self._known.locals.get(job_id) for job_id in job_ids}
+        wanted = [job_id for job_id, one in found.items() if one is None or not one.slurm_id]
+        jobs = await self._jobs()
+        for start in range(0, len(wanted), READS_AT_ONCE):
+            piece = wanted[start : start + READS_AT_ONCE]
+            texts = await asyncio.gather(*(self._calls.text(f"{jobs}/{job_id}/diagnose/local") for job_id in piece))
+            for job_id, text in zip(piece, texts, strict=True):
+                if text is not None:
+                    found[job_id] = self._known.locals[job_id] = decode.local(text)
+        return {job_id: one for job_id, one in found.items() if one is not None}
+
+    async def _locate(self, path: str) -> str | None:
+        """The address of a file. Which job's log it is, is known of jobs that were read: the others are, then."""
+        jobs = await self._jobs()
+        owner = files.owner_of_log(path, self._known.given)
+        if owner is None:
+            for job_id, local in (await self._locals(files.candidates(path))).items():
+                inside = files.within(path, local)
+                if inside is not None:
+                    return files.address(jobs, job_id, inside)
+            await self.find()
+            owner = files.owner_of_log(path, self._known.given)
+        return None if owner is None else files.address(jobs, owner, LOG)
+
+
+class Memory:
+    """What was read as one user of jobs, and can't change any more, by their ids: as much as A-REX lists, no more."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.locals: dict[str, decode.Local] = {}
+        self.given: dict[str, notes.Given] = {}
+        self.ended: dict[str, RemoteJob] = {}
+
+    def keep(self, job_ids: Collection[str]) -> None:
+        """Forget all others."""
+        for kept in (self.locals, self.given, self.ended):
+            for job_id in kept.keys() - set(job_ids):
+                del kept[job_id]
+
+
+def _ids(words: Iterable[str]) -> list[str]:
+    return sorted({word for word in words if decode.is_id(word)})

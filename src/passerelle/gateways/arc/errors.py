@@ -1,0 +1,62 @@
+"""What A-REX's refusals mean. They come in two places: as the reason phrase of a bare 500, which HTTP/1.1 alone has,
+and as a code and a reason for each job inside an answer of 201. What no table names is unknown, and never a refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.http import BUSY, Answer
+
+NOT_MAPPED = "User can't be assigned configuration"
+TOO_MANY = "No more jobs allowed"
+CREATED, ACCEPTED, OK, NOT_FOUND = 201, 202, 200, 404
+
+_UNAUTHORIZED = frozenset({401, 403})
+BUSY_STATUS = frozenset({429, 503})
+
+_REASONS = (
+    ("queue", "InvalidPartition"),
+    ("too big", "TooLong"),
+    ("not allowed", "AccessDenied"),
+    ("runtime environment", "RuntimeEnvironmentMissing"),
+)
+"""A word in A-REX's reason for a refused job -> our reason."""
+
+
+def failure(answer: Answer) -> PasserelleError:
+    """The error for an answer that is none: Unauthorized, or Unavailable(sent=True)."""
+    said = answer.phrase or "no reason"
+    if answer.status in _UNAUTHORIZED or (answer.status == 500 and NOT_MAPPED in said):  # noqa: PLR2004 -- HTTP's
+        text = (
+            "ARC does not take the credential: it is no token or certificate that the site maps to a user; ask the "
+            "site's support to map it, or renew it in the Site's Secret."
+        )
+        return Unauthorized(text, reason="TokenRefused")
+    if answer.status in BUSY_STATUS:
+        text = f"ARC is busy: HTTP {answer.status}."
+        return Unavailable(text, reason=BUSY, retry_after=answer.retry_after)
+    return Unavailable(f"ARC does not answer: HTTP {answer.status}, {said}.", reason="UnexpectedAnswer")
+
+
+def submit_failure(answer: Answer) -> PasserelleError:
+    """The same for a submit, which A-REX can refuse before it reads the job."""
+    if answer.status == 500 and TOO_MANY in answer.phrase:  # noqa: PLR2004 -- HTTP's
+        return Rejected("The site's ARC takes no more jobs now.", reason="TooManyJobs", transient=True)
+    return failure(answer)
+
+
+def refusal(job: dict[str, Any]) -> PasserelleError:
+    """The error for a job that was not made, by its entry in the answer."""
+    said = str(job.get("reason") or "").strip().rstrip(".")
+    if code(job) in (None, CREATED) or not said:  # made, under a name that is none: it may run
+        return Unavailable("ARC's answer to a submit can't be read.", reason="UnexpectedAnswer")
+    reason = next((ours for word, ours in _REASONS if word in said.lower()), "RefusedBySite")
+    return Rejected(f"ARC refused the job: {said}.", reason=reason)
+
+
+def code(job: dict[str, Any]) -> int | None:
+    """The status of one job's entry."""
+    word = str(job.get("status-code") or "")
+    return int(word) if word.isdecimal() else None

@@ -1,0 +1,75 @@
+"""What an A-REX says of itself: the versions of its interface, and its GLUE2 document. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from passerelle.errors import Invalid, Unavailable
+from passerelle.gateways.arc.decode import texts
+
+KNOWN = ("1.1", "1.0")
+"""Newest first. What is asked for here is the same in both."""
+
+_SLURM = "slurm"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The cluster's name, Slurm's release, and the runtime environments that the site has switched on."""
+
+    cluster: str
+    slurm: str
+    environments: frozenset[str]
+
+    def lists(self, environment: str) -> bool:
+        """Names are told as the administrator wrote them, with or without a version behind them."""
+        return environment.upper() in {name.upper() for name in self.environments}
+
+
+def version(body: Mapping[str, Any] | None) -> str:
+    """The newest version of `GET rest` that is spoken here. Raises Unavailable where there is none."""
+    offered = {str(each) for each in texts((body or {}).get("version"))}
+    for word in KNOWN:
+        if word in offered:
+            return word
+    found = f"it offers {', '.join(sorted(offered))}" if offered else "none is offered there"
+    raise Unavailable(
+        f"The address serves no ARC REST interface {' or '.join(KNOWN)} ({found}); write A-REX's base address into "
+        "gateway.url, like https://arc.example.eu/arex.",
+        reason="NoKnownVersion",
+    )
+
+
+def service(body: Mapping[str, Any] | None) -> Service:
+    """Of `GET info`. Raises Unavailable for what is no such document, and Invalid for a batch system beside Slurm."""
+    found = _first(_first(_first(_first(body, "Domains"), "AdminDomain"), "Services"), "ComputingService")
+    identity = str(found.get("ID") or "")
+    manager = _first(found, "ComputingManager")
+    product = str(manager.get("ProductName") or "")
+    cluster = identity.removeprefix("urn:ogf:ComputingService:").rpartition(":")[0]
+    if not cluster or not product:
+        text = "ARC tells neither its name nor its batch system yet; its information system may have just started."
+        raise Unavailable(text, reason="ClusterUnknown")
+    if product.lower() != _SLURM:
+        text = f"The site's ARC stands in front of {product}, and Passerelle knows Slurm alone; name another gateway."
+        raise Invalid(text, reason="NotSlurm")
+    environments = texts(_first(manager, "ApplicationEnvironments").get("ApplicationEnvironment"))
+    return Service(
+        cluster,
+        str(manager.get("ProductVersion") or ""),
+        frozenset(_environment(each) for each in environments if isinstance(each, dict)),
+    )
+
+
+def _environment(told: Mapping[str, Any]) -> str:
+    """ENV/X-1.0 is told as a name and a version."""
+    version = str(told.get("AppVersion") or "")
+    return f"{told.get('AppName')}-{version}" if version else str(told.get("AppName"))
+
+
+def _first(holder: object, key: str) -> dict[str, Any]:
+    """An object below another, the first where there are several, an empty one where there is none."""
+    found = texts(holder.get(key)) if isinstance(holder, dict) else []
+    return found[0] if found and isinstance(found[0], dict) else {}

@@ -1,0 +1,325 @@
+"""Rows that ARC fulfils in its own way, and what only ARC promises, against the live A-REX."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
+
+import httpx
+import pytest
+
+from contract.arc_world import ArcWorld
+from contract.test_contract import one, reach, row
+from contract.world import SCRATCH, Allocation, World
+from passerelle.errors import Missing, Rejected, Unavailable
+from passerelle.gateways.arc.credential import credential_from_secret
+from passerelle.gateways.arc.driver import Arc
+from passerelle.gateways.base import Accounting
+from passerelle.slurm import REFUSED, RemoteJob, Stage
+
+TEN_MINUTES = 600
+
+
+@pytest.fixture
+def arc(world: World) -> ArcWorld:
+    assert isinstance(world, ArcWorld)
+    return world
+
+
+@pytest.fixture
+async def session(arc: ArcWorld) -> AsyncIterator[tuple[Arc, str]]:
+    """A door, and the session directory of a running job."""
+    door = arc.open()
+    job_id = await door.submit(arc.batch(seconds=TEN_MINUTES))
+    await reach(arc, door, job_id, Stage.RUNNING)
+    yield door, f"/scratch/arc/session/{job_id}"
+    await door.close()
+
+
+@row("submit-gpu")
+@pytest.mark.parametrize("qos", ["normal", "debug"])
+async def test_two_nodes_of_four_gpus_are_allocated(arc: ArcWorld, qos: str) -> None:
+    door = arc.door()
+    asked = arc.batch(
+        seconds=TEN_MINUTES,
+        nodes=2,
+        tasks_per_node=2,
+        cpus_per_task=3,
+        memory_per_node_mib=2000,
+        gpus_per_node=4,
+        time_limit_minutes=33,
+        warning_seconds=60,
+        qos=qos,
+    )
+    job_id = await door.submit(asked)
+    job = await reach(arc, door, job_id, Stage.RUNNING)
+    assert await arc.allocation(job_id) == Allocation(nodes=2, tasks=4, cpus=12, gpus=8, minutes=33, requeue=False)
+    assert (await arc.show(job.slurm_id))["MinMemoryNode"] == "2000M"
+    assert (job.node_count, job.gpus, job.time_limit_minutes) == (2, 8, 33)
+    assert (job.account, job.qos, job.partition) == ("startup", qos, "gpu")
+    assert (job.user, job.cluster, job.name) == (arc.user, arc.cluster, asked.options.name)
+    assert job.standard_output == f"{SCRATCH}/psr-{job.slurm_id}.out"
+    assert job.nodes
+    assert (job.end_time, job.exit_code) == (None, None), "a running job has neither"
+
+
+@row("submit-gpu")
+async def test_without_a_runtime_environment_what_cannot_be_asked_for_is_refused(arc: ArcWorld) -> None:
+    door = Arc(arc.server.url, lambda: arc.credential, ca=arc.server.authority)
+    arc.opened.append(door)
+    for options, word in (({}, "--account"), ({"account": None, "qos": None, "gpus_per_node": 4}, "--gpus-per-node")):
+        with pytest.raises(Rejected, match=word) as caught:
+            await door.submit(arc.batch(**options))  # type: ignore[arg-type]  # fields of Options
+        assert caught.value.reason == "NotExpressible"
+    plain = arc.batch(account=None, qos=None, nodes=2, memory_per_node_mib=300)
+    job_id = await door.submit(plain)
+    ended = await reach(arc, door, job_id, Stage.ENDED)
+    assert (ended.state.base, ended.node_count) == ("COMPLETED", 2)
+
+
+@row("submit-gpu")
+async def test_an_environment_that_the_site_lacks_is_told_before_anything_is_sent(arc: ArcWorld) -> None:
+    door = Arc(arc.server.url, lambda: arc.credential, ca=arc.server.authority, environment="ENV/NOWHERE")
+    arc.opened.append(door)
+    before = len(await door.find())
+    with pytest.raises(Rejected, match=r"it has: PASSERELLE") as caught:
+        await door.submit(arc.batch())
+    assert (caught.value.reason, caught.value.transient) == ("RuntimeEnvironmentMissing", True)
+    assert len(await door.find()) == before
+
+
+@row("reject")
+async def test_a_queue_that_is_none_is_refused_at_once(arc: ArcWorld) -> None:
+    door = arc.door()
+    with pytest.raises(Rejected) as caught:
+        await door.submit(arc.batch(partition="nowhere"))
+    assert (caught.value.reason, caught.value.transient) == ("InvalidPartition", False)
+
+
+@row("reject")
+async def test_what_sbatch_refuses_ends_without_having_begun(arc: ArcWorld) -> None:
+    """A-REX takes the job, tries sbatch for some twenty seconds, and fails it."""
+    door = arc.door()
+    refused = {
+        "Invalid account": arc.batch(account="nobody"),
+        "Invalid qos": arc.batch(qos="noqos"),
+        "configuration is not available": arc.batch(gpus_per_node=99),
+    }
+    ids = [await door.submit(batch) for batch in refused.values()]
+    ended = [await reach(arc, door, job_id, Stage.ENDED) for job_id in ids]
+    for words, job in zip(refused, ended, strict=True):
+        assert words in job.state_reason
+        assert job.state.base == "FAILED"
+        assert (job.exit_code, job.exit_signal, job.start_time, job.nodes) == (None, None, None, "")
+        assert job.refused, "it never ran, and another attempt's claim is not in question"
+        assert words in job.refusal
+        assert job.ending is REFUSED
+
+
+@row("purge")
+async def test_a_wiped_job_is_gone(arc: ArcWorld) -> None:
+    """A-REX keeps jobs for a week, and whoever wants to may clean up before. There is no accounting behind it."""
+    door = arc.door()
+    assert not isinstance(door, Accounting)
+    job_id = await door.submit(batch := arc.batch(exit_code=3))
+    await reach(arc, door, job_id, Stage.ENDED)
+    assert [job.job_id for job in await door.find() if job.name == batch.options.name] == [job_id]
+    async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 -- the sandbox's own
+        answer = await client.post(
+            f"{arc.server.url}/rest/1.1/jobs?action=clean",
+            json={"job": [{"id": job_id}]},
+            headers={"authorization": f"Bearer {arc.credential.token}", "accept": "application/json"},
+        )
+    assert answer.status_code == 201
+
+    async def forgotten() -> bool:
+        return job_id not in await door.states([job_id])
+
+    await arc.until(forgotten, "wiping", seconds=120)
+    assert await door.get([job_id]) == []
+    assert [job for job in await door.find() if job.name == batch.options.name] == []
+
+
+@row("requeue")
+async def test_a_job_that_an_administrator_requeues_stays_alive(arc: ArcWorld) -> None:
+    """A-REX tells nothing of a restart; but it must not be taken for an end."""
+    door = arc.door()
+    job_id = await door.submit(arc.batch(seconds=TEN_MINUTES))
+    await reach(arc, door, job_id, Stage.RUNNING)
+    await arc.let_pass(2.0)
+    await arc.requeue(job_id)
+    number = await arc.slurm_id(job_id)
+
+    async def again() -> bool:
+        assert (await one(door, job_id)).ending is None
+        shown = await arc.show(number)
+        return shown["Restarts"] == "1" and shown["JobState"] == "RUNNING"
+
+    await arc.until(again, "a second life", seconds=180)
+    assert (await one(door, job_id)).ending is None
+    await door.cancel(job_id)
+
+
+@row("comment")
+async def test_a_comment_is_not_told(arc: ArcWorld) -> None:
+    door = arc.door()
+    job_id = await door.submit(arc.batch(seconds=TEN_MINUTES))
+    await reach(arc, door, job_id, Stage.RUNNING)
+    await arc.write_comment(job_id, "step 12")
+    assert (await one(door, job_id)).comment == ""
+
+
+@row("end")
+async def test_each_end_is_told_as_slurm_knows_it(arc: ArcWorld) -> None:
+    """A time limit has exit code 0 and is FINISHED to A-REX; a killed script ends with a code of its shell."""
+    door = arc.door()
+    killed = dataclasses.replace(arc.batch(), script="#!/bin/sh\nkill -9 $$\n")
+    ids = {
+        "time": await door.submit(arc.batch(seconds=TEN_MINUTES, time_limit_minutes=1, exclude=("n1",))),
+        "cancelled": await door.submit(arc.batch(seconds=TEN_MINUTES)),
+        "node": await door.submit(arc.batch(seconds=TEN_MINUTES, exclude=("n2", "n3"))),
+        "signal": await door.submit(killed),
+    }
+    await reach(arc, door, ids["cancelled"], Stage.RUNNING)
+    await arc.run("scancel", await arc.slurm_id(ids["cancelled"]))
+    node = (await reach(arc, door, ids["node"], Stage.RUNNING)).nodes
+    ended = {}
+    for name in ("cancelled", "signal"):
+        ended[name] = await reach(arc, door, ids[name], Stage.ENDED)
+    assert ended["cancelled"].state.base == "CANCELLED"
+    assert (ended["signal"].state.base, ended["signal"].exit_code) == ("FAILED", 137)
+
+    async def over(name: str) -> RemoteJob | None:
+        return next((job for job in await door.get([ids[name]]) if job.ending is not None), None)
+
+    await arc.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=contract")
+    try:
+        failed = await arc.until(lambda: over("node"), "the end of a node", seconds=120)
+    finally:
+        arc.site.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])  # unless it came back by itself
+    assert failed is not None
+    assert failed.state.base == "NODE_FAIL"
+    late = await arc.until(lambda: over("time"), "the time limit", seconds=180)
+    assert late is not None
+    assert late.state.base == "TIMEOUT"
+    assert (await door.states([ids["time"]]))[ids["time"]] == late.state
+
+
+@row("daemon-down")
+async def test_without_its_daemon_arex_takes_jobs_and_they_wait(arc: ArcWorld) -> None:
+    door = arc.door()
+    await door.probe()
+    await arc.stop("arex")
+    try:
+        job_id = await door.submit(batch := arc.batch())
+        await arc.let_pass(8.0)
+        waiting = await one(door, job_id)
+        assert (waiting.stage, waiting.slurm_id, waiting.name) == (Stage.QUEUED, "", batch.options.name)
+        assert (await door.states([job_id]))[job_id].stage is Stage.QUEUED
+        assert (await door.probe()).identity.user == arc.user
+    finally:
+        await arc.start_again("arex")
+    ended = await reach(arc, door, job_id, Stage.ENDED)
+    assert ended.state.base == "COMPLETED"
+
+
+@row("certificate")
+@pytest.mark.parametrize("kind", ["certificate", "proxy"])
+async def test_a_certificate_is_taken_as_its_holder(arc: ArcWorld, kind: str) -> None:
+    secret = await asyncio.to_thread(
+        arc.server.certificate_secret if kind == "certificate" else arc.server.proxy_secret
+    )
+    arc.credential = credential_from_secret("ns/contract", secret)
+    door = arc.door()
+    probe = await door.probe()
+    assert probe.identity.user == "/DC=org/DC=nordugrid/DC=ARC/O=TestCA/CN=startup"
+    job_id = await door.submit(batch := arc.batch())
+    ended = await reach(arc, door, job_id, Stage.ENDED)
+    assert (ended.state.base, ended.user) == ("COMPLETED", probe.identity.user)
+    arc.credential = arc.good()
+    assert [job for job in await door.find() if job.name == batch.options.name] == [], "jobs are their holder's alone"
+
+
+@row("files")
+async def test_a_session_directory_is_written_and_read(session: tuple[Arc, str]) -> None:
+    door, place = session
+    path, content = f"{place}/psr-{secrets.token_hex(8)}", bytes(range(256)) * 300
+    await door.write(path, content)
+    assert await door.size(path) == len(content)
+    assert await door.read(path, 0, len(content)) == content
+    assert await door.read(path, 250, 20) == content[250:270]
+    assert await door.read(path, len(content) - 5, 100) == content[-5:]
+    assert await door.read(path, len(content), 100) == b""
+    assert await door.read(path, 5, 0) == b""
+    await door.write(path, b"short")
+    assert (await door.size(path), await door.read(path, 0, 100)) == (5, b"short")
+    await door.write(path, b"")
+    assert await door.size(path) == 0
+
+
+@row("files")
+async def test_any_name_is_taken(arc: ArcWorld, session: tuple[Arc, str]) -> None:
+    door, place = session
+    path = f'{place}/ it\'s "so" $(x) %41?#&;é日'
+    await door.write(path, b"there")
+    assert await door.read(path, 0, 10) == b"there"
+    assert await door.size(path.replace("%41", "A")) is None
+    assert await arc.mode(path) == 0o600
+
+
+@row("files")
+async def test_a_log_is_read_wherever_it_lies(arc: ArcWorld, session: tuple[Arc, str]) -> None:
+    door, place = session
+    job = await one(door, PurePosixPath(place).name)
+    fresh = arc.open()
+    arc.opened.append(fresh)
+    size = await fresh.size(job.standard_output)
+    assert size
+    text = await fresh.read(job.standard_output, 0, size)
+    assert b"SLURM_JOB_ID=" + job.slurm_id.encode() in text.split(b"\0")
+
+
+@row("files")
+async def test_nothing_else_of_the_site_is_shown(session: tuple[Arc, str]) -> None:
+    door, place = session
+    assert await door.size(f"{place}/nowhere") is None
+    for path in (f"{place}/nowhere", "/etc/hostname", f"{place}/../../control/info.xml"):
+        with pytest.raises(Missing):
+            await door.read(path, 0, 1)
+    with pytest.raises(Rejected, match="session"):
+        await door.write(f"{SCRATCH}/psr-x", b"x")
+    with pytest.raises(Rejected, match="permissions"):
+        await door.write(f"{place}/x", b"x", mode=0o644)
+
+
+@row("adopt")
+async def test_an_answer_cut_off_leaves_the_job_to_be_found(arc: ArcWorld) -> None:
+    """The connection is lost between the request and its answer; the job is there once, whole, and runs."""
+    batch = arc.batch()
+
+    class Cut(httpx.AsyncBaseTransport):
+        inner = httpx.AsyncHTTPTransport(verify=False)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await self.inner.handle_async_request(request)
+            if request.url.params.get("action") == "new":
+                await answer.aread()
+                await answer.aclose()
+                raise httpx.ReadError("cut")
+            return answer
+
+        async def aclose(self) -> None:
+            await self.inner.aclose()
+
+    cut = Arc(arc.server.url, lambda: arc.credential, environment="PASSERELLE", transport=Cut())
+    arc.opened.append(cut)
+    with pytest.raises(Unavailable) as caught:
+        await cut.submit(batch)
+    assert caught.value.sent
+    door = arc.door()
+    (found,) = [job for job in await door.find() if job.name == batch.options.name]
+    ended = await reach(arc, door, found.job_id, Stage.ENDED)
+    assert ended.state.base == "COMPLETED"
