@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 START_TIMEOUT, STOP_TIMEOUT = 120.0, 20.0
 HEAP = "-Xmx256m"
 _PATH = "/rest/core"
+_PARTS = ("client", "siteName", "externalConnections")
+"""Of what the server says of itself: it listens before it knows them all."""
 _TSI_LOG = "/var/log/slurm/tsi.log"
 
 
@@ -64,7 +66,8 @@ class Server:
             if processes.start_time(self.pid) is None:
                 raise SandboxError(f"UNICORE/X has ended: {say.last_words(log, 3)}")
             with suppress(OSError, http.client.HTTPException):
-                return loopback.get(self.ports.server, _PATH)[0] == http.client.OK
+                status, body = loopback.get(self.ports.server, _PATH)
+                return status == http.client.OK and all(f'"{part}"' in body for part in _PARTS)
             return False
 
         wait_until(serves, START_TIMEOUT, "UNICORE/X to serve")
