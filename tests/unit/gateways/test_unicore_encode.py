@@ -97,8 +97,8 @@ def test_strings_arrive_unchanged_and_travel_as_ascii(tmp_path: Path) -> None:
 
 
 def test_a_warning_reaches_the_script_and_the_shell_waits_for_its_last_words(tmp_path: Path) -> None:
-    script = "#!/bin/bash\ntrap 'echo warned' USR1\ntrap 'echo asked; sleep 0.2; echo gone; exit 7' TERM\n"
-    script += "kill -USR1 $PPID; sleep 0.2; kill -TERM $PPID $$; sleep 5\n"
+    script = "#!/bin/bash\ntrap 'echo warned; told=1' USR1\ntrap 'echo asked; sleep 0.2; echo gone; exit 7' TERM\n"
+    script += "told=''; kill -USR1 $PPID; until [ -n \"$told\" ]; do sleep 0.02; done; kill -TERM $PPID $$; sleep 5\n"
 
     done = run(tmp_path, of(tmp_path, script))
 

@@ -36,13 +36,13 @@ exit {SITE_FAULT}
 _RUN = f"""\
 files=$PWD
 cd {{directory}} || exit {SITE_FAULT}
-"$files/{SCRIPT}" &
-job=$! told='' code={SITE_FAULT}
-trap 'told=1; kill -USR1 "$job"' USR1
+told='' code={SITE_FAULT}
+trap 'told=1; kill -USR1 $!' USR1 # traps come before the script: untrapped, a signal would end this shell
 trap 'told=1' TERM # the script is told, too, and may have last words
+"$files/{SCRIPT}" &
 while
     told=''
-    wait "$job"
+    wait "$!"
     status=$?
     [ "$status" -eq 127 ] || code=$status # 127: an earlier wait has told it
     [ -n "$told" ]
