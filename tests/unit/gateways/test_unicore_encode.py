@@ -124,6 +124,14 @@ def test_files_are_private_and_the_script_is_as_it_was(tmp_path: Path) -> None:
     assert imports[SCRIPT]["Data"] == BATCH.script
 
 
-def test_a_name_that_is_no_variable_is_refused() -> None:
-    with pytest.raises(ValueError, match="no name"):
-        batch_file(dataclasses.replace(BATCH, environment=(("A;B", "x"),)))
+@pytest.mark.parametrize("pair", [("A;B", "x"), ("A", "x\0y")])
+def test_what_no_environment_holds_is_refused(pair: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"no name|no NUL"):
+        batch_file(dataclasses.replace(BATCH, environment=(pair,)))
+
+
+def test_nothing_of_the_submitter_s_environment_is_handed_on() -> None:
+    lines = batch_file(BATCH).splitlines()
+
+    assert "#SBATCH --export=NIL" in lines
+    assert lines.index("#SBATCH --export=NIL") < next(n for n, line in enumerate(lines) if line.startswith("unset"))
