@@ -120,7 +120,8 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [each for key in ("passed", "failed", "error", "skipped") for each in terminalreporter.stats.get(key, [])]
+    told = [each for key in ("passed", "failed", "error", "skipped") for each in terminalreporter.stats.get(key, [])]
+    reports = [each for each in told if isinstance(each, pytest.TestReport)]  # of a collection there are others
     terminalreporter.write_line(json.dumps({"contract": tally(reports, live=WORLDS.keys() - {"memory"})}))
 
 

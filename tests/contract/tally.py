@@ -16,10 +16,14 @@ SERVER = "server"
 class Report(Protocol):
     """What pytest tells of a phase of a test."""
 
-    nodeid: str
-    when: str | None
-    outcome: str
-    user_properties: list[tuple[str, Any]]
+    @property
+    def nodeid(self) -> str: ...
+    @property
+    def when(self) -> str | None: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def user_properties(self) -> list[tuple[str, Any]]: ...
 
 
 def tally(reports: Iterable[Report], *, live: Collection[str]) -> dict[str, dict[str, bool | int]]:

@@ -520,7 +520,12 @@ async def test_a_log_is_followed_through_the_middle_of_its_characters(world: Wor
     batch = world.batch()
     batch = dataclasses.replace(batch, script=batch.script.replace("env -0", loop))
     job_id = await door.submit(batch)
-    path, heard = f"{SCRATCH}/psr-{job_id}.out", b""
+
+    async def number() -> str:
+        return next((job.slurm_number for job in await door.get([job_id])), "")
+
+    slurm_number = await world.until(number, "Slurm's own number")
+    path, heard = f"{SCRATCH}/psr-{slurm_number}.out", b""
 
     async def all_said() -> bool:
         nonlocal heard

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import httpx
 
-from contract.slurm_world import MIN_JOB_AGE, SlurmWorld
+from contract.slurm_world import SlurmWorld
 from contract.world import Allocation, World
-from passerelle.gateways.base import Files
+from passerelle.gateways.base import Credential, Files
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
-from passerelle_sandbox.site import serve as site
 from passerelle_sandbox.unicore import config, serve
 from passerelle_sandbox.unicore.serve import Server
 
@@ -51,14 +50,13 @@ class UnicoreWorld(World):
 
     @classmethod
     def start(cls, directory: Path, env: dict[str, str]) -> UnicoreWorld:
-        before = site.start(
-            directory / "site", env, release=RELEASE, nodes=cls.nodes, gpus=cls.gpus_per_node, min_job_age=MIN_JOB_AGE
-        )
+        slurm = SlurmWorld.start(RELEASE, RELEASE, directory / "site", env)
         try:
-            return cls(serve.start(directory / "unicore", before, env), SlurmWorld(RELEASE, RELEASE, before))
+            server = serve.start(directory / "unicore", slurm.site, env)
         except BaseException:
-            before.end()
+            slurm.end()
             raise
+        return cls(server, slurm)
 
     def end(self) -> None:
         self.server.stop()
@@ -108,6 +106,17 @@ class UnicoreWorld(World):
     async def forget(self, job_id: str) -> None:
         """The server removes a job when its lifetime is over; here it is told to."""
         await asyncio.to_thread(self._ask, "DELETE", f"jobs/{job_id}")
+
+    async def clear(self) -> None:
+        await self.slurm.clear()
+
+    async def hostile_job(self, name: str, comment: str) -> None:
+        await self.slurm.hostile_job(name, comment)
+
+    def also_good(self) -> list[Credential]:
+        """A token of the server, and one of several accounts, chosen by name."""
+        token = self._token(seconds=600)
+        return [self._secret(token=token), self._secret(token=token, uid=self.user)]
 
     async def kept_seconds(self, job_id: str) -> float:
         told = json.loads(await asyncio.to_thread(self._ask, "GET", f"jobs/{job_id}?fields=terminationTime"))

@@ -7,6 +7,7 @@ What the server knows of jobs lies in its directory, and outlives a stop.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 START_TIMEOUT, STOP_TIMEOUT = 120.0, 20.0
 HEAP = "-Xmx256m"
 _PATH = "/rest/core"
+_PARTS = {"client", "server"}
+"""Of what the server says of itself: it listens before it knows them all."""
 _TSI_LOG = "/var/log/slurm/tsi.log"
 
 
@@ -63,11 +66,21 @@ class Server:
             processes.reap([self.pid])
             if processes.start_time(self.pid) is None:
                 raise SandboxError(f"UNICORE/X has ended: {say.last_words(log, 3)}")
-            with suppress(OSError, http.client.HTTPException):
-                return loopback.get(self.ports.server, _PATH)[0] == http.client.OK
-            return False
+            return self._told().keys() >= _PARTS
 
         wait_until(serves, START_TIMEOUT, "UNICORE/X to serve")
+
+    def _told(self) -> dict[str, object]:
+        """What it says of itself to anybody; empty where it says nothing."""
+        connection = http.client.HTTPConnection(loopback.ADDRESS, self.ports.server, timeout=loopback.TIMEOUT)
+        try:
+            connection.request("GET", _PATH, headers={"Accept": "application/json"})
+            told = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            return {}
+        finally:
+            connection.close()
+        return told if isinstance(told, dict) else {}
 
     def pause(self) -> None:
         """Freeze it: the kernel still takes its connections, nobody answers."""
@@ -110,7 +123,11 @@ def start(directory: Path, site: Site, env: Mapping[str, str]) -> Server:
         _keys(server.directory)
         tsi = Path(__file__).with_name("tsi.py").read_text(encoding="utf-8")
         site.namespace.spawn(["python3", "-c", tsi, str(found.tsi)], _TSI_LOG, site.user)
-        server.run()
+        try:
+            server.run()
+        except BaseException:
+            server.stop()
+            raise
     return server
 
 

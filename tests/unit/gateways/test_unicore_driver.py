@@ -71,6 +71,19 @@ def test_an_address_of_something_else_is_refused_with_what_to_write(url: str) ->
         Unicore(url, lambda: BY_TOKEN)
 
 
+async def test_a_server_that_is_about_to_begin_is_no_wrong_address() -> None:
+    """UNICORE/X 3.0.0 listens before it knows who asks."""
+    server = Server()
+    early = httpx.MockTransport(lambda _: httpx.Response(200, json={"_links": {}, "server": {"version": "11.0.0"}}))
+    gateway = client(server)
+    gateway._calls._carrier._client._transport = early
+
+    with pytest.raises(Unavailable, match="about to begin") as caught:
+        await gateway.probe()
+
+    assert caught.value.reason == "UnexpectedAnswer"
+
+
 # Who asks
 
 

@@ -97,8 +97,8 @@ def test_strings_arrive_unchanged_and_travel_as_ascii(tmp_path: Path) -> None:
 
 
 def test_a_warning_reaches_the_script_and_the_shell_waits_for_its_last_words(tmp_path: Path) -> None:
-    script = "#!/bin/bash\ntrap 'echo warned' USR1\ntrap 'echo asked; sleep 0.2; echo gone; exit 7' TERM\n"
-    script += "kill -USR1 $PPID; sleep 0.2; kill -TERM $PPID $$; sleep 5\n"
+    script = "#!/bin/bash\ntrap 'echo warned; told=1' USR1\ntrap 'echo asked; sleep 0.2; echo gone; exit 7' TERM\n"
+    script += "told=''; kill -USR1 $PPID; until [ -n \"$told\" ]; do sleep 0.02; done; kill -TERM $PPID $$; sleep 5\n"
 
     done = run(tmp_path, of(tmp_path, script))
 
@@ -124,6 +124,14 @@ def test_files_are_private_and_the_script_is_as_it_was(tmp_path: Path) -> None:
     assert imports[SCRIPT]["Data"] == BATCH.script
 
 
-def test_a_name_that_is_no_variable_is_refused() -> None:
-    with pytest.raises(ValueError, match="no name"):
-        batch_file(dataclasses.replace(BATCH, environment=(("A;B", "x"),)))
+@pytest.mark.parametrize("pair", [("A;B", "x"), ("A", "x\0y")])
+def test_what_no_environment_holds_is_refused(pair: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"no name|no NUL"):
+        batch_file(dataclasses.replace(BATCH, environment=(pair,)))
+
+
+def test_nothing_of_the_submitter_s_environment_is_handed_on() -> None:
+    lines = batch_file(BATCH).splitlines()
+
+    assert "#SBATCH --export=NIL" in lines
+    assert lines.index("#SBATCH --export=NIL") < next(n for n, line in enumerate(lines) if line.startswith("unset"))

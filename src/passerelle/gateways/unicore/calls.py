@@ -11,7 +11,7 @@ from typing import Any
 
 import tenacity
 
-from passerelle.errors import Unauthorized, Unavailable
+from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier
 from passerelle.gateways.unicore import errors
@@ -134,10 +134,12 @@ async def _twice(call: Callable[[], Awaitable[Answer]]) -> Answer:
     )(call)
 
 
-def _no_unicore(answer: Answer) -> Exception:
-    failed = errors.failure(answer)
-    if isinstance(failed, Unauthorized) or answer.status not in (errors.OK, errors.NOT_FOUND):
-        return failed
+def _no_unicore(answer: Answer) -> PasserelleError:
+    """The error for an answer that tells of no one: a server that is about to begin leaves parts of it out."""
+    if answer.status not in (errors.OK, errors.NOT_FOUND):
+        return errors.failure(answer)
+    if answer.status == errors.OK and answer.json() is not None:
+        return Unavailable("UNICORE does not tell yet who we are: it is about to begin.", reason="UnexpectedAnswer")
     return Unavailable(
         "The address serves no UNICORE: write the site's base address into gateway.url, like "
         "https://unicore.example.eu/SITE/rest/core.",

@@ -8,8 +8,8 @@
 
 The shell that sbatch starts is batch.sh's. It stays until the script has ended, though Slurm asks all processes of the
 job to end, and hands USR1 on, which the warning signal gives to this shell alone; at last it ends with the script's
-code, so that Slurm's records say of the job what is true. What can't be had is a clean environment: the script gets all
-that was asked for, and what the site's UNICORE itself lives in.
+code, so that Slurm's records say of the job what is true. The script's environment is what was asked for and Slurm's
+own: --export=NIL keeps out what the site's UNICORE lives in, and what is left of a login is unset.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ echo "passerelle: UNICORE did not submit {BATCH} to Slurm; this site runs no raw
 exit {SITE_FAULT}
 """
 
+_CLEAN = "unset HOME LOGNAME MAIL SHELL SLURM_EXPORT_ENV USER"
 _RUN = f"""\
 files=$PWD
 cd {{directory}} || exit {SITE_FAULT}
-"$files/{SCRIPT}" &
-job=$! told='' code={SITE_FAULT}
-trap 'told=1; kill -USR1 "$job"' USR1
+told='' code={SITE_FAULT}
+trap 'told=1; kill -USR1 $!' USR1 # traps come before the script: untrapped, a signal would end this shell
 trap 'told=1' TERM # the script is told, too, and may have last words
+"$files/{SCRIPT}" &
 while
     told=''
-    wait "$job"
+    wait "$!"
     status=$?
     [ "$status" -eq 127 ] || code=$status # 127: an earlier wait has told it
     [ -n "$told" ]
@@ -74,7 +75,7 @@ def batch_file(batch: Batch) -> str:
     lines = [line for line in header(batch.options) if not line.startswith("#SBATCH --chdir=")]
     exports = [f"export {_name(name)}={_quoted(value)}" for name, value in batch.environment]
     run = _RUN.format(directory=shlex.quote(batch.options.working_directory))
-    return "\n".join(["#!/bin/bash", *lines, *exports, run])
+    return "\n".join(["#!/bin/bash", *lines, "#SBATCH --export=NIL", _CLEAN, *exports, run])
 
 
 def _name(name: str) -> str:
@@ -85,6 +86,8 @@ def _name(name: str) -> str:
 
 def _quoted(value: str) -> str:
     """One word of bash, in ASCII: the server writes files in an encoding of its own."""
+    if "\0" in value:
+        raise ValueError("an environment holds no NUL")
     if value.isascii() and value.isprintable():
         return shlex.quote(value)
     return "$'" + "".join(_escaped(byte) for byte in value.encode()) + "'"
