@@ -33,7 +33,7 @@ COMMAND_SECONDS = 5.0
 LOGIN = "export LEAKED='of the login shell' SBATCH_COMMENT=leaked"
 """What a login shell has, and no job may get."""
 
-_SETTING = "PASSERELLE_FIRECREST_"
+SETTING = "PASSERELLE_FIRECREST_"
 
 
 class FirecrestWorld(SiteWorld):
@@ -59,7 +59,7 @@ class FirecrestWorld(SiteWorld):
     @classmethod
     def start(cls, name: str, release: str, directory: Path, env: dict[str, str]) -> Self:
         """A site of its own: other doors' rows leave jobs there whose names FirecREST's lists do not survive."""
-        live = {key.removeprefix(_SETTING): value for key, value in env.items() if key.startswith(_SETTING)}
+        live = {key.removeprefix(SETTING): value for key, value in env.items() if key.startswith(SETTING)}
         if live:
             return cls(name, release, serve.load(Path(live["SITE"])), live)
         site = serve.start(

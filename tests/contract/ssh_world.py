@@ -28,6 +28,7 @@ alias squeue=false sbatch=false
 class SshWorld(SiteWorld):
     """As an ordinary user."""
 
+    driver = "ssh"
     api_version = "ssh"
     capabilities = frozenset({Accounting, Files, Signals})
     credential: SshCredential
