@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from contract.world import FOR_LONG, Allocation, World
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Files, Signals
+from passerelle.gateways.base import Accounting, Files, Info, Signals
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential, Shape
 from passerelle.slurm import Stage
 
@@ -18,17 +19,17 @@ class MemoryWorld(World):
     driver = "memory"
     api_version = "memory"
     runs_scripts = False
-    capabilities = frozenset({Accounting, Files, Signals})
+    capabilities = frozenset({Accounting, Files, Info, Signals})
     credential: MemoryCredential
 
     def __init__(self) -> None:
         super().__init__("memory")
-        self.now = 1_000_000.0
+        self._now = 1_000_000.0
         self.site = Memory(
-            clock=lambda: self.now,
+            clock=self.now,
             credentials=lambda: self.credential,
             fates=self._fate,
-            shape=Shape(nodes=self.nodes, gpus_per_node=self.gpus_per_node),
+            shape=Shape(nodes=self.nodes, gpus_per_node=self.gpus_per_node, qos=frozenset({"normal", "debug"})),
             purge_seconds=10.0,
         )
 
@@ -50,6 +51,13 @@ class MemoryWorld(World):
     def of_another(self) -> MemoryCredential:
         return MemoryCredential(user="root", token="valid")
 
+    def now(self) -> float:
+        return self._now
+
+    async def shut(self, account: str) -> None:
+        shape = self.site.shape
+        self.site.shape = replace(shape, accounts=shape.accounts | {account}, closed=shape.closed | {account})
+
     async def mode(self, path: str) -> int:
         return self.site.files[path].mode
 
@@ -61,7 +69,7 @@ class MemoryWorld(World):
             await self.site.cancel(job.job_id)
 
     async def let_pass(self, seconds: float) -> None:
-        self.now += seconds
+        self._now += seconds
 
     async def freeze_scheduler(self) -> None:
         self.site.faults.frozen = True

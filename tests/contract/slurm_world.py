@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from contract.world import SCRATCH, Allocation, World
-from passerelle.gateways.base import Accounting, Signals
+from passerelle.gateways.base import Accounting, Info, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
@@ -70,6 +70,14 @@ class SiteWorld(World):
         await self._run("scontrol", "update", f"JobId={job_id}", "Requeue=1")  # an administrator may, whatever we asked
         await self._run("scontrol", "requeue", job_id)
 
+    async def shut(self, account: str) -> None:
+        """By a limit of the account, which its users don't inherit."""
+        for words in (
+            f"add account {account} cluster={self.cluster} grpsubmitjobs=0",
+            f"add user {self.user} account={account}",
+        ):
+            await asyncio.to_thread(self.site.manage, words)
+
     async def write_comment(self, job_id: str, text: str) -> None:
         await self._run("scontrol", "update", f"JobId={job_id}", f"Comment={text}", user=self.user)
 
@@ -114,7 +122,7 @@ class SiteWorld(World):
 class SlurmWorld(SiteWorld):
     """Behind slurmrestd."""
 
-    capabilities = frozenset({Accounting, Signals})
+    capabilities = frozenset({Accounting, Info, Signals})
     credential: TokenCredential
 
     def __init__(self, name: str, release: str, site: Site) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from contract.world import SCRATCH, Allocation, World, new_run
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Gateway
+from passerelle.gateways.base import Association, Gateway, SitePartition
 from passerelle.marker import ATTEMPT_LIMIT, parse
 from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import JOB_ID, RemoteJob, Stage
@@ -536,6 +536,54 @@ async def test_a_log_is_followed_through_the_middle_of_its_characters(world: Wor
     await world.until(all_said, "the log's end")
     assert heard.decode() == "".join(f"größer {n} 日本 🚀\n" for n in range(1, 6))
     assert await files.size(path) == len(heard)
+
+
+@row("survey")
+async def test_a_survey_tells_what_our_user_may_have(world: World) -> None:
+    info = world.info(world.door())
+    if info is None:
+        return
+    told = await info.survey()
+    open_ones = {each for each in told.associations or () if not each.closed}
+    assert open_ones == {
+        Association(account="startup", qos=("debug", "normal"), default_qos="normal", default=True),
+    }
+    assert told.partitions == (
+        SitePartition(
+            name="gpu", state="UP", nodes=world.nodes, max_time_minutes=60, gpus_per_node=world.gpus_per_node
+        ),
+    )
+    assert told.clock is not None
+    assert abs(told.clock - world.now()) < 30
+
+
+@row("survey")
+async def test_a_survey_tells_of_an_account_that_takes_no_jobs(world: World) -> None:
+    door = world.door()
+    info = world.info(door)
+    if info is None:
+        return
+    await world.shut("shut")
+    told = {each.account: each.closed for each in (await info.survey()).associations or ()}
+    assert (told["startup"], told["shut"]) == (False, True)
+    with pytest.raises(Rejected):
+        await door.submit(world.batch(account="shut", qos=None))
+
+
+@row("survey")
+async def test_a_survey_without_accounting_tells_the_rest(world: World) -> None:
+    door = world.door()
+    info = world.info(door)
+    if info is None:
+        return
+    await door.probe()
+    await world.stop_accounting()
+    try:
+        told = await info.survey()
+    finally:
+        await world.start_accounting()
+    assert told.associations is None
+    assert [each.name for each in told.partitions or ()] == ["gpu"]
 
 
 @row("files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
-from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Signals
+from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Signals
 from passerelle.marker import Run
 
 Found = TypeVar("Found")
@@ -125,6 +126,15 @@ class World(ABC):
         assert isinstance(door, Files) is (Files in self.capabilities)
         return door if isinstance(door, Files) else None
 
+    def info(self, door: Gateway) -> Info | None:
+        """The door as Info; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Info) is (Info in self.capabilities)
+        return door if isinstance(door, Info) else None
+
+    def now(self) -> float:
+        """The site's clock, in epoch seconds."""
+        return time.time()
+
     def signals(self, door: Gateway) -> Signals | None:
         """The door as Signals; None where it has none, which then is a promise, too."""
         assert isinstance(door, Signals) is (Signals in self.capabilities)
@@ -162,6 +172,10 @@ class World(ABC):
     async def mode(self, path: str) -> int:
         """The permissions of a file at the site; told where gateways have Files."""
         raise AssertionError(f"{self.name} has no files to look at, and was asked for {path}")
+
+    async def shut(self, account: str) -> None:
+        """Our user is given one more account, which takes no jobs; asked where gateways have Info."""
+        raise AssertionError(f"{self.name} has no accounts to be told of, and was asked for {account}")
 
     @abstractmethod
     def end(self) -> None:

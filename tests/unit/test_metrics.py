@@ -21,7 +21,7 @@ from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import base
-from passerelle.gateways.base import Accounting, Credential, Files, Identity, Probe, Signals
+from passerelle.gateways.base import Accounting, Credential, Files, Identity, Info, Probe, Signals, Survey
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.health import Health
@@ -362,7 +362,13 @@ class DoorWithSignals(Door):
         return True
 
 
-class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles):
+class DoorWithInfo(Door):
+    async def survey(self) -> Survey:
+        self._answer("survey")
+        return Survey(clock=1.0)
+
+
+class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles, DoorWithInfo):
     pass
 
 
@@ -380,8 +386,8 @@ def capabilities(gateway: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "door",
-    [Door(), DoorWithMemory(), DoorWithSignals(), DoorWithFiles(), DoorWithAll()],
-    ids=["nothing else", "accounting", "signals", "files", "all"],
+    [Door(), DoorWithMemory(), DoorWithSignals(), DoorWithFiles(), DoorWithInfo(), DoorWithAll()],
+    ids=["nothing else", "accounting", "signals", "files", "info", "all"],
 )
 def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
     around = measured(door, lambda _: None, Clock())
@@ -401,6 +407,7 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert isinstance(around, Accounting)
     assert isinstance(around, Signals)
     assert isinstance(around, Files)
+    assert isinstance(around, Info)
 
     await around.get(["1", "2"])
     await around.find()
@@ -410,10 +417,11 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert await around.size("/a") == 10
     assert await around.read("/a", 1, 2) == b"read"
     await around.write("/a", b"x", mode=0o700)
+    assert await around.survey() == Survey(clock=1.0)
     await around.close()
 
     files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700)]
-    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, "close"]
+    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, "survey", "close"]
 
 
 async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:

@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 errors found, 2 bad input, 3 no answer. Only logs needs a cluster and a site.",
+    epilog="Exit codes: 0 fine, 1 errors found, 2 bad input, 3 no answer. Only logs and sites doctor ask a cluster.",
 )
 
 

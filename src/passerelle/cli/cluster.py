@@ -15,7 +15,7 @@ from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.kube import REFUSED, Gone, Kube
-from passerelle.objects import Key, TrainingJob
+from passerelle.objects import Key, Site, TrainingJob
 from passerelle.v1alpha1.site import CA_KEY, SiteSpec
 
 _T = TypeVar("_T")
@@ -36,12 +36,16 @@ class Cluster:
             text = f"There is no TrainingJob {key.name} in namespace {key.namespace}; name it with --namespace."
             raise Invalid(text) from None
 
-    async def site(self, name: str) -> SiteSpec:
-        """Raises Invalid where there is none, or none that can be used."""
+    async def site_object(self, name: str) -> Site:
+        """The Site with its status. Raises Invalid where there is none."""
         try:
-            site = objects.site(await self.kube.site(name))
+            return objects.site(await self.kube.site(name))
         except Gone:
             raise Invalid(f"There is no Site {name}; `kubectl get hpcsite` lists those that there are.") from None
+
+    async def site(self, name: str) -> SiteSpec:
+        """Raises Invalid where there is none, or none that can be used."""
+        site = await self.site_object(name)
         if site.spec is None:
             raise Invalid(f"Site {name} can't be used: {site.invalid}")
         return site.spec
@@ -61,14 +65,21 @@ class Cluster:
             await gateway.close()
 
     async def _secret(self, site: str, name: str) -> dict[str, bytes]:
-        try:
-            return await self.kube.secret(self.secrets, name)
-        except Gone:
+        found = await self.secret(site, name)
+        if found is None:
             text = (
                 f"Site {site} has its credential in the Secret {self.secrets}/{name}, which does not exist; if the "
                 "operator lives in another namespace, name it with --operator-namespace."
             )
-            raise Invalid(text) from None
+            raise Invalid(text)
+        return found
+
+    async def secret(self, site: str, name: str) -> dict[str, bytes] | None:
+        """A Secret of a Site's; None where there is none. Raises Invalid where the person may not read it."""
+        try:
+            return await self.kube.secret(self.secrets, name)
+        except Gone:
+            return None
         except Unavailable as error:
             if error.reason != REFUSED:
                 raise

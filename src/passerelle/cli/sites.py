@@ -1,4 +1,5 @@
-"""`passerelle sites`: the facts of the profiles, for people. It prints what stands there and judges nothing.
+"""`passerelle sites`: the facts of the profiles, for people. It prints what stands there and judges nothing; `doctor`,
+which judges, has a file of its own.
 
 A fact that people look for and that nobody found reads `unknown`; whatever else is absent isn't printed.
 """
@@ -15,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from passerelle.cli import machines
+from passerelle.cli.doctor import doctor
 from passerelle.profiles import Facts, Partition, Profile, Qos, load, names
 from passerelle.sizing import duration
 
-app = typer.Typer(help="What is known of each supercomputer.", no_args_is_help=True)
+app = typer.Typer(help="What is known of each supercomputer, and whether a Site works.", no_args_is_help=True)
 
 UNKNOWN = "unknown"
 _GIB = 1024
@@ -85,6 +87,9 @@ def diff(a: Name, b: Name) -> None:
         _table(("FACT", a, b), rows)
     else:
         typer.echo("Nothing differs.")
+
+
+app.command()(doctor)
 
 
 def _line(facts: Profile) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What a gateway must do, and what it may do.
 
-`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`) are optional and asked for by
-type, with `isinstance(gateway, Accounting)`. A driver raises only errors of `passerelle.errors`:
+`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`, `Info`) are optional and asked
+for by type, with `isinstance(gateway, Accounting)`. A driver raises only errors of `passerelle.errors`:
 
 - `submit` returns an id, or raises Rejected (the scheduler said no, nothing runs), Unauthorized (the scheduler refused
   the credential, nothing runs) or Unavailable (unknown: the job may run). It never tries twice.
@@ -34,11 +34,12 @@ class Identity:
 class Credential:
     """Who we are at the site, and until when; each driver adds its proof of it, which no `repr` shows.
 
-    `expires` is in epoch seconds, None where that isn't known or the driver renews the proof by itself.
+    `issued` and `expires` are in epoch seconds, None where that isn't known or the driver renews the proof by itself.
     """
 
     user: str
     expires: float | None = None
+    issued: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,51 @@ class Probe:
     identity: Identity
     version: str
     api_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Association:
+    """An account that our user may charge, in Slurm's word for the pair. `partition` is "" where it holds for all.
+
+    `qos` are those that may be named with it, `default_qos` the one that counts where none is, "" where the site has no
+    such. `default`: the account that is charged where none is named. `closed`: a limit of 0 lets no job of ours in.
+    """
+
+    account: str
+    partition: str = ""
+    qos: tuple[str, ...] = ()
+    default_qos: str = ""
+    default: bool = False
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePartition:
+    """A partition as the scheduler has it. `state` is Slurm's word: UP, DOWN, DRAIN or INACTIVE.
+
+    A limit that is None is none; `gpus_per_node` None: not told, or not the same on all nodes. Of the lists an empty
+    one of those that are allowed means: all are.
+    """
+
+    name: str
+    state: str
+    nodes: int
+    max_nodes: int | None = None
+    max_time_minutes: int | None = None
+    gpus_per_node: int | None = None
+    allowed_accounts: frozenset[str] = frozenset()
+    denied_accounts: frozenset[str] = frozenset()
+    allowed_qos: frozenset[str] = frozenset()
+    denied_qos: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a site lets our user have. None: it doesn't tell, or not now. `clock` is its own, in epoch seconds."""
+
+    associations: tuple[Association, ...] | None = None
+    partitions: tuple[SitePartition, ...] | None = None
+    clock: float | None = None
 
 
 @runtime_checkable
@@ -121,4 +167,13 @@ class Files(Protocol):
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """Write a small file, in the place of one that is there: whole, or not at all. Its directory exists."""
+        ...
+
+
+@runtime_checkable
+class Info(Protocol):
+    """What may be asked of the site: for a person who sets it up, never on the way of a job."""
+
+    async def survey(self) -> Survey:
+        """Accounts, partitions and the clock, as far as the site tells them to our user."""
         ...

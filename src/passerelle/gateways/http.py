@@ -62,6 +62,9 @@ EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
 UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's codes for a certificate of an authority that is not known here (X509_V_ERR_…, x509_vfy.h)."""
 
+VALIDITY = {9: "is not valid yet", 10: "has expired"}
+"""OpenSSL's codes for a certificate of another time."""
+
 
 Hook = Callable[[dict[str, Any]], object]
 
@@ -214,13 +217,8 @@ def _no_connection(error: httpx.TransportError) -> str:
         match cause:
             case socket.gaierror():
                 return ": the host's name can't be resolved; check it in gateway.url"
-            case ssl.SSLCertVerificationError(verify_code=code) if code in UNKNOWN_ISSUER:
-                return (
-                    ": its certificate is of an unknown authority; put the authority's certificate into a Secret under "
-                    "ca.crt, and the Secret's name into gateway.tls.caSecret"
-                )
-            case ssl.SSLCertVerificationError(verify_message=words):
-                return f": its certificate is not accepted: {words.rstrip('.')}"
+            case ssl.SSLCertVerificationError():
+                return f": its certificate {_distrusted(cause)}"
             case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
                 return ": what listens there does not speak TLS; check the port in gateway.url"
             case ssl.SSLError(reason=str(words)):
@@ -232,6 +230,18 @@ def _no_connection(error: httpx.TransportError) -> str:
             case OSError(errno=int(number)):
                 return f": {os.strerror(number).lower()}"
     return ""
+
+
+def _distrusted(error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with a certificate, and what to change."""
+    if error.verify_code in UNKNOWN_ISSUER:
+        return (
+            "is of an unknown authority; put the authority's certificate into a Secret under ca.crt, and the Secret's "
+            "name into gateway.tls.caSecret"
+        )
+    if error.verify_code in VALIDITY:
+        return f"{VALIDITY[error.verify_code]}; tell the site, and check this machine's clock"
+    return f"is not accepted: {error.verify_message.rstrip('.')}"
 
 
 def _where(address: httpx.URL) -> str:

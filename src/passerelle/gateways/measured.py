@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Files, Gateway, Probe, Signals
+from passerelle.gateways.base import Accounting, Files, Gateway, Info, Probe, Signals, Survey
 from passerelle.gateways.meter import metered
 from passerelle.slurm import JobState, RemoteJob
 
@@ -119,4 +119,14 @@ class _Files(_Measured):
         await self._measure("write", cast("Files", self._gateway).write(path, content, mode=mode))
 
 
-_CAPABILITIES: Mapping[type, type[_Measured]] = {Accounting: _Accounting, Signals: _Signals, Files: _Files}
+class _Info(_Measured):
+    async def survey(self) -> Survey:
+        return await self._measure("survey", cast("Info", self._gateway).survey())
+
+
+_CAPABILITIES: Mapping[type, type[_Measured]] = {
+    Accounting: _Accounting,
+    Signals: _Signals,
+    Files: _Files,
+    Info: _Info,
+}

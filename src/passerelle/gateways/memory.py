@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Credential, Identity, Probe
+from passerelle.gateways.base import Association, Credential, Identity, Probe, SitePartition, Survey
 from passerelle.marker import parse
 from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage
@@ -53,6 +53,8 @@ class Shape:
     accounts: frozenset[str] = frozenset({"startup"})
     qos: frozenset[str] = frozenset({"normal", "gpu"})
     max_jobs: int = 10_000
+    max_time_minutes: int | None = 60
+    closed: frozenset[str] = frozenset()  # accounts that take no job
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,32 @@ class Memory:
         self._enter_files("write")
         self.files[path] = File(content, mode)
 
+    async def survey(self) -> Survey:
+        """Where accounting is silent, what the scheduler knows alone."""
+        self._enter("survey")
+        shape, qos = self.shape, tuple(sorted(self.shape.qos))
+        default = min(shape.accounts - shape.closed, default="")
+        associations = tuple(
+            Association(
+                account=each, qos=qos, default_qos="normal", default=each == default, closed=each in shape.closed
+            )
+            for each in sorted(shape.accounts)
+        )
+        return Survey(
+            associations=None if self.faults.accounting_down else associations,
+            partitions=tuple(
+                SitePartition(
+                    name=each,
+                    state="UP",
+                    nodes=shape.nodes,
+                    max_time_minutes=shape.max_time_minutes,
+                    gpus_per_node=shape.gpus_per_node,
+                )
+                for each in sorted(shape.partitions)
+            ),
+            clock=self.clock(),
+        )
+
     async def close(self) -> None:
         self.calls.append("close")
 
@@ -282,6 +310,10 @@ class Memory:
             raise Rejected("Slurm refused the job: Invalid account.", reason="InvalidAccount")
         if asked.qos is not None and asked.qos not in shape.qos:
             raise Rejected("Slurm refused the job: Invalid qos specification.", reason="InvalidQos")
+        if asked.account in shape.closed:
+            raise Rejected(
+                "Slurm refused the job: Job violates accounting policy.", reason="PolicyLimit", transient=True
+            )
         if asked.nodes > shape.nodes - len(set(asked.exclude)) or asked.gpus_per_node > shape.gpus_per_node:
             raise Rejected(
                 "Slurm refused the job: Requested node configuration is not available.",

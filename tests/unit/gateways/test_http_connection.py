@@ -44,6 +44,12 @@ def tls_error(reason: str) -> ssl.SSLError:
     return error
 
 
+def certificate_error(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "noise")
+    error.verify_code, error.verify_message = code, "noise"
+    return error
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority.create(tmp_path, "authority")
@@ -133,6 +139,16 @@ async def test_https_where_plain_http_is_spoken() -> None:
         pytest.param(OSError(errno.EHOSTUNREACH, "words"), ": no route to host.", id="no route"),
         pytest.param(OSError("All connection attempts failed"), ".", id="nothing said"),
         pytest.param(TimeoutError(), ": check host and port in gateway.url, and firewalls on the way.", id="silence"),
+        pytest.param(
+            certificate_error(10),
+            ": its certificate has expired; tell the site, and check this machine's clock.",
+            id="an expired certificate",
+        ),
+        pytest.param(
+            certificate_error(9),
+            ": its certificate is not valid yet; tell the site, and check this machine's clock.",
+            id="a certificate of tomorrow",
+        ),
         pytest.param(tls_error("UNSUPPORTED_PROTOCOL"), ": TLS failed: unsupported protocol.", id="no common TLS"),
         pytest.param(
             ExceptionGroup("several", [OSError(errno.ENETUNREACH, "IPv6"), ConnectionRefusedError()]),

@@ -20,16 +20,18 @@ def token(**claims: object) -> bytes:
 
 
 def test_user_and_end_come_from_the_token() -> None:
-    credential = credential_from_secret("ns/lumi", {"token": b"SLURM_JWT=" + token(sun="ada", exp=2000) + b"\n"})
+    credential = credential_from_secret(
+        "ns/lumi", {"token": b"SLURM_JWT=" + token(sun="ada", exp=2000, iat=1000) + b"\n"}
+    )
 
-    assert (credential.user, credential.expires) == ("ada", 2000.0)
+    assert (credential.user, credential.issued, credential.expires) == ("ada", 1000.0, 2000.0)
     assert not credential.token.startswith("SLURM_JWT")
 
 
 def test_a_credential_shows_no_token() -> None:
     credential = credential_from_secret("ns/lumi", {"token": b"opaque", "username": b"ada"})
 
-    assert repr(credential) == "TokenCredential(user='ada', expires=None)"
+    assert repr(credential) == "TokenCredential(user='ada', expires=None, issued=None)"
 
 
 def test_opaque_token_needs_a_username() -> None:

@@ -53,9 +53,7 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> TokenCredent
             f"token of {user} under token."
         )
         raise Unauthorized(text, reason="UserMismatch")
-    expires = claims.get("exp")
-    ends = float(expires) if isinstance(expires, int | float) else None
-    return TokenCredential(user=user, token=token, expires=ends)
+    return TokenCredential(user=user, token=token, expires=_time(claims.get("exp")), issued=_time(claims.get("iat")))
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -99,6 +97,10 @@ def _text(name: str, data: Mapping[str, bytes], key: str) -> str:
     except UnicodeDecodeError:
         text = f"The Secret {name} has no text under {key}; write it as UTF-8."
         raise Unauthorized(text, reason="TokenMalformed") from None
+
+
+def _time(claim: object) -> float | None:
+    return float(claim) if isinstance(claim, int | float) else None
 
 
 def _ago(seconds: float) -> str:

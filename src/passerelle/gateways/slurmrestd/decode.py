@@ -50,7 +50,7 @@ def live_job(record: Record) -> RemoteJob:
         qos=_text(record.get("qos")),
         nodes=nodes,
         node_count=number(record.get("node_count")) or 0,
-        gpus=_gpus_in_words(_text(record.get("tres_alloc_str")) or _text(record.get("tres_req_str"))),
+        gpus=gpus_in_words(_text(record.get("tres_alloc_str")) or _text(record.get("tres_req_str"))),
         time_limit_minutes=number(record.get("time_limit")),
         exit_code=code,
         exit_signal=signal,
@@ -134,6 +134,12 @@ def words(value: object) -> list[str]:
     return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
 
+def gpus_in_words(tres: str) -> int:
+    """The GPUs of a list of TRES like `cpu=24,gres/gpu=12`; 0 where it names none."""
+    found = _TRES_GPUS.search(tres)
+    return int(found[1]) if found else 0
+
+
 def _exit(value: object, state: JobState) -> tuple[int | None, int | None]:
     """(exit code, signal), each None where it is unknown or the job still lives."""
     if state.ending is None:
@@ -165,11 +171,6 @@ def _start(value: object, state: JobState, nodes: str) -> int | None:
 
 def _end(value: object, state: JobState) -> int | None:
     return (number(value) or None) if state.ending is not None else None
-
-
-def _gpus_in_words(tres: str) -> int:
-    found = _TRES_GPUS.search(tres)
-    return int(found[1]) if found else 0
 
 
 def _gpus_in_list(tres: object) -> int:

@@ -17,9 +17,9 @@ import tenacity
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import Association, Identity, Probe, SitePartition, Survey
 from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, Hook
-from passerelle.gateways.slurmrestd import decode, errors
+from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
 from passerelle.marker import parse
@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 
 
 class Slurmrestd:
-    """One server, asked as whoever `credentials` returns at that moment. Gateway, Accounting and Signals.
+    """One server, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Info.
 
     `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
     """
@@ -182,6 +182,15 @@ class Slurmrestd:
                 text = f"Slurm did not {what} job {job_id}: {problem.get('message')}."
                 raise Unavailable(text, reason="SignalFailed" if query else "CancelFailed")
 
+    async def survey(self) -> Survey:
+        """The scheduler must answer; accounting, and a clock that is kept from us, may be missing."""
+        version = await self._spoken()
+        return Survey(
+            partitions=await self._partitions(version),
+            associations=await self._or_none(self._associations(version)),
+            clock=await self._or_none(self._clock(version)),
+        )
+
     async def close(self) -> None:
         await self._carrier.close()
 
@@ -228,6 +237,30 @@ class Slurmrestd:
                 reason="ClusterUnknown",
             )
         return names.pop()
+
+    async def _partitions(self, version: Version) -> tuple[SitePartition, ...]:
+        """24.11 and 26.05 ask slurmdbd for names of TRES: where it is silent, 500 comes with good rows."""
+        path = f"{version.slurm}/partitions"
+        rows = ((await self._ask("GET", path)).json() or {}).get("partitions")
+        return tuple(map(survey.partition, rows or (await self._read(path)).get("partitions") or []))
+
+    async def _associations(self, version: Version) -> tuple[Association, ...]:
+        cluster = self._cluster or (await self.probe()).identity.cluster
+        path, user = f"{version.slurmdb}/associations", self._credential().user
+        own = (await self._read(path, [("user", user)])).get("associations") or []
+        accounts = survey.accounts_of(own, user, cluster)
+        every = (await self._read(path, [("account", ",".join(accounts))])) if accounts else {}
+        return tuple(survey.associations(own, every.get("associations") or [], user, cluster))
+
+    async def _clock(self, version: Version) -> float | None:
+        return survey.clock(await self._read(f"{version.slurm}/diag"))
+
+    @staticmethod
+    async def _or_none(call: Awaitable[_T]) -> _T | None:
+        try:
+            return await call
+        except Unavailable:
+            return None
 
     def _credential(self) -> TokenCredential:
         credential = self._credentials()

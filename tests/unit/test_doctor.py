@@ -1,0 +1,490 @@
+"""`sites doctor`: each fault of a Site, or its site, is told by its cause, with what to do, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from passerelle.doctor import Check
+from passerelle.doctor.machine import partitions
+from passerelle.errors import Rejected, Unavailable
+from passerelle.examination import Subject, examine
+from passerelle.gateways.base import Association, Credential, Gateway, SitePartition, Survey
+from passerelle.gateways.memory import Fate, File, Memory
+from passerelle.gateways.open import open_gateway
+from passerelle.gateways.slurmrestd.credential import credential_from_secret
+from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.v1alpha1.site import SiteSpec, SiteStatus
+from passerelle_sandbox.control_plane.pki import Authority, Pair
+from plans import profile, site
+from unit.gateways.scripted_server import BATCH, Server
+
+NOW = 1_800_000_000.0
+ADMITTED = [{"namespaces": ["team-a"], "accounts": ["startup"], "qos": ["normal"]}]
+GOOD = Survey(
+    associations=(Association(account="startup", qos=("debug", "normal"), default_qos="normal", default=True),),
+    partitions=(SitePartition(name="gpu", state="UP", nodes=64, max_time_minutes=60, gpus_per_node=4),),
+    clock=NOW,
+)
+READY = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "Answering",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
+def jwt(user: str = "startup", issued: float = NOW - 100, expires: float = NOW + 1e6) -> bytes:
+    claims = base64.urlsafe_b64encode(json.dumps({"sun": user, "iat": issued, "exp": expires}).encode()).decode()
+    return f"eyJhbGciOiJIUzI1NiJ9.{claims.rstrip('=')}.hush".encode()
+
+
+@dataclass
+class Fault(Memory):
+    """A site in memory that tells a survey, and takes files in its run root, or doesn't."""
+
+    told: Survey = GOOD
+    refusal: Exception | None = None
+    garbled: bool = False
+
+    async def survey(self) -> Survey:
+        return self.told
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.files[path] = File(b"other" if self.garbled else content, mode)
+
+
+@dataclass
+class Case:
+    """A Site that is well, and what a fault changes of it."""
+
+    spec: SiteSpec = field(default_factory=lambda: site(admission=ADMITTED))
+    secrets: dict[str, Mapping[str, bytes]] = field(default_factory=lambda: {"token": {"token": jwt()}})
+    gateway: Gateway | None = None
+    status: SiteStatus | None = None
+    generation: int = 1
+
+    async def checks(self) -> list[Check]:
+        async def secret(name: str) -> Mapping[str, bytes] | None:
+            return self.secrets.get(name)
+
+        def opener(spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway:
+            real = open_gateway(spec, credentials, ca)
+            return real if self.gateway is None else self.gateway
+
+        subject = Subject(
+            name="lumi",
+            spec=self.spec,
+            secret=secret,
+            home="passerelle-system/",
+            status=self.status,
+            generation=self.generation,
+        )
+        return [each async for each in examine(subject, opener=opener, now=lambda: NOW)]
+
+
+def memory(**changes: Any) -> Fault:
+    given: dict[str, Any] = {"clock": lambda: NOW, "user": "startup", "cluster": "lumi"} | changes
+    return Fault(**given)
+
+
+def well(**changes: Any) -> Case:
+    return Case(**({"gateway": memory()} | changes))
+
+
+def of_spec(**changes: object) -> Case:
+    return well(spec=site(**({"admission": ADMITTED} | changes)))
+
+
+def of_entry(**changes: object) -> Case:
+    return of_spec(admission=[ADMITTED[0] | changes])
+
+
+def of_secret(**keys: bytes) -> Case:
+    return well(secrets={"token": keys})
+
+
+def told(**changes: Any) -> Case:
+    return well(gateway=memory(told=replace(GOOD, **changes)))
+
+
+def of_association(**changes: Any) -> Case:
+    assert GOOD.associations is not None
+    return told(associations=(replace(GOOD.associations[0], **changes),))
+
+
+def of_partition(**changes: Any) -> Case:
+    assert GOOD.partitions is not None
+    return told(partitions=(replace(GOOD.partitions[0], **changes),))
+
+
+def failing(**faults: Any) -> Case:
+    gateway = memory()
+    for name, value in faults.items():
+        setattr(gateway.faults, name, value)
+    return well(gateway=gateway)
+
+
+def watched(**changes: Any) -> Case:
+    status = SiteStatus.model_validate({"observedGeneration": 1, "conditions": [READY], **changes})
+    return well(status=status)
+
+
+def answering(answer: httpx.Response | Exception) -> Case:
+    """A gateway that says the same to everybody."""
+
+    def reply(_: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Case(gateway=slurmrestd(httpx.MockTransport(reply)))
+
+
+def slurmrestd(transport: httpx.AsyncBaseTransport) -> Slurmrestd:
+    held = credential_from_secret("ns/token", {"token": jwt(expires=4e9)})
+    return Slurmrestd("https://gateway.example", lambda: held, transport=transport)
+
+
+def unconnected(cause: BaseException) -> Exception:
+    error = httpx.ConnectError("noise")
+    error.__cause__ = cause
+    return error
+
+
+def with_job(minutes: int, expires: float) -> Case:
+    gateway = memory(fates=lambda _: Fate(running=1e9))
+    batch = replace(BATCH, options=replace(BATCH.options, time_limit_minutes=minutes))
+    gateway._accept(batch)
+    return well(gateway=gateway, secrets={"token": {"token": jwt(expires=NOW + expires)}})
+
+
+def certificate_error(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "noise")
+    error.verify_code, error.verify_message = code, "noise"
+    return error
+
+
+SCHEDULER_ERROR = {"errors": [{"error_number": 1800, "error": "Unable to contact slurm controller"}]}
+REFUSED = {"errors": [{"error_number": 1007, "error": "Protocol authentication error"}]}
+
+FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
+    "a profile that is none": (lambda: of_spec(profile="lumi-x"), "ProfileNotFound", "write one of"),
+    "a partition that the profile lacks": (lambda: of_spec(partition="boost"), "PartitionNotFound", "Write one of gpu"),
+    "nobody is admitted": (lambda: of_spec(admission=[]), "NobodyAdmitted", "Name the namespaces"),
+    "suspended": (lambda: of_spec(suspend=True), "Suspended", "Set it to false"),
+    "no Secret": (lambda: well(secrets={}), "SecretMissing", "create it with the keys username and token"),
+    "a Secret without a token": (lambda: of_secret(username=b"ada"), "TokenMissing", "no key token"),
+    "an opaque token without a name": (lambda: of_secret(token=b"opaque"), "UsernameMissing", "no key username"),
+    "a token of another user": (
+        lambda: of_secret(username=b"ada", token=jwt("eve")),
+        "UserMismatch",
+        "its token is of eve; write eve under username",
+    ),
+    "no Secret with the authority": (
+        lambda: of_spec(gateway=gateway_of(tls={"caSecret": {"name": "ca"}})),
+        "SecretMissing",
+        "passerelle-system/ca with ca.crt does not exist",
+    ),
+    "an authority under another key": (
+        lambda: well(spec=with_authority(), secrets={"token": {"token": jwt()}, "ca": {"tls.crt": b"x"}}),
+        "SecretMissing",
+        "has no key ca.crt",
+    ),
+    "an authority that is no certificate": (
+        lambda: well(spec=with_authority(), secrets={"token": {"token": jwt()}, "ca": {"ca.crt": b"x"}}),
+        "InvalidCertificate",
+        "no PEM certificate",
+    ),
+    "a host that no name server knows": (
+        lambda: answering(unconnected(socket.gaierror(socket.EAI_NONAME, "noise"))),
+        "Unreachable",
+        "name can't be resolved; check it in gateway.url",
+    ),
+    "a firewall": (lambda: answering(httpx.ConnectTimeout("")), "Unreachable", "took no connection in time"),
+    "an expired certificate": (
+        lambda: answering(unconnected(certificate_error(10))),
+        "Unreachable",
+        "its certificate has expired; tell the site",
+    ),
+    "another web server": (
+        lambda: answering(httpx.Response(200, text="<html>")),
+        "UnexpectedAnswer",
+        "Check gateway.url, and proxies on the way",
+    ),
+    "a redirect to a login page": (
+        lambda: answering(httpx.Response(302, headers={"location": "https://login"})),
+        "UnexpectedAnswer",
+        "HTTP 302",
+    ),
+    "a release that nobody speaks": (lambda: Case(gateway=served(36)), "NoKnownVersion", "serves no Slurm API"),
+    "a gateway that is overrun": (
+        lambda: answering(httpx.Response(503, headers={"retry-after": "60"})),
+        "Busy",
+        "asks for patience",
+    ),
+    "a token that is over": (
+        lambda: of_secret(token=jwt(expires=NOW - 7300)),
+        "TokenExpired",
+        "expired 2 h ago. Write a new one",
+    ),
+    "a token of another site": (
+        lambda: Case(gateway=served(42, licenses=httpx.Response(511, json=REFUSED))),
+        "TokenRefused",
+        "Protocol authentication error. Make a new one at the site",
+    ),
+    "a token that ends before the jobs": (
+        lambda: with_job(minutes=1440, expires=3000),
+        "CredentialEndsFirst",
+        "ends in 50 min, before jobs that may run for 24 h",
+    ),
+    "a token that ends soon": (
+        lambda: of_secret(token=jwt(issued=NOW - 90_000, expires=NOW + 10_000)),
+        "CredentialEndsSoon",
+        "ends in 2 h, of 27 h that it had",
+    ),
+    "a scheduler that is down": (
+        lambda: Case(gateway=served(42, licenses=httpx.Response(502, json=SCHEDULER_ERROR))),
+        "SchedulerUnavailable",
+        "the scheduler behind it doesn't",
+    ),
+    "accounting that is down": (
+        lambda: failing(accounting_down=True),
+        "AccountingUnavailable",
+        "nothing new is submitted meanwhile",
+    ),
+    "another cluster than before": (
+        lambda: watched(cluster="leonardo", user="startup"),
+        "IdentityChanged",
+        "leads to cluster lumi as startup, and led to leonardo",
+    ),
+    "an account of others": (
+        lambda: of_entry(accounts=["startup", "theirs"]),
+        "AccountUnknown",
+        "may not charge account theirs. Write one of startup in spec.admission[0].accounts",
+    ),
+    "an account without hours": (lambda: of_association(closed=True), "AccountClosed", "is 0. Its hours may be over"),
+    "an account of another partition": (
+        lambda: of_association(partition="debug"),
+        "AccountElsewhere",
+        "in other partitions only",
+    ),
+    "no account at all": (lambda: told(associations=()), "AssociationMissing", "may charge no account at all"),
+    "no default account": (
+        lambda: well(
+            spec=site(admission=[ADMITTED[0] | {"accounts": []}]),
+            gateway=memory(told=replace(GOOD, associations=(Association(account="a", qos=("normal",)),))),
+        ),
+        "DefaultAccountMissing",
+        "is empty, and startup has no default account",
+    ),
+    "a QoS of others": (
+        lambda: of_entry(qos=["normal", "large"]),
+        "QosNotAllowed",
+        "QoS large may not be used with startup. Write one of debug, normal",
+    ),
+    "a QoS of one account alone": (
+        lambda: well(
+            spec=site(admission=[ADMITTED[0] | {"accounts": ["startup", "second"]}]),
+            gateway=memory(
+                told=replace(GOOD, associations=(*(GOOD.associations or ()), Association(account="second", qos=("x",))))
+            ),
+        ),
+        "QosPartlyAllowed",
+        "and not with second",
+    ),
+    "a partition that is not there": (
+        lambda: of_partition(name="gpu2"),
+        "PartitionMissing",
+        "shows no partition gpu to your user. It shows gpu2",
+    ),
+    "a partition that is down": (lambda: of_partition(state="DOWN"), "PartitionDown", "set spec.suspend meanwhile"),
+    "a partition of other accounts": (
+        lambda: of_partition(allowed_accounts=frozenset({"vip"})),
+        "PartitionNotAllowed",
+        "takes no jobs of account startup",
+    ),
+    "a partition that denies a QoS": (
+        lambda: of_partition(denied_qos=frozenset({"normal"})),
+        "PartitionNotAllowed",
+        "takes no jobs of QoS normal",
+    ),
+    "a time limit that was lowered": (
+        lambda: of_partition(max_time_minutes=30),
+        "TimeLimitDrift",
+        "at most 30m, and profile sandbox lets 1h through",
+    ),
+    "a smaller job than before": (lambda: of_partition(max_nodes=2), "NodesDrift", "at most 2 nodes"),
+    "other nodes than before": (lambda: of_partition(gpus_per_node=8), "GpusDrift", "have 8 GPUs, and 4 in profile"),
+    "a clock that is ahead": (lambda: told(clock=NOW + 400), "ClockSkew", "is 6 min ahead of this machine's"),
+    "a clock that is behind": (lambda: told(clock=NOW - 61), "ClockSkew", "is 61 s behind this machine's"),
+    "a run root that is not there": (
+        lambda: well(gateway=memory(refusal=Rejected("The site has no directory /scratch/startup/passerelle."))),
+        "RunRootRefused",
+        "mkdir -p /scratch/startup/passerelle",
+    ),
+    "a run root that forgets": (lambda: well(gateway=memory(garbled=True)), "RunRootOdd", "reads otherwise"),
+    "a run root that can't be asked": (
+        lambda: well(gateway=memory(refusal=Unavailable("The gateway is busy.", reason="Busy"))),
+        "Busy",
+        "asks for patience",
+    ),
+    "no operator": (lambda: well(status=SiteStatus()), "OperatorSilent", "No operator has looked"),
+    "an operator that lags": (
+        lambda: replace(watched(), generation=2),
+        "OperatorBehind",
+        "not seen the Site's latest change",
+    ),
+    "an operator behind a firewall": (
+        lambda: watched(conditions=[READY | {"status": "False", "reason": "Unreachable", "message": "No way."}]),
+        "Unreachable",
+        "can't use the Site: No way. Where all else is ok, look at the way from the cluster",
+    ),
+}
+
+
+def gateway_of(**changes: object) -> dict[str, object]:
+    return {"driver": "slurmrestd", "url": "https://site.example.eu", "credentials": {"name": "token"}, **changes}
+
+
+def with_authority() -> SiteSpec:
+    return site(admission=ADMITTED, gateway=gateway_of(tls={"caSecret": {"name": "ca"}}))
+
+
+def served(version: int, **replies: httpx.Response) -> Slurmrestd:
+    server = Server(version)
+    server.replies |= {f"GET {path}": reply for path, reply in replies.items()}
+    return slurmrestd(httpx.MockTransport(server))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_is_told_by_its_cause_and_with_what_to_do(fault: str) -> None:
+    make, cause, words = FAULTS[fault]
+
+    checks = await make().checks()
+
+    alarms = [each for each in checks if each.verdict in ("wrong", "warning")]
+    assert [each.id for each in alarms] == [cause]
+    assert words in str(alarms[0])
+    assert "hush" not in "".join(map(str, checks))
+
+
+async def test_a_site_that_is_well_has_nothing_to_put_right() -> None:
+    checks = await watched(cluster="lumi", user="startup").checks()
+
+    assert {each.verdict for each in checks} == {"ok"}
+    assert [each.subject for each in checks] == [
+        *("site", "secret", "address", "slurm", "identity", "accounting", "token", "accounts", "qos", "partition"),
+        *("clock", "run root", "operator"),
+    ]
+
+
+async def test_what_a_gateway_can_not_tell_is_no_alarm() -> None:
+    checks = await told(associations=None, partitions=None, clock=None).checks()
+
+    assert {each.subject for each in checks if each.verdict == "open"} == {"accounts", "partition", "clock"}
+    assert not [each for each in checks if each.verdict in ("wrong", "warning")]
+
+
+async def test_the_run_root_keeps_one_file_whoever_looks_how_often() -> None:
+    gateway = memory()
+    for _ in range(3):
+        await well(gateway=gateway).checks()
+
+    assert list(gateway.files) == ["/scratch/startup/passerelle/.passerelle-doctor"]
+
+
+async def test_jobs_are_listed_only_where_one_could_outlast_the_credential() -> None:
+    gateway = memory()
+    await well(gateway=gateway).checks()
+    assert "find" not in gateway.calls
+
+    await well(gateway=gateway, secrets={"token": {"token": jwt(issued=NOW, expires=NOW + 3000)}}).checks()
+    assert "find" in gateway.calls
+
+
+@pytest.mark.parametrize("case", ["Startup", "STARTUP"])
+async def test_slurm_takes_names_in_any_letters(case: str) -> None:
+    """A real site keeps `aifac_p01` of what everybody writes as AIFAC_P01."""
+    checks = await of_entry(accounts=[case], qos=["Normal"]).checks()
+
+    assert {each.verdict for each in checks} == {"ok"}
+    listed = frozenset({"startup"})
+    assert GOOD.partitions is not None
+    (found,) = partitions(
+        site(admission=[ADMITTED[0] | {"accounts": [case]}]),
+        profile(),
+        replace(GOOD, partitions=(replace(GOOD.partitions[0], allowed_accounts=listed),)),
+    )
+    assert found.verdict == "ok"
+
+
+@asynccontextmanager
+async def listening(pair: Pair | None = None) -> AsyncIterator[int]:
+    """The port of a server that knows no Slurm, with TLS where there is a certificate."""
+    context = None
+    if pair is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def alarm(url: str, **secrets: Mapping[str, bytes]) -> Check:
+    """The one alarm about a real address."""
+    tls = {"tls": {"caSecret": {"name": "ca"}}} if secrets else {}
+    spec = site(admission=ADMITTED, gateway=gateway_of(url=url, **tls))
+    case = Case(spec=spec, secrets={"token": {"token": jwt(expires=4e9)}} | secrets)
+    (found,) = [each for each in await case.checks() if each.verdict in ("wrong", "warning")]
+    return found
+
+
+async def test_a_port_on_which_nothing_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+
+        found = await alarm(f"http://127.0.0.1:{port}")
+
+    assert (found.subject, found.id) == ("address", "Unreachable")
+    assert "the connection was refused; check the port in gateway.url" in found.text
+
+
+async def test_real_certificates_and_none(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path, "authority")
+    sign = partial(authority.sign, subject="/CN=x", usages=["serverAuth"])
+    ca = {"ca.crt": authority.pair.certificate.read_bytes()}
+    async with listening(sign("good", hosts=["IP:127.0.0.1"])) as port:
+        unknown = await alarm(f"https://127.0.0.1:{port}")
+        known = await alarm(f"https://127.0.0.1:{port}", ca=ca)
+    async with listening(sign("other", hosts=["DNS:other"])) as port:
+        of_another = await alarm(f"https://127.0.0.1:{port}", ca=ca)
+    async with listening() as port:
+        plain = await alarm(f"https://127.0.0.1:{port}", ca=ca)
+
+    assert "certificate is of an unknown authority; put the authority's certificate into a Secret" in unknown.text
+    assert (known.id, "serves no Slurm API" in known.text) == ("NoKnownVersion", True)
+    assert "certificate is not valid for '127.0.0.1'" in of_another.text
+    assert "what listens there does not speak TLS; check the port" in plain.text
