@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from passerelle_sandbox import host, operator_image, say, side_by_side, state
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import rootfs, ssh_server
+from passerelle_sandbox.site import arc_server, rootfs, ssh_server
 from passerelle_sandbox.site.image import frameworks_image, trainer_image
 from passerelle_sandbox.unicore.jars import TOOLS as UNICORE_TOOLS
 from passerelle_sandbox.unicore.jars import jars
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "trainer-image", "image-base"
-FRAMEWORKS_IMAGE, UNICORE = "frameworks-image", "unicore"
+FRAMEWORKS_IMAGE, UNICORE, ARC = "frameworks-image", "unicore", "arc"
 SITES = tuple(reversed(state.RELEASES))
 """The default's release first."""
-EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE)
+ARC_RELEASE = "trixie"
+"""Behind A-REX; its root file system comes before it in its lane."""
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE, ARC)
 
 
 def prepare(wanted: Collection[str] = EVERY) -> None:
@@ -45,7 +47,12 @@ def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
             (TRAINER_IMAGE, _image(trainer_image)),
             (FRAMEWORKS_IMAGE, _image(frameworks_image)),
         ],
-        [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base), (UNICORE, jars)],
+        [
+            *((release, _site(release)) for release in SITES[1:]),
+            (IMAGE_BASE, operator_image.base),
+            (UNICORE, jars),
+            (ARC, lambda: arc_server.layer(ARC_RELEASE)),
+        ],
     )
 
 

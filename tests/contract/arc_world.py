@@ -8,11 +8,12 @@ import json
 import re
 from pathlib import Path
 
-from contract.slurm_world import MIN_JOB_AGE
+from contract.slurm_world import MIN_JOB_AGE, fail_node, preempt
 from contract.world import SCRATCH, Allocation, World
 from passerelle.gateways.arc.credential import ArcCredential, credential_from_secret
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Files
+from passerelle.slurm import RemoteJob
 from passerelle_sandbox.site import arc_server, serve
 from passerelle_sandbox.site.arc_server import ArcServer, Daemon
 
@@ -119,6 +120,12 @@ class ArcWorld(World):
         number = await self.slurm_id(job_id)
         await self.run("scontrol", "update", f"JobId={number}", "Requeue=1")
         await self.run("scontrol", "requeue", number)
+
+    async def fail_node(self, job: RemoteJob) -> None:
+        await fail_node(self.site, job)
+
+    async def preempt(self, job: RemoteJob) -> None:
+        await preempt(self.site, job)
 
     async def write_comment(self, job_id: str, text: str) -> None:
         number = await self.slurm_id(job_id)

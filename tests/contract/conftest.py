@@ -91,6 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             out.append(item)
             continue
         item.user_properties += [("gateway", word), ("recorded", "recorded" in params)]
+        item.add_marker(pytest.mark.xdist_group(word))  # one process has the site of a gateway, and its rows in order
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]

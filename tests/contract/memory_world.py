@@ -9,7 +9,7 @@ from contract.world import FOR_LONG, Allocation, World
 from passerelle.batch import Batch
 from passerelle.gateways.base import Accounting, Files, Info, Signals
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential, Shape
-from passerelle.slurm import Stage
+from passerelle.slurm import RemoteJob, Stage
 
 _ENDING = re.compile(r"sleep ([0-9.]+)\nexit (\d+)")
 
@@ -91,6 +91,12 @@ class MemoryWorld(World):
 
     async def requeue(self, job_id: str) -> None:
         self.site.requeue(job_id)
+
+    async def fail_node(self, job: RemoteJob) -> None:
+        self.site.end(job.job_id, "NODE_FAIL")
+
+    async def preempt(self, job: RemoteJob) -> None:
+        self.site.end(job.job_id, "PREEMPTED")
 
     async def write_comment(self, job_id: str, text: str) -> None:
         self.site.set_comment(job_id, text)

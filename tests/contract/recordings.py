@@ -1,33 +1,50 @@
-"""Answers of servers that were written down: for what no sandbox shows in time.
+"""Answers of servers that were written down: for what no sandbox shows in time, or at all.
 
-A recording is a door on fixed answers, the id of a job there, and what it is to be read as. The answers of UNICORE are
-a live UNICORE/X 3.0.0's where it gave them; how Slurm ended the job stands in them as its TSI would have told it.
+A recording is a door on fixed answers, the id of a job there, and what it is to be read as. UNICORE's are a live
+UNICORE/X 3.0.0's where it gave them; how Slurm ended the job stands in them as its TSI would have told it. Those of an
+end for want of memory are a live server's for a failed job, with the state and the code that Slurm's own source has for
+it (SIG_OOM: `0:125`): without cgroups no Slurm ends a job so.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Mapping
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from firecrest.canned import USER, Row
+from firecrest.canned import LoginNode as CannedNode
+from firecrest.fake import Fake
 from passerelle.gateways.base import Gateway
+from passerelle.gateways.firecrest.credential import FirecrestCredential
+from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import Unicore
+from unit.gateways import login_node, test_arc_driver
+from unit.gateways.scripted_server import META, Server, client
 
-JOB_ID = "B4jDR837ABd"
+ANSWERS = Path(__file__).parents[1] / "unit" / "gateways" / "recordings"
+UNICORE_ID = "B4jDR837ABd"
+SIG_OOM = 125
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """`reason` is the word of the job's end, `nodes` where it ran."""
+    """`reason` is the word of the job's end, `nodes` where it ran, `waited` the seconds before its start, if told."""
 
-    open: Callable[[], Gateway]
+    open: Callable[[], AbstractAsyncContextManager[Gateway]]
+    job_id: str
     reason: str
     nodes: str
-    job_id: str = JOB_ID
+    waited: int | None = 0
 
 
 _CLIENT = {"role": {"selected": "user"}, "xlogin": {"UID": "startup"}}
@@ -65,7 +82,7 @@ def _unicore(state: str, code: str, reason: str) -> Recorded:
     ]
     answers = {
         "": {"client": _CLIENT, "server": _SERVER},
-        f"jobs/{JOB_ID}": _JOB | {"log": log},
+        f"jobs/{UNICORE_ID}": _JOB | {"log": log},
     }
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -74,20 +91,109 @@ def _unicore(state: str, code: str, reason: str) -> Recorded:
             return httpx.Response(200, json=answers[path])
         return httpx.Response(500, json={"errorMessage": "Could not get job details: Invalid job id specified"})
 
-    def door() -> Gateway:
+    @asynccontextmanager
+    async def door() -> AsyncIterator[Gateway]:
         held = UnicoreCredential(user="startup", token="recorded")
-        return Unicore("http://127.0.0.1:1/rest/core", lambda: held, transport=httpx.MockTransport(answer))
+        made = Unicore("http://127.0.0.1:1/rest/core", lambda: held, transport=httpx.MockTransport(answer))
+        yield made
+        await made.close()
 
-    return Recorded(door, reason, "n[1-2]")
+    return Recorded(door, UNICORE_ID, reason, "n[1-2]", waited=4)
 
+
+def _slurmrestd(version: str) -> Recorded:
+    job: dict[str, Any] = json.loads((ANSWERS / f"{version}.json").read_text(encoding="utf-8"))["live"]["failed"]
+    job = copy.deepcopy(job)
+    if isinstance(job["job_state"], str):
+        job |= {"job_state": "OUT_OF_MEMORY", "exit_code": SIG_OOM}
+    else:
+        signal = {"id": {"set": True, "infinite": False, "number": SIG_OOM}, "name": ""}
+        job |= {
+            "job_state": ["OUT_OF_MEMORY"],
+            "exit_code": job["exit_code"] | {"status": ["SIGNALED"], "signal": signal},
+        }
+    number = str(job["job_id"])
+
+    @asynccontextmanager
+    async def door() -> AsyncIterator[Gateway]:
+        server = Server(int(version.rpartition(".")[2]))
+        server.replies = {
+            key: {"meta": META, "jobs": [job], "licenses": []}
+            for key in (f"GET job/{number}", "GET jobs", "GET licenses")
+        }
+        made = client(server)
+        yield made
+        await made.close()
+
+    return Recorded(door, number, "OutOfMemory", job["nodes"])
+
+
+def _ssh(release: str, waited: int = 0) -> Recorded:
+    told = json.loads((ANSWERS / "ssh" / f"{release}.json").read_text(encoding="utf-8"))
+    number = told["ids"]["failed"]
+    rows = [row for row in told["live"]["stdout"].splitlines(keepends=True) if row.startswith(number)]
+    (row,) = rows
+    row = re.sub("␣(\\d+)␣", lambda blanks: " " * int(blanks[1]), row)
+    row = row.replace("FAILED       ", "OUT_OF_MEMORY").replace("3:0  ", f"0:{SIG_OOM}")
+
+    async def squeue(call: login_node.Call) -> None:
+        await call.answer(row.replace("m0123456789abcdef", call.mark))
+
+    @asynccontextmanager
+    async def door() -> AsyncIterator[Gateway]:
+        async with login_node.running({"squeue": squeue}) as node:
+            made = node.door()
+            yield made
+            await made.close()
+
+    return Recorded(door, number, "OutOfMemory", "n1", waited)
+
+
+@asynccontextmanager
+async def _firecrest() -> AsyncIterator[Gateway]:
+    row = Row("77", "psr-" + "a" * 26 + "-1", "OUT_OF_MEMORY", f"0:{SIG_OOM}", end="1010")
+    with tempfile.TemporaryDirectory() as root:
+        fake = Fake("alps", CannedNode(Path(root), rows=[row]), USER)
+        held = FirecrestCredential(user=USER, token=fake.issuer.token(600))
+        made = Firecrest(fake.url, "alps", lambda: held)
+        yield made
+        await made.close()
+        fake.end()
+
+
+@asynccontextmanager
+async def _arc() -> AsyncIterator[Gateway]:
+    """A-REX says that the job failed; that memory was the cause stands in what Slurm's tools wrote."""
+    arex = test_arc_driver.Arex()
+    said = "slurmstepd: error: Detected 1 oom_kill event in StepId=3429035.batch"
+    arex.job(
+        state="FAILED",
+        diagnose_local=test_arc_driver.local(),
+        diagnose_failed=f"LRMS error: ({SIG_OOM}) Job failed",
+        diagnose_errors=f"Contents of output stream forwarded by the LRMS\n{said}",
+    )
+    made = test_arc_driver.door(arex)
+    yield made
+    await made.close()
+
+
+OUT_OF_MEMORY = "out-of-memory"
 
 RECORDINGS: Mapping[str, Mapping[str, Recorded]] = {
+    "bookworm": {OUT_OF_MEMORY: _slurmrestd("v0.0.38")},
+    "trixie": {OUT_OF_MEMORY: _slurmrestd("v0.0.42")},
+    "sid": {OUT_OF_MEMORY: _slurmrestd("v0.0.45")},
+    "ssh-bookworm": {OUT_OF_MEMORY: _ssh("22.05")},
+    "ssh-trixie": {OUT_OF_MEMORY: _ssh("24.11", waited=3)},
+    "ssh-sid": {OUT_OF_MEMORY: _ssh("26.05")},
     "unicore": {
         "time-limit": _unicore("TIMEOUT", "0:0", "TimeLimit"),
-        "out-of-memory": _unicore("OUT_OF_MEMORY", "0:125", "OutOfMemory"),
+        OUT_OF_MEMORY: _unicore("OUT_OF_MEMORY", "0:125", "OutOfMemory"),
         "node-failure": _unicore("NODE_FAIL", "1:0", "NodeFailure"),
         "preemption": _unicore("PREEMPTED", "0:15", "Preempted"),
         "administrator": _unicore("CANCELLED", "0:15", "Cancelled"),
     },
+    "firecrest": {OUT_OF_MEMORY: Recorded(_firecrest, "77", "OutOfMemory", "n1", waited=None)},
+    "arc": {OUT_OF_MEMORY: Recorded(_arc, test_arc_driver.ID, "OutOfMemory", "", waited=None)},
 }
 """By the word of --gateway, and by a name of their own."""

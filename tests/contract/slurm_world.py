@@ -11,6 +11,7 @@ from contract.world import SCRATCH, Allocation, World
 from passerelle.gateways.base import Accounting, Info, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.slurm import RemoteJob
 from passerelle_sandbox.site import serve
 from passerelle_sandbox.site.serve import Site
 
@@ -70,6 +71,12 @@ class SiteWorld(World):
         await self._run("scontrol", "update", f"JobId={job_id}", "Requeue=1")  # an administrator may, whatever we asked
         await self._run("scontrol", "requeue", job_id)
 
+    async def fail_node(self, job: RemoteJob) -> None:
+        await fail_node(self.site, job)
+
+    async def preempt(self, job: RemoteJob) -> None:
+        await preempt(self.site, job)
+
     async def shut(self, account: str) -> None:
         """By a limit of the account, which its users don't inherit."""
         for words in (
@@ -100,9 +107,7 @@ class SiteWorld(World):
         return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
 
     async def _run(self, *words: str, user: str | None = None) -> str:
-        done = await asyncio.to_thread(self.site.run, list(words), user)
-        assert done.returncode == 0, f"{words}: {done.stderr}"
-        return done.stdout
+        return await run(self.site, *words, user=user)
 
     async def hostile_job(self, name: str, comment: str) -> None:
         words = ["sbatch", f"--job-name={name}", f"--comment={comment}", "--partition=gpu", "--time=5"]
@@ -117,6 +122,29 @@ class SiteWorld(World):
     def end(self) -> None:
         if _RUNNING.pop(self.release, None) is not None:
             self.site.end()
+
+
+async def run(site: Site, *words: str, user: str | None = None) -> str:
+    """What a command prints at a site; one that fails fails the row."""
+    done = await asyncio.to_thread(site.run, list(words), user)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+async def fail_node(site: Site, job: RemoteJob) -> None:
+    """World's, for a Slurm."""
+    await run(site, "scontrol", "update", f"NodeName={job.nodes}", "State=DOWN", "Reason=contract")
+    await asyncio.sleep(2.0)
+    await asyncio.to_thread(site.run, ["scontrol", "update", f"NodeName={job.nodes}", "State=RESUME"])
+
+
+async def preempt(site: Site, job: RemoteJob) -> None:
+    """World's, for a Slurm; the urgent QoS is made at the first time."""
+    if "urgent" not in await run(site, "sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name"):
+        for words in ("add qos urgent preempt=normal", f"modify user {site.user} set qos+=urgent"):
+            await asyncio.to_thread(site.manage, words)
+    urgent = ["sbatch", "--qos=urgent", "--partition=gpu", f"--nodelist={job.nodes}", "--exclusive", "--time=5"]
+    await run(site, *urgent, f"--chdir={SCRATCH}", "--wrap=sleep 600", user=site.user)
 
 
 class SlurmWorld(SiteWorld):

@@ -32,7 +32,7 @@ async def one(door: Gateway, job_id: str) -> RemoteJob:
     return job
 
 
-async def reach(world: World, door: Gateway, job_id: str, stage: Stage) -> RemoteJob:
+async def reach(world: World, door: Gateway, job_id: str, stage: Stage, *, seconds: float = 60.0) -> RemoteJob:
     """The job once it has come so far, from whichever listing still has it."""
     accounting = world.accounting(door)
 
@@ -42,7 +42,7 @@ async def reach(world: World, door: Gateway, job_id: str, stage: Stage) -> Remot
             found += await accounting.accounted(job_ids=[job_id])
         return next((job for job in found if job.stage is stage and parse(job.name)), None)
 
-    job = await world.until(ask, f"job {job_id} {stage}")
+    job = await world.until(ask, f"job {job_id} {stage}", seconds=seconds)
     assert job is not None
     return job
 

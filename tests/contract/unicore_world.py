@@ -20,6 +20,7 @@ from passerelle.gateways.base import Credential, Files
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
+from passerelle.slurm import RemoteJob
 from passerelle_sandbox.unicore import config, serve
 from passerelle_sandbox.unicore.serve import Server
 
@@ -102,6 +103,12 @@ class UnicoreWorld(World):
 
     async def requeue(self, job_id: str) -> None:
         await self.slurm.requeue(await self._number(job_id))
+
+    async def fail_node(self, job: RemoteJob) -> None:
+        await self.slurm.fail_node(job)
+
+    async def preempt(self, job: RemoteJob) -> None:
+        await self.slurm.preempt(job)
 
     async def forget(self, job_id: str) -> None:
         """The server removes a job when its lifetime is over; here it is told to."""

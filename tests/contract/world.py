@@ -13,6 +13,7 @@ from typing import TypeVar
 from passerelle.batch import Batch, Options
 from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Signals
 from passerelle.marker import Run
+from passerelle.slurm import RemoteJob
 
 Found = TypeVar("Found")
 FOR_LONG = 3_000.0
@@ -217,6 +218,14 @@ class World(ABC):
     async def start_accounting(self) -> None: ...
     @abstractmethod
     async def requeue(self, job_id: str) -> None: ...
+    @abstractmethod
+    async def fail_node(self, job: RemoteJob) -> None:
+        """The node on which a job of ours runs goes down; it comes back by itself."""
+
+    @abstractmethod
+    async def preempt(self, job: RemoteJob) -> None:
+        """Another's more urgent job wants the node on which ours runs, whole."""
+
     @abstractmethod
     async def write_comment(self, job_id: str, text: str) -> None: ...
     @abstractmethod

@@ -9,7 +9,7 @@ task runs, states follow from it when they are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
@@ -249,6 +249,11 @@ class Memory:
         job.submitted = max(self.clock(), job.submitted + 1)
         job.cancelled = job.warned = None
         job.fate = fate or job.fate
+
+    def end(self, job_id: str, state: str) -> None:
+        """The site ends a running job as this: a node of it fails, or another takes its place."""
+        job = self._jobs[job_id]
+        job.fate = replace(job.fate, running=self.clock() - job.start, end=state, exit_code=None)
 
     def set_comment(self, job_id: str, text: str) -> None:
         """A job, or a person, writes the comment."""

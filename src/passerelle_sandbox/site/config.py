@@ -87,6 +87,9 @@ OverTimeLimit=0
 AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=10
+
+PreemptType=preempt/qos
+PreemptMode=CANCEL
 """
 
 

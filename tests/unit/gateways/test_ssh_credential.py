@@ -187,3 +187,7 @@ def test_what_is_no_address(url: str) -> None:
         address(url)
 
     assert caught.value.reason == "InvalidUrl"
+
+
+def test_a_certificate_of_an_authority_whose_clock_is_ahead_serves_at_once() -> None:
+    refuse_untimely(read(ssh_certificate=certificate(after=1000, before=2000)), 1000 - 300.0)

@@ -220,3 +220,18 @@ def test_a_comment_comes_whole_or_not_at_all() -> None:
 @pytest.mark.parametrize("log", [None, [], ["no time at all"], "nothing", [None, 3]])
 def test_a_log_that_tells_no_time_ends_with_the_submit(log: object) -> None:
     assert read(log=log).end_time == SUBMITTED
+
+
+@pytest.mark.parametrize("base", ["NODE_FAIL", "PREEMPTED", "TIMEOUT", "CANCELLED"])
+def test_slurms_own_end_counts_more_than_the_code_of_the_script_that_it_ended(base: str) -> None:
+    ended = {"status": "FAILED", "statusMessage": "Job completed with exit code 143", "exitCode": "143"}
+
+    job = read({"JobState": base, "ExitCode": "0:15"}, **ended)
+
+    assert (job.state.base, job.exit_code) == (base, None)
+
+
+def test_without_slurms_word_the_script_s_code_is_all_there_is() -> None:
+    job = read({}, status="FAILED", exitCode="143")
+
+    assert (job.state.base, job.exit_code) == ("FAILED", 143)

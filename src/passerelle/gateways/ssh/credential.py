@@ -75,15 +75,20 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> SshCredentia
     )
 
 
+SKEW_SECONDS = 600.0
+"""How far an authority's clock may be ahead of ours: what it signed a moment ago is valid at the site, whose clock
+counts."""
+
+
 def refuse_untimely(credential: SshCredential, now: float) -> None:
-    """Raise Unauthorized for a certificate whose time is over, or has not come, by our clock."""
+    """Raise Unauthorized for a certificate whose time is over by our clock, or so far away that it is no clock's."""
     if credential.expires is not None and credential.expires <= now:
         text = (
             f"The SSH certificate of {credential.user} expired {_span(now - credential.expires)} ago; fetch a new one, "
             "and write it under ssh-certificate into the Site's Secret."
         )
         raise Unauthorized(text, reason="CertificateExpired")
-    if credential.valid_after > now:
+    if credential.valid_after > now + SKEW_SECONDS:
         text = (
             f"The SSH certificate of {credential.user} is valid only in {_span(credential.valid_after - now)}; check "
             "the clocks of the site's authority and of this cluster."

@@ -60,6 +60,8 @@ _IN_LOG = "Detailed job information from batch system: "
 _LOGGED = re.compile(r"^\w{3} (\w{3} \d\d \d\d:\d\d:\d\d) \S+ (\d{4}): ")
 _NUMBER = re.compile(r"\d+")
 _TRES_GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
+_BY_SLURM = ENDINGS.keys() - {"COMPLETED", "FAILED"}
+"""Ends that are no doing of the script's."""
 _NONE = frozenset({"", "N/A", "(null)", "None"})
 
 
@@ -136,14 +138,15 @@ def _state(record: Record, details: Record) -> JobState:
         return JobState("COMPLETED")
     if status != "FAILED":
         return JobState("UNKNOWN")
+    by_slurm = JobState.parse([text(details.get("JobState"))]).base
     if _int(record.get("exitCode")):
-        return JobState("FAILED")
+        # Slurm ended the script, which still told its code: of a node that it gave up, say, 143.
+        return JobState(by_slurm if by_slurm in _BY_SLURM else "FAILED")
     if message.startswith(_ABORTED):
         return JobState("CANCELLED")
     if "Processing failed" in message or "Could not submit job" in message or "Staging in failed" in message:
         return JobState("FAILED" if _is_refusal(message) else "BOOT_FAIL")
-    found = JobState.parse([text(details.get("JobState"))])
-    return JobState(found.base) if found.base in ENDINGS else JobState("FAILED")
+    return JobState(by_slurm if by_slurm in ENDINGS else "FAILED")
 
 
 def _is_refusal(message: str) -> bool:
@@ -179,7 +182,7 @@ def _exit(record: Record, details: Record, state: JobState) -> tuple[int | None,
     if state.ending is None or state.base == "CANCELLED":
         return None, None
     code = _int(record.get("exitCode"))
-    if code is not None:
+    if code is not None and state.base not in _BY_SLURM:
         return code, None
     first, _, second = text(details.get("ExitCode")).partition(":")
     if second and _int(second):
