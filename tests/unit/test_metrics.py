@@ -524,6 +524,7 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
         period=30,
         progress_period=60,
         renew=renew,
+        run_directory=lambda *_: None,
         on_change=lambda _: None,
         on_site=lambda: None,
     )

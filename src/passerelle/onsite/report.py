@@ -1,4 +1,4 @@
-"""The one record of a job's comment: progress while it runs, the end beside the last progress when it has run.
+"""The one record of a job: progress while it runs, the end beside the last progress when it has run.
 
     {"v": 1, "t": time, "f": first step of the attempt, "s": step, "c": step of the newest checkpoint,
      "n": steps in all, "p": percentage, "e": seconds left, "m": {name: number},
@@ -7,6 +7,10 @@
 `nodes` are those through which the attempt failed, where one did.
 
 Plain JSON in UTF-8, as one argument of scontrol: Slurm 22.05 to 26.05 keep each byte of it and refuse more than 1024.
+
+The report file holds the same record, and whose it is:
+
+    {"jobId": "4711", "restartCount": 0, "record": {"v": 1, ...}}
 """
 
 import json
@@ -25,6 +29,11 @@ _KEYS = {"step": "s", "checkpointStep": "c", "totalSteps": "n", "percentage": "p
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}$")
 _LARGEST = 2**53
 """Beyond it an integer is not the same number to every reader of JSON."""
+
+
+def path(run: str, attempt: int) -> str:
+    """The report file of an attempt: known to whoever knows the run directory, before Slurm has given a number."""
+    return "%s/report-%d.json" % (run, attempt)
 
 
 class Progress:

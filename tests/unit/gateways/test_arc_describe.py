@@ -13,7 +13,7 @@ import pytest
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected
-from passerelle.gateways.arc import payload
+from passerelle.gateways.arc import notes, payload
 from passerelle.gateways.arc.describe import ADL, description, passed_on
 from passerelle.onsite.codes import SITE_FAULT
 from unit.gateways.scripted_server import BATCH, OPTIONS
@@ -157,7 +157,8 @@ class Session:
             standard_error=f"{self.work}/psr-%j.out",
             **options,
         )
-        return Batch(options=asked, environment=(("PATH", "/usr/bin:/bin"),), script=script)
+        report = f"{self.work}/it's/report-1.json"
+        return Batch(options=asked, environment=(("PATH", "/usr/bin:/bin"),), script=script, report=report)
 
     def run(self, batch: Batch) -> int:
         line = " ".join(f'"{each}"' for each in ("/bin/sh", *payload.arguments(batch)))
@@ -186,10 +187,20 @@ def test_the_job_runs_as_it_was_asked_for(session: Session) -> None:
     assert "loud" in text
     code, moment = (session.place / "exit").read_text().split()
     assert (code, moment.isdecimal()) == ("3", True)
-    began, out, told = (session.place / "record").read_text().splitlines()
-    assert (began.isdecimal(), out) == (True, str(session.work / "psr-4711.out"))
-    assert "Account=startup" in told
+    given = notes.given((session.place / "record").read_text())
+    assert given is not None
+    assert given.standard_output == str(session.work / "psr-4711.out")
+    assert given.report == made.report == str((session.place / "report").readlink())
+    assert given.fields["Account"] == "startup"
     assert (session.place / "log").readlink() == session.work / "psr-4711.out"
+
+
+def test_a_job_that_reports_nowhere_has_no_link_to_it(session: Session) -> None:
+    assert session.run(dataclasses.replace(session.batch("#!/bin/sh\n"), report=None)) == 0
+    given = notes.given((session.place / "record").read_text())
+    assert given is not None
+    assert (given.report, given.fields["Account"]) == ("", "startup")
+    assert not (session.place / "report").is_symlink()
 
 
 def test_a_log_is_gone_on_with(session: Session) -> None:
@@ -197,6 +208,7 @@ def test_a_log_is_gone_on_with(session: Session) -> None:
     session.run(session.batch("#!/bin/sh\necho after\n"))
     assert (session.work / "psr-4711.out").read_text() == "before\nafter\n"
     (session.place / "log").unlink()
+    (session.place / "report").unlink()
     session.run(session.batch("#!/bin/sh\necho anew\n", open_mode_append=False))
     assert (session.work / "psr-4711.out").read_text() == "anew\n"
 

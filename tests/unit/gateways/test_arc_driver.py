@@ -381,6 +381,24 @@ async def test_a_log_is_found_without_having_been_seen_before() -> None:
         await arc.read("/run/other.out", 0, 1)
 
 
+async def test_a_report_is_read_from_the_newest_job_that_leads_to_it() -> None:
+    arex = Arex()
+    report = "/run/psr-a/report-1.json"
+    old, new = (f"{began}\n/run/{began}.out\n{report}\nJobId=1\n" for began in (1795579231, 1795579999))
+    arex.job(state="RUNNING", diagnose_local=local(), session_record=old, session_report="old")
+    arex.job(OTHER, state="RUNNING", diagnose_local=local(), session_record=new, session_report="new")
+    arc = door(arex)
+    arex.asked.clear()
+    with pytest.raises(Missing):
+        await arc.read(report, 0, 99)
+    assert not any(key.endswith("/jobs") for key in arex.asked), "a job that was not read is not looked for"
+
+    await arc.get([ID, OTHER])
+    arex.asked.clear()
+    assert await arc.read(report, 0, 99) == b"new"
+    assert arex.asked == [f"GET 1.1/jobs/{OTHER}/session/report"]
+
+
 async def test_a_write_that_did_not_arrive_is_told() -> None:
     arex = Arex()
     arex.job(state="RUNNING", diagnose_local=local(), session_record=RECORD)

@@ -23,7 +23,7 @@ from passerelle.gateways.arc import decode, errors, files, notes, outcome, servi
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.describe import description, passed_on
-from passerelle.gateways.arc.payload import EXIT, LOG, RECORD
+from passerelle.gateways.arc.payload import EXIT, RECORD
 from passerelle.gateways.base import Identity, Probe
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -249,17 +249,19 @@ class Arc:
         return {job_id: one for job_id, one in found.items() if one is not None}
 
     async def _locate(self, path: str) -> str | None:
-        """The address of a file. Which job's log it is, is known of jobs that were read: the others are, then."""
+        """The address of a file. What a job's links lead to, is known of jobs that were read: the others are, then; but
+        for a report, which is asked for by who has just read the job.
+        """
         jobs = await self._jobs()
-        owner = files.owner_of_log(path, self._known.given)
-        if owner is None:
+        found = files.linked(path, self._known.given)
+        if found is None and not files.is_report(path):
             for job_id, local in (await self._locals(files.candidates(path))).items():
                 inside = files.within(path, local)
                 if inside is not None:
                     return files.address(jobs, job_id, inside)
             await self.find()
-            owner = files.owner_of_log(path, self._known.given)
-        return None if owner is None else files.address(jobs, owner, LOG)
+            found = files.linked(path, self._known.given)
+        return None if found is None else files.address(jobs, *found)
 
 
 class Memory:

@@ -20,8 +20,8 @@ from passerelle.batch import Batch, Options
 from passerelle.onsite.codes import SITE_FAULT
 from passerelle.shell import quoted
 
-START, SCRIPT, LOG, RECORD, EXIT = "start", "script", "log", "record", "exit"
-"""Names in the session directory. `log` leads to the job's log, wherever that lies."""
+START, SCRIPT, LOG, REPORT, RECORD, EXIT = "start", "script", "log", "report", "record", "exit"
+"""Names in the session directory. `log` and `report` lead to the job's log and report file, wherever those lie."""
 
 SHELL = "/bin/sh"
 ARGUMENT_LIMIT = 128 * 1024 - 1
@@ -43,10 +43,13 @@ for name in $(env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do
 done
 out={out}
 err={err}
+report={report_path}
 ln -s "$out" {log}
+[ -z "$report" ] || ln -s "$report" {report}
 {{
     date +%s
     echo "$out"
+    echo "$report"
     timeout 30 scontrol --oneliner show job "$SLURM_JOB_ID"
 }} > {record}.new 2> /dev/null
 mv {record}.new {record}
@@ -77,6 +80,8 @@ def start(batch: Batch) -> str:
     return _START.format(
         script=SCRIPT,
         log=LOG,
+        report=REPORT,
+        report_path=quoted(batch.report or ""),
         record=RECORD,
         exit=EXIT,
         kept=_KEPT.replace("|", " | "),
