@@ -116,7 +116,7 @@ class Reports:
         except PasserelleError as error:
             return error
         except TimeoutError:
-            return Unavailable(f"The site did not give it within {READ_SECONDS:.0f} s.", reason="ReportUnread")
+            return Unavailable(f"The site did not give it within {READ_SECONDS:.0f} s.", reason="FileFailed")
         return record(content, job)
 
     def _say(self, trouble: str) -> None:

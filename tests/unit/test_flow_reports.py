@@ -11,7 +11,8 @@ from typing import Any
 import virtual_time
 from little_world import AccountedDoor, World
 from passerelle.errors import Unavailable
-from passerelle.gateways.memory import Fate, File
+from passerelle.gateways.memory import Fate
+from passerelle.gateways.memory_files import File
 from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.slurm import RemoteJob
@@ -41,9 +42,6 @@ class Mute(AccountedDoor):
         if BROKEN:
             raise BROKEN[0]
         return await self.site.read(path, offset, length)
-
-    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        await self.site.write(path, content, mode=mode)
 
 
 def _mute(jobs: Sequence[RemoteJob]) -> list[RemoteJob]:
