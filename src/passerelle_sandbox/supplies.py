@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from passerelle_sandbox import host, operator_image, say, side_by_side, state
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import rootfs, ssh_server
+from passerelle_sandbox.site import arc_server, rootfs, ssh_server
 from passerelle_sandbox.site.image import frameworks_image, trainer_image
 from passerelle_sandbox.unicore.jars import TOOLS as UNICORE_TOOLS
 from passerelle_sandbox.unicore.jars import jars
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "trainer-image", "image-base"
 FRAMEWORKS_IMAGE, UNICORE = "frameworks-image", "unicore"
+ARC_SID = "arc-sid"
+"""What A-REX adds to the newest site: end-to-end trainings go through it."""
 SITES = tuple(reversed(state.RELEASES))
 """The default's release first."""
-EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE)
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, ARC_SID, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE)
 
 
 def prepare(wanted: Collection[str] = EVERY) -> None:
@@ -43,6 +45,7 @@ def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
         [
             (SITES[0], _site(SITES[0])),
             (TRAINER_IMAGE, _image(trainer_image)),
+            (ARC_SID, lambda: arc_server.layer(SITES[0])),
             (FRAMEWORKS_IMAGE, _image(frameworks_image)),
         ],
         [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base), (UNICORE, jars)],

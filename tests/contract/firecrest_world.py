@@ -123,10 +123,11 @@ class FirecrestWorld(SiteWorld):
 
 
 class SiteShell:
-    """The site's login node: a command line of a user, in a login shell, for five seconds."""
+    """The site's login node: a command line of a user, in a login shell, for so many seconds."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, seconds: float = COMMAND_SECONDS) -> None:
         self._site = site
+        self._seconds = seconds
 
     def __call__(self, command: str, user: str, stdin: bytes | None = None) -> Done:
         given = f"/tmp/.stdin-{secrets.token_hex(8)}"  # noqa: S108 -- the site's
@@ -135,7 +136,7 @@ class SiteShell:
         there.chmod(0o644)
         line = f"{LOGIN}; cd ~ 2> /dev/null; {{ {command}; }} < {shlex.quote(given)}"
         try:
-            done = self._site.run(["bash", "-c", line], user, COMMAND_SECONDS)
+            done = self._site.run(["bash", "-c", line], user, self._seconds)
         except SandboxError:
             raise TimeIsUp from None
         finally:
