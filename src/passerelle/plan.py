@@ -16,7 +16,7 @@ from passerelle.errors import Invalid
 from passerelle.launch import LAUNCHERS, Launch, Step, step
 from passerelle.marker import Run
 from passerelle.mounts import SAFE_PATH, Mounts, mounts
-from passerelle.onsite import report
+from passerelle.onsite import places
 from passerelle.profiles import Profile
 from passerelle.routing import route, time_limit_minutes
 from passerelle.v1alpha1.meta import seconds
@@ -102,7 +102,7 @@ class Plan:
     @property
     def report_path(self) -> str:
         """Where the attempt writes how it goes on."""
-        return report.path(self.run_directory, self.attempt)
+        return places.report(self.run_directory, self.attempt)
 
     @property
     def warning_seconds(self) -> int | None:

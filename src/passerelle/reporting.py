@@ -14,7 +14,7 @@ from passerelle.facts import Facts, Unseen
 from passerelle.gateways.base import Files
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
-from passerelle.onsite.report import path as report_path
+from passerelle.onsite import places
 from passerelle.passes import Pass, run_directory
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
@@ -173,7 +173,7 @@ def _report_path(done: Pass) -> str:
     current, watch = done.current, done.service.watch if done.service is not None else None
     if current is None or watch is None or not isinstance(watch.gateway, Files):
         return ""
-    return report_path(run_directory(done.job, done.service, current.number), current.number)
+    return places.report(run_directory(done.job, done.service, current.number), current.number)
 
 
 def _audit(job: TrainingJob, new: TrainingJobStatus, condition: Condition) -> str:

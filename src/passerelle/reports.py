@@ -21,7 +21,7 @@ from dataclasses import replace
 from passerelle.errors import Missing, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Files, Gateway
 from passerelle.marker import Run, parse
-from passerelle.onsite.report import path
+from passerelle.onsite import places
 from passerelle.progress import parse_comment
 from passerelle.slurm import JobState, RemoteJob
 
@@ -110,7 +110,7 @@ class Reports:
             return ""
         try:
             async with asyncio.timeout(READ_SECONDS):
-                content = await files.read(path(directory, named[1]), 0, READ_BYTES)
+                content = await files.read(places.report(directory, named[1]), 0, READ_BYTES)
         except Missing:
             return ""
         except PasserelleError as error:

@@ -16,10 +16,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
+from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.decide import Seen
 from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import Accounting, Gateway, Identity, Probe, Signals
+from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, Question, View, beyond
 from passerelle.reports import Reports, RunDirectory
@@ -65,6 +66,7 @@ class SiteWatch:
         self._on_change = on_change
         self._on_site = on_site
         self._picture = Picture()
+        self._run_directory = run_directory
         self._reports = Reports(name, run_directory, self._now)
         self._wake = asyncio.Event()
         self._failures = 0
@@ -118,14 +120,12 @@ class SiteWatch:
         self._next_listing = 0.0
         self.nudge()
 
-    async def warn(self, job: RemoteJob, signal: str) -> bool:
-        """Signal this job's batch script, after reading that the id is still its own. False where nothing was sent."""
-        if not isinstance(self.gateway, Signals):
-            return False
+    async def ask_to_stop(self, job: RemoteJob) -> bool:
+        """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
         with _Act(self, Identity(job.cluster, job.user)):
             records = await self.gateway.get([job.job_id])
             if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
-                return await self.gateway.warn(job.job_id, signal)
+                return await stopping.ask(self.gateway, job, self._run_directory)
         return False
 
     def submitted(self, run: Run, attempt: int, job: RemoteJob) -> None:

@@ -1,5 +1,6 @@
 """The same four stories through every door: a training succeeds, a rank fails, one that runs is cancelled, and the
-operator dies at the worst moment. Progress and ends come home by each, and logs where the door shows files.
+operator dies at the worst moment. Progress and ends come home by each, and logs where the door shows files. A fifth
+one, of a run that is suspended, goes through those doors by which Slurm signals no batch script.
 
 slurmrestd's success is test_success.py's, which looks closer.
 """
@@ -139,3 +140,29 @@ def test_a_job_whose_answer_died_with_the_operator_is_adopted(
     (attempt,) = done["status"]["attempts"]
     assert (attempt["marker"], attempt["lastStep"]) == (intent["marker"], 4)
     assert slurm_states(cluster, namespace, "adopted") == ["COMPLETED"]
+
+
+@pytest.mark.parametrize("door", ["unicore", "firecrest", "arc"])
+def test_one_that_is_suspended_saves_first_and_goes_on_from_there(
+    cluster: Cluster, operator: OperatorProcess, namespace: str, doors: Doors, door: str
+) -> None:
+    spec = {"site": doors.open(door), "gpusPerNode": 1, "checkpoint": {"grace": "30s"}, "retry": {"maxAttempts": 2}}
+    words = ("--steps", "150", "--seconds-per-step", "0.3")
+    cluster.apply(trainingjob(namespace, "paused", *words, **spec))
+    wait_for(
+        lambda: (cluster.get(namespace, "paused")["status"].get("progress") or {}).get("step"),
+        "its first report",
+    )
+
+    cluster.suspend(namespace, "paused", on=True)
+    ended = wait_for_condition(cluster, namespace, "paused", "Running", "False")
+    (first,) = ended["status"]["attempts"]
+    assert (first["reason"], first["exit"]["code"]) == ("Suspended", 215), first
+    assert slurm_states(cluster, namespace, "paused") == ["FAILED"], "it ended by itself, and was not cancelled"
+
+    cluster.suspend(namespace, "paused", on=False)
+    done = wait_for_condition(cluster, namespace, "paused", "Finished", seconds=150)
+    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
+    second = done["status"]["attempts"][1]
+    assert second["firstStep"] > first["checkpointStep"] > 0
+    assert second["lastStep"] == 150

@@ -1,7 +1,7 @@
 """How a record leaves the job: into the job's own comment, and into a report file in the run directory.
 
 The operator reads the comment through the gateway. Where the site lets nobody write one, or the gateway tells none, it
-reads the file, whose path follows from the run directory and the attempt alone (report.py). The file is the claim
+reads the file, whose path follows from the run directory and the attempt alone (places.py). The file is the claim
 owner's: a job that has lost the claim, to a later attempt or to a later life of its own, writes it no more. Whose the
 record is stands beside it, for a write that was under way when that happened.
 """
@@ -12,7 +12,7 @@ from typing import Callable, Optional
 
 from passerelle.onsite.claim import superseded
 from passerelle.onsite.files import read_json, scontrol, write_json
-from passerelle.onsite.report import path
+from passerelle.onsite.places import report
 
 _TRANSIENT = ("did not answer", "unable to contact", "timed out", "try again", "temporarily")
 """Of scontrol's complaints, those that pass: the controller restarts or is busy."""
@@ -40,7 +40,7 @@ def to_file(record: str) -> Optional[str]:
         return why
     told = {"jobId": me["jobId"], "restartCount": me["restartCount"], "record": json.loads(record)}
     try:
-        write_json(path(run, attempt), told)
+        write_json(report(run, attempt), told)
     except OSError as error:
         return str(error)
     return None

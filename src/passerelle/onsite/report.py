@@ -31,11 +31,6 @@ _LARGEST = 2**53
 """Beyond it an integer is not the same number to every reader of JSON."""
 
 
-def path(run: str, attempt: int) -> str:
-    """The report file of an attempt: known to whoever knows the run directory, before Slurm has given a number."""
-    return "%s/report-%d.json" % (run, attempt)
-
-
 class Progress:
     """What the trainer told last, key by key: a line need not repeat what an earlier one said."""
 

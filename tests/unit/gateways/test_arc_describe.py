@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -193,6 +194,28 @@ def test_the_job_runs_as_it_was_asked_for(session: Session) -> None:
     assert given.report == made.report == str((session.place / "report").readlink())
     assert given.fields["Account"] == "startup"
     assert (session.place / "log").readlink() == session.work / "psr-4711.out"
+
+
+def test_a_signal_that_is_put_there_reaches_the_script_alone(session: Session) -> None:
+    (session.place / "signal").write_text("USR1\n")
+    step = "sh -c 'sleep 8; exit 1' & step=$!\n"
+    trap = 'trap \'sleep 1; kill -0 "$step" && kill "$step" && exit 215; exit 3\' USR1\n'
+    assert session.run(session.batch(f'#!/bin/sh\n{step}{trap}wait "$step"\nexit 2\n')) == 215
+
+
+def test_what_looks_for_a_signal_ends_with_the_job(session: Session) -> None:
+    mark = f"MARK={session.place}"
+    session.environment["SLURM_MARK"] = mark
+    session.run(session.batch("#!/bin/sh\nsleep 1\n"))
+    time.sleep(payload.LOOK_SECONDS + 1)
+    assert [process for process in Path("/proc").glob("[0-9]*") if mark in _environ(process)] == []
+
+
+def _environ(process: Path) -> str:
+    try:
+        return (process / "environ").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def test_a_job_that_reports_nowhere_has_no_link_to_it(session: Session) -> None:

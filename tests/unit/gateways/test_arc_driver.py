@@ -400,6 +400,25 @@ async def test_a_report_is_read_from_the_newest_job_that_leads_to_it() -> None:
     assert arex.asked == [f"GET 1.1/jobs/{OTHER}/session/report"]
 
 
+@pytest.mark.parametrize("state,put", [("RUNNING", True), ("QUEUING", False), ("FINISHED", False), (None, False)])
+async def test_a_running_job_is_signalled_by_a_file_in_its_session_directory(state: str | None, put: bool) -> None:
+    arex = Arex()
+    if state is not None:
+        arex.job(state=state, diagnose_local=local(), session_record=RECORD)
+    there = f"PUT 1.1/jobs/{ID}/session/signal"
+    arex.replies[there] = lambda _: httpx.Response(200)
+    assert await door(arex).warn(ID, "USR1")
+    assert [body for key, body in zip(arex.asked, arex.bodies, strict=True) if key == there] == [b"USR1\n"] * put
+
+
+async def test_a_signal_that_was_not_put_there_is_told() -> None:
+    arex = Arex()
+    arex.job(state="RUNNING", diagnose_local=local(), session_record=RECORD)
+    arex.replies[f"PUT 1.1/jobs/{ID}/session/signal"] = lambda _: httpx.Response(500)
+    with pytest.raises(PasserelleError):
+        await door(arex).warn(ID, "USR1")
+
+
 async def test_a_write_that_did_not_arrive_is_told() -> None:
     arex = Arex()
     arex.job(state="RUNNING", diagnose_local=local(), session_record=RECORD)

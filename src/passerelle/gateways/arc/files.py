@@ -104,7 +104,7 @@ def within(path: str, local: Local) -> str | None:
 
 
 def is_report(path: str) -> bool:
-    """Whether this is an attempt's report file (onsite/report.py)."""
+    """Whether this is an attempt's report file (onsite/places.py)."""
     return re.fullmatch(r"report-[0-9]+\.json", PurePosixPath(path).name) is not None
 
 

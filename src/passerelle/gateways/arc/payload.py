@@ -9,6 +9,8 @@ What starts there makes the difference good between A-REX's job and Slurm's own:
 of the submitter, its working directory and its log. It also leaves two notes in the session directory, for what A-REX
 does not tell: what Slurm has given (`record`), and the script's own end (`exit`), since A-REX tells a job that Slurm
 ended early from one that succeeded by an exit code, and Slurm's code may be 0 for both.
+
+And it looks for one (`signal`): A-REX has no word for a signal to the script alone, but lets files be put there.
 """
 
 from __future__ import annotations
@@ -22,6 +24,11 @@ from passerelle.shell import quoted
 
 START, SCRIPT, LOG, REPORT, RECORD, EXIT = "start", "script", "log", "report", "record", "exit"
 """Names in the session directory. `log` and `report` lead to the job's log and report file, wherever those lie."""
+SIGNAL, PID = "signal", "pid"
+"""Names there, too: the signal that the script shall get, and its process."""
+
+LOOK_SECONDS = 2
+"""Between two looks for a signal."""
 
 SHELL = "/bin/sh"
 ARGUMENT_LIMIT = 128 * 1024 - 1
@@ -56,9 +63,18 @@ mv {record}.new {record}
 cd {directory} || exit {fault}
 {open} "$out" && {open} "$err" || exit {fault}
 exec >> "$out" 2>> "$err" < /dev/null
+(
+    until [ -s "$session/{signal}" ]; do
+        kill -0 $$ || exit
+        sleep {look}
+    done
+    kill -s "$(cat "$session/{signal}")" "$(cat "$session/{pid}")"
+) 2> /dev/null &
+watcher=$!
 {environment}
-"$session/{script}"
+{shell} -c 'echo "$$" > "$1"; exec "$2"' {script} "$session/{pid}" "$session/{script}"
 code=$?
+kill "$watcher" 2> /dev/null
 echo "$code $(date +%s)" > "$session/{exit}.new" && mv "$session/{exit}.new" "$session/{exit}"
 exit "$code"
 """
@@ -84,6 +100,10 @@ def start(batch: Batch) -> str:
         report_path=quoted(batch.report or ""),
         record=RECORD,
         exit=EXIT,
+        signal=SIGNAL,
+        pid=PID,
+        look=LOOK_SECONDS,
+        shell=SHELL,
         kept=_KEPT.replace("|", " | "),
         out=_path(asked.standard_output),
         err=_path(asked.standard_error),
