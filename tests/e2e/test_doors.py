@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.e2e
 KILLER = Path(__file__).with_name("killed_after_submit.py")
 LONG = ("--steps", "900", "--seconds-per-step", "0.5")
 STEPS = 16
+LONGER = 150
+"""Steps, of 0.3 s: a run looks for a stop request every half minute."""
 
 through = pytest.mark.parametrize("door", DOORS)
 
@@ -142,27 +145,35 @@ def test_a_job_whose_answer_died_with_the_operator_is_adopted(
     assert slurm_states(cluster, namespace, "adopted") == ["COMPLETED"]
 
 
-@pytest.mark.parametrize("door", ["unicore", "firecrest", "arc"])
-def test_one_that_is_suspended_saves_first_and_goes_on_from_there(
-    cluster: Cluster, operator: OperatorProcess, namespace: str, doors: Doors, door: str
+def test_runs_that_are_suspended_save_first_and_go_on_from_there_side_by_side(
+    cluster: Cluster, operator: OperatorProcess, namespace: str, doors: Doors
 ) -> None:
-    spec = {"site": doors.open(door), "gpusPerNode": 1, "checkpoint": {"grace": "30s"}, "retry": {"maxAttempts": 2}}
-    words = ("--steps", "150", "--seconds-per-step", "0.3")
-    cluster.apply(trainingjob(namespace, "paused", *words, **spec))
-    wait_for(
-        lambda: (cluster.get(namespace, "paused")["status"].get("progress") or {}).get("step"),
-        "its first report",
-    )
+    spec = {"gpusPerNode": 1, "checkpoint": {"grace": "30s"}, "retry": {"maxAttempts": 2}}
+    words = ("--steps", str(LONGER), "--seconds-per-step", "0.3")
+    sites = doors.open_all("unicore", "firecrest", "arc")
+    cluster.apply(*(trainingjob(namespace, each, *words, site=each, **spec) for each in sites))
+    for each in sites:
+        wait_for(partial(step, cluster, namespace, each), f"the first report of {each}", 2 * PATIENCE_SECONDS)
 
-    cluster.suspend(namespace, "paused", on=True)
-    ended = wait_for_condition(cluster, namespace, "paused", "Running", "False")
-    (first,) = ended["status"]["attempts"]
-    assert (first["reason"], first["exit"]["code"]) == ("Suspended", 215), first
-    assert slurm_states(cluster, namespace, "paused") == ["FAILED"], "it ended by itself, and was not cancelled"
+    for each in sites:
+        cluster.suspend(namespace, each, on=True)
+    for each in sites:
+        ended = wait_for_condition(cluster, namespace, each, "Running", "False")
+        (first,) = ended["status"]["attempts"]
+        assert (first["reason"], first["exit"]["code"]) == ("Suspended", 215), first
+        assert slurm_states(cluster, namespace, each) == ["FAILED"], "it ended by itself, and was not cancelled"
 
-    cluster.suspend(namespace, "paused", on=False)
-    done = wait_for_condition(cluster, namespace, "paused", "Finished", seconds=150)
-    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
-    second = done["status"]["attempts"][1]
-    assert second["firstStep"] > first["checkpointStep"] > 0
-    assert second["lastStep"] == 150
+    for each in sites:
+        cluster.suspend(namespace, each, on=False)
+    for each in sites:
+        done = wait_for_condition(cluster, namespace, each, "Finished", seconds=2 * PATIENCE_SECONDS)
+        assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
+        first, second = done["status"]["attempts"]
+        assert second["firstStep"] > first["checkpointStep"] > 0
+        assert second["lastStep"] == LONGER
+
+
+def step(cluster: Cluster, namespace: str, name: str) -> int | None:
+    """The step that was told last."""
+    told: int | None = cluster.get(namespace, name).get("status", {}).get("progress", {}).get("step")
+    return told

@@ -229,8 +229,9 @@ def test_where_comments_are_refused_the_report_file_goes_on(stubs: Stubs) -> Non
 
     told = stubs.reported(lambda found: found.progress is not None and found.progress.step == 7)
     (stubs.root / "go").touch()
-    process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=30)
 
+    assert said.count("progress can't be put into the job's comment") == 1, "the site is not asked again"
     assert told.exit is None
     assert stubs.report()[1].progress is not None
     assert stubs.report()[1].exit == Exit(code=0)

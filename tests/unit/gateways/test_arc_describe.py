@@ -149,6 +149,7 @@ class Session:
         (tools / "scontrol").write_text("#!/bin/sh\necho JobId=$4 Account=startup NumNodes=2 TimeLimit=00:33:00\n")
         (tools / "scontrol").chmod(0o755)
         self.environment = {"PATH": f"{tools}:/usr/bin:/bin", "SLURM_JOB_ID": "4711", "LEAKED": "x", "HOME": "/session"}
+        self.environment["SLURM_EXPORT_ENV"] = "NONE"
 
     def batch(self, script: str, **options: Any) -> Batch:
         asked = dataclasses.replace(
@@ -185,6 +186,7 @@ def test_the_job_runs_as_it_was_asked_for(session: Session) -> None:
     assert arrived["PWD2"] == str(session.work)
     assert arrived["SLURM_JOB_ID"] == "4711"
     assert not {"LEAKED", "HOME"} & arrived.keys(), "nothing of A-REX or of a login shell leaks in"
+    assert "SLURM_EXPORT_ENV" not in arrived, "steps would see nothing of the environment"
     assert "loud" in text
     code, moment = (session.place / "exit").read_text().split()
     assert (code, moment.isdecimal()) == ("3", True)

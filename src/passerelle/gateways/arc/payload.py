@@ -35,7 +35,8 @@ ARGUMENT_LIMIT = 128 * 1024 - 1
 """Bytes of one argument that Linux takes (MAX_ARG_STRLEN)."""
 
 _KEPT = "SLURM*|SPANK*|CUDA_*|NVIDIA_*|ROCR_*|HIP_*|GPU_*|ZE_*|PMI_*|PMI2_*|PMIX_*|PALS_*|KRB5CCNAME|TMPDIR"
-"""Variables that Slurm and its plugins give to a job; every other one is A-REX's or the login shell's."""
+"""Variables that Slurm and its plugins give to a job; every other one is A-REX's or the login shell's. So is
+SLURM_EXPORT_ENV, which would keep the environment from the job's steps."""
 
 _START = """\
 #!/bin/sh
@@ -44,6 +45,7 @@ session=$PWD
 chmod 700 {script}
 for name in $(env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do
     case $name in
+        SLURM_EXPORT_ENV) unset "$name" ;;
         {kept} | PATH | PWD) ;;
         *) unset "$name" ;;
     esac
