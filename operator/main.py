@@ -82,6 +82,7 @@ class Operator:
             open_gateway=open_gateway,
             read_credential=credential,
             work=self.reconciler.work,
+            run_directory=self.reconciler.run_directory,
             changed=self.reconciler.changed,
             turned=self.reconciler.turned,
             measure=metrics.measure,

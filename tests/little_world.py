@@ -331,6 +331,7 @@ class World:
             open_gateway=lambda spec, *_: cast("Gateway", self.door(self.behind[spec.gateway.url], points)),
             read_credential=_credential,
             work=reconciler.work,
+            run_directory=reconciler.run_directory,
             changed=reconciler.changed,
             turned=reconciler.turned,
         )

@@ -50,8 +50,8 @@ def setup(*supplies: str) -> Stage:
 
 
 SERVERS = ("sid", "trainer-image", "trixie", "bookworm", "unicore", "arc")
-CLUSTER = ("control-plane", "helm", *SERVERS[:2])
-ALL_SERVERS = (*CLUSTER, *SERVERS[2:])
+CLUSTER = ("control-plane", "helm", "sid", "trainer-image", "arc")
+ALL_SERVERS = tuple(dict.fromkeys((*CLUSTER, *SERVERS)))
 CHECK = Stage(
     "check",
     (
@@ -64,10 +64,16 @@ CHECK = Stage(
 )
 ONE_MORE_LAUNCHER = "tests/e2e/test_launchers.py::test_an_agent_on_each_of_two_nodes_starts_the_ranks"
 """Beside srun: it needs no image but the one that the others use."""
+SUCCESS = (
+    "tests/e2e/test_success.py",
+    "tests/e2e/test_doors.py::test_trainings_succeed_through_all_other_doors_side_by_side",
+)
+KILLED = "tests/e2e/test_doors.py::test_a_job_whose_answer_died_with_the_operator_is_adopted[slurmrestd]"
 E2E_EACH_CHANGE = Stage(
     "e2e",
-    (_pytest("tests/apiserver", "tests/e2e/test_success.py", "tests/e2e/test_killed.py", ONE_MORE_LAUNCHER),),
-    leaves_out="the other files of tests/e2e, and the launchers that need the second image; `make e2e` runs all",
+    (_pytest("tests/apiserver", *SUCCESS, KILLED, ONE_MORE_LAUNCHER),),
+    leaves_out="the other files of tests/e2e, through other doors all stories but success, and the launchers that need "
+    "the second image; `make e2e` runs all",
 )
 E2E = Stage("e2e, all", (_pytest("tests/apiserver", "tests/e2e"),))
 EVERY_SERVER = ("submit-gpu", "reject", "adopt", "cancel", "credential")

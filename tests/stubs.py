@@ -3,14 +3,17 @@
 What the stubs are asked is written down, so a test can read what a site would have seen.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from passerelle.batch import Batch
+from passerelle.progress import Report, parse_comment
 from passerelle.render import render
 from plans import job, planned, site
 
@@ -182,6 +185,20 @@ class Stubs:
     def comments(self) -> list[str]:
         """The records in the order in which they were posted."""
         return [line.removeprefix("Comment=") for line in self.asked("comments")]
+
+    def report(self, attempt: int = 1) -> tuple[dict[str, object], Report]:
+        """Whose the report file of an attempt is, and what it tells."""
+        (file,) = self.root.glob(f"psr-*/report-{attempt}.json")
+        told = json.loads(file.read_text())
+        return told, parse_comment(json.dumps(told.pop("record")))
+
+    def reported(self, enough: Callable[[Report], bool]) -> Report:
+        """What the report file tells, as soon as that is enough."""
+        deadline = time.monotonic() + 30
+        while not list(self.root.glob("psr-*/report-1.json")) or not enough(self.report()[1]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return self.report()[1]
 
 
 def batch(stubs: Stubs, code: str = TELL, *args: str, attempt: int = 1, **more: object) -> Batch:

@@ -36,11 +36,10 @@ site meanwhile. A change of the Site, or an asked retry, ends the wait.
 TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS = 30.0, 600.0
 """Likewise, where it was refused by a limit of the moment."""
 
-WARNING = "USR1"
-"""The signal by which the batch script takes note that it is time to stop, as before a time limit."""
-
-STOP_SECONDS = 30.0
-"""What the batch script may take after the trainer's grace, to end the steps and to write how they ended."""
+STOP_SECONDS = 60.0
+"""What the batch script may take beside the trainer's grace: half a minute to see a stop request where no signal tells
+it, and then to end the steps and to write how they ended.
+"""
 
 ASK_AGAIN_SECONDS = 1.0
 """How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
@@ -185,7 +184,7 @@ class Acts:
         trouble: PasserelleError | None = None
         if target.job_id not in warned or self._clock() - warned[target.job_id] >= CANCEL_AGAIN_SECONDS:
             try:
-                if not await service.watch.warn(target, WARNING):
+                if not await service.watch.ask_to_stop(target):
                     return None
             except PasserelleError as error:
                 trouble = error

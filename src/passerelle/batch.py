@@ -73,6 +73,8 @@ class Batch:
     options: Options
     environment: tuple[tuple[str, str], ...]
     script: str
+    report: str | None = None
+    """Where the script writes its report file: a door that shows a job's own directory alone leads to it from there."""
 
     @property
     def digest(self) -> str:

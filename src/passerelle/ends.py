@@ -42,6 +42,8 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> st
     *before, last = told.stderr.rstrip().splitlines() or [""]
     if not last:
         log = current.log_path or "the log"
+        if job.report_trouble:
+            return f"{text} Its report could not be read: {job.report_trouble} Read {log} at the site."
         return f"{text} The job's epilogue left no lines of stderr; read {log} at the site."
     return f"{text} Last line of stderr: {last}" + ("\nThe lines before it:\n" + "\n".join(before) if before else "")
 

@@ -59,6 +59,8 @@ class Facts:
     deleting: bool = False
     retry_handled: str | None = None
     progress_silent: bool = False
+    report_path: str = ""
+    """Where the job's report file is looked for; `""` where nobody can."""
     attempts_suspended: int = 0
     chain: bool = False
     max_attempts: int = 1

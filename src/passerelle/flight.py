@@ -15,6 +15,7 @@ from passerelle.doctor.check import Check, refused
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Accounting, Gateway
 from passerelle.profiles import Profile
+from passerelle.reports import Reports
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.waiting import wait as why_it_waits
 
@@ -57,6 +58,8 @@ async def fly(gateway: Gateway, canary: Canary, profile: Profile, flight: Flight
             yield Check("canary", "wrong" if reason.in_vain else "warning", text, fix, reason.reason)
         else:
             over = True
+            reports = Reports(canary.plan.name, lambda *_: canary.plan.run_directory, flight.clock)
+            (job,) = await reports.ended(gateway, [job])
             for each in landed(job, profile, canary.plan):
                 yield each
     finally:

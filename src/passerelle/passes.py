@@ -69,15 +69,23 @@ class Pass:
         return (*others, with_job(known, current.job))
 
     def _adopted(self, number: int, remote: RemoteJob) -> Attempt:
-        spec = self.service.site.spec if self.service is not None else None
         return Attempt(
             number=number,
             marker=remote.name,
             cluster=remote.cluster,
             user=remote.user,
-            run_directory=f"{spec.run_root if spec else ''}/{self.job.run.key}",
+            run_directory=run_directory(self.job, self.service, number),
             script_digest="",
         )
+
+
+def run_directory(job: TrainingJob, service: Service | None, attempt: int) -> str:
+    """Where an attempt lies at its site: as its intent says, else, where the status has lost it, as one that is made
+    now would.
+    """
+    known = next((each.run_directory for each in job.status.attempts if each.number == attempt), "")
+    spec = service.site.spec if service is not None else None
+    return known or f"{spec.run_root.rstrip('/') if spec else ''}/{job.run.key}"
 
 
 def recorded(job: TrainingJob) -> tuple[Recorded, ...]:

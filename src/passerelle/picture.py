@@ -97,6 +97,19 @@ class Picture:
             if job.stage is not Stage.ENDED and self._ours(job)
         }
 
+    def newly_ended(self, records: Iterable[RemoteJob]) -> list[RemoteJob]:
+        """Those of our runs' jobs whose end is news, with what was last heard of them."""
+        found = []
+        for job in records:
+            named = parse(job.name)
+            view = self.views.get(named[0]) if named is not None else None
+            if view is None or not self._ours(job) or job.stage is not Stage.ENDED:
+                continue
+            before = view.jobs.get(job.job_id)
+            if before is None or before[1].stage is not Stage.ENDED:
+                found.append(_with_comment(job, before))
+        return found
+
     def take_in(self, job: RemoteJob) -> Run | None:
         """Keep a record; the run, if its picture changed by it."""
         named = parse(job.name)
@@ -107,8 +120,7 @@ class Picture:
         before = view.jobs.get(job.job_id)
         if before is not None and before[1].live and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
-        if before is not None and before[1].comment and not job.comment:
-            job = replace(job, comment=before[1].comment)  # accounting keeps no comments by default
+        job = _with_comment(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
         if not (job.refused or job.duplicate):
@@ -173,6 +185,11 @@ def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dic
         if named is not None:
             highest[named[0]] = max(highest.get(named[0], 0), named[1])
     return {run: (last, last + 10) for run, (_, last) in names.items() if highest.get(run, 0) >= last - LOOK_AHEAD + 1}
+
+
+def _with_comment(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
+    """With the comment that it had: accounting keeps none by default, and some gateways tell none."""
+    return job if job.comment or before is None else replace(job, comment=before[1].comment)
 
 
 def _new(view: View | None) -> bool:

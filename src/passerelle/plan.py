@@ -16,6 +16,7 @@ from passerelle.errors import Invalid
 from passerelle.launch import LAUNCHERS, Launch, Step, step
 from passerelle.marker import Run
 from passerelle.mounts import SAFE_PATH, Mounts, mounts
+from passerelle.onsite import places
 from passerelle.profiles import Profile
 from passerelle.routing import route, time_limit_minutes
 from passerelle.v1alpha1.meta import seconds
@@ -97,6 +98,11 @@ class Plan:
     def log_path(self) -> str:
         """The job's log; flat in the run root, since older releases let a job die whose log directory is missing."""
         return f"{self.run_root}/{self.marker}-%j.log"
+
+    @property
+    def report_path(self) -> str:
+        """Where the attempt writes how it goes on."""
+        return places.report(self.run_directory, self.attempt)
 
     @property
     def warning_seconds(self) -> int | None:

@@ -21,7 +21,7 @@ from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, wanted
+from passerelle.passes import Memory, Pass, run_directory, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
@@ -93,6 +93,14 @@ class Reconciler:
         """A Site appeared, changed, went away or came back."""
         for key in self._store.of_site(site):
             self._queue(key).add(key)
+
+    # What the watches ask
+
+    def run_directory(self, run: Run, attempt: int) -> str | None:
+        """Where an attempt lies at its site; None where no TrainingJob is of that run."""
+        key = self._store.of_run(run)
+        job = self._store.get(key) if key is not None else None
+        return run_directory(job, self.sites.get(job.site), attempt) if job is not None else None
 
     # The pass
 

@@ -30,7 +30,7 @@ def render(plan: Plan) -> Batch:
             "put large ones at the site, and name their paths.",
             reason="NeedsFiles",
         )
-    return Batch(options=_options(plan), environment=ENVIRONMENT, script=text)
+    return Batch(options=_options(plan), environment=ENVIRONMENT, script=text, report=plan.report_path)
 
 
 def _options(plan: Plan) -> Options:

@@ -11,9 +11,11 @@ from passerelle.bounds import fit
 from passerelle.chain import excluded, reached
 from passerelle.errors import Invalid, PasserelleError
 from passerelle.facts import Facts, Unseen
+from passerelle.gateways.base import Files
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
-from passerelle.passes import Pass
+from passerelle.onsite import places
+from passerelle.passes import Pass, run_directory
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
@@ -88,6 +90,7 @@ class Reporter:
             retry_handled=retry_handled,
             attempts_suspended=attempts_suspended,
             progress_silent=_progress_silent(done, self._now()),
+            report_path=_report_path(done),
             chain=job.spec is not None and job.spec.checkpoint is not None,
             max_attempts=job.spec.retry.max_attempts if job.spec is not None else 1,
             reached=reached(job.status, done.seen),
@@ -163,6 +166,14 @@ def _progress_silent(done: Pass, now: float) -> bool:
     running = (each for each in done.job.status.conditions if each.type == "Running" and each.status == "True")
     since = next((epoch(each.last_transition_time) for each in running), None)
     return since is not None and now - since >= SILENT_PERIODS * service.watch.progress_period
+
+
+def _report_path(done: Pass) -> str:
+    """Where the current attempt's report file is looked for; `""` where the site's gateway has no files."""
+    current, watch = done.current, done.service.watch if done.service is not None else None
+    if current is None or watch is None or not isinstance(watch.gateway, Files):
+        return ""
+    return places.report(run_directory(done.job, done.service, current.number), current.number)
 
 
 def _audit(job: TrainingJob, new: TrainingJobStatus, condition: Condition) -> str:

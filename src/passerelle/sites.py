@@ -20,6 +20,7 @@ from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.profiles import Profile, load
+from passerelle.reports import RunDirectory
 from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition, seconds
 from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
@@ -80,12 +81,13 @@ class Service:
 
 
 class Sites:
-    """All Sites. `work` is a pass over a TrainingJob; `changed` names a run whose picture changed; `turned` a Site.
+    """All Sites. `work` is a pass over a TrainingJob; `run_directory` is an attempt's; `changed` names a run whose
+    picture changed; `turned` a Site.
 
     `measure` may put something around a Site's gateway that only looks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all that it stands between, by name
         self,
         kube: Kube,
         *,
@@ -93,6 +95,7 @@ class Sites:
         open_gateway: OpenGateway,
         read_credential: ReadCredential,
         work: Callable[[Key], Awaitable[float | None]],
+        run_directory: RunDirectory,
         changed: Callable[[Run], None],
         turned: Callable[[str], None],
         measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway,
@@ -103,6 +106,7 @@ class Sites:
         self._measure = measure
         self._read_credential = read_credential
         self._work = work
+        self._run_directory = run_directory
         self._changed = changed
         self._turned = turned
         self._services: dict[str, Service] = {}
@@ -168,6 +172,7 @@ class Sites:
             period=seconds(spec.polling_period),
             progress_period=seconds(spec.progress_period),
             renew=lambda: self._renew(service),
+            run_directory=self._run_directory,
             on_change=self._changed,
             on_site=lambda: self._site_turned(service),
         )

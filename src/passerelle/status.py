@@ -5,7 +5,7 @@
 `Running`    the trainers' nodes are allocated
 `Succeeded`  True or False at the end, Unknown while the run is active or its outcome is lost
 `Finished`   True on either end, so that `kubectl wait` returns
-`ProgressAvailable` stands only while it is False: a running job whose comment the site lets nobody write
+`ProgressAvailable` stands only while it is False: a running job of whose progress nothing is heard
 `SiteReachable` likewise: an attempt is open, and the site can't be asked; what is shown is what it said last
 
 What GitOps tools read besides stands in kstatus.py.
@@ -123,12 +123,7 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
         text = f"The site can't be asked{since}; what stands here is what it said last. {facts.unseen.why.message}"
         words["SiteReachable"] = Word("False", facts.unseen.why.reason, text)
     if facts.progress_silent:
-        words["ProgressAvailable"] = Word(
-            "False",
-            "CommentRefused",
-            "The job runs, and nothing came through its comment: the site refuses scontrol update, or has no scontrol "
-            "on its nodes. The training is not affected; its log tells the reason.",
-        )
+        words["ProgressAvailable"] = _silent(facts.report_path)
     summary, reason = _summary(facts, words)
     return old.model_copy(
         update={
@@ -258,6 +253,16 @@ def _finished(facts: Facts, succeeded: Word) -> Word:
     if _is_final_rest(facts.action) and facts.attempts:
         return Word("True", succeeded.reason, "The run has ended.")
     return Word("False", "Active", "The run has not ended.")
+
+
+def _silent(report_path: str) -> Word:
+    """Why nothing is heard of a job that runs."""
+    refused = "the site refuses scontrol update, or has no scontrol on its nodes"
+    rest = "The training is not affected; its log tells the reason."
+    if report_path:
+        text = f"The job runs, and tells nothing: no comment comes, and {report_path} is not there or can't be read."
+        return Word("False", "ReportMissing", f"{text} {rest}")
+    return Word("False", "CommentRefused", f"The job runs, and nothing came through its comment: {refused}. {rest}")
 
 
 def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:

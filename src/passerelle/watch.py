@@ -14,14 +14,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
+from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.decide import Seen
 from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import Accounting, Gateway, Identity, Probe, Signals
+from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, Question, View, beyond
+from passerelle.reports import Reports, RunDirectory
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 
 log = logging.getLogger("passerelle.watch")
@@ -47,6 +49,7 @@ class SiteWatch:
         period: float,
         progress_period: float,
         renew: Callable[[], Awaitable[None]],
+        run_directory: RunDirectory,
         on_change: Callable[[Run], None],
         on_site: Callable[[], None],
     ) -> None:
@@ -63,6 +66,8 @@ class SiteWatch:
         self._on_change = on_change
         self._on_site = on_site
         self._picture = Picture()
+        self._run_directory = run_directory
+        self._reports = Reports(name, run_directory, self._now)
         self._wake = asyncio.Event()
         self._failures = 0
         self._acting = 0
@@ -115,14 +120,12 @@ class SiteWatch:
         self._next_listing = 0.0
         self.nudge()
 
-    async def warn(self, job: RemoteJob, signal: str) -> bool:
-        """Signal this job's batch script, after reading that the id is still its own. False where nothing was sent."""
-        if not isinstance(self.gateway, Signals):
-            return False
+    async def ask_to_stop(self, job: RemoteJob) -> bool:
+        """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
         with _Act(self, Identity(job.cluster, job.user)):
             records = await self.gateway.get([job.job_id])
             if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
-                return await self.gateway.warn(job.job_id, signal)
+                return await stopping.ask(self.gateway, job, self._run_directory)
         return False
 
     def submitted(self, run: Run, attempt: int, job: RemoteJob) -> None:
@@ -274,11 +277,13 @@ class SiteWatch:
             self._next_progress = self._now() + self.progress_period
             for run in changed:
                 self._on_change(run)
-            reporting = [job_id for job_id in others if present[job_id].stage is Stage.RUNNING]
-            changed = await self._read(known, reporting)
+            reporting = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
+            changed = await self._read(known, reporting, reporting=True)
         return changed
 
-    async def _read(self, known: Known, wanted: Collection[str], missing: Collection[str] = ()) -> set[Run]:
+    async def _read(
+        self, known: Known, wanted: Collection[str], missing: Collection[str] = (), *, reporting: bool = False
+    ) -> set[Run]:
         """Full records of these ids; what the scheduler no longer has is accounting's to tell. What changed by that."""
         read = await self.gateway.get(wanted) if wanted else []
         records = [job for job in read if job.name == known[job.job_id][2].name]
@@ -287,13 +292,24 @@ class SiteWatch:
         # An active row of a job that the scheduler does not have is a runaway, no sign of life.
         ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
         records += [job for job in ended if job.name == known[job.job_id][2].name]
-        changed = {run for job in records if (run := self._picture.take_in(job)) is not None}
+        changed = await self._take_in(records, reporting=reporting)
         if accounted is not None:
             for job_id in gone - {job.job_id for job in records}:
                 run, attempt, job = known[job_id]
                 changed.add(run)
                 self._picture.lose(run, attempt, job)
         return changed
+
+    async def _take_in(self, records: Sequence[RemoteJob], *, reporting: bool = False) -> set[Run]:
+        """Keep these records, with what the jobs themselves have to tell: at their end, and where they are due to
+        report. What changed by that.
+        """
+        ended = self._picture.newly_ended(records)
+        due = [job for job in records if reporting and job.stage is Stage.RUNNING]
+        told = {job.job_id: job for job in await self._reports.ended(self.gateway, ended)}
+        told |= {job.job_id: job for job in await self._reports.running(self.gateway, due)}
+        newest = [told.get(job.job_id, job) for job in records]
+        return {run for job in newest if (run := self._picture.take_in(job)) is not None}
 
     def _queued_turn(self, unchanged: list[RemoteJob]) -> list[str]:
         """Waiting jobs whose reason is read again in this look: the light listing does not carry it. Those without a
@@ -328,7 +344,7 @@ class SiteWatch:
             live = await self.gateway.find()
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
             rows += live
-        changed = {run for row in rows if (run := self._picture.take_in(row)) is not None}
+        changed = await self._take_in(rows)
         return changed | self._picture.settle(asked, self._now(), self.gateway.settle_seconds, accounted=accounted)
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:

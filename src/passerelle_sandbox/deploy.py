@@ -60,15 +60,16 @@ def namespace(name: str) -> dict[str, Any]:
 
 def credentials(name: str, user: str, token: str) -> dict[str, Any]:
     """A Site's Secret, for slurmrestd."""
-    return _secret(name, {"username": user, "token": token})
+    return secret(name, {"username": user, "token": token})
 
 
 def login_credentials(name: str, site: Site, validity: str | None = "+10h") -> dict[str, Any]:
     """A Site's Secret, for the driver ssh; `validity` is the certificate's, as ssh-keygen(1) says it."""
-    return _secret(name, site.ssh_secret(validity))
+    return secret(name, site.ssh_secret(validity))
 
 
-def _secret(name: str, data: dict[str, str]) -> dict[str, Any]:
+def secret(name: str, data: dict[str, str]) -> dict[str, Any]:
+    """A Secret in the operator's namespace."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",

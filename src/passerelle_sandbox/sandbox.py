@@ -20,6 +20,7 @@ from passerelle_sandbox import cache, host, processes, running_operator, say, si
 from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.control_plane import serve as control_plane
 from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.site import arc_server
 from passerelle_sandbox.site import serve as site
 from passerelle_sandbox.state import State, Wanted
 from passerelle_sandbox.twins import serve as twins
@@ -108,7 +109,7 @@ class Sandbox:
         down(self.name)
 
 
-def up(
+def up(  # noqa: PLR0913 -- all that a sandbox may be, by name
     name: str = DEFAULT_NAME,
     slurm: str | Sequence[str] = DEFAULT_RELEASE,
     nodes: int = 3,
@@ -118,11 +119,12 @@ def up(
     kubeconfig: Path | None = None,
     trusted: bool = False,
     twin: str = "",
+    arc: bool = False,
 ) -> Sandbox:
     """Start a sandbox, or return the one that is up already; `slurm` names one release, several, or none.
 
     `kubeconfig` leads to a cluster that is used instead of one of its own; `trusted`, even where that is no toy. `twin`
-    names the machine whose scheduler the site is.
+    names the machine whose scheduler the site is. `arc` lays A-REX over the sites, for a test that starts it.
     """
     wanted = Wanted(
         name,
@@ -133,6 +135,7 @@ def up(
         kubeconfig=str(kubeconfig.absolute()) if kubeconfig else "",
         trusted=trusted,
         twin=twin,
+        arc=arc,
     )
     host.ensure_host_tools()
     with _at_work(name):
@@ -213,7 +216,9 @@ def _start(made: State) -> None:
         if wanted.twin:
             parts.append(partial(twins.start, place, env, wanted.twin))
         else:
-            parts.append(partial(site.start, place, env, release=release, nodes=wanted.nodes, gpus=wanted.gpus))
+            over = (arc_server.layer(release),) if wanted.arc else ()
+            shape = {"nodes": wanted.nodes, "gpus": wanted.gpus}
+            parts.append(partial(site.start, place, env, release=release, over=over, **shape))
     side_by_side.run(parts, clean=lambda: processes.end(lambda: processes.of_sandbox(wanted.name)))
 
 

@@ -31,7 +31,7 @@ class Wanted:
 
     `kubeconfig` leads to a cluster that is used instead of a control plane of its own; `trusted`, even where that is no
     toy. `twin` names the machine whose scheduler the site is, in full size and without nodes: `nodes` and `gpus` are
-    others' then.
+    others' then. `arc`: its sites have what A-REX needs, for whoever starts it there.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Wanted:
     kubeconfig: str = ""
     trusted: bool = False
     twin: str = ""
+    arc: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -23,9 +23,7 @@ CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "train
 FRAMEWORKS_IMAGE, UNICORE, ARC = "frameworks-image", "unicore", "arc"
 SITES = tuple(reversed(state.RELEASES))
 """The default's release first."""
-ARC_RELEASE = "trixie"
-"""Behind A-REX; its root file system comes before it in its lane."""
-EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE, ARC)
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, ARC, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE)
 
 
 def prepare(wanted: Collection[str] = EVERY) -> None:
@@ -45,14 +43,10 @@ def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
         [
             (SITES[0], _site(SITES[0])),
             (TRAINER_IMAGE, _image(trainer_image)),
+            (ARC, lambda: arc_server.layer(SITES[0])),
             (FRAMEWORKS_IMAGE, _image(frameworks_image)),
         ],
-        [
-            *((release, _site(release)) for release in SITES[1:]),
-            (IMAGE_BASE, operator_image.base),
-            (UNICORE, jars),
-            (ARC, lambda: arc_server.layer(ARC_RELEASE)),
-        ],
+        [*((release, _site(release)) for release in SITES[1:]), (IMAGE_BASE, operator_image.base), (UNICORE, jars)],
     )
 
 

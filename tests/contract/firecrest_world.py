@@ -19,7 +19,7 @@ from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done, TimeIsUp
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Accounting, Credential, Files
+from passerelle.gateways.base import Accounting, Credential, Files, Upload
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle_sandbox.errors import SandboxError
@@ -39,7 +39,7 @@ SETTING = "PASSERELLE_FIRECREST_"
 class FirecrestWorld(SiteWorld):
     """`fake` is None where a real server is asked."""
 
-    capabilities = frozenset({Accounting, Files})
+    capabilities = frozenset({Accounting, Files, Upload})
     silent = frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "state_reason"})
     forgets = False
     accounting_apart = False
@@ -123,10 +123,11 @@ class FirecrestWorld(SiteWorld):
 
 
 class SiteShell:
-    """The site's login node: a command line of a user, in a login shell, for five seconds."""
+    """The site's login node: a command line of a user, in a login shell, for so many seconds."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, seconds: float = COMMAND_SECONDS) -> None:
         self._site = site
+        self._seconds = seconds
 
     def __call__(self, command: str, user: str, stdin: bytes | None = None) -> Done:
         given = f"/tmp/.stdin-{secrets.token_hex(8)}"  # noqa: S108 -- the site's
@@ -135,7 +136,7 @@ class SiteShell:
         there.chmod(0o644)
         line = f"{LOGIN}; cd ~ 2> /dev/null; {{ {command}; }} < {shlex.quote(given)}"
         try:
-            done = self._site.run(["bash", "-c", line], user, COMMAND_SECONDS)
+            done = self._site.run(["bash", "-c", line], user, self._seconds)
         except SandboxError:
             raise TimeIsUp from None
         finally:

@@ -16,6 +16,8 @@ from passerelle_sandbox.site.serve import Site
 
 IMAGE = "/scratch/images/torch.sif"
 PATIENCE_SECONDS = 90.0
+AREX_NAME = 15
+"""Characters that A-REX leaves of a job's name; what is neither letter nor digit becomes _."""
 
 Found = TypeVar("Found")
 
@@ -53,8 +55,13 @@ class Cluster:
         assert isinstance(found, dict)
         return found
 
-    def slurm_jobs(self, marker_prefix: str) -> list[dict[str, str]]:
-        """Every job of ours that Slurm ever knew under this prefix, from accounting."""
+    def trainingjobs(self, namespace: str) -> list[dict[str, Any]]:
+        """All TrainingJobs of a namespace."""
+        found: list[dict[str, Any]] = json.loads(self.kubectl("-n", namespace, "get", "tj", "-o", "json"))["items"]
+        return found
+
+    def slurm_jobs(self, run: str) -> list[dict[str, str]]:
+        """Every job of a run that Slurm ever knew, from accounting; those of A-REX, too."""
         fields = "jobid,jobname,state,exitcode,nnodes,account,qos"
         words = [
             "sacct",
@@ -68,7 +75,8 @@ class Cluster:
         done = self.site.run([*words, "--starttime=now-1days"])
         assert done.returncode == 0, done.stderr
         rows = [dict(zip(fields.split(","), line.split("|"), strict=True)) for line in done.stdout.splitlines()]
-        return [row for row in rows if row["jobname"].startswith(marker_prefix)]
+        shortened = run[:AREX_NAME].replace("-", "_")
+        return [row for row in rows if row["jobname"].startswith(run) or row["jobname"] == shortened]
 
     def log(self, path: str) -> str:
         done = self.site.run(["cat", path])

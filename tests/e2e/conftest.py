@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import Cluster
+from e2e.doors import Doors
 from passerelle_sandbox import chart, deploy, sandbox
 from passerelle_sandbox.deploy import REPOSITORY, OperatorProcess
 
@@ -15,7 +16,7 @@ from passerelle_sandbox.deploy import REPOSITORY, OperatorProcess
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     name = f"e2e-{secrets.token_hex(3)}"
-    made = sandbox.up(name)
+    made = sandbox.up(name, arc=True)
     try:
         there = Cluster(made, made.sites["sid"], chart.install_chart(made))
         deploy.declare_site(made, there.site)
@@ -23,6 +24,20 @@ def cluster() -> Iterator[Cluster]:
         assert chart.refusals(made) == [], "the chart grants less than the operator does"
     finally:
         made.down()
+
+
+@pytest.fixture(scope="session")
+def servers(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    made = Doors(cluster, tmp_path_factory.mktemp("doors"))
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def doors(servers: Doors) -> Iterator[Doors]:
+    """The ways into the site, for one test."""
+    yield servers
+    servers.leave()
 
 
 @pytest.fixture

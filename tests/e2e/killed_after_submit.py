@@ -2,29 +2,27 @@
 
 import os
 import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from passerelle.batch import Batch
+from passerelle.gateways.arc.driver import Arc
+from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.ssh.driver import Ssh
+from passerelle.gateways.unicore.driver import Unicore
 
-_slurmrestd, _ssh = Slurmrestd.submit, Ssh.submit
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+Submit = Callable[[Any, Batch], Awaitable[str]]
 
 
-async def by_slurmrestd(self: Slurmrestd, batch: Batch) -> str:
-    job_id = await _slurmrestd(self, batch)
-    _die()
-    return job_id
+def _deadly(submit: Submit) -> Submit:
+    async def submit_and_die(self: object, batch: Batch) -> str:
+        job_id = await submit(self, batch)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return job_id
+
+    return submit_and_die
 
 
-async def by_ssh(self: Ssh, batch: Batch) -> str:
-    job_id = await _ssh(self, batch)
-    _die()
-    return job_id
-
-
-Slurmrestd.submit = by_slurmrestd  # type: ignore[method-assign]  # the crash is this file's purpose
-Ssh.submit = by_ssh  # type: ignore[method-assign]  # likewise
+for driver in (Slurmrestd, Ssh, Unicore, Firecrest, Arc):
+    driver.submit = _deadly(driver.submit)  # type: ignore[assignment,method-assign]  # the crash is this file's purpose

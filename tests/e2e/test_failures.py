@@ -8,25 +8,6 @@ from passerelle_sandbox.deploy import OperatorProcess
 pytestmark = pytest.mark.e2e
 
 
-def test_a_failing_rank_is_named_with_its_exit_code_and_its_last_words(
-    cluster: Cluster, operator: OperatorProcess, namespace: str
-) -> None:
-    words = ["--steps", "20", "--seconds-per-step", "0.2", "--fail-rank", "3", "--fail-at", "2"]
-    cluster.apply(trainingjob(namespace, "broken", *words))
-
-    done = wait_for_condition(cluster, namespace, "broken", "Finished")
-
-    failure = condition(done, "Succeeded")
-    assert (failure["status"], failure["reason"]) == ("False", "Failed")
-    assert "rank 3" in failure["message"]
-    assert "rank 3 fails at step 2" in failure["message"]
-    assert condition(done, "Stalled")["status"] == "True"
-    exit_ = done["status"]["attempts"][0]["exit"]
-    assert exit_["rank"] == 3
-    assert exit_["code"] == 1
-    assert len(done["status"]["attempts"]) == 1, "a user's error is not tried again"
-
-
 def test_a_missing_image_fails_with_what_apptainer_says(
     cluster: Cluster, operator: OperatorProcess, namespace: str
 ) -> None:

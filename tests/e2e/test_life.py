@@ -26,17 +26,6 @@ def gone(cluster: Cluster, namespace: str, name: str) -> bool | None:
     return True if done.returncode == 0 and not done.stdout.strip() else None
 
 
-def test_deleting_a_running_job_cancels_it(cluster: Cluster, operator: OperatorProcess, namespace: str) -> None:
-    cluster.apply(trainingjob(namespace, "doomed", *LONG))
-    wait_for_condition(cluster, namespace, "doomed", "Running")
-    run = run_of(cluster, namespace, "doomed")
-
-    cluster.kubectl("-n", namespace, "delete", "tj", "doomed", "--wait=false")
-
-    wait_for(lambda: gone(cluster, namespace, "doomed"), "the TrainingJob to go")
-    assert states(cluster, run) == ["CANCELLED"]
-
-
 def test_deleting_a_queued_job_cancels_it(cluster: Cluster, operator: OperatorProcess, namespace: str) -> None:
     cluster.site.run(["scontrol", "update", "PartitionName=gpu", "State=DOWN"])
     try:

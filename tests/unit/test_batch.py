@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from passerelle.batch import SCRIPT_LIMIT
 from passerelle.errors import Invalid
-from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
+from passerelle.onsite.codes import DUPLICATE, IMAGE_NOT_FOUND, SITE_FAULT
 from passerelle.progress import parse_comment
 from passerelle.render import render
 from passerelle.shell import assignment, here_document
+from passerelle.v1alpha1.trainingjob_status import Exit
 from plans import SOURCE, job, planned, profile, site
 from stubs import TELL, Stubs, attempt_directory, batch
 
@@ -48,6 +49,13 @@ _NASTY = st.sampled_from(
 )
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 _STRINGS = st.lists(_NASTY | _TEXT, max_size=30)
+
+UNTIL_GO = """\
+import os, time
+with open(os.environ["PASSERELLE_PROGRESS_FILE"], "a") as file: file.write('{"step": 7}\\n')
+while not os.path.exists(os.environ["PASSERELLE_RUN_DIR"] + "/../go"): time.sleep(0.05)
+"""
+"""A trainer that comes to step 7, and waits there."""
 
 
 @pytest.fixture
@@ -208,22 +216,46 @@ def test_a_site_that_refuses_comments_ends_no_job(stubs: Stubs) -> None:
     done = stubs.run(batch(stubs, "import time; time.sleep(1)"))
 
     assert done.returncode == 0
-    assert done.stdout.count("progress can't be reported: Access/permission denied") == 1
-    assert (
-        json.loads((attempt_directory(stubs) / "relay-stopped.json").read_text())["why"] == "Access/permission denied"
-    )
+    assert done.stdout.count("progress can't be put into the job's comment: Access/permission denied") == 1
+    why = json.loads((attempt_directory(stubs) / "comment-refused.json").read_text())["why"]
+    assert why == "Access/permission denied"
+    assert stubs.report()[0] == {"jobId": "41", "restartCount": 0}
+    assert stubs.report()[1].exit == Exit(code=0)
+
+
+def test_where_comments_are_refused_the_report_file_goes_on(stubs: Stubs) -> None:
+    (stubs.place / "refuse").write_text("Access/permission denied")
+    process = stubs.start(batch(stubs, UNTIL_GO, gpus=1, gpusPerNode=None))
+
+    told = stubs.reported(lambda found: found.progress is not None and found.progress.step == 7)
+    (stubs.root / "go").touch()
+    said, _ = process.communicate(timeout=30)
+
+    assert said.count("progress can't be put into the job's comment") == 1, "the site is not asked again"
+    assert told.exit is None
+    assert stubs.report()[1].progress is not None
+    assert stubs.report()[1].exit == Exit(code=0)
+
+
+def test_what_keeps_an_attempt_from_beginning_stands_in_the_report_file(stubs: Stubs) -> None:
+    (stubs.place / "refuse").write_text("Access/permission denied")
+
+    done = stubs.run(batch(stubs, image=str(stubs.place / "nowhere.sif")))
+
+    assert done.returncode == IMAGE_NOT_FOUND
+    assert stubs.report()[1].stderr.startswith("There is no readable image at")
 
 
 def test_a_second_job_of_the_attempt_leaves_without_running(stubs: Stubs) -> None:
     assert stubs.run(batch(stubs)).returncode == 0
-    before = stubs.comments()
+    before = stubs.comments(), stubs.report()
 
     done = stubs.run(batch(stubs), job_id=42)
 
     assert done.returncode == DUPLICATE
     assert "duplicate" in done.stdout
     assert len(stubs.asked("steps")) == 1
-    assert stubs.comments() == before
+    assert (stubs.comments(), stubs.report()) == before
 
 
 def test_an_attempt_leaves_when_a_later_one_has_run(stubs: Stubs) -> None:
@@ -239,6 +271,7 @@ def test_a_requeued_job_runs_again_in_a_directory_of_its_own(stubs: Stubs) -> No
 
     assert done.returncode == 0, done.stdout
     assert len(list(stubs.root.glob("psr-*/attempt-1-41-*"))) == 2
+    assert stubs.report()[0] == {"jobId": "41", "restartCount": 1}
 
 
 def test_the_wrong_number_of_tasks_is_the_sites_fault(stubs: Stubs) -> None:

@@ -137,6 +137,32 @@ def test_what_cannot_be_written_is_the_sites_fault(tmp_path: Path, scontrol: Pat
     assert done.returncode == SITE_FAULT
 
 
+def test_the_watcher_tells_the_batch_shell_of_a_stop_request_once_and_goes_on(tmp_path: Path) -> None:
+    claim.take(str(tmp_path), 1, FIRST)
+    (tmp_path / "own").write_text(json.dumps(FIRST))
+    (tmp_path / "stop-2").touch()
+    told: list[int] = []
+    signals = (signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.signal(each, lambda number, _: told.append(number)) for each in signals]
+    try:
+        watcher = subprocess.Popen(
+            words("watch", str(tmp_path), "1", f"{tmp_path}/own", str(os.getpid()), "0.05"),
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
+        )
+        time.sleep(0.5)
+        assert told == [], "another attempt's"
+        (tmp_path / "stop-1").touch()
+        time.sleep(0.5)
+        assert told == [signal.SIGUSR1]
+        claim.take(str(tmp_path), 2, FIRST | {"jobId": "8"})
+        assert watcher.wait(20) == 0
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
+
+    assert told == [signal.SIGUSR1, signal.SIGUSR2]
+
+
 def test_the_watcher_tells_the_batch_shell_of_a_later_attempt(tmp_path: Path) -> None:
     claim.take(str(tmp_path), 1, FIRST)
     (tmp_path / "own").write_text(json.dumps(FIRST))

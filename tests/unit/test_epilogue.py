@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,8 @@ class Attempt:
     def __init__(self, place: Path) -> None:
         self.place = place
         (place / "spec.json").write_text("{}")
+        me = {"cluster": "c", "jobId": "7", "restartCount": 0, "submitTime": "2026-01-01T00:00:00"}
+        (place / "owner.json").write_text(json.dumps(me))
         (place / "progress.jsonl").write_text('{"step": 5}\n')
         (place / "ends").mkdir()
         (place / "bin").mkdir()
@@ -162,6 +165,9 @@ class Attempt:
                 "SLURM_JOB_ID": "7",
                 "PASSERELLE_PROGRESS_FILE": str(self.place / "progress.jsonl"),
                 "PASSERELLE_STOP_FILE": str(self.place / "stop"),
+                "PASSERELLE_RUN_DIR": str(self.place),
+                "PASSERELLE_ATTEMPT": "1",
+                "PASSERELLE_ATTEMPT_DIR": str(self.place),
             },
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -169,6 +175,11 @@ class Attempt:
             check=False,
         )
         return done.returncode, done.stdout, done.stderr or ""
+
+    def report(self) -> dict[str, Any]:
+        """What the report file holds."""
+        found: dict[str, Any] = json.loads((self.place / "report-1.json").read_text())
+        return found
 
     def comment(self) -> tuple[int | None, str, int | None]:
         """What the comment says: exit code, error, last step."""
@@ -244,8 +255,30 @@ def test_where_nothing_can_be_written_the_exit_code_stands(attempt: Attempt) -> 
     assert not (attempt.place / "result.json").exists()
 
 
-def test_without_a_scontrol_the_result_is_written(attempt: Attempt) -> None:
+def test_without_a_scontrol_the_end_stands_in_both_files(attempt: Attempt) -> None:
     (attempt.place / "bin" / "scontrol").write_text("#!/bin/sh\necho refused; exit 1\n")
 
     assert attempt.conclude() == (3, "3\n", "passerelle: the end can't be reported: refused\n")
     assert json.loads((attempt.place / "result.json").read_text())["code"] == 3
+    assert (attempt.report()["jobId"], attempt.report()["record"]["end"]["err"]) == ("7", "boom")
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        {"cluster": "c", "jobId": "7", "restartCount": 1, "submitTime": "2026-01-01T00:09:00"},
+        {"cluster": "c", "jobId": "8", "restartCount": 0, "submitTime": "2026-01-01T00:00:00"},
+    ],
+)
+def test_a_life_that_has_lost_the_claim_leaves_the_report_of_the_next_one_alone(
+    attempt: Attempt, owner: dict[str, Any]
+) -> None:
+    (attempt.place / "claim-1").mkdir()
+    (attempt.place / "claim-1" / "owner.json").write_text(json.dumps(owner))
+    (attempt.place / "report-1.json").write_text('{"jobId": "8"}')
+
+    code, _, err = attempt.conclude()
+
+    assert code == 3
+    assert "has taken over" in err
+    assert attempt.report() == {"jobId": "8"}

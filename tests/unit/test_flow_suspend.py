@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 import virtual_time
-from little_world import Points, World
+from little_world import AccountedDoor, Points, World
+from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
-from stories import finished, running, told
+from stories import Story, finished, running, told
 
 GRACE = 60
 """Seconds, as in CHAIN."""
@@ -85,6 +86,102 @@ def test_what_can_not_save_is_cancelled_at_once(spec: dict[str, object]) -> None
     told(story)
 
 
+class Writing(AccountedDoor):
+    """A door that signals no batch script and writes files, before jobs that look for a stop request."""
+
+    async def size(self, path: str) -> int | None:
+        return await self.site.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self.site.read(path, offset, length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        if TROUBLE:
+            raise TROUBLE[0]
+        await self._step("before write")
+        await self.site.write(path, content, mode=mode)
+        asyncio.get_running_loop().call_later(LOOKS, self._seen)
+        await self._step("after write")
+
+    async def make_directory(self, path: str) -> None:
+        raise AssertionError(path)
+
+    def _seen(self) -> None:
+        """The jobs have looked: to them it is what Slurm's signal would have been."""
+        for job in self.site._jobs.values():
+            job.warned = job.warned or self.site.clock()
+
+
+LOOKS = 30
+"""Seconds between two looks of a job for a stop request."""
+TROUBLE: list[PasserelleError] = []
+"""How every write ends, while there is one."""
+
+
+def written(story: Story) -> None:
+    async def main() -> None:
+        TROUBLE.clear()
+        world = World()
+        world.door = Writing
+        world.site.faults.signals_refused = True
+        await world.start_operator()
+        try:
+            await story(world)
+        finally:
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_a_trainer_that_no_signal_reaches_is_asked_by_a_file_in_its_run_directory() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=400, stops_after=GRACE)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await world.until(lambda: ended(world), LOOKS + GRACE + 10)
+        await asyncio.sleep(60)
+
+        assert "cancel" not in world.site.calls, "it had its whole grace after it had seen the request"
+        assert list(world.site.files) == [f"/scratch/passerelle/{world.run_of(key).key}/stop-1"]
+        assert world.condition(key, "Submitted") == ("False", "Suspended")
+
+        world.site.fates = lambda _: Fate(queued=1, running=20)
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key), 120)
+        assert world.states() == ["FAILED", "COMPLETED"]
+
+    written(story)
+
+
+def test_where_no_request_can_be_left_the_job_is_cancelled_at_once() -> None:
+    async def story(world: World) -> None:
+        TROUBLE.append(Rejected("No room."))
+        world.site.fates = lambda _: Fate(queued=1, running=500, stops_after=1)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await world.until(lambda: ended(world), 10)
+
+        assert world.states() == ["CANCELLED"]
+
+    written(story)
+
+
+def test_a_request_that_did_not_arrive_is_left_again() -> None:
+    async def story(world: World) -> None:
+        TROUBLE.append(Unavailable("The files are away."))
+        world.site.fates = lambda _: Fate(queued=1, running=500, stops_after=1)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(20)
+        assert world.states() == ["RUNNING"]
+        TROUBLE.clear()
+        await world.until(lambda: ended(world), LOOKS + 10)
+
+        assert world.states() == ["FAILED"]
+
+    written(story)
+
+
 def test_a_waiting_job_is_cancelled_at_once() -> None:
     async def story(world: World) -> None:
         world.site.fates = lambda _: Fate(queued=5_000)
@@ -110,7 +207,7 @@ def test_a_grace_is_not_begun_anew_by_an_operator_that_takes_over() -> None:
         await world.end_operator()
         await asyncio.sleep(20)
         await world.start_operator()
-        await world.until(lambda: ended(world), 40)
+        await world.until(lambda: ended(world), 60)
         await world.end_operator()
 
         assert world.states() == ["CANCELLED"]

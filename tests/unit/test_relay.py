@@ -1,5 +1,6 @@
 """The relay's eyes and its judgement; its work in a job is in test_batch.py."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.onsite import files, relay
+from passerelle.onsite import files, post, relay
 from plans import SOURCE
 
 
@@ -54,7 +55,7 @@ def test_a_line_without_end_costs_no_memory_and_hides_no_later_line(tmp_path: Pa
     ],
 )
 def test_what_passes_is_tried_again_and_a_refusal_is_not(why: str, passing: bool) -> None:
-    assert relay.passing(why) is passing
+    assert post.passing(why) is passing
 
 
 def scontrol(place: Path, text: str) -> None:
@@ -88,6 +89,19 @@ def test_of_a_scontrol_that_does_not_answer_nothing_is_left(tmp_path: Path, monk
     wait_until(lambda: gone(int((tmp_path / "child").read_text())))
 
 
+def attempt(place: Path, **life: int | str) -> dict[str, str]:
+    """The variables of a life of attempt 1 that has the claim."""
+    me = {"cluster": "c", "jobId": "7", "restartCount": 0, "submitTime": "2026-01-01T00:00:00", **life}
+    (place / "claim-1").mkdir(exist_ok=True)
+    for owner in (place / "claim-1" / "owner.json", place / "owner.json"):
+        owner.write_text(json.dumps(me))
+    return {
+        "PASSERELLE_RUN_DIR": str(place),
+        "PASSERELLE_ATTEMPT": "1",
+        "PASSERELLE_ATTEMPT_DIR": str(place),
+    }
+
+
 @contextmanager
 def relaying(place: Path, busy: float, *, hurry: float = 20, look: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
     """A relay whose scontrol waits for a controller that is busy for so many seconds."""
@@ -99,7 +113,7 @@ def relaying(place: Path, busy: float, *, hurry: float = 20, look: float = 0.1) 
         f"files.HURRY_SECONDS = {hurry}; relay._LOOK_SECONDS = {look}\n"
         "sys.exit(relay.main(sys.argv[1:]))"
     )
-    own = {"SLURM_JOB_ID": "7", "PASSERELLE_PROGRESS_FILE": str(place / "progress.jsonl")}
+    own = {"SLURM_JOB_ID": "7", "PASSERELLE_PROGRESS_FILE": str(place / "progress.jsonl"), **attempt(place)}
     with subprocess.Popen(
         [sys.executable, "-c", code, str(place / "spec.json")],
         env={"PYTHONPATH": str(SOURCE), "PATH": f"{place}:{os.environ['PATH']}"} | own,

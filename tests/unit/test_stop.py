@@ -1,5 +1,6 @@
 """How an attempt is stopped, and how it ends then: the real script under real bash."""
 
+import dataclasses
 import json
 import signal
 import time
@@ -65,6 +66,21 @@ def test_near_the_time_limit_the_clock_tells_the_trainer_to_stop(stubs: Stubs) -
     assert code_of(report) == CONTINUE
     assert report.progress is not None
     assert (report.progress.step, report.progress.checkpoint_step) == (7, 5)
+
+
+def test_a_stop_request_in_the_run_directory_tells_the_trainer_to_stop(stubs: Stubs) -> None:
+    told = batch(stubs, _UNTIL_STOPPED + f"sys.exit({CONTINUE})", **ONE, **GRACE)
+    often = told.script.replace('"$here/owner.json" "$$" 30 &', '"$here/owner.json" "$$" 0.2 &')
+    assert often != told.script
+    process = stubs.start(dataclasses.replace(told, script=often))
+    ready(stubs)
+
+    (attempt_directory(stubs).parent / "stop-1").write_text("please")
+    said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == CONTINUE, said
+    assert said.count("the operator asks this attempt to save and stop") == 1
+    assert code_of(last(stubs)) == CONTINUE
 
 
 def test_a_trainer_that_does_not_stop_within_its_grace_is_ended_and_the_run_goes_on(stubs: Stubs) -> None:

@@ -86,7 +86,7 @@ def landed(job: RemoteJob, profile: Profile, made: Plan) -> Iterator[Check]:
         return
     yield ok("canary", f"Job {job.job_id} ran, and ended well, on {job.nodes or 'its node'}.")
     if not told:
-        text = f"Job {job.job_id} ended well, and its comment came not home: TrainingJobs would show no progress."
+        text = f"Job {job.job_id} ended well, and its report came not home: TrainingJobs would show no progress."
         fix = "Ask the site whether a plugin of its own takes jobs' comments away, or keeps scontrol from nodes."
         yield Check("canary", "warning", text, fix, "CommentMissing")
         return

@@ -4,7 +4,7 @@ A claim appears with its content: a directory that holds owner.json is renamed t
 one stands. A bare mkdir would lose jobs to a crash between mkdir and write, and to an NFS server that answers a
 retransmitted mkdir with "exists". Whoever fails reads the owner: the same job goes on, a requeued one takes the claim
 over, any other is a duplicate. A later attempt's claim ends an earlier attempt, at its start and, by the watcher, while
-it runs.
+it runs. The watcher looks for the operator's stop request, too, which not every gateway can tell by a signal.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Dict, List, Optional, Union
 
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from passerelle.onsite.files import read_json, scontrol, tell, write_json
+from passerelle.onsite.places import stop_request
 
 Owner = Dict[str, Union[str, int]]
 
@@ -147,12 +148,17 @@ def _take(run: str, attempt: int, own: str) -> int:
 def _watch(run: str, attempt: int, own: str, pid: int, period: float) -> int:
     with open(own, encoding="utf-8") as file:
         me = json.load(file)
+    asked = False
     while os.getppid() == pid:  # it ends with the batch shell
         why = superseded(run, attempt, me)
         if why:
             tell("this job ends its steps: %s" % why)
             os.kill(pid, signal.SIGUSR2)
             break
+        if not asked and os.path.exists(stop_request(run, attempt)):
+            tell("the operator asks this attempt to save and stop")
+            os.kill(pid, signal.SIGUSR1)
+            asked = True
         time.sleep(period)
     return 0
 

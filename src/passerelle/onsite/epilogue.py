@@ -1,9 +1,9 @@
-"""The attempt's last word: which rank failed first, put into the job's comment and written down beside the log.
+"""The attempt's last word: which rank failed first, posted where the operator reads it, and kept beside the rest.
 
 It may run in the short time that Slurm leaves between its first and its last signal: one scontrol, and no search, but
 where a node's ranks left no word and nobody had told them to stop: then the others may have failed through that node.
-Slurm takes no comment for a job that it has already cancelled or timed out; result.json has it then. Each step is done
-whatever became of the others, and none of them changes the exit code.
+Slurm takes no comment for a job that it has already cancelled or timed out; the report file has it then. Each step is
+done whatever became of the others, and none of them changes the exit code.
 """
 
 import os
@@ -15,7 +15,8 @@ from typing import Any, Dict, Iterator, List, Set
 
 from passerelle.onsite.codes import BAD_NODE, CONTINUE, IMAGE_NOT_FOUND, SITE_FAULT, public
 from passerelle.onsite.files import read_json, tell, write_json
-from passerelle.onsite.relay import Tail, post
+from passerelle.onsite.post import to_comment, to_file
+from passerelle.onsite.relay import Tail
 from passerelle.onsite.report import Progress
 from passerelle.onsite.silence import MOST, node_count, silent_nodes
 from passerelle.onsite.supervise import ended_by
@@ -106,10 +107,11 @@ def main(argv: List[str]) -> int:
     with _guarded("the progress can't be read"):
         for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
             progress.take(line)
-    with _guarded("the end can't be reported"):
-        why = post(job_id, progress.record(time.time(), end))
-        if why is not None:
-            tell("the end can't be reported: " + why)
+    for way in (to_comment, to_file):
+        with _guarded("the end can't be reported"):
+            why = way(progress.record(time.time(), end))
+            if why is not None:
+                tell("the end can't be reported: " + why)
     with _guarded("result.json can't be written"):
         result = dict(end, srun=code, jobId=job_id, progress=progress.values, metrics=progress.metrics)
         write_json(os.path.join(here, "result.json"), result)

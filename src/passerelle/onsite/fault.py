@@ -1,23 +1,24 @@
-"""The attempt could not begin: says why, in the log and in the job's comment, which is read from afar."""
+"""The attempt could not begin: says why, in the log and in the job's record, which is read from afar."""
 
-import os
 import sys
 import time
 from typing import List
 
 from passerelle.onsite.codes import SITE_FAULT
 from passerelle.onsite.files import tell
-from passerelle.onsite.relay import post
+from passerelle.onsite.post import to_comment, to_file
 from passerelle.onsite.report import Progress
 
 
 def report(text: str, code: int = SITE_FAULT) -> int:
-    """Say it before any other process of this job writes the comment. Returns the code with which the job shall end."""
+    """Say it before any other process of this job writes the record. Returns the code with which the job shall end."""
     tell(text)
     end = {"code": code, "signal": None, "rank": None, "err": text}
-    why = post(os.environ["SLURM_JOB_ID"], Progress().record(time.time(), end))
-    if why is not None:
-        tell("the fault can't be reported: " + why)
+    record = Progress().record(time.time(), end)
+    for way in (to_comment, to_file):
+        why = way(record)
+        if why is not None:
+            tell("the fault can't be reported: " + why)
     return code
 
 

@@ -1,24 +1,23 @@
-"""The relay: reads what the trainer appends to its progress file, and puts it into the job's own comment.
+"""The relay: reads what the trainer appends to its progress file, and posts it where the operator reads it.
 
-It needs no network: the operator reads the comment through the gateway. One process a job posts, at most once a period,
-and only news. Where the site refuses (a plugin, a missing scontrol), it writes down why and stops. It never ends the
-job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol behind: there is one writer
-at a time.
+It needs no network: the operator reads through the gateway. One process a job posts, at most once a period, and only
+news. Where the site refuses comments (a plugin, a missing scontrol), it writes down why, and goes on with the file. It
+never ends the job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol behind: there
+is one writer at a time.
 """
 
 import os
 import signal
 import sys
 import time
-from typing import Callable, List, Optional
+from typing import List
 
-from passerelle.onsite.files import read_json, scontrol, tell, write_json
+from passerelle.onsite.files import read_json, tell, write_json
+from passerelle.onsite.post import passing, to_comment, to_file
 from passerelle.onsite.report import Progress
 
 _LOOK_SECONDS = 1.0
 _LINE_BYTES = 65536
-_TRANSIENT = ("did not answer", "unable to contact", "timed out", "try again", "temporarily")
-"""Of scontrol's complaints, those that pass: the controller restarts or is busy."""
 
 
 class Tail:
@@ -45,20 +44,43 @@ class Tail:
         return found
 
 
-def post(job_id: str, record: str, hurry: Callable[[], bool] = lambda: False) -> Optional[str]:
-    """Put the record into the comment. None, or why not."""
-    code, said = scontrol("update", "JobId=" + job_id, "Comment=" + record, hurry=hurry)
-    return None if code == 0 else said or "scontrol ended with %d" % code
-
-
-def passing(why: str) -> bool:
-    """Whether a refusal is the moment's: the next period may try again."""
-    return any(word in why.lower() for word in _TRANSIENT)
-
-
 def _ending() -> bool:
     """Whether TERM has come; it is blocked, so that it never falls between a scontrol and its keeper."""
     return signal.SIGTERM in signal.sigpending()
+
+
+class Post:
+    """Both ways out, and what became of them. A way that fails is tried again with the next news, or a period later;
+    the comment is given up where the site refuses it for good.
+    """
+
+    def __init__(self, here: str) -> None:
+        self._here = here
+        self._comments = True
+        self._said = ""
+
+    def post(self, record: str) -> bool:
+        """Whether all has been told that can be."""
+        told = self._comment(record)
+        why = to_file(record)
+        if why and why != self._said:
+            tell("progress can't be written: " + why)
+        self._said = why or ""
+        return told and why is None
+
+    def _comment(self, record: str) -> bool:
+        why = to_comment(record, _ending) if self._comments else None
+        if why is None:
+            return True
+        if passing(why):
+            return False
+        tell("progress can't be put into the job's comment: " + why)
+        self._comments = False
+        try:
+            write_json(os.path.join(self._here, "comment-refused.json"), {"why": why, "time": time.time()})
+        except OSError as error:
+            tell("comment-refused.json can't be written: %s" % error)
+        return True
 
 
 def main(argv: List[str]) -> int:
@@ -67,8 +89,9 @@ def main(argv: List[str]) -> int:
     spec = read_json(argv[0])
     if spec is None:
         return 1
-    here, job_id, period = os.path.dirname(os.path.abspath(argv[0])), os.environ["SLURM_JOB_ID"], spec["progressPeriod"]
+    period = spec["progressPeriod"]
     parent = os.getppid()
+    out = Post(os.path.dirname(os.path.abspath(argv[0])))
     progress, tail = Progress(), Tail(os.environ["PASSERELLE_PROGRESS_FILE"])
     news, due = True, 0.0  # the first record says that the way is open, before the trainer has told anything
     while os.getppid() == parent and not _ending():
@@ -76,15 +99,7 @@ def main(argv: List[str]) -> int:
             news = progress.take(line) or news
         if news and time.monotonic() >= due:
             due = time.monotonic() + period
-            why = post(job_id, progress.record(time.time()), _ending)
-            news = why is not None
-            if why is not None and not passing(why):
-                tell("progress can't be reported: " + why)
-                try:
-                    write_json(os.path.join(here, "relay-stopped.json"), {"why": why, "time": time.time()})
-                except OSError as error:
-                    tell("relay-stopped.json can't be written: %s" % error)
-                return 0
+            news = not out.post(progress.record(time.time()))
         if signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS):
             break
     return 0

@@ -1,4 +1,4 @@
-"""The one record of a job's comment: progress while it runs, the end beside the last progress when it has run.
+"""The one record of a job: progress while it runs, the end beside the last progress when it has run.
 
     {"v": 1, "t": time, "f": first step of the attempt, "s": step, "c": step of the newest checkpoint,
      "n": steps in all, "p": percentage, "e": seconds left, "m": {name: number},
@@ -7,6 +7,10 @@
 `nodes` are those through which the attempt failed, where one did.
 
 Plain JSON in UTF-8, as one argument of scontrol: Slurm 22.05 to 26.05 keep each byte of it and refuse more than 1024.
+
+The report file holds the same record, and whose it is:
+
+    {"jobId": "4711", "restartCount": 0, "record": {"v": 1, ...}}
 """
 
 import json

@@ -40,9 +40,10 @@ done
 
 # Nothing but this job's own directory is touched before the claim is ours.
 python3 "$lib" claim take "$run" "$attempt" "$here/owner.json" || exit
+export PASSERELLE_JOB=$marker PASSERELLE_ATTEMPT=$attempt PASSERELLE_RUN_DIR=$run PASSERELLE_ATTEMPT_DIR=$here
 trap ': > "$here/stop"' USR1 # the warning may come while the site is still made ready; untrapped, it would end this shell
 fault() {
-    python3 "$lib" fault "$1" # the attempt is this job's now: its comment says why it could not begin
+    python3 "$lib" fault "$1" # the attempt is this job's now: its record says why it could not begin
     exit 212
 }
 python3 "$lib" prepare "$spec" || {
@@ -84,7 +85,6 @@ MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) # below the ephemeral range; anoth
 export MASTER_ADDR MASTER_PORT
 
 # The contract with the trainer. Caches land in the run's own home: the user's may be small, or not mounted on nodes.
-export PASSERELLE_JOB=$marker PASSERELLE_ATTEMPT=$attempt PASSERELLE_RUN_DIR=$run PASSERELLE_ATTEMPT_DIR=$here
 export PASSERELLE_PROGRESS_FILE=$here/progress.jsonl PASSERELLE_STOP_FILE=$here/stop
 export PASSERELLE_CHECKPOINT_DIR=$run/checkpoints # the run's: each attempt goes on where the one before has come to
 mkdir -p "$PASSERELLE_CHECKPOINT_DIR" || fault "$PASSERELLE_CHECKPOINT_DIR can't be made"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -13,7 +14,7 @@ import pytest
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected
-from passerelle.gateways.arc import payload
+from passerelle.gateways.arc import notes, payload
 from passerelle.gateways.arc.describe import ADL, description, passed_on
 from passerelle.onsite.codes import SITE_FAULT
 from unit.gateways.scripted_server import BATCH, OPTIONS
@@ -148,6 +149,7 @@ class Session:
         (tools / "scontrol").write_text("#!/bin/sh\necho JobId=$4 Account=startup NumNodes=2 TimeLimit=00:33:00\n")
         (tools / "scontrol").chmod(0o755)
         self.environment = {"PATH": f"{tools}:/usr/bin:/bin", "SLURM_JOB_ID": "4711", "LEAKED": "x", "HOME": "/session"}
+        self.environment["SLURM_EXPORT_ENV"] = "NONE"
 
     def batch(self, script: str, **options: Any) -> Batch:
         asked = dataclasses.replace(
@@ -157,7 +159,8 @@ class Session:
             standard_error=f"{self.work}/psr-%j.out",
             **options,
         )
-        return Batch(options=asked, environment=(("PATH", "/usr/bin:/bin"),), script=script)
+        report = f"{self.work}/it's/report-1.json"
+        return Batch(options=asked, environment=(("PATH", "/usr/bin:/bin"),), script=script, report=report)
 
     def run(self, batch: Batch) -> int:
         line = " ".join(f'"{each}"' for each in ("/bin/sh", *payload.arguments(batch)))
@@ -183,13 +186,46 @@ def test_the_job_runs_as_it_was_asked_for(session: Session) -> None:
     assert arrived["PWD2"] == str(session.work)
     assert arrived["SLURM_JOB_ID"] == "4711"
     assert not {"LEAKED", "HOME"} & arrived.keys(), "nothing of A-REX or of a login shell leaks in"
+    assert "SLURM_EXPORT_ENV" not in arrived, "steps would see nothing of the environment"
     assert "loud" in text
     code, moment = (session.place / "exit").read_text().split()
     assert (code, moment.isdecimal()) == ("3", True)
-    began, out, told = (session.place / "record").read_text().splitlines()
-    assert (began.isdecimal(), out) == (True, str(session.work / "psr-4711.out"))
-    assert "Account=startup" in told
+    given = notes.given((session.place / "record").read_text())
+    assert given is not None
+    assert given.standard_output == str(session.work / "psr-4711.out")
+    assert given.report == made.report == str((session.place / "report").readlink())
+    assert given.fields["Account"] == "startup"
     assert (session.place / "log").readlink() == session.work / "psr-4711.out"
+
+
+def test_a_signal_that_is_put_there_reaches_the_script_alone(session: Session) -> None:
+    (session.place / "signal").write_text("USR1\n")
+    step = "sh -c 'sleep 8; exit 1' & step=$!\n"
+    trap = 'trap \'sleep 1; kill -0 "$step" && kill "$step" && exit 215; exit 3\' USR1\n'
+    assert session.run(session.batch(f'#!/bin/sh\n{step}{trap}wait "$step"\nexit 2\n')) == 215
+
+
+def test_what_looks_for_a_signal_ends_with_the_job(session: Session) -> None:
+    mark = f"MARK={session.place}"
+    session.environment["SLURM_MARK"] = mark
+    session.run(session.batch("#!/bin/sh\nsleep 1\n"))
+    time.sleep(payload.LOOK_SECONDS + 1)
+    assert [process for process in Path("/proc").glob("[0-9]*") if mark in _environ(process)] == []
+
+
+def _environ(process: Path) -> str:
+    try:
+        return (process / "environ").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_a_job_that_reports_nowhere_has_no_link_to_it(session: Session) -> None:
+    assert session.run(dataclasses.replace(session.batch("#!/bin/sh\n"), report=None)) == 0
+    given = notes.given((session.place / "record").read_text())
+    assert given is not None
+    assert (given.report, given.fields["Account"]) == ("", "startup")
+    assert not (session.place / "report").is_symlink()
 
 
 def test_a_log_is_gone_on_with(session: Session) -> None:
@@ -197,6 +233,7 @@ def test_a_log_is_gone_on_with(session: Session) -> None:
     session.run(session.batch("#!/bin/sh\necho after\n"))
     assert (session.work / "psr-4711.out").read_text() == "before\nafter\n"
     (session.place / "log").unlink()
+    (session.place / "report").unlink()
     session.run(session.batch("#!/bin/sh\necho anew\n", open_mode_append=False))
     assert (session.work / "psr-4711.out").read_text() == "anew\n"
 

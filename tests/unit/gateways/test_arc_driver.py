@@ -14,7 +14,7 @@ from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, 
 from passerelle.gateways.arc import calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import Accounting, Files, Gateway
+from passerelle.gateways.base import Accounting, Files, Gateway, Upload
 from passerelle.slurm import JobState, RemoteJob, Stage
 from unit.gateways.scripted_server import BATCH, OPTIONS
 
@@ -130,6 +130,7 @@ async def test_probe_names_who_answers() -> None:
     assert (probe.version, probe.api_version) == ("24.11.5", "1.1")
     assert isinstance(arc, Gateway)
     assert isinstance(arc, Files)
+    assert not isinstance(arc, Upload), "it writes into session directories alone"
     assert not isinstance(arc, Accounting), "what A-REX has wiped is gone"
 
 
@@ -379,6 +380,43 @@ async def test_a_log_is_found_without_having_been_seen_before() -> None:
     assert await arc.size("/run/other.out") is None
     with pytest.raises(Missing):
         await arc.read("/run/other.out", 0, 1)
+
+
+async def test_a_report_is_read_from_the_newest_job_that_leads_to_it() -> None:
+    arex = Arex()
+    report = "/run/psr-a/report-1.json"
+    old, new = (f"{began}\n/run/{began}.out\n{report}\nJobId=1\n" for began in (1795579231, 1795579999))
+    arex.job(state="RUNNING", diagnose_local=local(), session_record=old, session_report="old")
+    arex.job(OTHER, state="RUNNING", diagnose_local=local(), session_record=new, session_report="new")
+    arc = door(arex)
+    arex.asked.clear()
+    with pytest.raises(Missing):
+        await arc.read(report, 0, 99)
+    assert not any(key.endswith("/jobs") for key in arex.asked), "a job that was not read is not looked for"
+
+    await arc.get([ID, OTHER])
+    arex.asked.clear()
+    assert await arc.read(report, 0, 99) == b"new"
+    assert arex.asked == [f"GET 1.1/jobs/{OTHER}/session/report"]
+
+
+@pytest.mark.parametrize("state,put", [("RUNNING", True), ("QUEUING", False), ("FINISHED", False), (None, False)])
+async def test_a_running_job_is_signalled_by_a_file_in_its_session_directory(state: str | None, put: bool) -> None:
+    arex = Arex()
+    if state is not None:
+        arex.job(state=state, diagnose_local=local(), session_record=RECORD)
+    there = f"PUT 1.1/jobs/{ID}/session/signal"
+    arex.replies[there] = lambda _: httpx.Response(200)
+    assert await door(arex).warn(ID, "USR1")
+    assert [body for key, body in zip(arex.asked, arex.bodies, strict=True) if key == there] == [b"USR1\n"] * put
+
+
+async def test_a_signal_that_was_not_put_there_is_told() -> None:
+    arex = Arex()
+    arex.job(state="RUNNING", diagnose_local=local(), session_record=RECORD)
+    arex.replies[f"PUT 1.1/jobs/{ID}/session/signal"] = lambda _: httpx.Response(500)
+    with pytest.raises(PasserelleError):
+        await door(arex).warn(ID, "USR1")
 
 
 async def test_a_write_that_did_not_arrive_is_told() -> None:

@@ -23,7 +23,7 @@ from passerelle.gateways.arc import decode, errors, files, notes, outcome, servi
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.describe import description, passed_on
-from passerelle.gateways.arc.payload import EXIT, LOG, RECORD
+from passerelle.gateways.arc.payload import EXIT, RECORD, SIGNAL
 from passerelle.gateways.base import Identity, Probe
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -36,7 +36,7 @@ SETTLE_SECONDS = 15.0
 
 
 class Arc:
-    """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway and Files.
+    """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway, Signals and Files.
 
     `environment` is the runtime environment by which options reach sbatch (describe.py).
     """
@@ -121,6 +121,16 @@ class Arc:
         if errors.code(entry) not in (errors.OK, errors.ACCEPTED, errors.NOT_FOUND):
             text = f"ARC did not cancel job {job_id}: {entry.get('reason')}."
             raise Unavailable(text, reason="CancelFailed")
+
+    async def warn(self, job_id: str, signal: str) -> bool:
+        """By a file in its session directory, which the job's first lines look for every other second."""
+        words = await self._words([job_id])
+        if words.get(job_id) in decode.RUNNING:
+            place = f"{await self._jobs()}/{job_id}/session/{SIGNAL}"
+            answer = await self._calls.once("PUT", place, content=f"{signal}\n".encode())
+            if answer.status not in (errors.OK, errors.NOT_FOUND):
+                raise errors.failure(answer)
+        return True
 
     async def size(self, path: str) -> int | None:
         return await self._sessions.size(path)
@@ -249,17 +259,19 @@ class Arc:
         return {job_id: one for job_id, one in found.items() if one is not None}
 
     async def _locate(self, path: str) -> str | None:
-        """The address of a file. Which job's log it is, is known of jobs that were read: the others are, then."""
+        """The address of a file. What a job's links lead to, is known of jobs that were read: the others are, then; but
+        for a report, which is asked for by who has just read the job.
+        """
         jobs = await self._jobs()
-        owner = files.owner_of_log(path, self._known.given)
-        if owner is None:
+        found = files.linked(path, self._known.given)
+        if found is None and not files.is_report(path):
             for job_id, local in (await self._locals(files.candidates(path))).items():
                 inside = files.within(path, local)
                 if inside is not None:
                     return files.address(jobs, job_id, inside)
             await self.find()
-            owner = files.owner_of_log(path, self._known.given)
-        return None if owner is None else files.address(jobs, owner, LOG)
+            found = files.linked(path, self._known.given)
+        return None if found is None else files.address(jobs, *found)
 
 
 class Memory:

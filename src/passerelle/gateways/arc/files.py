@@ -1,4 +1,5 @@
-"""The files that A-REX shows: those of session directories, and through a link there a job's log; nothing else.
+"""The files that A-REX shows: those of session directories, and through links there a job's log and its report file;
+nothing else.
 
 A file elsewhere at the site is missing for us, and can't be written. A-REX writes in place, over what is there and
 without cutting it off: so what stands in the way is removed first, and what was written is measured afterwards. Nothing
@@ -7,6 +8,7 @@ can be moved: a write that is cut off may leave its beginning, and says that it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -16,6 +18,7 @@ from passerelle.gateways.arc import errors
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.decode import Local, is_id
 from passerelle.gateways.arc.notes import Given
+from passerelle.gateways.arc.payload import LOG, REPORT
 
 OWN_MODE = 0o600
 """What A-REX gives to every file that it writes."""
@@ -50,7 +53,7 @@ class Sessions:
     async def read(self, path: str, offset: int, length: int) -> bytes:
         address = await self._locate(path)
         if address is None:
-            raise Missing(f"ARC shows only session directories and the logs of its jobs: {path} is neither.")
+            raise Missing(f"ARC shows only session directories, and logs and reports of its jobs: {path} is none.")
         if length == 0:
             return b""
         span = {"range": f"bytes={offset}-{offset + length - 1}", "accept": "*/*"}
@@ -100,6 +103,13 @@ def within(path: str, local: Local) -> str | None:
     return inside
 
 
-def owner_of_log(path: str, given: Mapping[str, Given]) -> str | None:
-    """The job whose log this is."""
-    return next((job_id for job_id, note in given.items() if note.standard_output == path), None)
+def is_report(path: str) -> bool:
+    """Whether this is an attempt's report file (onsite/places.py)."""
+    return re.fullmatch(r"report-[0-9]+\.json", PurePosixPath(path).name) is not None
+
+
+def linked(path: str, given: Mapping[str, Given]) -> tuple[str, str] | None:
+    """The newest job whose session directory has a link to this file, and the link's name."""
+    found = [(note.began, job_id, LOG) for job_id, note in given.items() if note.standard_output == path]
+    found += [(note.began, job_id, REPORT) for job_id, note in given.items() if note.report == path]
+    return max(found)[1:] if found else None

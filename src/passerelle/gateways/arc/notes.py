@@ -13,6 +13,7 @@ class Given:
 
     began: int
     standard_output: str
+    report: str
     fields: Mapping[str, str]
 
     @property
@@ -31,12 +32,14 @@ class Given:
 
 
 def given(text: str) -> Given | None:
-    """Of the note: a moment, the path of the log, and what `scontrol --oneliner show job` said."""
-    lines = text.splitlines()
-    if len(lines) < 2 or not lines[0].isdecimal():  # noqa: PLR2004 -- scontrol may have failed
+    """Of the note: a moment, the paths of the log and the report file, and what `scontrol --oneliner show job` said."""
+    began, log, report, *said = [*text.splitlines(), "", "", ""]
+    if not began.isdecimal() or not log:
         return None
-    told = " ".join(lines[2:])
-    return Given(int(lines[0]), lines[1], dict(re.findall(r"(?:^|\s)([A-Za-z/:]+)=(\S*)", told)))
+    if not report.startswith("/"):  # none, or a note of a release that had no report files
+        said, report = [report, *said], ""
+    told = " ".join(said)  # scontrol may have failed
+    return Given(int(began), log, report, dict(re.findall(r"(?:^|\s)([A-Za-z/:]+)=(\S*)", told)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ What starts there makes the difference good between A-REX's job and Slurm's own:
 of the submitter, its working directory and its log. It also leaves two notes in the session directory, for what A-REX
 does not tell: what Slurm has given (`record`), and the script's own end (`exit`), since A-REX tells a job that Slurm
 ended early from one that succeeded by an exit code, and Slurm's code may be 0 for both.
+
+And it looks for one (`signal`): A-REX has no word for a signal to the script alone, but lets files be put there.
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ from passerelle.batch import Batch, Options
 from passerelle.onsite.codes import SITE_FAULT
 from passerelle.shell import quoted
 
-START, SCRIPT, LOG, RECORD, EXIT = "start", "script", "log", "record", "exit"
-"""Names in the session directory. `log` leads to the job's log, wherever that lies."""
+START, SCRIPT, LOG, REPORT, RECORD, EXIT = "start", "script", "log", "report", "record", "exit"
+"""Names in the session directory. `log` and `report` lead to the job's log and report file, wherever those lie."""
+SIGNAL, PID = "signal", "pid"
+"""Names there, too: the signal that the script shall get, and its process."""
+
+LOOK_SECONDS = 2
+"""Between two looks for a signal."""
 
 SHELL = "/bin/sh"
 ARGUMENT_LIMIT = 128 * 1024 - 1
 """Bytes of one argument that Linux takes (MAX_ARG_STRLEN)."""
 
 _KEPT = "SLURM*|SPANK*|CUDA_*|NVIDIA_*|ROCR_*|HIP_*|GPU_*|ZE_*|PMI_*|PMI2_*|PMIX_*|PALS_*|KRB5CCNAME|TMPDIR"
-"""Variables that Slurm and its plugins give to a job; every other one is A-REX's or the login shell's."""
+"""Variables that Slurm and its plugins give to a job; every other one is A-REX's or the login shell's. So is
+SLURM_EXPORT_ENV, which would keep the environment from the job's steps."""
 
 _START = """\
 #!/bin/sh
@@ -37,25 +45,38 @@ session=$PWD
 chmod 700 {script}
 for name in $(env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do
     case $name in
+        SLURM_EXPORT_ENV) unset "$name" ;;
         {kept} | PATH | PWD) ;;
         *) unset "$name" ;;
     esac
 done
 out={out}
 err={err}
+report={report_path}
 ln -s "$out" {log}
+[ -z "$report" ] || ln -s "$report" {report}
 {{
     date +%s
     echo "$out"
+    echo "$report"
     timeout 30 scontrol --oneliner show job "$SLURM_JOB_ID"
 }} > {record}.new 2> /dev/null
 mv {record}.new {record}
 cd {directory} || exit {fault}
 {open} "$out" && {open} "$err" || exit {fault}
 exec >> "$out" 2>> "$err" < /dev/null
+(
+    until [ -s "$session/{signal}" ]; do
+        kill -0 $$ || exit
+        sleep {look}
+    done
+    kill -s "$(cat "$session/{signal}")" "$(cat "$session/{pid}")"
+) 2> /dev/null &
+watcher=$!
 {environment}
-"$session/{script}"
+{shell} -c 'echo "$$" > "$1"; exec "$2"' {script} "$session/{pid}" "$session/{script}"
 code=$?
+kill "$watcher" 2> /dev/null
 echo "$code $(date +%s)" > "$session/{exit}.new" && mv "$session/{exit}.new" "$session/{exit}"
 exit "$code"
 """
@@ -77,8 +98,14 @@ def start(batch: Batch) -> str:
     return _START.format(
         script=SCRIPT,
         log=LOG,
+        report=REPORT,
+        report_path=quoted(batch.report or ""),
         record=RECORD,
         exit=EXIT,
+        signal=SIGNAL,
+        pid=PID,
+        look=LOOK_SECONDS,
+        shell=SHELL,
         kept=_KEPT.replace("|", " | "),
         out=_path(asked.standard_output),
         err=_path(asked.standard_error),
