@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -60,10 +60,9 @@ async def test_an_empty_object_is_one(s3: S3) -> None:
     assert (found.size, found.sha256) == (0, sha256(b""))
 
 
-async def test_what_is_compressed_by_its_owner_comes_as_it_lies(s3: S3, store: ObjectStore) -> None:
+async def test_what_is_compressed_by_its_owner_comes_as_it_lies(s3: S3) -> None:
     content = b"\x1f\x8bnot really gzip"
-    (store.objects / BUCKET / "log.gz").write_bytes(content)
-    os.setxattr(store.objects / BUCKET / "log.gz", "user.content-encoding", b"gzip")
+    await s3._ask("PUT", "log.gz", headers={"content-encoding": "gzip"}, payload=content)
     found = await s3.head("log.gz")
     assert found is not None
     assert await s3.read(found, 0, found.size) == content
@@ -162,9 +161,9 @@ async def test_a_wrong_secret_says_what_to_mend(
     store: ObjectStore, other: dict[str, str], kind: type[PasserelleError], reason: str, words: str
 ) -> None:
     client = S3(BUCKET, known(store, **other))
-    for ask in (client.list("", 1), client.head("anything")):
+    for ask in (partial(client.list, "", 1), partial(client.head, "anything")):
         with pytest.raises(kind) as told:
-            await ask
+            await ask()
         assert told.value.reason == reason
         assert words in told.value.message
         assert store.secret_access_key not in told.value.message
@@ -174,9 +173,9 @@ async def test_a_wrong_secret_says_what_to_mend(
 
 async def test_a_missing_bucket_is_named(store: ObjectStore) -> None:
     client = S3("nobodys-bucket", known(store))
-    for ask in (client.list("", 1), client.head("a"), client.begin("a", "")):
+    for ask in (partial(client.list, "", 1), partial(client.head, "a"), partial(client.begin, "a", "")):
         with pytest.raises(Invalid, match=r"has no bucket nobodys-bucket; create it"):
-            await ask
+            await ask()
     await client.close()
 
 

@@ -172,7 +172,7 @@ class Carrier:
             trust_env=not local,  # a proxy from the environment, but never between us and our own host
         )
 
-    async def send(
+    async def send(  # noqa: PLR0913 -- the parts of a request, by name
         self,
         method: str,
         path: str,

@@ -36,7 +36,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of an upload, as the store has it. `checksum` is the store's own word for its SHA-256, where it has one."""
+    """A part of an upload, as the store has it. `checksum` is its word for the part's SHA-256, where it has one."""
 
     number: int
     size: int

@@ -82,6 +82,8 @@ def start(directory: Path, env: Mapping[str, str], *, buckets: tuple[str, ...] =
     """Start a store in a folder of its own; it gets `env`, and outlives this process."""
     binary = program()
     objects = directory / "objects"
+    users = directory / "users"
+    users.mkdir(exist_ok=True)
     for bucket in buckets:
         (objects / bucket).mkdir(parents=True, exist_ok=True)
     authority = pki.Authority.create(directory / "pki", "ca")
@@ -91,7 +93,7 @@ def start(directory: Path, env: Mapping[str, str], *, buckets: tuple[str, ...] =
     key_id, key = f"SANDBOX{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30)
     log = directory / "s3.log"
     words = ["--port", f"{loopback.ADDRESS}:{port}", "--region", REGION, "--health", _HEALTH, "--keep-alive", "--quiet"]
-    words += ["--cert", str(pair.certificate), "--key", str(pair.key), "posix", str(objects)]
+    words += ["--cert", str(pair.certificate), "--key", str(pair.key), "--iam-dir", str(users), "posix", str(objects)]
     identity = {"ROOT_ACCESS_KEY_ID": key_id, "ROOT_SECRET_ACCESS_KEY": key}
     pid = processes.spawn([str(binary), *words], log=log, env={**env, **identity})
     store = ObjectStore(directory, port, pid, key_id, key)

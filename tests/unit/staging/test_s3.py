@@ -8,8 +8,9 @@ import pytest
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import Answer
+from passerelle.staging.place import Place, place
 from passerelle.staging.s3 import decode, errors
-from passerelle.staging.s3.address import Place, address, place
+from passerelle.staging.s3.address import address
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.s3.sign import signed
 from passerelle.staging.store import Changed
@@ -117,7 +118,9 @@ def test_a_place_tells_whether_it_is_one_object() -> None:
 def test_a_secret_that_cant_be_used_says_what_to_write(
     data: dict[str, bytes], kind: type[PasserelleError], words: str
 ) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": b"a", "AWS_SECRET_ACCESS_KEY": b"b"} if data and "AWS_ACCESS_KEY_ID" not in data else {}
+    keys = (
+        {"AWS_ACCESS_KEY_ID": b"a", "AWS_SECRET_ACCESS_KEY": b"b"} if data and "AWS_ACCESS_KEY_ID" not in data else {}
+    )
     with pytest.raises(kind, match=words) as told:
         access("team/s3", {**keys, **data})
     assert "team/s3" in told.value.message

@@ -16,8 +16,9 @@ import httpx
 
 from passerelle.errors import Rejected, Unavailable
 from passerelle.gateways.http import Answer, Carrier, Server
+from passerelle.staging.place import Place
 from passerelle.staging.s3 import decode, errors
-from passerelle.staging.s3.address import Place, Query, address
+from passerelle.staging.s3.address import Query, address
 from passerelle.staging.s3.credential import ENDPOINT, Access
 from passerelle.staging.s3.sign import EMPTY, signed
 from passerelle.staging.store import Changed, Part, Stored
@@ -51,9 +52,7 @@ class S3:
         base = httpx.URL(self._address.base)
         self._host = base.netloc.decode("ascii")
         self._before = base.raw_path.decode("ascii").rstrip("/")
-        self._carrier = Carrier(
-            self._address.base, ca=access.authority, public=True, server=STORE, transport=transport
-        )
+        self._carrier = Carrier(self._address.base, ca=access.authority, public=True, server=STORE, transport=transport)
 
     async def list(self, prefix: str, limit: int) -> Sequence[Stored]:
         found: list[Stored] = []
@@ -65,7 +64,9 @@ class S3:
             page = decode.page(answer.body)
             found += page.found
             if len(found) > limit:
-                text = f"{Place(self._bucket, prefix)} has more than {limit} objects; pack them into fewer, larger files."
+                text = (
+                    f"{Place(self._bucket, prefix)} has more than {limit} objects; pack them into fewer, larger files."
+                )
                 raise Rejected(text, reason="TooManyObjects")
             if not page.more:
                 return found
@@ -73,10 +74,11 @@ class S3:
 
     async def head(self, key: str) -> Stored | None:
         answer = await self._send("HEAD", key)
-        if answer.status == _NOT_FOUND:
-            await self._ask("GET", key, query=[("list-type", "2"), ("max-keys", "1"), ("prefix", key)], of_bucket=True)
-            return None  # and the bucket is there: a HEAD has no body to tell them apart
-        self._check(answer, key)
+        if errors.failed(answer):
+            told = await self._send("GET", key, headers={"range": "bytes=0-0"})  # a HEAD has no body that says why
+            if decode.fault(told.body)[0] == "NoSuchKey":
+                return None
+            self._check(told if errors.failed(told) else answer, key)
         return decode.stored(key, answer.headers)
 
     async def read(self, stored: Stored, offset: int, length: int) -> bytes:
@@ -123,7 +125,9 @@ class S3:
         answer = await self._ask("PUT", key, query=query, payload=content, checked=True)
         etag = answer.headers.get("etag", "")
         if not etag:
-            raise Unavailable(f"The object store {self._host} took a part and named no ETag.", reason="UnexpectedAnswer")
+            raise Unavailable(
+                f"The object store {self._host} took a part and named no ETag.", reason="UnexpectedAnswer"
+            )
         checksum = answer.headers.get("x-amz-checksum-sha256", "")
         return Part(number=number, size=len(content), etag=etag, checksum=checksum)
 
@@ -141,7 +145,7 @@ class S3:
     async def close(self) -> None:
         await self._carrier.close()
 
-    async def _ask(  # noqa: PLR0913 -- the parts of a request, by name
+    async def _ask(
         self,
         method: str,
         key: str,
@@ -155,12 +159,18 @@ class S3:
     ) -> Answer:
         """An answer that is no error. `checked`: the server shall compare the payload with its checksum."""
         answer = await self._send(
-            method, "" if of_bucket else key, query=query, headers=headers, payload=payload, checked=checked, limit=limit
+            method,
+            "" if of_bucket else key,
+            query=query,
+            headers=headers,
+            payload=payload,
+            checked=checked,
+            limit=limit,
         )
         self._check(answer, key)
         return answer
 
-    async def _send(  # noqa: PLR0913 -- likewise
+    async def _send(
         self,
         method: str,
         key: str,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from passerelle.errors import Invalid, Unauthorized
 
-KEY_ID, SECRET_KEY, SESSION_TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"  # noqa: S105 -- names
+KEY_ID, SECRET_KEY, SESSION_TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 REGION, ENDPOINT, AUTHORITY = "AWS_REGION", "AWS_ENDPOINT_URL", "ca.crt"
 DEFAULT_REGION = "us-east-1"
 """Where none is told: AWS's own default, and a word that other servers don't look at."""
@@ -23,7 +23,7 @@ _VISIBLE = re.compile(r"[!-~]{1,4096}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """An identity at a store, and where the store is: `endpoint` "" means AWS. `authority` is PEM, beside the system's."""
+    """An identity at a store, and where that is: `endpoint` "" means AWS. `authority` is PEM, beside the system's."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -44,7 +44,9 @@ def access(name: str, data: Mapping[str, bytes]) -> Access:
         text = f"The Secret {name} has an {ENDPOINT} that can't be used; write https://HOST[:PORT], without a bucket."
         raise Invalid(text, reason="InvalidEndpoint")
     if words[REGION] and not _REGION.fullmatch(words[REGION]):
-        raise Invalid(f"The Secret {name} has an {REGION} that is none; write one like eu-west-1.", reason="InvalidRegion")
+        raise Invalid(
+            f"The Secret {name} has an {REGION} that is none; write one like eu-west-1.", reason="InvalidRegion"
+        )
     return Access(
         access_key_id=words[KEY_ID],
         secret_access_key=words[SECRET_KEY],
@@ -62,5 +64,7 @@ def _text(name: str, data: Mapping[str, bytes], key: str) -> str:
     except UnicodeDecodeError:
         text = "\n"
     if text and not _VISIBLE.fullmatch(text):
-        raise Unauthorized(f"The Secret {name} has spaces or other unusual characters in {key}.", reason="SecretMalformed")
+        raise Unauthorized(
+            f"The Secret {name} has spaces or other unusual characters in {key}.", reason="SecretMalformed"
+        )
     return text

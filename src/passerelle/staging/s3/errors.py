@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import Answer
+from passerelle.staging.place import Place
 from passerelle.staging.s3 import decode
-from passerelle.staging.s3.address import Place
 from passerelle.staging.s3.credential import ENDPOINT, KEY_ID, REGION, SECRET_KEY
 from passerelle.staging.store import Changed
 
@@ -52,12 +52,16 @@ def meaning(answer: Answer, where: Place, store: str) -> PasserelleError:
         return Invalid(text, reason=code)
     if code in _ELSEWHERE or _MULTIPLE <= status < 400:  # noqa: PLR2004 -- redirects
         other = f"{REGION} {region}" if region else f"another {REGION} or {ENDPOINT}"
-        text = f"The object store {store} says that the bucket {where.bucket} is elsewhere; write {other} into the Secret."
+        text = (
+            f"The object store {store} says that the bucket {where.bucket} is elsewhere; write {other} into the Secret."
+        )
         return Invalid(text, reason="WrongRegion")
     if status == _PRECONDITION:
         return Changed(f"{where} was replaced while it was copied; it is copied anew.", sent=True)
     if code in ("NoSuchKey", "NoSuchUpload") or (status == _NOT_FOUND and not code):
-        return Missing(f"The object store {store} has no {where}; put it there, or correct the url.", reason="NoSuchKey")
+        return Missing(
+            f"The object store {store} has no {where}; put it there, or correct the url.", reason="NoSuchKey"
+        )
     if code in _LIMIT:
         return Rejected(f"The object store {store} {_LIMIT[code]}: {where}.", reason=code)
     if code in _LATER or status == _TOO_MANY or status >= 500:  # noqa: PLR2004 -- server errors
@@ -67,4 +71,6 @@ def meaning(answer: Answer, where: Place, store: str) -> PasserelleError:
         text = f"The object store {store} refuses {where} to the Secret's identity; give it the right to that place."
         return Rejected(text, reason="AccessDenied")
     told = f", {code}" if code else ""
-    return Rejected(f"The object store {store} refused the request for {where} (HTTP {status}{told}).", reason="Refused")
+    return Rejected(
+        f"The object store {store} refused the request for {where} (HTTP {status}{told}).", reason="Refused"
+    )

@@ -18,7 +18,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _SERVICE = "s3"
 
 
-def signed(  # noqa: PLR0913 -- all that a signature covers
+def signed(
     access: Access,
     method: str,
     *,
