@@ -183,12 +183,12 @@ class Carrier:
         form: Mapping[str, str] | None = None,
         upload: Upload | None = None,
         payload: bytes | None = None,
-        limit: int = BODY_LIMIT,
+        limit: int | None = None,
         raw: bool = False,
     ) -> Answer:
-        """One request, one answer of at most `limit` bytes; with a JSON body, a form, a file, or a payload that is sent
-        as it is. `raw`: the answer's encoding is its content's, and stays. Raises Unavailable, and nothing else of its
-        own.
+        """One request, one answer of at most `limit` bytes, or BODY_LIMIT; with a JSON body, a form, a file, or a
+        payload that is sent as it is. `raw`: the answer's encoding is its content's, and stays. Raises Unavailable, and
+        nothing else of its own.
         """
         try:
             async with self._client.stream(
@@ -201,7 +201,7 @@ class Carrier:
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
-                received = await _bounded(response.aiter_raw() if raw else response.aiter_bytes(), limit)
+                received = await _bounded(response.aiter_raw() if raw else response.aiter_bytes(), limit or BODY_LIMIT)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
             raise unavailable(error, self._where, self._server) from None

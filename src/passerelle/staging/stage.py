@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, Rejected
 from passerelle.staging import receipt
@@ -21,7 +22,7 @@ from passerelle.staging.steps import DEEPEST, MOST_FILES, Outgoing, Progress, St
 from passerelle.staging.store import Store, Stored
 from passerelle.staging.turns import AT_ONCE, Turns
 
-Locks = dict[str, asyncio.Lock]
+Locks = WeakValueDictionary[str, asyncio.Lock]
 """By path at a site: two TrainingJobs that want the same object there copy it once."""
 
 
@@ -89,7 +90,8 @@ class Stage:
                 return
 
         async def one(stored: Stored, path: str) -> None:
-            lock = self.locks.setdefault(path, asyncio.Lock())
+            lock = self.locks.get(path) or asyncio.Lock()
+            self.locks[path] = lock
             async with lock:
                 self._begun.append((stored, path))
                 await copies.copy(stored, path)
@@ -133,7 +135,10 @@ class Stage:
         await _all(one(each) for each in found)
 
     def _more(self, size: int) -> None:
-        self.tell(moved=self.progress.moved + size)
+        changes: dict[str, object] = {"moved": self.progress.moved + size}
+        if size > 0:  # whatever was wrong is over
+            changes |= {"state": "Copying", "reason": "", "message": "", "stalled": False}
+        self.tell(**changes)
 
 
 async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:

@@ -58,8 +58,8 @@ class Progress:
         return self.state == "Done"
 
     def waiting(self) -> Progress:
-        """As it stands when its step begins again."""
-        return replace(self, state="Copying", files=0, moved=0, total=None, ended=None)
+        """As it stands when its step begins again. What a person must mend stands until bytes move."""
+        return replace(self, state="Failed" if self.stalled else "Copying", files=0, moved=0, total=None, ended=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.staging.door import Door
@@ -74,7 +75,7 @@ class Staging:
         self._moved = moved
         self._now = now
         self._turns = Turns()
-        self._locks: Locks = {}
+        self._locks: Locks = WeakValueDictionary()
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._works: dict[str, _Work] = {}
         self._dropping: set[asyncio.Task[None]] = set()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -30,7 +31,7 @@ PATH = "/scratch/p/corpus.bin"
 class World:
     store: MemoryStore = field(default_factory=lambda: MemoryStore({"corpus.bin": CORPUS}))
     site: Memory = field(default_factory=lambda: Memory(clock=lambda: 0.0, part_bytes=PART))
-    locks: Locks = field(default_factory=dict)
+    locks: Locks = field(default_factory=WeakValueDictionary)
     turns: Turns = field(default_factory=Turns)
     moved: int = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -33,7 +34,7 @@ class World:
 
     def stage(self, url: str = "s3://bucket/run1/", path: str = f"{RUN}/model.pt") -> Stage:
         step = Step(name="model", direction="Out", path=path, place=place(url), secret="s3")
-        return Stage(step, "/scratch/p/runs", "job", self.turns, {}, lambda: None, self._moved)
+        return Stage(step, "/scratch/p/runs", "job", self.turns, WeakValueDictionary(), lambda: None, self._moved)
 
     def _moved(self, size: int) -> None:
         self.moved += size
