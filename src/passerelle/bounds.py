@@ -4,9 +4,9 @@ The models bound each field generously, since a field's limit can't be lowered l
 be some five times what a status may be. So what is worth least goes first, and only as much as must: the nodes of
 earlier attempts, the messages of transfers (a condition has the worst), the ends of long messages, all but the worst
 findings, the oldest attempts, the trainer's metrics, the nodes of the newest attempt, the older ones of those to keep
-away from, the last findings, and all of transfers. That attempt itself is never dropped, since it may still be running; nor is it
-forgotten how far the others came. A rich status (ten attempts on 32 nodes each, nine conditions, three of them with 600
-bytes of stderr) loses nothing.
+away from, the last findings, and all of transfers. That attempt itself is never dropped, since it may still be running;
+nor is it forgotten how far the others came. A rich status (ten attempts on 32 nodes each, nine conditions, three of
+them with 600 bytes of stderr) loses nothing.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def start(directory: Path, env: Mapping[str, str], *, buckets: tuple[str, ...] =
     binary = program()
     objects = directory / "objects"
     users = directory / "users"
-    users.mkdir(exist_ok=True)
+    users.mkdir(parents=True, exist_ok=True)
     for bucket in buckets:
         (objects / bucket).mkdir(parents=True, exist_ok=True)
     authority = pki.Authority.create(directory / "pki", "ca")
