@@ -28,6 +28,8 @@ from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
+from passerelle.staging.s3.client import S3
+from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
 from passerelle.transfers import Transfers, outputs_are_safe
@@ -57,6 +59,7 @@ class Reconciler:
         clock: Callable[[], float],
         now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
         witness: Witness | None = None,
+        open_store: OpenStore = S3,
     ) -> None:
         self._kube = kube
         self._planner = planner
@@ -68,7 +71,7 @@ class Reconciler:
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
         self._holds = Holds(self._wake)
-        self._transfers = Transfers(kube, self._wake, self._witness.moved, now)
+        self._transfers = Transfers(kube, self._wake, self._witness.moved, now, open_store)
         self._memory: dict[str, Memory] = {}
         self._began = now()
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)

@@ -20,7 +20,6 @@ from passerelle.sites import Service
 from passerelle.staged import all_out, told
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
-from passerelle.staging.s3.client import S3
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.steps import Direction, Progress, Step
 from passerelle.staging.worker import OpenStore, Staging
@@ -44,7 +43,7 @@ class Transfers:
         wake: Callable[[Key], None],
         moved: Moved,
         now: Callable[[], float],
-        open_store: OpenStore = S3,
+        open_store: OpenStore,
     ) -> None:
         self._kube = kube
         self._wake = wake

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import pytest
 
+from little_store import MemoryStore
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
@@ -20,7 +21,6 @@ from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Progress, Step
 from passerelle.staging.store import Changed
 from passerelle.staging.turns import Turns
-from unit.staging.store import MemoryStore
 
 PART = 1000
 CORPUS = hashlib.shake_256(b"1").digest(10 * PART + 7)

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 import pytest
 
+from little_store import MemoryStore
 from passerelle.errors import Invalid, Missing, PasserelleError, Unavailable
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
@@ -18,7 +19,6 @@ from passerelle.staging.stage import Stage
 from passerelle.staging.steps import Step
 from passerelle.staging.store import LEAST_PART_BYTES, MOST_PARTS, Changed
 from passerelle.staging.turns import Turns
-from unit.staging.store import MemoryStore
 
 PART = 1000
 MODEL = hashlib.shake_256(b"2").digest(10 * PART + 7)

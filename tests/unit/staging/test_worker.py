@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from little_store import MemoryStore
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
@@ -18,7 +19,6 @@ from passerelle.staging.s3.credential import Access
 from passerelle.staging.steps import Direction, Progress, Step
 from passerelle.staging.turns import Turns
 from passerelle.staging.worker import Staging
-from unit.staging.store import MemoryStore
 
 PART = 100
 
