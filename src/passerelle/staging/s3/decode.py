@@ -38,7 +38,10 @@ def page(body: bytes) -> Page:
     for each in _children(root, "Contents"):
         key = _text(each, "Key")
         key = unquote(key.replace("+", " ")) if quoted else key
-        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=_text(each, "ETag")))
+        version = _text(each, "ETag")
+        if not version:
+            raise _strange("an object without an ETag")
+        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=version))
     more = _text(root, "NextContinuationToken") if _text(root, "IsTruncated") == "true" else ""
     return Page(tuple(found), more)
 
