@@ -102,7 +102,8 @@ def contract_each_change() -> Stage:
             _pytest("tests/contract", "--gateway", OTHERS, "--rows", ",".join(chosen)),
             _pytest("tests/staging/test_s3.py"),
         ),
-        leaves_out=f"on {OTHERS}: {left_out}; ssh on older releases, arc and firecrest, and a gigabyte from S3; `make contract` runs all",
+        leaves_out=f"on {OTHERS}: {left_out}; ssh on older releases, arc, firecrest, and a gigabyte from S3; "
+        "`make contract` runs all",
     )
 
 

@@ -91,6 +91,8 @@ def _data(old: TrainingJobStatus, facts: Facts, staged: Staged) -> Word:
         return Word("False", "Suspended", "spec.suspend is true: nothing is copied.")
     if facts.attempts:
         return before or Word("True", "Staged", "A job of this run was submitted.")
+    if facts.hold is not None:
+        return Word("False", facts.hold.reason, facts.hold.message)
     return before or Word("False", "Waiting", "Nothing is copied yet.")
 
 

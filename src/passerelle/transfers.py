@@ -6,6 +6,7 @@ the run has succeeded. A suspended TrainingJob copies nothing, and a deleted one
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -22,6 +23,7 @@ from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.turns import ROOM
 from passerelle.staging.worker import OpenStore, Staging
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
@@ -51,6 +53,7 @@ class Transfers:
         self._now = now
         self._open_store = open_store
         self._keys: dict[str, Key] = {}
+        self._room = asyncio.Semaphore(ROOM)
 
     def checked(self, job: TrainingJob, service: Service | None, planned: Planned) -> Planned:
         """The plan, refused where the Site's gateway can't carry what is to be copied."""
@@ -103,7 +106,7 @@ class Transfers:
         steps, staging = steps_in(job.spec), self._staging(service)
         if not steps or staging is None or service is None or service.site.spec is None:
             return None
-        if job.deleting or job.spec.suspend:
+        if job.deleting or job.spec.suspend or service.site.spec.suspend:
             staging.stop(job.uid)
             return None
         known = job.uid in self._keys
@@ -125,6 +128,7 @@ class Transfers:
                 changed=self._changed,
                 moved=lambda direction, size: self._moved(name, direction, size),
                 now=self._now,
+                room=self._room,
             )
         return service.staging
 

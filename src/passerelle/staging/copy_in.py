@@ -144,8 +144,9 @@ class CopyIn:
     async def _seam_fits(self, stored: Stored, part: str, have: int) -> bool:
         """Whether the last bytes that arrived are the object's."""
         length = min(have, self.site.part_bytes)
-        there = await self._read_exactly(part, have - length, length)
-        return there == await self.store.read(stored, have - length, length)
+        async with self.turns.turn(self.owner):
+            there = await read_exactly(self.site, part, have - length, length)
+            return there == await self.store.read(stored, have - length, length)
 
     async def _hashed(self, stored: Stored, end: int, begun: Hashed | None = None) -> Hashed:
         """The object's first bytes, read from the store."""
@@ -206,11 +207,8 @@ class CopyIn:
         while done.offset < size:
             async with self.turns.turn(self.owner):
                 length = min(self.site.part_bytes, size - done.offset)
-                done = await done.after(await self._read_exactly(path, done.offset, length))
+                done = await done.after(await read_exactly(self.site, path, done.offset, length))
         return done.hexdigest
-
-    async def _read_exactly(self, path: str, offset: int, length: int) -> bytes:
-        return await read_exactly(self.site, path, offset, length)
 
 
 async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from passerelle.errors import Invalid, Missing, Rejected
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
 from passerelle.staging import receipt
 from passerelle.staging.copy_in import CopyIn
 from passerelle.staging.copy_out import CopyOut
@@ -21,6 +21,9 @@ from passerelle.staging.receipt import Receipt
 from passerelle.staging.steps import DEEPEST, MOST_FILES, Outgoing, Progress, Step, outgoing, targets
 from passerelle.staging.store import Store, Stored
 from passerelle.staging.turns import AT_ONCE, Turns
+
+MOST_WRONG = 20
+"""Files of a step that may be wrong before the others are left alone, too."""
 
 Locks = WeakValueDictionary[str, asyncio.Lock]
 """By path at a site: two TrainingJobs that want the same object there copy it once."""
@@ -69,13 +72,13 @@ class Stage:
             await out.drop(each.path, each.key)
 
     def _copy_in(self, site: Door, store: Store) -> CopyIn:
-        return CopyIn(site, store, self.run_root, self.turns, self.owner, self._more, self.moved, self.hashes)
+        return CopyIn(site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
 
     def _copy_out(self, site: Door, store: Store) -> CopyOut:
         def place(key: str) -> str:
             return str(Place(self.step.place.bucket, key))
 
-        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._more, self.moved)
+        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved)
 
     async def _run_in(self, copies: CopyIn) -> None:
         step = self.step
@@ -134,11 +137,13 @@ class Stage:
 
         await _all(one(each) for each in found)
 
-    def _more(self, size: int) -> None:
-        changes: dict[str, object] = {"moved": self.progress.moved + size}
-        if size > 0:  # whatever was wrong is over
-            changes |= {"state": "Copying", "reason": "", "message": "", "stalled": False}
-        self.tell(**changes)
+    def _there(self, size: int) -> None:
+        self.tell(moved=self.progress.moved + size)
+
+    def _moved(self, size: int) -> None:
+        self.moved(size)
+        if self.progress.reason:  # whatever was wrong is over
+            self.tell(state="Copying", reason="", message="", stalled=False)
 
 
 async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
@@ -166,12 +171,20 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
 
 
 async def _all(copies: Iterable[Coroutine[None, None, None]]) -> None:
-    """Run them, so many at a time; the first that fails ends the others."""
+    """Run them, so many at a time. What is wrong with one file lets the others go on, and is raised at the end; a
+    connection that breaks, or many wrong files, end it at once.
+    """
     left = iter(copies)
+    wrong: list[PasserelleError] = []
 
     async def lane() -> None:
         for copy in left:
-            await copy
+            try:
+                await copy
+            except (Invalid, Missing, Rejected) as error:
+                wrong.append(error)
+                if len(wrong) >= MOST_WRONG:
+                    return
 
     lanes = [asyncio.create_task(lane()) for _ in range(AT_ONCE)]
     try:
@@ -182,3 +195,5 @@ async def _all(copies: Iterable[Coroutine[None, None, None]]) -> None:
         await asyncio.gather(*lanes, return_exceptions=True)
         for copy in left:
             copy.close()
+    if wrong:
+        raise wrong[0]

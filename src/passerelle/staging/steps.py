@@ -20,7 +20,9 @@ DEEPEST = 32
 Direction = Literal["In", "Out"]
 State = Literal["Waiting", "Copying", "Done", "Failed"]
 
-_COMPONENT = re.compile(r"[^/\x00-\x1f\x7f]{1,255}")
+_COMPONENT = re.compile(r"[^/\x00-\x1f\x7f]+")
+_LONGEST_NAME = 236
+"""Bytes: file systems take 255, and a file that grows has 18 more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +83,8 @@ def targets(step: Step, objects: Sequence[Stored]) -> list[tuple[Stored, str]]:
         if not inside or (inside.endswith("/") and not each.size):
             continue  # a folder, as some consoles make them
         names = inside.split("/")
-        if any(name in (".", "..") or not _COMPONENT.fullmatch(name) for name in names):
-            text = f"The key {each.key!a} can't be a path at the site; give the object another name."
+        if not all(map(_is_name, names)):
+            text = f"The key {each.key[:200]!a} can't be a path at the site; give the object another name."
             raise Invalid(text, reason="KeyNotAPath")
         found.append((each, f"{step.path.rstrip('/')}/{inside}"))
     if not found:
@@ -92,6 +94,10 @@ def targets(step: Step, objects: Sequence[Stored]) -> list[tuple[Stored, str]]:
             f"{clash} would be a file and a directory; rename the object, or copy less.", reason="KeyNotAPath"
         )
     return found
+
+
+def _is_name(name: str) -> bool:
+    return name not in (".", "..") and bool(_COMPONENT.fullmatch(name)) and len(name.encode()) <= _LONGEST_NAME
 
 
 def _clash(paths: set[str]) -> str | None:

@@ -17,27 +17,37 @@ SLICE_SECONDS = 10.0
 """How long a turn lasts before others are let in."""
 
 
-class Turns:
-    """Of one site."""
+ROOM = 6
+"""Turns at a time, of all sites: each holds some parts in memory, 48 MiB where a part has 16."""
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
+
+class Turns:
+    """Of one site. `room` is what all sites share."""
+
+    def __init__(self, at_once: int = AT_ONCE, room: asyncio.Semaphore | None = None) -> None:
         self._free = at_once
+        self._room = room or asyncio.Semaphore(ROOM)
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for a turn."""
+        """Whether anybody waits for a turn, or may do so at another site."""
+        return self._room.locked() or self._waited
+
+    @property
+    def _waited(self) -> bool:
         return any(not each.done() for queue in self._waiting.values() for each in queue)
 
     @contextlib.asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
         """Wait for a turn, and have it."""
-        if self._free and not self.wanted:
+        if self._free and not self._waited:
             self._free -= 1
         else:
             await self._wait(owner)
         try:
-            yield
+            async with self._room:
+                yield
         finally:
             self._free += 1
             self._call()

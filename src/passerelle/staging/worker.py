@@ -25,8 +25,8 @@ from passerelle.staging.turns import Turns
 
 log = logging.getLogger("passerelle.staging")
 
-IN_HAND = 8
-"""TrainingJobs with a step under way, a site."""
+IN_HAND = 32
+"""TrainingJobs with a step under way, a site: each has a listing in memory, of some MiB at most."""
 TOLD_SECONDS = 10.0
 """How often mere progress is told, at most; a change of a state is told at once."""
 FIRST_AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 60.0
@@ -53,7 +53,7 @@ class _Work:
 
 class Staging:
     """Of one site. `door` gives its gateway as it is now, or raises why there is none; `changed` is told whose progress
-    changed, by uid, and must not block.
+    changed, by uid, and must not block. `room` is shared by all sites.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Staging:
         changed: Callable[[str], None],
         moved: Moved = lambda _direction, _size: None,
         now: Callable[[], float],
+        room: asyncio.Semaphore | None = None,
     ) -> None:
         self._site = site
         self._door = door
@@ -74,7 +75,7 @@ class Staging:
         self._changed = changed
         self._moved = moved
         self._now = now
-        self._turns = Turns()
+        self._turns = Turns(room=room)
         self._locks: Locks = WeakValueDictionary()
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._works: dict[str, _Work] = {}

@@ -176,6 +176,20 @@ async def test_what_was_spoilt_on_the_way_is_found_and_copied_anew(world: World)
     assert world.content() == CORPUS
 
 
+async def test_without_a_digest_the_end_is_read_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_digest(world, monkeypatch)
+    append = Memory.append
+
+    async def spoilt(site: Memory, path: str, offset: int, content: bytes) -> None:
+        await append(site, path, offset, content if len(content) == PART else b"x" * len(content))
+
+    monkeypatch.setattr(Memory, "append", spoilt)
+    with pytest.raises(Unavailable, match="is not what was sent"):
+        await world.run()
+    assert PATH not in world.site.files
+    assert world.left == []
+
+
 async def test_an_object_that_changes_meanwhile_is_copied_anew(world: World) -> None:
     newer = CORPUS[::-1]
 

@@ -196,8 +196,35 @@ async def test_turns_go_round_by_owner() -> None:
 
     async with asyncio.timeout(5):
         await asyncio.gather(*(want(owner) for owner in "aaaabbc"))
-    assert "".join(order) == "aabcaba"[:1] + "abcaba"
+    assert "".join(order) == "aabcaba"
     assert not turns.wanted
+
+
+async def test_all_sites_share_the_room() -> None:
+    room, inside, most = asyncio.Semaphore(2), 0, 0
+
+    async def want(turns: Turns) -> None:
+        nonlocal inside, most
+        async with turns.turn("x"):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(want(Turns(room=room)) for _ in range(10)))
+    assert most == 2
+
+
+async def test_one_wrong_file_holds_up_no_other(world: World) -> None:
+    world.store.objects = {f"many/{number:02}": b"x" for number in range(30)}
+    world.site.files["/p/many/05"] = File(b"mine")
+    step = Step(name="many", direction="In", path="/p/many", place=place("s3://bucket/many/"), secret="s3")
+    await eventually(lambda: world.ask("uid-1", step)[0].stalled)
+    told = world.ask("uid-1", step)[0]
+    assert (told.reason, told.files) == ("DataInTheWay", 29)
+    del world.site.files["/p/many/05"]
+    await world.until("Done", "uid-1", step)
 
 
 async def test_a_turn_that_nobody_can_take_is_not_lost() -> None:
