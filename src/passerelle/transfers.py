@@ -103,8 +103,9 @@ class Transfers:
         """The data's progress, while it counts: before the first intent."""
         if job.spec is None or job.status.attempts:
             return None
-        steps, staging = steps_in(job.spec), self._staging(service)
-        if not steps or staging is None or service is None or service.site.spec is None:
+        steps = steps_in(job.spec)
+        staging = self._staging(service) if steps else None
+        if staging is None or service is None or service.site.spec is None:
             return None
         if job.deleting or job.spec.suspend or service.site.spec.suspend:
             staging.stop(job.uid)

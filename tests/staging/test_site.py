@@ -221,6 +221,25 @@ async def test_a_gigabyte_goes_in_and_out_over_connections_that_break(worlds: Wo
     print(json.dumps({"staging": {name: round(value, 1) for name, value in told.items()}}))  # noqa: T201 -- the figures
 
 
+async def test_a_prefix_becomes_a_tree_and_a_tree_goes_below_a_prefix(worlds: Worlds) -> None:
+    objects = {"tree/empty": b"", "tree/a b/ü~+%.bin": b"some", "tree/a b/c/deep": os.urandom(100_000), "tree/": b""}
+    client = S3(BUCKET, await worlds.access())
+    for key, content in objects.items():
+        await client.put(key, content, "")
+    staging = worlds.staging()
+    progress = await done(staging, into("tree/", f"{RUNS}/tree"))
+    assert (progress.files, progress.total) == (3, 100_004)
+    await done(staging, out(f"{RUNS}/tree", "away"), uid="out")
+    await staging.close()
+    back = await client.list("away/", 10)
+    await client.close()
+    assert {each.key: worlds.store.digest(BUCKET, each.key) for each in back} == {
+        f"away/{key.removeprefix('tree/')}": hashlib.sha256(content).hexdigest()
+        for key, content in objects.items()
+        if key != "tree/"
+    }
+
+
 async def test_another_operator_goes_on_where_one_was_killed(worlds: Worlds, corpus: tuple[str, str]) -> None:
     key, digest = corpus
     path = f"{RUNS}/data/killed.bin"

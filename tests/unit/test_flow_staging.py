@@ -6,11 +6,14 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
+
 import virtual_time
-from little_world import NAMESPACE, Points, World
+from little_world import NAMESPACE, KubeClient, Points, World
 from passerelle.errors import Invalid, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.gateways.memory_files import File
+from passerelle.kube import REFUSED
 from passerelle.objects import Key
 from stories import ORDINARY, Story, finished, running
 from stories import told as told_without
@@ -208,6 +211,38 @@ def test_a_missing_secret_is_named_and_waited_for() -> None:
         await world.until(lambda: world.condition(key, "Stalled") == ("True", "SecretNotFound"))
         assert f"There is no Secret named 's3' in namespace {NAMESPACE}" in message(world, key, "Stalled")
         world.api.secrets["s3"] = SECRET
+        await world.until(finished(world, key))
+
+    told(story)
+
+
+def test_a_secret_that_may_not_be_read_says_who_gives_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = KubeClient.secret
+
+    async def forbidden(client: KubeClient, namespace: str, name: str) -> dict[str, bytes]:
+        if name == "s3":
+            raise Unavailable("403", reason=REFUSED)
+        return await read(client, namespace, name)
+
+    monkeypatch.setattr(KubeClient, "secret", forbidden)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "SecretForbidden"))
+        assert "adds team-a to the chart's value secretNamespaces" in message(world, key, "Stalled")
+
+    told(story)
+
+
+def test_a_suspended_site_is_sent_nothing() -> None:
+    async def story(world: World) -> None:
+        await world.edit_site(suspend=True)
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Submitted")[1] == "SiteSuspended")
+        await asyncio.sleep(100)
+        assert world.store.calls == []
+        assert world.condition(key, "DataStaged") == ("False", "SiteSuspended")
+        await world.edit_site(suspend=False)
         await world.until(finished(world, key))
 
     told(story)

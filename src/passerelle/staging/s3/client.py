@@ -76,7 +76,7 @@ class S3:
         answer = await self._send("HEAD", key)
         if errors.failed(answer):
             told = await self._send("GET", key, headers={"range": "bytes=0-0"})  # a HEAD has no body that says why
-            if decode.fault(told.body)[0] == "NoSuchKey":
+            if told.status == _NOT_FOUND and decode.fault(told.body)[0] in ("NoSuchKey", ""):
                 return None
             self._check(told if errors.failed(told) else answer, key)
         return decode.stored(key, answer.headers)
