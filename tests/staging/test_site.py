@@ -169,7 +169,7 @@ def bounded_memory(told: dict[str, float]) -> Iterator[None]:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _memory("VmRSS")
     yield
-    told["peak MiB"] = (_memory("VmHWM") - before) / MIB
+    told["peak MiB"] = max(told.get("peak MiB", 0.0), (_memory("VmHWM") - before) / MIB)
     assert _memory("VmHWM") - before < MOST_MEMORY
 
 
