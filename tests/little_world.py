@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from little_store import MemoryStore
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
-from passerelle.gateways.base import Gateway, Probe
+from passerelle.gateways.base import Entry, Gateway, Probe
 from passerelle.gateways.memory import Memory, MemoryCredential
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
@@ -294,13 +295,58 @@ class AccountedDoor(Door):
         return await self.site.accounted(names=names, job_ids=job_ids)
 
 
+class TransferDoor(AccountedDoor):
+    """A door through which data go, too."""
+
+    @property
+    def part_bytes(self) -> int:
+        return self.site.part_bytes
+
+    async def size(self, path: str) -> int | None:
+        return await self.site.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self.site.read(path, offset, length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        await self._step("before write")
+        await self.site.write(path, content, mode=mode)
+        await self._step("after write")
+
+    async def make_directory(self, path: str) -> None:
+        await self.site.make_directory(path)
+
+    async def append(self, path: str, offset: int, content: bytes) -> None:
+        await self._step("before append")
+        await self.site.append(path, offset, content)
+        await self._step("after append")
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        return await self.site.entries(path)
+
+    async def rename(self, old: str, new: str) -> None:
+        await self._step("before rename")
+        await self.site.rename(old, new)
+        await self._step("after rename")
+
+    async def remove(self, path: str) -> None:
+        await self._step("before remove")
+        await self.site.remove(path)
+
+    async def digest(self, path: str) -> str | None:
+        return await self.site.digest(path)
+
+
 class World:
     """The API server, the sites behind URLs and, at most one at a time, an operator."""
 
-    def __init__(self, *, period: str = "1s", accounting: bool = True, **site_spec: Any) -> None:
-        self.door = AccountedDoor if accounting else Door
+    def __init__(
+        self, *, period: str = "1s", accounting: bool = True, transfer: bool = False, **site_spec: Any
+    ) -> None:
+        self.door = TransferDoor if transfer else AccountedDoor if accounting else Door
         self.loop = asyncio.get_running_loop()
         self.api = ApiServer()
+        self.store = MemoryStore()
         self.site = Memory(clock=self.loop.time)
         self.behind = {gateway()["url"]: self.site}
         self.api.secrets[SECRET] = {"username": b"startup", "token": b"valid"}
@@ -323,7 +369,11 @@ class World:
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
         reconciler = Reconciler(
-            kube, Planner(kube, self.loop.time), clock=self.loop.time, now=lambda: EPOCH + self.loop.time()
+            kube,
+            Planner(kube, self.loop.time),
+            clock=self.loop.time,
+            now=lambda: EPOCH + self.loop.time(),
+            open_store=self._open_store,
         )
         sites = reconciler.sites = Sites(
             kube,
@@ -357,6 +407,10 @@ class World:
         if self._sites is not None:
             with contextlib.suppress(BaseException):
                 await self._sites.close()
+
+    def _open_store(self, *_: object) -> MemoryStore:
+        self.store.open += 1
+        return self.store
 
     @property
     def service(self) -> Service:

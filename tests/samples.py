@@ -11,7 +11,7 @@ Path = tuple[str | int, ...]
 
 _WORDS = (
     *("a", "b", "/a", "/b", "1h", "2h", "1Gi", "2Gi", "https://a.example", "https://b.example", "1", "2"),
-    *("ssh://a.example", "ssh://b.example"),
+    *("ssh://a.example", "ssh://b.example", "s3://bucket/a", "s3://bucket/b"),
 )
 _MOMENT = "2026-01-02T03:04:05.000000+00:00"
 _INT = 2**31 - 1
@@ -63,7 +63,8 @@ def at_bounds(schema: Schema) -> Any:
             return {name: at_bounds(child) for name, child in schema["properties"].items()}
         case "array":
             items = [at_bounds(schema["items"]) for _ in range(schema["maxItems"])]
-            keys = schema.get("x-kubernetes-list-map-keys")
+            told = schema.get("x-kubernetes-list-map-keys", ())
+            keys = [key for key in told if "enum" not in schema["items"]["properties"][key]]
             return [_keyed(item, keys, place) for place, item in enumerate(items)] if keys else items
         case "integer":
             return schema.get("maximum", _INT)

@@ -49,7 +49,7 @@ def setup(*supplies: str) -> Stage:
     return Stage(SETUP, ((sys.executable, "-m", "passerelle_sandbox", "build", *supplies),))
 
 
-SERVERS = ("sid", "trainer-image", "trixie", "bookworm", "unicore", "arc")
+SERVERS = ("sid", "trainer-image", "trixie", "bookworm", "unicore", "arc", "s3")
 CLUSTER = ("control-plane", "helm", "sid", "trainer-image", "arc")
 ALL_SERVERS = tuple(dict.fromkeys((*CLUSTER, *SERVERS)))
 CHECK = Stage(
@@ -109,12 +109,13 @@ def contract_each_change() -> Stage:
         (
             _pytest("tests/contract", "--gateway", "memory,sid"),
             _pytest(*SIDE_BY_SIDE, "tests/contract", "--gateway", OTHERS, "--rows", ",".join(chosen)),
+            _pytest("tests/staging/test_s3.py"),
         ),
-        leaves_out=f"on {OTHERS}: {left_out}; ssh on older releases; `make contract` runs all",
+        leaves_out=f"on {OTHERS}: {left_out}; ssh on older releases, and a gigabyte from S3; `make contract` runs all",
     )
 
 
-CONTRACT = Stage("contract, all", (_pytest(*SIDE_BY_SIDE, "tests/contract"),))
+CONTRACT = Stage("contract, all", (_pytest(*SIDE_BY_SIDE, "tests/contract"), _pytest("tests/staging")))
 
 CHART = Stage("chart", (_pytest("tests/chart"),))
 IMAGE = Stage("image", (_pytest("tests/image"),))
@@ -124,7 +125,7 @@ GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
-    "e2e": (setup(*CLUSTER, "frameworks-image", "unicore"), E2E),
+    "e2e": (setup(*CLUSTER, "frameworks-image", "unicore", "s3"), E2E),
     "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
     "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from passerelle.decide import Cancel
@@ -82,7 +83,7 @@ class Acts:
         attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
         attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
         await self._reporter.report(
-            Pass(job, service, now.memory, now.seen, now.action, now.planned, None),
+            replace(now, job=job, hold=None),
             attempts=attempts,
             retry_handled=job.retry_requested_at,
             attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),

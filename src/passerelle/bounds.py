@@ -2,10 +2,11 @@
 
 The models bound each field generously, since a field's limit can't be lowered later; all fields at their limits would
 be some five times what a status may be. So what is worth least goes first, and only as much as must: the nodes of
-earlier attempts, the ends of long messages, all but the worst findings, the oldest attempts, the trainer's metrics, the
-nodes of the newest attempt, the older ones of those to keep away from, and the last findings. That attempt itself is
-never dropped, since it may still be running; nor is it forgotten how far the others came. A rich status (ten attempts
-on 32 nodes each, nine conditions, three of them with 600 bytes of stderr) loses nothing.
+earlier attempts, the messages of transfers (a condition has the worst), the ends of long messages, all but the worst
+findings, the oldest attempts, the trainer's metrics, the nodes of the newest attempt, the older ones of those to keep
+away from, the last findings, and all of transfers. That attempt itself is never dropped, since it may still be running;
+nor is it forgotten how far the others came. A rich status (ten attempts on 32 nodes each, nine conditions, three of
+them with 600 bytes of stderr) loses nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ def _ever_less(status: TrainingJobStatus) -> Iterator[TrainingJobStatus]:
     newest = status.attempts[-1:]
     status = status.model_copy(update={"attempts": earlier + newest})
     yield status
+    silent = [each.model_copy(update={"message": ""}) for each in status.transfers]
+    status = status.model_copy(update={"transfers": silent})
+    yield status
     for length in _MESSAGE_STEPS:
         status = status.model_copy(update={"conditions": [_shortened(each, length) for each in status.conditions]})
         yield status
@@ -67,6 +71,7 @@ def _ever_less(status: TrainingJobStatus) -> Iterator[TrainingJobStatus]:
             "progress": status.progress and status.progress.model_copy(update={"metrics": []}),
             "excluded_nodes": status.excluded_nodes[-_EXCLUDED_LEAST:],
             "findings": [],
+            "transfers": [],
         }
     )
     yield status

@@ -11,6 +11,7 @@ from passerelle.errors import Invalid, PasserelleError
 from passerelle.plan import Plan
 from passerelle.preflight import Finding
 from passerelle.slurm import RemoteJob
+from passerelle.staging.steps import Progress
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
 OUTCOME_LOST = "OutcomeLost"
@@ -33,6 +34,16 @@ class Unseen:
 
     why: PasserelleError
     seen_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What is to be copied for the run, and how far it is; None: nobody asked about this direction in this pass."""
+
+    sources: int = 0
+    outputs: int = 0
+    into: tuple[Progress, ...] | None = None
+    out: tuple[Progress, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +77,4 @@ class Facts:
     max_attempts: int = 1
     reached: Mapping[int, int] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
+    staged: Staged | None = None

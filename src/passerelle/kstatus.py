@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from passerelle import staged
 from passerelle.errors import Invalid, Rejected, Unauthorized
 from passerelle.facts import OUTCOME_LOST, Facts, Word
 from passerelle.slurm import RemoteJob, Stage
@@ -39,6 +40,8 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
     if succeeded.status == "False" or succeeded.reason == OUTCOME_LOST:
         failed = Word("False", succeeded.reason, succeeded.message)
         return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
+    if (mend := staged.stuck(facts)) is not None:
+        return {"Ready": Word("False", mend.reason, mend.message), "Stalled": mend}
     if submitted.status == "True":
         waits = None if facts.suspend else waited_for(facts.job)
         if waits is not None and waits.in_vain:

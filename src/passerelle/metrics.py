@@ -78,6 +78,12 @@ class Metrics:
         self._writes = self._counter(
             "passerelle_kubernetes_writes_total", "Writes to kube-apiserver, by how they ended.", "kind", "outcome"
         )
+        self._staged = self._counter(
+            "passerelle_staged_bytes_total",
+            "Bytes copied from object stores to a site (In), and back (Out).",
+            "site",
+            "direction",
+        )
         self._passes = self._counter(
             "passerelle_reconcile_passes_total", "Passes over TrainingJobs, by how they ended.", "outcome"
         )
@@ -102,6 +108,10 @@ class Metrics:
     def forgotten(self, key: Key) -> None:
         """A TrainingJob is no more."""
         self._jobs.forget(key)
+
+    def moved(self, site: str, direction: str, size: int) -> None:
+        """So many bytes were copied to a site (In) or from it (Out)."""
+        self._staged.labels(site, direction).inc(size)
 
     @contextlib.contextmanager
     def one_pass(self) -> Iterator[None]:

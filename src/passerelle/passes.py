@@ -9,7 +9,7 @@ from passerelle.batch import Batch
 from passerelle.chain import reached
 from passerelle.decide import Action, Current, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
-from passerelle.facts import OUTCOME_LOST, Word
+from passerelle.facts import OUTCOME_LOST, Staged, Word
 from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.planning import Planned
@@ -46,6 +46,7 @@ class Pass:
     action: Action
     planned: Planned
     hold: Word | None = None
+    staged: Staged | None = None
 
     @property
     def current(self) -> Current | None:
@@ -67,6 +68,15 @@ class Pass:
             known = self._adopted(current.number, current.job)
         others = (attempt for attempt in attempts if attempt.number != current.number)
         return (*others, with_job(known, current.job))
+
+    @property
+    def run_directory(self) -> str:
+        """The run's directory at the site, of its attempts or where they would have it."""
+        attempts = self.attempts
+        if attempts:
+            return attempts[-1].run_directory
+        spec = self.service.site.spec if self.service is not None else None
+        return f"{spec.run_root if spec else ''}/{self.job.run.key}"
 
     def _adopted(self, number: int, remote: RemoteJob) -> Attempt:
         return Attempt(

@@ -196,7 +196,7 @@ def _container(job: TrainingJobSpec, profile: Profile, root: str, place: Place) 
     found = container(job.image, profile, run_root=root, attempt_image=own)
     if found is None:
         return None
-    data = (each.path.rstrip("/") for each in job.data)
+    data = (each.path.rstrip("/") for each in job.data if each.path != job.image)
     return replace(found, binds=tuple(dict.fromkeys((*found.binds, *data))))
 
 

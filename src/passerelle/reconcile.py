@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +16,9 @@ from passerelle import decide
 from passerelle.acts import Acts
 from passerelle.announce import Announcer
 from passerelle.chain import excluded
-from passerelle.decide import Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
+from passerelle.facts import Word
 from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
@@ -26,8 +28,11 @@ from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
+from passerelle.staging.s3.client import S3
+from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
+from passerelle.transfers import Transfers, outputs_are_safe
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
 
@@ -54,6 +59,7 @@ class Reconciler:
         clock: Callable[[], float],
         now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
         witness: Witness | None = None,
+        open_store: OpenStore = S3,
     ) -> None:
         self._kube = kube
         self._planner = planner
@@ -65,6 +71,7 @@ class Reconciler:
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
         self._holds = Holds(self._wake)
+        self._transfers = Transfers(kube, self._wake, self._witness.moved, now, open_store)
         self._memory: dict[str, Memory] = {}
         self._began = now()
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
@@ -144,7 +151,7 @@ class Reconciler:
         previewed = not job.status.attempts and not job.deleting
         if previewed or isinstance(action, Intend | Submit):
             attempt = action.attempt if isinstance(action, Intend | Submit) else 1
-            hold = self._holds.reason(job, service, memory, action, self._clock())
+            hold = self._hold(job, service, memory, action, planned=_is_planned(job))
             if hold is not None and _is_planned(job):
                 planned = Planned(held=True)  # it says so already, and nothing is sent
             elif isinstance(action, Submit) and memory.fresh == attempt and memory.batch and memory.refused is None:
@@ -152,12 +159,25 @@ class Reconciler:
             else:
                 away = () if memory.anywhere else excluded(job.status, seen)
                 planned = await self._planner.plan(job, service, attempt, away)
+                planned = self._transfers.checked(job, service, planned)
+                if planned.plan is not None and not _is_planned(job):  # what can't be planned is not copied for
+                    hold = self._hold(job, service, memory, action, planned=True)
             plannable = planned.batch is not None or planned.held
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
         self._holds.decided(job, action, hold, _limit(service))
         if service is not None:
             _note_stranger(service, job.key, strange=action.reason == "IdentityChanged")
-        return await self._act(Pass(job, service, memory, seen, action, planned, hold))
+        now = Pass(job, service, memory, seen, action, planned, hold)
+        return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
+
+    def _hold(
+        self, job: TrainingJob, service: Service | None, memory: Memory, action: Action, *, planned: bool
+    ) -> Word | None:
+        """What holds the TrainingJob back. Its data are copied while it waits for its turn."""
+        hold = self._holds.reason(job, service, memory, action, self._clock())
+        if planned and (hold is None or hold.reason == MAX_JOBS):
+            return self._transfers.hold(job, service, action) or hold
+        return hold
 
     async def _act(self, now: Pass) -> float | None:
         action = now.action
@@ -197,7 +217,7 @@ class Reconciler:
         ttl = job.spec.ttl_seconds_after_finished if job.spec is not None else None
         ends = (each for each in job.status.conditions if each.type == "Finished" and each.status == "True")
         ended = next((epoch(each.last_transition_time) for each in ends), None)
-        if ttl is None or ended is None or job.deleting:
+        if ttl is None or ended is None or job.deleting or not outputs_are_safe(job):
             return None
         left = ended + ttl - self._now()
         if left <= 0:
@@ -256,6 +276,7 @@ class Reconciler:
             return
         self._holds.forget(job, _limit(self.sites.get(job.site)))
         self._memory.pop(job.uid, None)
+        self._transfers.forget(job, self.sites.get(job.site))
         self._witness.forgotten(key)
         service = self.sites.get(job.site)
         if service is not None:

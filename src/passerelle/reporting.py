@@ -32,7 +32,9 @@ UNSEEN_SECONDS = 60.0
 PREFLIGHT = "Preflight"
 """The event's reason for what preflight warns of."""
 
-_NORMAL = frozenset({("Accepted", "True"), ("Submitted", "True"), ("Running", "True"), ("Succeeded", "True")})
+_NORMAL = frozenset(
+    (kind, "True") for kind in ("Accepted", "DataStaged", "Submitted", "Running", "Succeeded", "OutputsStaged")
+)
 _WARNING = frozenset({("Accepted", "False"), ("Succeeded", "False"), ("Stalled", "True")})
 
 _STATUS_KEYS = TrainingJobStatus.model_json_schema(by_alias=True)["properties"]
@@ -95,6 +97,7 @@ class Reporter:
             max_attempts=job.spec.retry.max_attempts if job.spec is not None else 1,
             reached=reached(job.status, done.seen),
             excluded=excluded(job.status, done.seen),
+            staged=done.staged,
         )
         new = fit(report(job.status, facts))
         patch = merge_patch(job.raw_status, new.model_dump(by_alias=True, exclude_none=True), _STATUS_KEYS)

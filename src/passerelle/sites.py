@@ -21,6 +21,7 @@ from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.profiles import Profile, load
 from passerelle.reports import RunDirectory
+from passerelle.staging.worker import Staging
 from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition, seconds
 from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
@@ -69,6 +70,7 @@ class Service:
     credential_of: str = ""  # the driver whose credential it is
     refused: PasserelleError | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    staging: Staging | None = None  # from the first TrainingJob on that has something to copy
     strangers: set[Key] = field(default_factory=set)  # TrainingJobs whose open attempt is of another cluster or user
     to_write: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -216,6 +218,8 @@ class Sites:
         for task in service.tasks:
             task.cancel()
         await asyncio.gather(*service.tasks, return_exceptions=True)
+        if service.staging is not None:
+            await service.staging.close()
         if service.watch is not None:
             await service.watch.gateway.close()
 

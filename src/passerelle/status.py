@@ -8,14 +8,14 @@
 `ProgressAvailable` stands only while it is False: a running job of whose progress nothing is heard
 `SiteReachable` likewise: an attempt is open, and the site can't be asked; what is shown is what it said last
 
-What GitOps tools read besides stands in kstatus.py.
+What is copied for a run stands in staged.py, and what GitOps tools read besides in kstatus.py.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from passerelle import kstatus, preflight
+from passerelle import kstatus, preflight, staged
 from passerelle.chain import unlisted
 from passerelle.decide import NO_PROGRESS, Action, Intend, Rest, Submit
 from passerelle.ends import count, failure, last_allowed, stuck
@@ -117,6 +117,7 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
     words["Running"] = _running(old, facts, current)
     words["Succeeded"] = _succeeded(old, facts, current, told)
     words["Finished"] = _finished(facts, words["Succeeded"])
+    words |= staged.words(old, facts, succeeded=words["Succeeded"], finished=words["Finished"])
     words |= kstatus.deletion(facts, current) if facts.deleting else kstatus.of(facts, words)
     if facts.unseen is not None and current is not None and not is_final(current):
         since = f" since {facts.unseen.seen_at}" if facts.unseen.seen_at else ""
@@ -139,6 +140,7 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
             "attempts_total": max(facts.attempts_total, old.attempts_total, current.number if current else 0),
             "attempts_suspended": max(facts.attempts_suspended, old.attempts_suspended),
             "excluded_nodes": list(facts.excluded) or old.excluded_nodes,
+            "transfers": staged.transfers(old, facts),
             "progress": told.progress or old.progress,
             "last_handled_retry_at": facts.retry_handled or old.last_handled_retry_at,
         }

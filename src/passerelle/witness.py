@@ -19,6 +19,10 @@ class Witness(Protocol):
         """A TrainingJob is no more."""
         ...
 
+    def moved(self, site: str, direction: str, size: int) -> None:
+        """So many bytes were copied to a site (In) or from it (Out)."""
+        ...
+
     def one_pass(self) -> contextlib.AbstractContextManager[None]:
         """A pass runs inside; an exception that leaves it is a defect."""
         ...
@@ -31,6 +35,9 @@ class Nobody:
         pass
 
     def forgotten(self, key: Key) -> None:
+        pass
+
+    def moved(self, site: str, direction: str, size: int) -> None:
         pass
 
     def one_pass(self) -> contextlib.AbstractContextManager[None]:

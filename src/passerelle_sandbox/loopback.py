@@ -16,9 +16,14 @@ ADDRESS = "127.0.0.1"
 TIMEOUT = 5.0
 
 
+def trusting(authority: Path) -> ssl.SSLContext:
+    """By whom the daemon has to be trusted; it asks nobody who he is."""
+    return ssl.create_default_context(cafile=str(authority))
+
+
 def tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     """By whom the daemon has to be trusted, and what it is shown."""
-    context = ssl.create_default_context(cafile=str(authority))
+    context = trusting(authority)
     context.load_cert_chain(certificate, key)
     return context
 

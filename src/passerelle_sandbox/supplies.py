@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from passerelle_sandbox import host, operator_image, say, side_by_side, state
 from passerelle_sandbox.control_plane import build
 from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.object_store import serve as object_store
 from passerelle_sandbox.site import arc_server, rootfs, ssh_server
 from passerelle_sandbox.site.image import frameworks_image, trainer_image
 from passerelle_sandbox.unicore.jars import TOOLS as UNICORE_TOOLS
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 CONTROL_PLANE, HELM, TRAINER_IMAGE, IMAGE_BASE = "control-plane", "helm", "trainer-image", "image-base"
-FRAMEWORKS_IMAGE, UNICORE, ARC = "frameworks-image", "unicore", "arc"
+FRAMEWORKS_IMAGE, UNICORE, ARC, S3 = "frameworks-image", "unicore", "arc", "s3"
 SITES = tuple(reversed(state.RELEASES))
 """The default's release first."""
-EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, ARC, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE)
+EVERY = (CONTROL_PLANE, HELM, SITES[0], TRAINER_IMAGE, ARC, *SITES[1:], IMAGE_BASE, FRAMEWORKS_IMAGE, UNICORE, S3)
 
 
 def prepare(wanted: Collection[str] = EVERY) -> None:
@@ -39,7 +40,7 @@ def prepare(wanted: Collection[str] = EVERY) -> None:
 
 def _lanes() -> tuple[list[tuple[str, Callable[[], object]]], ...]:
     return (
-        [(CONTROL_PLANE, build.programs), (HELM, build.helm)],
+        [(CONTROL_PLANE, build.programs), (HELM, build.helm), (S3, object_store.program)],
         [
             (SITES[0], _site(SITES[0])),
             (TRAINER_IMAGE, _image(trainer_image)),

@@ -7,7 +7,7 @@ import dataclasses
 import asyncssh
 
 from contract.slurm_world import SiteWorld
-from passerelle.gateways.base import Accounting, Credential, Files, Signals, Upload
+from passerelle.gateways.base import Accounting, Credential, Files, Signals, Transfer, Upload
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle_sandbox.site.serve import Site
@@ -30,7 +30,7 @@ class SshWorld(SiteWorld):
 
     driver = "ssh"
     api_version = "ssh"
-    capabilities = frozenset({Accounting, Files, Upload, Signals})
+    capabilities = frozenset({Accounting, Files, Upload, Transfer, Signals})
     credential: SshCredential
 
     def __init__(self, name: str, release: str, site: Site) -> None:
@@ -69,6 +69,9 @@ class SshWorld(SiteWorld):
     async def cut(self) -> bool:
         await self._run("pkill", "-KILL", "--euid", self.user, "sshd")
         return True
+
+    async def many_files(self, count: int) -> str | None:
+        return await self.make_files(count)
 
     def _credential(self, validity: str | None) -> SshCredential:
         secret = {key: value.encode() for key, value in self.site.ssh_secret(validity).items()}

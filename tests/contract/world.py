@@ -63,6 +63,8 @@ class World(ABC):
     """Whether what Slurm says comes in words, so that a comment with blanks is none."""
     awkward = ' it\'s "so" $(x) %41?#&;é日'
     """A name of a file that must come to no harm."""
+    digests = True
+    """Of a world with Transfer: whether the site can be asked for a file's digest."""
     closed: str | None = "/etc"
     """A directory of the site in which our user may not write; None where everybody may everywhere."""
     user = "startup"
@@ -185,6 +187,10 @@ class World(ABC):
     async def mode(self, path: str) -> int:
         """The permissions of a file at the site; told where gateways have Files."""
         raise AssertionError(f"{self.name} has no files to look at, and was asked for {path}")
+
+    async def many_files(self, count: int) -> str | None:  # noqa: ARG002 -- most gateways list what is small
+        """A directory at the site with so many files, named by their size; None where none need be made."""
+        return None
 
     async def shut(self, account: str) -> None:
         """Our user is given one more account, which takes no jobs; asked where gateways have Info."""

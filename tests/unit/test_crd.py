@@ -106,6 +106,8 @@ def test_lists_of_named_things_are_maps() -> None:
     assert keys == {
         "TrainingJob.spec.env": ["name"],
         "TrainingJob.spec.data": ["name"],
+        "TrainingJob.spec.outputs": ["name"],
+        "TrainingJob.status.transfers": ["name", "direction"],
         "TrainingJob.status.findings": ["id", "field"],
         "TrainingJob.status.conditions": ["type"],
         "TrainingJob.status.attempts": ["number"],

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -66,19 +66,25 @@ VALIDITY = {9: "is not valid yet", 10: "has expired"}
 """OpenSSL's codes for a certificate of another time."""
 
 
+AUTHORITY = (
+    "put the authority's certificate into a Secret under ca.crt, and the Secret's name into gateway.tls.caSecret"
+)
+"""What to do about a certificate of an unknown authority."""
+
 Hook = Callable[[dict[str, Any]], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What messages call the other side, and where its address is written."""
+    """What messages call the other side, where its address is written, and how its authority is told."""
 
     name: str = "gateway"
     field: str = "gateway.url"
+    authority: str = AUTHORITY
 
     def words(self, sentence: str) -> str:
         """A sentence about the gateway, of this server."""
-        told = sentence.replace("gateway.url", self.field)
+        told = sentence.replace("gateway.url", self.field).replace(AUTHORITY, self.authority)
         return told.replace("The gateway", f"The {self.name}").replace("the gateway", f"the {self.name}")
 
 
@@ -166,7 +172,7 @@ class Carrier:
             trust_env=not local,  # a proxy from the environment, but never between us and our own host
         )
 
-    async def send(
+    async def send(  # noqa: PLR0913 -- the parts of a request, by name
         self,
         method: str,
         path: str,
@@ -177,9 +183,12 @@ class Carrier:
         form: Mapping[str, str] | None = None,
         upload: Upload | None = None,
         payload: bytes | None = None,
+        limit: int | None = None,
+        raw: bool = False,
     ) -> Answer:
-        """One request, one answer; with a JSON body, a form, a file, or a payload that is sent as it is. Raises
-        Unavailable, and nothing else of its own.
+        """One request, one answer of at most `limit` bytes, or BODY_LIMIT; with a JSON body, a form, a file, or a
+        payload that is sent as it is. `raw`: the answer's encoding is its content's, and stays. Raises Unavailable, and
+        nothing else of its own.
         """
         try:
             async with self._client.stream(
@@ -192,7 +201,7 @@ class Carrier:
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
-                received = await _bounded(response)
+                received = await _bounded(response.aiter_raw() if raw else response.aiter_bytes(), limit or BODY_LIMIT)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
             raise unavailable(error, self._where, self._server) from None
@@ -235,10 +244,7 @@ def _no_connection(error: httpx.TransportError) -> str:
 def _distrusted(error: ssl.SSLCertVerificationError) -> str:
     """What is wrong with a certificate, and what to change."""
     if error.verify_code in UNKNOWN_ISSUER:
-        return (
-            "is of an unknown authority; put the authority's certificate into a Secret under ca.crt, and the Secret's "
-            "name into gateway.tls.caSecret"
-        )
+        return f"is of an unknown authority; {AUTHORITY}"
     if error.verify_code in VALIDITY:
         return f"{VALIDITY[error.verify_code]}; tell the site, and check this machine's clock"
     return f"is not accepted: {error.verify_message.rstrip('.')}"
@@ -295,12 +301,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+async def _bounded(pieces: AsyncIterator[bytes], limit: int) -> bytes:
     content = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in pieces:
         content += piece
-        if len(content) > BODY_LIMIT:
-            raise Unavailable(f"The answer is larger than {BODY_LIMIT} bytes.", reason="AnswerTooLarge")
+        if len(content) > limit:
+            raise Unavailable(f"The answer is larger than {limit} bytes.", reason="AnswerTooLarge")
     return bytes(content)
 
 

@@ -19,6 +19,7 @@ from passerelle.v1alpha1.meta import (
     rule,
     rules,
 )
+from passerelle.v1alpha1.staging import OUTPUTS_MOST, SOURCES_MOST, Data, Output
 
 PLURAL = "trainingjobs"
 FINALIZER = "passerelle.dev/cancel-remote-job"
@@ -69,18 +70,6 @@ class FilesFrom(Model):
         max_length=1024,
         description="path is the directory in the container in which the files appear, read-only. It hides what the "
         "image has there.",
-    )
-
-
-class Data(Model):
-    """A file or directory at the site that trainers use under its own path."""
-
-    name: DnsLabel = Field(description="name tells this entry from the others.")
-    path: str = Field(
-        max_length=1024,
-        pattern=r"^(/[A-Za-z0-9_.+@=~-]+)+/?$",
-        description="path is an absolute path at the site, of letters, digits and . _ + @ = ~ -; it is seen in the "
-        "container under the same path.",
     )
 
 
@@ -209,9 +198,16 @@ class TrainingJobSpec(Model):
     )
     data: list[Data] = Field(
         default_factory=list,
-        max_length=16,
-        description="data names files and directories that lie at the site already, beside those that the site's "
-        "profile shows to every container.",
+        max_length=SOURCES_MOST,
+        description="data names files and directories at the site, beside those that the site's profile shows to every "
+        "container. Those with a source are copied there before the job is submitted.",
+        json_schema_extra=map_list("name"),
+    )
+    outputs: list[Output] = Field(
+        default_factory=list,
+        max_length=OUTPUTS_MOST,
+        description="outputs are copied away when the run has succeeded, to an object store; the condition "
+        "OutputsStaged tells when they are there.",
         json_schema_extra=map_list("name"),
     )
     account: SlurmWord | None = Field(

@@ -8,6 +8,7 @@ from pydantic import Field, computed_field
 
 from passerelle.slurm import JOB_ID
 from passerelle.v1alpha1.meta import Condition, Model, Time, map_list
+from passerelle.v1alpha1.staging import TRANSFERS_MOST, Transfer
 
 ATTEMPTS_KEPT = 10
 FINDINGS_KEPT = 16
@@ -175,8 +176,9 @@ class TrainingJobStatus(Model):
         default_factory=list,
         max_length=16,
         description="conditions are Accepted (the spec can be planned), Submitted (the site knows the job), Running, "
-        "Succeeded (Unknown while the run is active), Finished (True on either end), ProgressAvailable while "
-        "it is False, and Ready, Reconciling and Stalled for GitOps tools.",
+        "Succeeded (Unknown while the run is active), Finished (True on either end), DataStaged and OutputsStaged "
+        "where there is something to copy, ProgressAvailable while it is False, and Ready, Reconciling and Stalled for "
+        "GitOps tools.",
         json_schema_extra=map_list("type"),
     )
     plan: PlanSummary | None = Field(
@@ -211,6 +213,12 @@ class TrainingJobStatus(Model):
         max_length=NODES_KEPT,
         description="excludedNodes are nodes through which an attempt failed: later attempts keep away from them. The "
         "last 32.",
+    )
+    transfers: list[Transfer] = Field(
+        default_factory=list,
+        max_length=TRANSFERS_MOST,
+        description="transfers tell how far data and outputs have been copied.",
+        json_schema_extra=map_list("name", "direction"),
     )
     progress: Progress | None = Field(default=None, description="progress is what the trainer last reported.")
     last_handled_retry_at: str | None = Field(

@@ -43,7 +43,7 @@ class Program:
 
     @property
     def source(self) -> Path:
-        return _HERE / self.folder
+        return (_HERE / self.folder).resolve()
 
     @property
     def version(self) -> str:

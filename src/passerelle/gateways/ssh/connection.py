@@ -26,8 +26,8 @@ from passerelle.gateways.ssh.login import UNREACHABLE, log_in
 from passerelle.gateways.ssh.pauses import Pauses
 
 CHANNELS = 4
-"""Commands at one time. sshd takes 10 sessions a connection by default, of which one is SFTP's; and it counts one that
-has just ended until it tidies up, so that each of ours may count twice.
+"""Commands at one time, beside a long one. sshd takes 10 sessions a connection by default, of which one is SFTP's; and
+it counts one that has just ended until it tidies up, so that each of ours may count twice.
 """
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
 """Until a session is open, and until the login shell has started our program."""
@@ -77,6 +77,7 @@ class Connection:
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._pauses = Pauses(self._clock, lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
         self._room = asyncio.Semaphore(CHANNELS)
+        self._long_room = asyncio.Semaphore(1)
         self._connecting = asyncio.Lock()
         self._link: Link | None = None
         self._closed = False
@@ -85,9 +86,9 @@ class Connection:
     def stands(self) -> bool:
         return self._link is not None and self._link.usable
 
-    async def run(self, command: Command, seconds: float) -> Answer:
-        """Run a command to its end. Raises Unauthorized and Unavailable."""
-        async with self._room, self.link() as link:
+    async def run(self, command: Command, seconds: float, *, long: bool = False) -> Answer:
+        """Run a command to its end; a long one where no other waits behind it. Raises Unauthorized and Unavailable."""
+        async with self._long_room if long else self._room, self.link() as link:
             return await _Run(link, command, str(self._address)).answer(seconds)
 
     @contextlib.asynccontextmanager

@@ -1,0 +1,176 @@
+"""One file at the site to one object: once, whole, compared, whoever asks and whatever breaks.
+
+The object carries the SHA-256 of its content, so that the next look knows that it is there. A large file goes in parts;
+a note at the site names the upload that is under way, and the store knows how far it has come. An object appears when
+its last part has: nothing is ever seen half.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from passerelle.errors import Invalid, Missing, Unavailable
+from passerelle.staging import receipt
+from passerelle.staging.copy_in import RECEIPT_LIMIT, Count, Tell, read_exactly
+from passerelle.staging.door import Door
+from passerelle.staging.hashing import Hashed
+from passerelle.staging.receipt import Note
+from passerelle.staging.store import LEAST_PART_BYTES, MOST_PARTS, Changed, Part, Store
+from passerelle.staging.turns import SLICE_SECONDS, Turns
+
+PART_BYTES = 2 * LEAST_PART_BYTES
+LARGEST_PART_BYTES = 64 * 1024 * 1024
+"""Two are in memory at a time; so the largest file is 625 GiB."""
+LARGEST_FILE_BYTES = LARGEST_PART_BYTES * MOST_PARTS
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(slots=True)
+class CopyOut:
+    """Copies of one owner from one site to one bucket. `place` names a key's object for a person."""
+
+    site: Door
+    store: Store
+    run_root: str
+    turns: Turns
+    owner: str
+    place: Callable[[str], str]
+    tell: Tell
+    moved: Tell = lambda _: None
+
+    async def copy(self, path: str, size: int, key: str) -> None:
+        """Raises Invalid for what is too large, Changed, and what the site and the store raise."""
+        if size > LARGEST_FILE_BYTES:
+            text = f"{path} has {size} bytes, and at most {LARGEST_FILE_BYTES} are copied: write it as several files."
+            raise Invalid(text, reason="OutputTooLarge")
+        sha256, by_site = await self._digest(path, size)
+        found = await self.store.head(key)
+        if found is None or (found.size, found.sha256) != (size, sha256):
+            if size <= PART_BYTES:
+                await self._whole(path, size, key, sha256)
+            else:
+                await self._parts(path, size, key, sha256, by_site=by_site)
+            found = await self.store.head(key)
+            if found is None or (found.size, found.sha256) != (size, sha256):
+                text = f"The object store does not have {self.place(key)} as it was sent; it is copied anew."
+                raise Unavailable(text, reason="ObjectDiffers")
+        self.tell(size)
+
+    async def drop(self, path: str, key: str) -> None:
+        """Leave nothing of an upload that is not whole."""
+        kept = await self._note(path, key)
+        if kept is not None:
+            await self.store.abort(key, kept.upload)
+            await self.site.remove(receipt.note_place(self.run_root, path, self.place(key)))
+
+    async def _whole(self, path: str, size: int, key: str, sha256: str) -> None:
+        async with self.turns.turn(self.owner):
+            content = await read_exactly(self.site, path, 0, size)
+            if (await Hashed().after(content)).hexdigest != sha256:
+                raise _changed(path)
+            await self.store.put(key, content, sha256)
+            self.moved(size)
+
+    async def _parts(self, path: str, size: int, key: str, sha256: str, *, by_site: bool) -> None:
+        note, done = await self._begun(path, size, key, sha256)
+        count = Count(self.tell)
+        count.add(sum(part.size for part in done.values()))
+        try:
+            numbers = range(1, -(-size // note.part_bytes) + 1)
+            # What is there already is read again for its hash only where the site can't hash.
+            hashed = None if done and by_site else Hashed()
+            wanted = [number for number in numbers if hashed is not None or number not in done]
+            while wanted:
+                async with self.turns.turn(self.owner):
+                    hashed = await self._slice(note, key, wanted, done, hashed, count)
+            again = hashed.hexdigest if hashed is not None else (await self._digest(path, size))[0]
+            if again != sha256:
+                await self.drop(path, key)
+                raise _changed(path)
+            await self.store.complete(key, note.upload, [done[number] for number in sorted(done)])
+            await self.site.remove(receipt.note_place(self.run_root, path, self.place(key)))
+        finally:
+            count.undo()  # the whole of it is told when the object is there
+
+    async def _slice(
+        self, note: Note, key: str, wanted: list[int], done: dict[int, Part], hashed: Hashed | None, count: Count
+    ) -> Hashed | None:
+        """Some parts more, taken from `wanted`: while one is sent, the next is read, and never more than that."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + SLICE_SECONDS
+        ahead = self._ahead(note, wanted[0])
+        try:
+            while True:
+                content = await ahead
+                number = wanted[0]
+                more = len(wanted) > 1 and not (clock() >= until and self.turns.wanted)
+                if more:
+                    ahead = self._ahead(note, wanted[1])
+                if hashed is not None:
+                    hashed = await hashed.after(content)
+                if number not in done:
+                    done[number] = await self.store.upload(key, note.upload, number, content)
+                    count.add(len(content))
+                    self.moved(len(content))
+                del wanted[0]
+                if not more:
+                    return hashed
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    def _ahead(self, note: Note, number: int) -> asyncio.Task[bytes]:
+        offset = (number - 1) * note.part_bytes
+        length = min(note.part_bytes, note.size - offset)
+        return asyncio.create_task(read_exactly(self.site, note.path, offset, length))
+
+    async def _begun(self, path: str, size: int, key: str, sha256: str) -> tuple[Note, dict[int, Part]]:
+        """The upload to go on with, and its parts that are there; a new one where there is none of this content."""
+        kept = await self._note(path, key)
+        if kept is not None:
+            parts = await self.store.parts(key, kept.upload) if (kept.size, kept.sha256) == (size, sha256) else None
+            if parts is not None:
+                last = -(-size // kept.part_bytes)
+                whole = {
+                    number: part
+                    for number, part in parts.items()
+                    if number <= last and part.size == min(kept.part_bytes, size - (number - 1) * kept.part_bytes)
+                }
+                return kept, whole
+            await self.store.abort(key, kept.upload)
+        upload = await self.store.begin(key, sha256)
+        new = Note(path=path, upload=upload, sha256=sha256, size=size, part_bytes=part_bytes(size))
+        await self.site.make_directory(receipt.folder(self.run_root))
+        await self.site.write(receipt.note_place(self.run_root, path, self.place(key)), new.written(), mode=0o640)
+        return new, {}
+
+    async def _note(self, path: str, key: str) -> Note | None:
+        try:
+            content = await self.site.read(receipt.note_place(self.run_root, path, self.place(key)), 0, RECEIPT_LIMIT)
+        except Missing:
+            return None
+        return receipt.note(content, path)
+
+    async def _digest(self, path: str, size: int) -> tuple[str, bool]:
+        """SHA-256 of the file, and whether the site computed it; else it is read once for that."""
+        told = await self.site.digest(path)
+        if told is not None:
+            return told, True
+        done = Hashed()
+        while done.offset < size:
+            async with self.turns.turn(self.owner):
+                length = min(self.site.part_bytes, size - done.offset)
+                done = await done.after(await read_exactly(self.site, path, done.offset, length))
+        return done.hexdigest, False
+
+
+def part_bytes(size: int) -> int:
+    """How large the parts of a file are: not more than S3 takes of them."""
+    least = -(-size // MOST_PARTS)
+    return PART_BYTES if least <= PART_BYTES else -(-least // _MEBIBYTE) * _MEBIBYTE
+
+
+def _changed(path: str) -> Changed:
+    return Changed(f"{path} changed at the site while it was copied; it is copied anew.", reason="OutputChanged")

@@ -1,0 +1,140 @@
+"""What S3 answers, read: listings, parts, errors. Pure. Elements are found by name, whatever their name space is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+from passerelle.errors import Unavailable
+from passerelle.staging.store import Part, Stored
+
+SHA256 = "x-amz-meta-sha256"
+"""Metadata of the objects that we make: the SHA-256 of the whole, which no server computes of an upload in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing; `more` is the token with which it goes on, "" at its end."""
+
+    found: tuple[Stored, ...]
+    more: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A part of the parts; `more` is the number after which it goes on, None at its end."""
+
+    found: Mapping[int, Part]
+    more: int | None
+
+
+def page(body: bytes) -> Page:
+    """An answer to ListObjectsV2, asked for with encoding-type=url."""
+    root = _root(body, "ListBucketResult")
+    quoted = _text(root, "EncodingType") == "url"
+    found = []
+    for each in _children(root, "Contents"):
+        key = _text(each, "Key")
+        key = unquote(key.replace("+", " ")) if quoted else key
+        version = _text(each, "ETag")
+        if not version:
+            raise _strange("an object without an ETag")
+        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=version))
+    more = _text(root, "NextContinuationToken") if _text(root, "IsTruncated") == "true" else ""
+    return Page(tuple(found), more)
+
+
+def stored(key: str, headers: Mapping[str, str]) -> Stored:
+    """An answer to HeadObject."""
+    version = headers.get("etag", "")
+    if not version:
+        raise _strange("an object without an ETag")
+    size = _number(headers.get("content-length", ""))
+    return Stored(key=key, size=size, version=version, sha256=headers.get(SHA256, "").lower())
+
+
+def upload_id(body: bytes) -> str:
+    """An answer to CreateMultipartUpload."""
+    found = _text(_root(body, "InitiateMultipartUploadResult"), "UploadId")
+    if not found:
+        raise _strange("an upload without an id")
+    return found
+
+
+def parts(body: bytes) -> Parts:
+    """An answer to ListParts."""
+    root = _root(body, "ListPartsResult")
+    found = [
+        Part(
+            number=_number(_text(each, "PartNumber")),
+            size=_number(_text(each, "Size")),
+            etag=_text(each, "ETag"),
+            checksum=_text(each, "ChecksumSHA256"),
+        )
+        for each in _children(root, "Part")
+    ]
+    more = _number(_text(root, "NextPartNumberMarker")) if _text(root, "IsTruncated") == "true" else None
+    return Parts({each.number: each for each in found}, more)
+
+
+def completion(found: Iterator[Part] | tuple[Part, ...]) -> bytes:
+    """The body of CompleteMultipartUpload."""
+    root = ET.Element("CompleteMultipartUpload")
+    for each in found:
+        part = ET.SubElement(root, "Part")
+        ET.SubElement(part, "PartNumber").text = str(each.number)
+        ET.SubElement(part, "ETag").text = each.etag
+        if each.checksum:
+            ET.SubElement(part, "ChecksumSHA256").text = each.checksum
+    return ET.tostring(root)
+
+
+def fault(body: bytes) -> tuple[str, str]:
+    """Code and region of an error's body; both "" where it is none."""
+    try:
+        root = _parsed(body)
+    except ET.ParseError:
+        return "", ""
+    if _name(root) != "Error":
+        return "", ""
+    return _text(root, "Code")[:64], _text(root, "Region")[:64]
+
+
+def _root(body: bytes, name: str) -> ET.Element:
+    try:
+        root = _parsed(body)
+    except ET.ParseError:
+        raise _strange("an answer that is no XML") from None
+    if _name(root) != name:
+        raise _strange(f"another answer than {name}")
+    return root
+
+
+def _parsed(body: bytes) -> ET.Element:
+    if b"<!DOCTYPE" in body[:4096]:
+        raise ET.ParseError("S3 has no document types")
+    return ET.fromstring(body)  # noqa: S314 -- no document type, no entity
+
+
+def _children(element: ET.Element, name: str) -> Iterator[ET.Element]:
+    return (each for each in element if _name(each) == name)
+
+
+def _name(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _text(element: ET.Element, name: str) -> str:
+    return next(((each.text or "").strip() for each in _children(element, name)), "")
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise _strange("a size that is no number")
+    return int(text)
+
+
+def _strange(what: str) -> Unavailable:
+    return Unavailable(f"The object store's answer is not understood: it sent {what}.", reason="UnexpectedAnswer")

@@ -1,0 +1,199 @@
+"""One step, from its beginning: look what there is, copy what is missing. It is taken again until it returns.
+
+Files of one step go two at a time, since small ones wait for answers more than for bytes; who moves is said by Turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
+
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
+from passerelle.staging import receipt
+from passerelle.staging.copy_in import CopyIn
+from passerelle.staging.copy_out import CopyOut
+from passerelle.staging.door import Door
+from passerelle.staging.hashing import Hashed
+from passerelle.staging.place import Place
+from passerelle.staging.receipt import Receipt
+from passerelle.staging.steps import DEEPEST, MOST_FILES, Outgoing, Progress, Step, outgoing, targets
+from passerelle.staging.store import Store, Stored
+from passerelle.staging.turns import AT_ONCE, Turns
+
+MOST_WRONG = 20
+"""Files of a step that may be wrong before the others are left alone, too."""
+
+Locks = WeakValueDictionary[str, asyncio.Lock]
+"""By path at a site: two TrainingJobs that want the same object there copy it once."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """A step at one site, of one owner. `note` is told of every change of its progress."""
+
+    step: Step
+    run_root: str
+    owner: str
+    turns: Turns
+    locks: Locks
+    note: Callable[[], None]
+    moved: Callable[[int], None] = lambda _: None
+    progress: Progress = field(init=False)
+    hashes: dict[str, Hashed] = field(default_factory=dict)
+    _begun: list[tuple[Stored, str]] = field(default_factory=list)
+    _sent: list[Outgoing] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(name=self.step.name, direction=self.step.direction)
+
+    def tell(self, **changes: object) -> None:
+        self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]  # fields of it, by name
+        self.note()
+
+    async def run(self, site: Door, store: Store) -> None:
+        """Raises what a copy raises; what was copied by then stays."""
+        self.progress = self.progress.waiting()
+        self.note()
+        if self.step.direction == "In":
+            await self._run_in(self._copy_in(site, store))
+        else:
+            await self._run_out(site, self._copy_out(site, store))
+
+    async def drop(self, site: Door, store: Store) -> None:
+        """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it."""
+        into, out = self._copy_in(site, store), self._copy_out(site, store)
+        for stored, path in self._begun:
+            lock = self.locks.get(path)
+            if lock is None or not lock.locked():
+                await into.drop(stored, path)
+        for each in self._sent:
+            await out.drop(each.path, each.key)
+
+    def _copy_in(self, site: Door, store: Store) -> CopyIn:
+        return CopyIn(site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
+
+    def _copy_out(self, site: Door, store: Store) -> CopyOut:
+        def place(key: str) -> str:
+            return str(Place(self.step.place.bucket, key))
+
+        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved)
+
+    async def _run_in(self, copies: CopyIn) -> None:
+        step = self.step
+        found = targets(step, await self._objects(copies.store))
+        self.tell(total=sum(stored.size for stored, _ in found))
+        whole: Receipt | None = None
+        if step.place.is_prefix:
+            digest = receipt.listing_digest([stored for stored, _ in found])
+            whole = Receipt(path=step.path.rstrip("/") + "/", size=self.progress.total or 0, etag=digest, sha256="")
+            if await copies.receipt(whole.path) == whole and await self._lies_there(copies.site, found):
+                self.tell(files=len(found), moved=whole.size)
+                return
+
+        async def one(stored: Stored, path: str) -> None:
+            lock = self.locks.get(path) or asyncio.Lock()
+            self.locks[path] = lock
+            async with lock:
+                self._begun.append((stored, path))
+                await copies.copy(stored, path)
+                self._begun.remove((stored, path))
+            self.tell(files=self.progress.files + 1)
+
+        await _all(one(stored, path) for stored, path in found)
+        if whole is not None:
+            await copies.keep(whole)
+
+    async def _objects(self, store: Store) -> list[Stored]:
+        place = self.step.place
+        if place.is_prefix:
+            return list(await store.list(place.key, MOST_FILES))
+        found = await store.head(place.key)
+        if found is None:
+            raise Missing(f"There is no object {place}; put it there, or correct the url.", reason="NoSuchKey")
+        return [found]
+
+    async def _lies_there(self, site: Door, found: list[tuple[Stored, str]]) -> bool:
+        """Whether each file of a directory that was copied once still has its size."""
+        try:
+            files = await walk(site, self.step.path.rstrip("/"))
+        except (Invalid, Rejected):
+            return False
+        sizes = {f"{self.step.path.rstrip('/')}/{name}": size for name, size in files or []}
+        return all(sizes.get(path) == stored.size for stored, path in found)
+
+    async def _run_out(self, site: Door, copies: CopyOut) -> None:
+        path = self.step.path.rstrip("/")
+        files = await walk(site, path)
+        found = outgoing(replace(self.step, path=path), files, await site.size(path) if files is None else None)
+        self.tell(total=sum(each.size for each in found))
+
+        async def one(each: Outgoing) -> None:
+            self._sent.append(each)
+            await copies.copy(each.path, each.size, each.key)
+            self._sent.remove(each)
+            self.tell(files=self.progress.files + 1)
+
+        await _all(one(each) for each in found)
+
+    def _there(self, size: int) -> None:
+        self.tell(moved=self.progress.moved + size)
+
+    def _moved(self, size: int) -> None:
+        self.moved(size)
+        if self.progress.reason:  # whatever was wrong is over
+            self.tell(state="Copying", reason="", message="", stalled=False)
+
+
+async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
+    """The files of a directory with their sizes, by their paths in it; None where it is no directory."""
+    top = await site.entries(path)
+    if top is None:
+        return None
+    found: list[tuple[str, int]] = []
+    left = [("", top, 1)]
+    while left:
+        above, entries, depth = left.pop()
+        for each in entries:
+            name = above + each.name
+            if not each.is_directory:
+                found.append((name, each.size))
+            elif depth >= DEEPEST:
+                text = f"{path}/{name} lies deeper than {DEEPEST} directories; is it a link that leads upwards?"
+                raise Invalid(text, reason="TooDeep")
+            else:
+                left.append((f"{name}/", await site.entries(f"{path}/{name}") or (), depth + 1))
+        if len(found) > MOST_FILES:
+            text = f"{path} has more than {MOST_FILES} files; pack them into fewer, larger files."
+            raise Invalid(text, reason="TooManyFiles")
+    return sorted(found)
+
+
+async def _all(copies: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run them, so many at a time. What is wrong with one file lets the others go on, and is raised at the end; a
+    connection that breaks, or many wrong files, end it at once.
+    """
+    left = iter(copies)
+    wrong: list[PasserelleError] = []
+
+    async def lane() -> None:
+        for copy in left:
+            try:
+                await copy
+            except (Invalid, Missing, Rejected) as error:
+                wrong.append(error)
+                if len(wrong) >= MOST_WRONG:
+                    return
+
+    lanes = [asyncio.create_task(lane()) for _ in range(AT_ONCE)]
+    try:
+        await asyncio.gather(*lanes)
+    finally:
+        for each in lanes:
+            each.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+        for copy in left:
+            copy.close()
+    if wrong:
+        raise wrong[0]

@@ -1,0 +1,198 @@
+"""A site's staging: the steps of its TrainingJobs, taken until they are done, and who is told of it.
+
+Level-triggered: whoever wants a TrainingJob's steps done asks, again and again, and is told how far they are; a step is
+begun by the first ask, and by the first after a restart of the operator. What a person must mend is tried again after
+minutes, and said meanwhile; what nobody can help is tried again within seconds. So many TrainingJobs are in hand at a
+time, and none keeps its place while it waits for another try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.staging.door import Door
+from passerelle.staging.s3.credential import Access
+from passerelle.staging.stage import Locks, Stage
+from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.store import Changed, Store
+from passerelle.staging.turns import Turns
+
+log = logging.getLogger("passerelle.staging")
+
+IN_HAND = 32
+"""TrainingJobs with a step under way, a site: each has a listing in memory, of some MiB at most."""
+TOLD_SECONDS = 10.0
+"""How often mere progress is told, at most; a change of a state is told at once."""
+FIRST_AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 60.0
+MENDED_AGAIN_SECONDS = 120.0
+"""How long a step waits that a person must help: a Secret, a bucket and a right are looked at, not watched."""
+DROP_SECONDS = 30.0
+"""What tidying up after a deleted TrainingJob may take."""
+
+ReadAccess = Callable[[str, str], Awaitable[Access]]
+"""Namespace and name of a Secret -> who we are. Raises our errors."""
+OpenStore = Callable[[str, Access], Store]
+Moved = Callable[[Direction, int], None]
+
+
+@dataclass(slots=True)
+class _Work:
+    """The steps of one TrainingJob in one direction, in hand."""
+
+    steps: tuple[Step, ...]
+    stages: list[Stage]
+    task: asyncio.Task[None] = field(init=False)
+    told: float = 0.0
+
+
+class Staging:
+    """Of one site. `door` gives its gateway as it is now, or raises why there is none; `changed` is told whose progress
+    changed, by uid, and must not block. `room` is shared by all sites.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        *,
+        door: Callable[[], Door],
+        read_access: ReadAccess,
+        open_store: OpenStore,
+        changed: Callable[[str], None],
+        moved: Moved = lambda _direction, _size: None,
+        now: Callable[[], float],
+        room: asyncio.Semaphore | None = None,
+    ) -> None:
+        self._site = site
+        self._door = door
+        self._read_access = read_access
+        self._open_store = open_store
+        self._changed = changed
+        self._moved = moved
+        self._now = now
+        self._turns = Turns(room=room)
+        self._locks: Locks = WeakValueDictionary()
+        self._in_hand = asyncio.Semaphore(IN_HAND)
+        self._works: dict[str, _Work] = {}
+        self._dropping: set[asyncio.Task[None]] = set()
+
+    def ask(self, uid: str, namespace: str, steps: Sequence[Step], run_root: str) -> tuple[Progress, ...]:
+        """Have these steps done; how far they are."""
+        work = self._works.get(uid)
+        if work is None or work.steps != tuple(steps):
+            if work is not None:
+                work.task.cancel()
+            work = self._works[uid] = self._begin(uid, namespace, tuple(steps), run_root)
+        return tuple(stage.progress for stage in work.stages)
+
+    def stop(self, uid: str) -> None:
+        """Let it rest where it is: it is asked for again, or not."""
+        work = self._works.pop(uid, None)
+        if work is not None:
+            work.task.cancel()
+
+    def forget(self, uid: str, namespace: str) -> None:
+        """Nobody wants it any more: leave nothing half-named."""
+        work = self._works.pop(uid, None)
+        if work is not None:
+            work.task.cancel()
+            dropping = asyncio.create_task(self._drop(work, namespace), name=f"staging-drop-{self._site}")
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
+
+    async def close(self) -> None:
+        tasks = [*(work.task for work in self._works.values()), *self._dropping]
+        self._works.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # The steps of one TrainingJob
+
+    def _begin(self, uid: str, namespace: str, steps: tuple[Step, ...], run_root: str) -> _Work:
+        def note() -> None:
+            self._note(uid)
+
+        stages = [
+            Stage(step, run_root, uid, self._turns, self._locks, note, self._counted(step.direction)) for step in steps
+        ]
+        work = _Work(steps, stages)
+        work.task = asyncio.create_task(self._run(uid, namespace, work), name=f"staging-{self._site}")
+        return work
+
+    def _counted(self, direction: Direction) -> Callable[[int], None]:
+        return lambda size: self._moved(direction, size)
+
+    def _note(self, uid: str) -> None:
+        work, now = self._works.get(uid), asyncio.get_running_loop().time()
+        if work is not None and now - work.told >= TOLD_SECONDS:
+            work.told = now
+            self._changed(uid)
+
+    async def _run(self, uid: str, namespace: str, work: _Work) -> None:
+        for stage in work.stages:
+            failures = 0
+            while not stage.progress.done:
+                pause = await self._try(namespace, stage, failures)
+                self._changed(uid)
+                if pause:
+                    failures += 1
+                    await asyncio.sleep(pause)
+
+    async def _try(self, namespace: str, stage: Stage, failures: int) -> float:
+        """Take a step once. Returns the seconds until it is taken again, 0 where it is done."""
+        about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
+        async with self._in_hand:
+            stage.tell(began=stage.progress.began or self._now())
+            try:
+                async with self._stored(namespace, stage.step) as store:
+                    await stage.run(self._door(), store)
+            except PasserelleError as error:
+                mend = must_be_mended(error)
+                if stage.progress.reason != error.reason:
+                    log.warning("not staged", extra={**about, "reason": error.reason, "error": error.message})
+                state = "Failed" if mend else "Copying"
+                stage.tell(state=state, reason=error.reason, message=error.message, stalled=mend)
+                return MENDED_AGAIN_SECONDS if mend else _again(error, failures)
+            except Exception:  # a step that is never taken again would be worse than a repeated defect
+                log.exception("staging failed", extra=about)
+                text = "The operator failed to copy this, which is a defect of it; its log tells more."
+                stage.tell(state="Failed", reason="Defect", message=text, stalled=True)
+                return MENDED_AGAIN_SECONDS
+            stage.tell(state="Done", reason="", message="", stalled=False, ended=self._now())
+            log.info("staged", extra={**about, "files": stage.progress.files, "bytes": stage.progress.total})
+            return 0.0
+
+    async def _drop(self, work: _Work, namespace: str) -> None:
+        await asyncio.gather(work.task, return_exceptions=True)
+        for stage in work.stages:
+            if stage.progress.done:
+                continue
+            with contextlib.suppress(PasserelleError, TimeoutError):
+                async with asyncio.timeout(DROP_SECONDS), self._stored(namespace, stage.step) as store:
+                    await stage.drop(self._door(), store)
+
+    @contextlib.asynccontextmanager
+    async def _stored(self, namespace: str, step: Step) -> AsyncIterator[Store]:
+        store = self._open_store(step.place.bucket, await self._read_access(namespace, step.secret))
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def must_be_mended(error: PasserelleError) -> bool:
+    """Whether a person must act before it can go on."""
+    return isinstance(error, Invalid | Missing | Unauthorized) or (isinstance(error, Rejected) and not error.transient)
+
+
+def _again(error: PasserelleError, failures: int) -> float:
+    if isinstance(error, Changed):
+        return FIRST_AGAIN_SECONDS
+    wished = error.retry_after if isinstance(error, Unavailable) else None
+    return max(min(FIRST_AGAIN_SECONDS * 2.0 ** min(failures, 10), LONGEST_AGAIN_SECONDS), wished or 0.0)

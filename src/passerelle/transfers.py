@@ -1,0 +1,199 @@
+"""Between the pass over a TrainingJob and the staging of its Site: what is asked for, when, and what holds the submit.
+
+Data are copied when the job can be planned and nothing but its turn holds it, before its first intent; outputs when
+the run has succeeded. A suspended TrainingJob copies nothing, and a deleted one leaves nothing half-named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from passerelle.decide import Action, Intend, Rest
+from passerelle.errors import Invalid, Unauthorized, Unavailable
+from passerelle.facts import Staged, Word
+from passerelle.gateways.base import Transfer
+from passerelle.kube import REFUSED, Gone, Kube
+from passerelle.objects import Key, TrainingJob
+from passerelle.planning import Planned
+from passerelle.sites import Service
+from passerelle.staged import all_out, told
+from passerelle.staging.door import Door
+from passerelle.staging.place import place
+from passerelle.staging.s3.credential import Access, access
+from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.turns import ROOM
+from passerelle.staging.worker import OpenStore, Staging
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
+
+NEEDS_FILES = "NeedsFiles"
+
+
+class Moved(Protocol):
+    """Told of bytes that were copied."""
+
+    def __call__(self, site: str, direction: Direction, size: int, /) -> None: ...
+
+
+class Transfers:
+    """`wake` has a TrainingJob looked at again; `now` gives epoch seconds."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        wake: Callable[[Key], None],
+        moved: Moved,
+        now: Callable[[], float],
+        open_store: OpenStore,
+    ) -> None:
+        self._kube = kube
+        self._wake = wake
+        self._moved = moved
+        self._now = now
+        self._open_store = open_store
+        self._keys: dict[str, Key] = {}
+        self._room = asyncio.Semaphore(ROOM)
+
+    def checked(self, job: TrainingJob, service: Service | None, planned: Planned) -> Planned:
+        """The plan, refused where the Site's gateway can't carry what is to be copied."""
+        copies = job.spec is not None and (steps_in(job.spec) or job.spec.outputs)
+        if not copies or planned.plan is None or service is None or service.watch is None:
+            return planned
+        if isinstance(service.watch.gateway, Transfer):
+            return planned
+        driver = service.site.spec.gateway.driver if service.site.spec is not None else "its"
+        text = (
+            f"Site {job.site} has the gateway {driver}, which copies no data; leave source and outputs out and copy "
+            "them by hand, or write a Site whose gateway is a login node (driver ssh)."
+        )
+        return Planned(invalid=Invalid(text, reason=NEEDS_FILES), findings=planned.findings)
+
+    def hold(self, job: TrainingJob, service: Service | None, action: Action) -> Word | None:
+        """What the submit waits for, after asking for it. None where all is there, or nothing is to be copied."""
+        progress = self._into(job, service, action)
+        if progress is None or all(each.done for each in progress):
+            return None
+        return told(progress, "At the site")
+
+    def look(self, job: TrainingJob, service: Service | None, action: Action, run_directory: str) -> Staged | None:
+        """How far all is, after asking for outputs where it is time."""
+        spec = job.spec
+        if spec is None or not (spec.outputs or steps_in(spec)):
+            return None
+        into = self._into(job, service, action, ask=False)
+        out: tuple[Progress, ...] | None = None
+        succeeded = isinstance(action, Rest) and action.reason == "Succeeded"
+        if succeeded and spec.outputs and not all_out(job.status):
+            staging = self._staging(service)
+            if staging is not None and service is not None and service.site.spec is not None and not job.deleting:
+                self._keys[job.uid] = job.key
+                steps = steps_out(spec, run_directory)
+                out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root)
+        return Staged(len(steps_in(spec)), len(spec.outputs), into, out)
+
+    def forget(self, job: TrainingJob, service: Service | None) -> None:
+        """This TrainingJob is no more."""
+        if self._keys.pop(job.uid, None) is not None and service is not None and service.staging is not None:
+            service.staging.forget(job.uid, job.key.namespace)
+
+    def _into(
+        self, job: TrainingJob, service: Service | None, action: Action, *, ask: bool = True
+    ) -> tuple[Progress, ...] | None:
+        """The data's progress, while it counts: before the first intent."""
+        if job.spec is None or job.status.attempts:
+            return None
+        steps = steps_in(job.spec)
+        staging = self._staging(service) if steps else None
+        if staging is None or service is None or service.site.spec is None:
+            return None
+        if job.deleting or job.spec.suspend or service.site.spec.suspend:
+            staging.stop(job.uid)
+            return None
+        known = job.uid in self._keys
+        if not (known or (ask and isinstance(action, Intend))):
+            return None
+        self._keys[job.uid] = job.key
+        return staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root)
+
+    def _staging(self, service: Service | None) -> Staging | None:
+        if service is None:
+            return None
+        if service.staging is None:
+            name = service.site.name
+            service.staging = Staging(
+                name,
+                door=lambda: _door(service),
+                read_access=self._access,
+                open_store=self._open_store,
+                changed=self._changed,
+                moved=lambda direction, size: self._moved(name, direction, size),
+                now=self._now,
+                room=self._room,
+            )
+        return service.staging
+
+    def _changed(self, uid: str) -> None:
+        key = self._keys.get(uid)
+        if key is not None:
+            self._wake(key)
+
+    async def _access(self, namespace: str, name: str) -> Access:
+        try:
+            return access(f"{namespace}/{name}", await self._kube.secret(namespace, name))
+        except Gone:
+            text = f"There is no Secret named {name!r} in namespace {namespace}; create it first."
+            raise Unauthorized(text, reason="SecretNotFound") from None
+        except Unavailable as error:
+            if error.reason != REFUSED:
+                raise
+            text = (
+                f"The operator may not read Secrets in namespace {namespace}; its administrator adds {namespace} to "
+                "the chart's value secretNamespaces."
+            )
+            raise Unauthorized(text, reason="SecretForbidden") from None
+
+
+def steps_in(spec: TrainingJobSpec) -> tuple[Step, ...]:
+    """What is copied to the site."""
+    return tuple(
+        Step(
+            name=each.name,
+            direction="In",
+            path=each.path,
+            place=place(each.source.s3.url),
+            secret=each.source.s3.secret_ref.name,
+        )
+        for each in spec.data
+        if each.source is not None
+    )
+
+
+def steps_out(spec: TrainingJobSpec, run_directory: str) -> tuple[Step, ...]:
+    """What is copied from the site, a relative path from the run's directory."""
+    return tuple(
+        Step(
+            name=each.name,
+            direction="Out",
+            path=each.path if each.path.startswith("/") else f"{run_directory}/{each.path}",
+            place=place(each.destination.s3.url),
+            secret=each.destination.s3.secret_ref.name,
+        )
+        for each in spec.outputs
+    )
+
+
+def outputs_are_safe(job: TrainingJob) -> bool:
+    """Whether nothing is lost to the object store when the TrainingJob goes: a failed run's outputs go nowhere."""
+    succeeded = any(each.type == "Succeeded" and each.status == "True" for each in job.status.conditions)
+    return not succeeded or job.spec is None or not job.spec.outputs or all_out(job.status)
+
+
+def _door(service: Service) -> Door:
+    """The Site's gateway as it is now."""
+    if service.trouble is not None or service.watch is None:
+        why = service.trouble.message if service.trouble is not None else "It has not been asked yet."
+        raise Unavailable(f"The site can't be asked: {why}", reason="SiteSilent", sent=False)
+    if not isinstance(service.watch.gateway, Transfer):
+        raise Invalid("The Site's gateway copies no data.", reason=NEEDS_FILES)
+    return cast("Door", service.watch.gateway)

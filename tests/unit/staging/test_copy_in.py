@@ -1,0 +1,367 @@
+"""From the store to the site: resumed where it broke, never twice, never over what is somebody's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import pytest
+
+from little_store import MemoryStore
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
+from passerelle.gateways.memory import Memory
+from passerelle.gateways.memory_files import File
+from passerelle.staging import receipt
+from passerelle.staging.copy_in import CopyIn
+from passerelle.staging.place import place
+from passerelle.staging.stage import Locks, Stage
+from passerelle.staging.steps import Progress, Step
+from passerelle.staging.store import Changed
+from passerelle.staging.turns import Turns
+
+PART = 1000
+CORPUS = hashlib.shake_256(b"1").digest(10 * PART + 7)
+PATH = "/scratch/p/corpus.bin"
+
+
+@dataclass
+class World:
+    store: MemoryStore = field(default_factory=lambda: MemoryStore({"corpus.bin": CORPUS}))
+    site: Memory = field(default_factory=lambda: Memory(clock=lambda: 0.0, part_bytes=PART))
+    locks: Locks = field(default_factory=WeakValueDictionary)
+    turns: Turns = field(default_factory=Turns)
+    moved: int = 0
+
+    def stage(self, url: str = "s3://bucket/corpus.bin", path: str = PATH, owner: str = "job") -> Stage:
+        step = Step(name="corpus", direction="In", path=path, place=place(url), secret="s3")
+        return Stage(step, "/scratch/p/runs", owner, self.turns, self.locks, lambda: None, self._moved)
+
+    async def run(self, stage: Stage | None = None) -> Progress:
+        stage = stage or self.stage()
+        await stage.run(self.site, self.store)
+        return stage.progress
+
+    def content(self, path: str = PATH) -> bytes:
+        return self.site.files[path].content
+
+    @property
+    def left(self) -> list[str]:
+        return [path for path in self.site.files if path.endswith(".part")]
+
+    def _moved(self, size: int) -> None:
+        self.moved += size
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def without_digest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(_: object, __: str) -> None:
+        return None
+
+    monkeypatch.setattr(Memory, "digest", none)
+
+
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 10 * PART + 7])
+@pytest.mark.parametrize("hashes", [True, False])
+async def test_an_object_arrives_whole_and_with_a_receipt(
+    world: World, size: int, hashes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hashes:
+        without_digest(world, monkeypatch)
+    world.store.objects["corpus.bin"] = CORPUS[:size]
+
+    progress = await world.run()
+
+    assert world.content() == CORPUS[:size]
+    assert world.left == []
+    assert (progress.files, progress.moved, progress.total) == (1, size, size)
+    assert world.moved == size
+    kept = json.loads(world.content(receipt.receipt_place("/scratch/p/runs", PATH)))
+    assert (kept["path"], kept["size"]) == (PATH, size)
+    assert kept["sha256"] == hashlib.sha256(CORPUS[:size]).hexdigest()
+
+
+async def test_what_is_there_is_not_copied_again_by_nobody(world: World) -> None:
+    await world.run()
+    world.store.read_bytes = 0
+
+    progress = await world.run(world.stage(owner="another job"))
+
+    assert world.store.read_bytes == 0
+    assert world.moved == len(CORPUS)
+    assert (progress.files, progress.moved) == (1, len(CORPUS))
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+@pytest.mark.parametrize("calls", range(1, 12))
+async def test_a_copy_that_broke_goes_on_where_it_was(
+    world: World, calls: int, hashes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hashes:
+        without_digest(world, monkeypatch)
+    stage = world.stage()
+    reads = 0
+
+    def cut(call: str) -> None:
+        nonlocal reads
+        reads += call == "read"
+        world.store.cuts = int(reads == calls)
+
+    world.store.before = cut
+    with pytest.raises(Unavailable):
+        await world.run(stage)
+    assert PATH not in world.site.files, "nothing has its name before it is whole"
+    assert stage.progress.moved == 0, "what was told is told anew"
+    world.store.before = lambda _: None
+
+    progress = await world.run(stage)
+
+    assert world.content() == CORPUS
+    assert progress.moved == len(CORPUS)
+    assert world.moved == len(CORPUS), "no part was written twice"
+
+
+async def test_an_append_that_was_done_by_half_is_looked_at(world: World) -> None:
+    world.site.cut_appends = 1
+    stage = world.stage()
+    with pytest.raises(Unavailable, match="The answer was lost"):
+        await world.run(stage)
+    assert len(world.content(world.left[0])) == PART // 2
+
+    await world.run(stage)
+
+    assert world.content() == CORPUS
+
+
+async def test_another_operator_goes_on_from_what_lies_there(world: World) -> None:
+    world.site.cut_appends = 1
+    with pytest.raises(Unavailable):
+        await world.run()
+    written = world.site.calls.count("append")
+
+    await world.run(world.stage())  # it knows no hash: what lies there is hashed from the store
+
+    assert world.content() == CORPUS
+    assert world.site.calls.count("append") - written == 10, "of 1,000 bytes each"
+    assert world.store.read_bytes < 2 * len(CORPUS)
+
+
+async def test_a_part_file_that_is_another_ones_is_begun_anew(world: World) -> None:
+    stored = await world.store.head("corpus.bin")
+    assert stored is not None
+    part = receipt.part_place(PATH, stored.version)
+    for spoilt in (b"not the corpus" * 100, CORPUS + b"longer"):
+        world.site.files = {part: File(spoilt)}
+        await world.run()
+        assert world.content() == CORPUS
+
+
+async def test_what_was_spoilt_on_the_way_is_found_and_copied_anew(world: World) -> None:
+    stored = await world.store.head("corpus.bin")
+    assert stored is not None
+    part = receipt.part_place(PATH, stored.version)
+    world.site.files = {part: File(b"x" * (2 * PART) + CORPUS[2 * PART : 4 * PART])}  # its seam fits
+
+    with pytest.raises(Unavailable, match="is not what was sent; it is copied anew"):
+        await world.run()
+    assert world.left == []
+    await world.run()
+
+    assert world.content() == CORPUS
+
+
+async def test_without_a_digest_the_end_is_read_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_digest(world, monkeypatch)
+    append = Memory.append
+
+    async def spoilt(site: Memory, path: str, offset: int, content: bytes) -> None:
+        await append(site, path, offset, content if len(content) == PART else b"x" * len(content))
+
+    monkeypatch.setattr(Memory, "append", spoilt)
+    with pytest.raises(Unavailable, match="is not what was sent"):
+        await world.run()
+    assert PATH not in world.site.files
+    assert world.left == []
+
+
+async def test_an_object_that_changes_meanwhile_is_copied_anew(world: World) -> None:
+    newer = CORPUS[::-1]
+
+    def change(call: str) -> None:
+        if call == "read" and world.store.calls.count("read") == 4:
+            world.store.objects["corpus.bin"] = newer
+
+    world.store.before = change
+    stage = world.stage()
+    with pytest.raises(Changed):
+        await world.run(stage)
+    assert world.left == []
+
+    await world.run(stage)
+
+    assert world.content() == newer
+
+
+async def test_a_newer_object_takes_the_place_of_what_an_older_one_brought(world: World) -> None:
+    await world.run()
+    world.store.objects["corpus.bin"] = CORPUS[:5000]
+    await world.run()
+    assert world.content() == CORPUS[:5000]
+
+
+@pytest.mark.parametrize("there", [b"mine", CORPUS[:-1] + b"x"])
+@pytest.mark.parametrize("hashes", [True, False])
+async def test_what_is_somebodys_is_never_written_over(
+    world: World, there: bytes, hashes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hashes:
+        without_digest(world, monkeypatch)
+    world.site.files[PATH] = File(there)
+    with pytest.raises(Invalid, match=r"nothing is written over it\. Move it away") as refused:
+        await world.run()
+    assert refused.value.reason == "DataInTheWay"
+    assert world.content() == there
+
+
+async def test_what_somebody_changed_after_us_is_somebodys(world: World) -> None:
+    await world.run()
+    world.site.files[PATH] = File(b"edited")
+    with pytest.raises(Invalid, match="nothing is written over it"):
+        await world.run()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_lies_there_and_is_the_same_is_adopted(world: World, told: bool) -> None:
+    world.site.files[PATH] = File(CORPUS)
+    if told:
+        world.store.digests["corpus.bin"] = hashlib.sha256(CORPUS).hexdigest()
+
+    progress = await world.run()
+
+    assert progress.moved == len(CORPUS)
+    assert "append" not in world.site.calls
+    assert world.store.read_bytes == (0 if told else len(CORPUS))
+    assert receipt.receipt_place("/scratch/p/runs", PATH) in world.site.files
+
+
+async def test_a_crash_between_name_and_receipt_costs_no_second_copy(world: World) -> None:
+    await world.run()
+    del world.site.files[receipt.receipt_place("/scratch/p/runs", PATH)]
+    world.moved = 0
+    await world.run()
+    assert world.moved == 0
+
+
+async def test_a_prefix_becomes_a_tree(world: World) -> None:
+    world.store.objects = {"c/": b"", "c/a/1": b"one", "c/b c/ü": b"two", "d": b"no"}
+    stage = world.stage("s3://bucket/c/", "/scratch/p/tree/")
+
+    progress = await world.run(stage)
+
+    assert world.content("/scratch/p/tree/a/1") == b"one"
+    assert world.content("/scratch/p/tree/b c/ü") == b"two"
+    assert (progress.files, progress.moved, progress.total) == (2, 6, 6)
+    reads = world.site.calls.count("read")
+    again = await world.run(world.stage("s3://bucket/c/", "/scratch/p/tree"))
+    assert (again.files, again.moved) == (2, 6)
+    assert world.site.calls.count("read") == reads + 1, "one receipt tells of the whole directory"
+
+    del world.site.files["/scratch/p/tree/a/1"]
+    world.store.objects["c/new"] = b"three"
+    await world.run(world.stage("s3://bucket/c/", "/scratch/p/tree"))
+    assert world.content("/scratch/p/tree/a/1") == b"one"
+    assert world.content("/scratch/p/tree/new") == b"three"
+    assert world.moved == 14
+
+
+@pytest.mark.parametrize(
+    "objects, kind, words",
+    [
+        ({}, Missing, r"There is no object below s3://bucket/c/"),
+        ({"c/": b""}, Missing, "There is no object below"),
+        ({"c/../x": b""}, Invalid, "can't be a path at the site"),
+        ({"c/a//b": b""}, Invalid, "can't be a path at the site"),
+        ({"c/a\nb": b""}, Invalid, "can't be a path at the site"),
+        ({"c/a/": b"x"}, Invalid, "can't be a path at the site"),
+        ({"c/a": b"", "c/a/b": b""}, Invalid, "would be a file and a directory"),
+    ],
+)
+async def test_keys_that_are_no_paths_are_refused(
+    world: World, objects: dict[str, bytes], kind: type[PasserelleError], words: str
+) -> None:
+    world.store.objects = objects
+    with pytest.raises(kind, match=words):
+        await world.run(world.stage("s3://bucket/c/", "/scratch/p/tree"))
+    assert world.site.files == {}
+
+
+async def test_a_missing_object_is_named(world: World) -> None:
+    with pytest.raises(Missing, match="There is no object s3://bucket/typo; put it there"):
+        await world.run(world.stage("s3://bucket/typo"))
+
+
+async def test_two_jobs_that_want_the_same_copy_it_once(world: World) -> None:
+    jobs = [world.run(world.stage(owner=name)) for name in "abc"]
+    done = await asyncio.gather(*jobs)
+    assert [each.moved for each in done] == [len(CORPUS)] * 3
+    assert world.moved == len(CORPUS)
+
+
+async def test_no_more_than_two_parts_are_in_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = most = 0
+    read, append = world.store.read, world.site.append
+
+    async def reading(*words: object) -> bytes:
+        nonlocal out, most
+        out += 1
+        most = max(most, out)
+        await asyncio.sleep(0)
+        return await read(*words)  # type: ignore[arg-type]
+
+    async def appending(*words: object) -> None:
+        nonlocal out
+        await asyncio.sleep(0.001)
+        await append(*words)  # type: ignore[arg-type]
+        out -= 1
+
+    monkeypatch.setattr(world.store, "read", reading)
+    monkeypatch.setattr(Memory, "append", lambda _, *words: appending(*words))
+    await world.run()
+    assert most == 2
+
+
+async def test_a_site_that_refuses_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise Rejected("No room.", reason="NotWritten")
+
+    monkeypatch.setattr(Memory, "append", refuse)
+    with pytest.raises(Rejected, match="No room"):
+        await world.run()
+
+
+async def test_what_is_given_up_leaves_nothing(world: World) -> None:
+    world.site.cut_appends = 1
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await world.run(stage)
+    assert world.left
+    await stage.drop(world.site, world.store)
+    assert world.left == []
+
+
+def test_a_receipt_of_another_path_is_none() -> None:
+    kept = receipt.Receipt(path="/a", size=1, etag="e", sha256="s")
+    assert receipt.receipt(kept.written(), "/a") == kept
+    for content in (b"", b"[]", b'{"path": "/a"}', kept.written().replace(b'"/a"', b'"/b"')):
+        assert receipt.receipt(content, "/a") is None
+
+
+async def test_a_listing_is_not_believed_against_the_files(world: World) -> None:
+    copies = CopyIn(world.site, world.store, "/r", world.turns, "job", lambda _: None)
+    assert await copies.receipt("/nothing") is None

@@ -1,0 +1,193 @@
+"""What is signed is what AWS's own botocore 1.44.8 signs; a Secret that can't be used says what to write."""
+
+import hashlib
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import pytest
+
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.http import Answer
+from passerelle.staging.place import Place, place
+from passerelle.staging.s3 import decode, errors
+from passerelle.staging.s3.address import address
+from passerelle.staging.s3.credential import Access, access
+from passerelle.staging.s3.sign import signed
+from passerelle.staging.store import Changed
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC).timestamp()
+KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize(
+    "method, url, headers, body, token, names, signature",
+    [
+        (
+            "GET",
+            "https://bucket.s3.eu-west-1.amazonaws.com/corpus/train%20one~%2B%C3%A9.bin",
+            {"range": "bytes=0-99", "if-match": '"abc"'},
+            b"",
+            "",
+            "host;if-match;range;x-amz-content-sha256;x-amz-date",
+            "379af8c57e4ba7c4f1782d5fae1caf1ebe34adef2139249f705955c2abb6b0ac",
+        ),
+        (
+            "GET",
+            "http://127.0.0.1:9000/bucket/?encoding-type=url&list-type=2&max-keys=1000&prefix=a%2Fb%20c",
+            {},
+            b"",
+            "",
+            "host;x-amz-content-sha256;x-amz-date",
+            "b51ca6aa3f6ed115f52513f4611e589d497938173b6722f5c798f0dc50cf2843",
+        ),
+        (
+            "PUT",
+            "https://lumidata.eu/bucket/k?partNumber=2&uploadId=a%2Bb%3D",
+            {"x-amz-checksum-sha256": "x="},
+            b"hello",
+            "tok/en+1",
+            "host;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date;x-amz-security-token",
+            "61e5d0ea2b9dcb8fcd529c39397969deacc97bbc90b055153b75127ce57bc63b",
+        ),
+        (
+            "POST",
+            "https://lumidata.eu/bucket/k?uploads=",
+            {"x-amz-checksum-algorithm": "SHA256", "x-amz-meta-sha256": "00"},
+            b"",
+            "",
+            "host;x-amz-checksum-algorithm;x-amz-content-sha256;x-amz-date;x-amz-meta-sha256",
+            "4f1e3999ed7c84acd596211c8fbac9a1316aa6f9b612f3366b4c92bf35493af4",
+        ),
+    ],
+)
+def test_a_request_is_signed_as_aws_signs_it(
+    method: str, url: str, headers: dict[str, str], body: bytes, token: str, names: str, signature: str
+) -> None:
+    parts = urlsplit(url)
+    who = Access(access_key_id="AKIDEXAMPLE", secret_access_key=KEY, session_token=token, region="eu-west-1")
+    made = signed(
+        who,
+        method,
+        host=parts.netloc,
+        path=f"{parts.path}?{parts.query}" if parts.query else parts.path,
+        headers=headers,
+        payload_sha256=hashlib.sha256(body).hexdigest(),
+        now=NOW,
+    )
+    assert made["authorization"] == (
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260304/eu-west-1/s3/aws4_request, "
+        f"SignedHeaders={names}, Signature={signature}"
+    )
+    assert KEY not in repr(who)
+    assert not token or token not in repr(who)
+
+
+def test_a_bucket_stands_before_aws_and_behind_an_endpoint() -> None:
+    at_aws = address("corpora", endpoint="", region="eu-north-1")
+    assert f"{at_aws.base}/{at_aws.path('a b/c')}" == "https://corpora.s3.eu-north-1.amazonaws.com/a%20b/c"
+    dotted = address("my.corpora", endpoint="", region="eu-north-1")
+    assert f"{dotted.base}/{dotted.path('k')}" == "https://s3.eu-north-1.amazonaws.com/my.corpora/k"
+    own = address("corpora", endpoint="https://lumidata.eu/", region="x")
+    query = [("prefix", "a/b"), ("list-type", "2")]
+    assert f"{own.base}/{own.path('', query)}" == "https://lumidata.eu/corpora/?list-type=2&prefix=a%2Fb"
+
+
+@pytest.mark.parametrize("url", ["https://b/k", "s3://b/k", "s3://bucket", "s3:///k", "s3://bucket//k", "s3://b_!/k"])
+def test_what_is_no_place_is_refused(url: str) -> None:
+    with pytest.raises(Invalid, match=r"Write an object as s3://BUCKET/KEY"):
+        place(url)
+
+
+def test_a_place_tells_whether_it_is_one_object() -> None:
+    assert [place(f"s3://bucket/{key}").is_prefix for key in ("", "a/", "a")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "data, kind, words",
+    [
+        ({}, Unauthorized, "has no AWS_ACCESS_KEY_ID and no AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ACCESS_KEY_ID": b"a"}, Unauthorized, "has no AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ACCESS_KEY_ID": b"a", "AWS_SECRET_ACCESS_KEY": b"b c"}, Unauthorized, "in AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_ACCESS_KEY_ID": b"\xff", "AWS_SECRET_ACCESS_KEY": b"b"}, Unauthorized, "in AWS_ACCESS_KEY_ID"),
+        ({"AWS_ENDPOINT_URL": b"http://lumidata.eu"}, Invalid, r"write https://HOST\[:PORT\]"),
+        ({"AWS_ENDPOINT_URL": b"https://user:pass@lumidata.eu"}, Invalid, r"write https://HOST\[:PORT\]"),
+        ({"AWS_REGION": b"eu west"}, Unauthorized, "in AWS_REGION"),
+        ({"AWS_REGION": b"eu/west"}, Invalid, "write one like eu-west-1"),
+    ],
+)
+def test_a_secret_that_cant_be_used_says_what_to_write(
+    data: dict[str, bytes], kind: type[PasserelleError], words: str
+) -> None:
+    keys = (
+        {"AWS_ACCESS_KEY_ID": b"a", "AWS_SECRET_ACCESS_KEY": b"b"} if data and "AWS_ACCESS_KEY_ID" not in data else {}
+    )
+    with pytest.raises(kind, match=words) as told:
+        access("team/s3", {**keys, **data})
+    assert "team/s3" in told.value.message
+    assert "pass" not in told.value.message
+
+
+def test_a_secret_may_end_in_a_newline_and_name_a_loopback_address() -> None:
+    found = access(
+        "team/s3",
+        {
+            "AWS_ACCESS_KEY_ID": b"a\n",
+            "AWS_SECRET_ACCESS_KEY": b"b\n",
+            "AWS_ENDPOINT_URL": b"http://127.0.0.1:9000\n",
+        },
+    )
+    assert (found.access_key_id, found.secret_access_key, found.region) == ("a", "b", "us-east-1")
+    assert found.endpoint == "http://127.0.0.1:9000"
+
+
+def answered(status: int, code: str = "", **headers: str) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>told with AKIDEXAMPLE</Message></Error>".encode() if code else b""
+    return Answer(status, "application/xml", body, headers)
+
+
+@pytest.mark.parametrize(
+    "answer, kind, words",
+    [
+        (answered(403, "ExpiredToken"), Unauthorized, "renew it in the Secret"),
+        (answered(403, "AccessDenied"), Rejected, "give it the right to that place"),
+        (answered(403), Rejected, "give it the right to that place"),
+        (answered(404), Missing, "put it there"),
+        (answered(404, "NoSuchBucket"), Invalid, "create it"),
+        (answered(412, "PreconditionFailed"), Changed, "copied anew"),
+        (answered(301, "PermanentRedirect"), Invalid, "another AWS_REGION or AWS_ENDPOINT_URL"),
+        (answered(307), Invalid, "is elsewhere"),
+        (answered(503, "SlowDown"), Unavailable, "can't answer now (HTTP 503, SlowDown)"),
+        (answered(500), Unavailable, "can't answer now (HTTP 500)"),
+        (answered(403, "QuotaExceeded"), Rejected, "make room, or ask for more"),
+        (answered(400, "WhateverElse"), Rejected, "(HTTP 400, WhateverElse)"),
+    ],
+)
+def test_every_error_is_somebodys_to_mend(answer: Answer, kind: type[PasserelleError], words: str) -> None:
+    told = errors.meaning(answer, Place("bucket", "a/b"), "lumidata.eu")
+    assert type(told) is kind
+    assert words in told.message
+    assert "AKID" not in told.message
+
+
+def test_a_completion_may_fail_after_it_was_answered() -> None:
+    assert errors.failed_late(answered(200, "InternalError"))
+    assert not errors.failed_late(Answer(200, "", b"<CompleteMultipartUploadResult/>"))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"<html></html>", b'<!DOCTYPE x [<!ENTITY a "b">]><ListBucketResult>&a;</ListBucketResult>']
+)
+def test_what_is_no_answer_of_s3_is_nobodys_mistake(body: bytes) -> None:
+    with pytest.raises(Unavailable, match="is not understood"):
+        decode.page(body)
+
+
+def test_a_listing_is_read_in_any_name_space() -> None:
+    listed = (
+        '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><EncodingType>url</EncodingType>'
+        "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+        "<Contents><Key>a%20b%2B/%C3%BC+c</Key><Size>7</Size><ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>"
+    )
+    page = decode.page(listed.encode())
+    assert page.more == "t"
+    assert [(each.key, each.size, each.version) for each in page.found] == [("a b+/ü c", 7, '"e"')]

@@ -1,0 +1,244 @@
+"""Steps are taken until they are done; nobody holds up the others, and what a person must mend is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from little_store import MemoryStore
+from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.memory import Memory
+from passerelle.gateways.memory_files import File
+from passerelle.staging import worker
+from passerelle.staging.door import Door
+from passerelle.staging.place import place
+from passerelle.staging.s3.credential import Access
+from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.turns import Turns
+from passerelle.staging.worker import Staging
+
+PART = 100
+
+
+async def eventually(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not look():  # noqa: ASYNC110 -- what it looks at has no event
+            await asyncio.sleep(0)
+
+
+@dataclass
+class World:
+    store: MemoryStore = field(default_factory=lambda: MemoryStore({"a": b"a" * 950, "b": b"b" * 50}))
+    site: Memory = field(default_factory=lambda: Memory(clock=lambda: 0.0, part_bytes=PART))
+    changed: list[str] = field(default_factory=list)
+    moved: list[tuple[Direction, int]] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[Exception] = field(default_factory=list)
+    staging: Staging = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.staging = Staging(
+            "lumi",
+            door=self._door,
+            read_access=self._access,
+            open_store=self._open,
+            changed=self.changed.append,
+            moved=lambda direction, size: self.moved.append((direction, size)),
+            now=lambda: 1000.0,
+        )
+
+    def ask(self, uid: str = "uid-1", *steps: Step) -> tuple[Progress, ...]:
+        return self.staging.ask(uid, "team", steps or (into("a"), into("b")), "/r")
+
+    async def until(self, state: str, uid: str = "uid-1", *steps: Step) -> tuple[Progress, ...]:
+        await eventually(lambda: {each.state for each in self.ask(uid, *steps)} == {state})
+        return self.ask(uid, *steps)
+
+    def _door(self) -> Door:
+        return self.site
+
+    async def _access(self, namespace: str, name: str) -> Access:
+        self.asked.append((namespace, name))
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return Access(access_key_id="a", secret_access_key="b")
+
+    def _open(self, bucket: str, _: Access) -> MemoryStore:
+        assert bucket == "bucket"
+        self.store.open += 1
+        return self.store
+
+
+def into(key: str, path: str = "") -> Step:
+    return Step(
+        name=f"data-{key}", direction="In", path=path or f"/p/{key}", place=place(f"s3://bucket/{key}"), secret="s3"
+    )
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(worker, "FIRST_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(worker, "MENDED_AGAIN_SECONDS", 0.05)
+    made = World()
+    yield made
+    await made.staging.close()
+    assert made.store.open == 0, "every connection is closed"
+
+
+async def test_all_steps_are_taken_and_told(world: World) -> None:
+    first = world.ask()
+    assert [(each.name, each.state) for each in first] == [("data-a", "Waiting"), ("data-b", "Waiting")]
+
+    done = await world.until("Done")
+
+    assert {path: file.content for path, file in world.site.files.items() if path.startswith("/p/")} == {
+        "/p/a": b"a" * 950,
+        "/p/b": b"b" * 50,
+    }
+    assert [(each.moved, each.total, each.began, each.ended) for each in done] == [
+        (950, 950, 1000.0, 1000.0),
+        (50, 50, 1000.0, 1000.0),
+    ]
+    assert world.asked == [("team", "s3")] * 2
+    assert sum(size for _, size in world.moved) == 1000
+    assert set(world.changed) == {"uid-1"}
+    calls = len(world.store.calls)
+    world.ask()
+    await asyncio.sleep(0.01)
+    assert len(world.store.calls) == calls, "what is done is done"
+
+
+async def test_a_cut_is_gone_over_in_silence_and_told_meanwhile(world: World) -> None:
+    world.store.cuts = 3
+    done = await world.until("Done")
+    assert [(each.stalled, each.reason, each.message) for each in done] == [(False, "", "")] * 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Invalid("no bucket", reason="NoSuchBucket"),
+        Rejected("no right", reason="AccessDenied"),
+        Unauthorized("no key", reason="InvalidAccessKeyId"),
+    ],
+)
+async def test_what_a_person_must_mend_is_said_and_tried_again(world: World, error: Exception) -> None:
+    world.refusals = [error]
+    await eventually(lambda: world.ask()[0].state == "Failed")
+    told = world.ask()[0]
+    assert (told.stalled, told.reason, told.message) == (True, getattr(error, "reason", ""), str(error))
+    assert "uid-1" in world.changed
+    await world.until("Done")
+
+
+async def test_a_defect_is_told_and_tried_again(world: World) -> None:
+    world.refusals = [ValueError("oops")]
+    await eventually(lambda: world.ask()[0].state == "Failed")
+    assert world.ask()[0].reason == "Defect"
+    await world.until("Done")
+
+
+async def test_a_server_that_is_busy_is_left_alone_as_long_as_it_asks() -> None:
+    assert worker._again(Unavailable("busy", retry_after=90.0), 0) == 90.0
+    assert worker._again(Unavailable("busy"), 3) == 8.0
+    assert worker._again(Unavailable("busy"), 30) == worker.LONGEST_AGAIN_SECONDS
+
+
+async def test_a_stopped_job_rests_where_it_was_and_goes_on(world: World) -> None:
+    world.site.cut_appends = 1
+    world.ask()
+    await eventually(lambda: bool(world.site.files))
+    world.staging.stop("uid-1")
+    await asyncio.sleep(0.01)
+    there = dict(world.site.files)
+    await asyncio.sleep(0.01)
+    assert world.site.files == there
+    await world.until("Done")
+
+
+async def test_a_deleted_job_leaves_nothing_half_named(world: World) -> None:
+    world.site.cut_appends = 1_000
+    world.ask()
+    await eventually(lambda: bool(world.site.files))
+    world.staging.forget("uid-1", "team")
+    await eventually(lambda: not world.site.files and not world.staging._dropping)
+
+
+async def test_other_steps_take_the_place_of_those_that_were_asked_before(world: World) -> None:
+    await world.until("Done")
+    world.site.files["/p/out"] = File(b"made")
+    out = Step(name="out", direction="Out", path="/p/out", place=place("s3://bucket/o/"), secret="s3")
+    await world.until("Done", "uid-1", out)
+    assert world.store.objects["o/out"] == b"made"
+
+
+async def test_a_terabyte_holds_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three jobs with long files, one with a short one: it gets its turn long before they are done."""
+    monkeypatch.setattr("passerelle.staging.copy_in.SLICE_SECONDS", 0.0)
+    world.store.objects |= {f"long{number}": bytes([number]) * 20_000 for number in range(3)}
+    for number in range(3):
+        world.ask(f"uid-{number}", into(f"long{number}"))
+    await asyncio.sleep(0)
+    await world.until("Done", "short", into("b"))
+    assert all(world.ask(f"uid-{number}", into(f"long{number}"))[0].state == "Copying" for number in range(3))
+
+
+async def test_turns_go_round_by_owner() -> None:
+    turns, order = Turns(1), []
+
+    async def want(owner: str) -> None:
+        async with turns.turn(owner):
+            order.append(owner)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(want(owner) for owner in "aaaabbc"))
+    assert "".join(order) == "aabcaba"
+    assert not turns.wanted
+
+
+async def test_all_sites_share_the_room() -> None:
+    room, inside, most = asyncio.Semaphore(2), 0, 0
+
+    async def want(turns: Turns) -> None:
+        nonlocal inside, most
+        async with turns.turn("x"):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(want(Turns(room=room)) for _ in range(10)))
+    assert most == 2
+
+
+async def test_one_wrong_file_holds_up_no_other(world: World) -> None:
+    world.store.objects = {f"many/{number:02}": b"x" for number in range(30)}
+    world.site.files["/p/many/05"] = File(b"mine")
+    step = Step(name="many", direction="In", path="/p/many", place=place("s3://bucket/many/"), secret="s3")
+    await eventually(lambda: world.ask("uid-1", step)[0].stalled)
+    told = world.ask("uid-1", step)[0]
+    assert (told.reason, told.files) == ("DataInTheWay", 29)
+    del world.site.files["/p/many/05"]
+    await world.until("Done", "uid-1", step)
+
+
+async def test_a_turn_that_nobody_can_take_is_not_lost() -> None:
+    turns = Turns(1)
+    async with turns.turn("a"):
+        waiting = [asyncio.create_task(_take(turns)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+    waiting[1].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(1), turns.turn("b"):
+        pass
+
+
+async def _take(turns: Turns) -> None:
+    async with turns.turn("x"):
+        await asyncio.sleep(0)

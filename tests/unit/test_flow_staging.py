@@ -1,0 +1,441 @@
+"""Data go to the site before the submit and outputs away after it, whatever dies, stops or stands in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+import virtual_time
+from little_world import NAMESPACE, KubeClient, Points, World
+from passerelle.errors import Invalid, Rejected, Unavailable
+from passerelle.gateways.memory import Fate
+from passerelle.gateways.memory_files import File
+from passerelle.kube import REFUSED
+from passerelle.objects import Key
+from stories import ORDINARY, Story, finished, running
+from stories import told as told_without
+
+CORPUS = bytes(range(256)) * 40
+PATH = "/scratch/corpus.bin"
+SECRET = {"AWS_ACCESS_KEY_ID": b"AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": b"very-secret"}
+
+
+def told(story: Story, fate: Fate = ORDINARY, **site_spec: Any) -> None:
+    async def prepared(world: World) -> None:
+        prepare(world)
+        await story(world)
+
+    told_without(prepared, fate, transfer=True, **site_spec)
+
+
+def prepare(world: World) -> None:
+    world.api.secrets["s3"] = SECRET
+    world.store.objects = {"corpus.bin": CORPUS}
+    world.site.part_bytes = 1000
+
+
+def s3(key: str) -> dict[str, Any]:
+    return {"s3": {"url": f"s3://bucket/{key}", "secretRef": {"name": "s3"}}}
+
+
+def data(key: str = "corpus.bin", path: str = PATH, name: str = "corpus") -> dict[str, Any]:
+    return {"name": name, "path": path, "source": s3(key)}
+
+
+def output(path: str = "model.pt") -> dict[str, Any]:
+    return {"name": "model", "path": path, "destination": s3("run1/")}
+
+
+def message(world: World, key: Key, kind: str) -> str:
+    return next(str(each["message"]) for each in world.status(key)["conditions"] if each["type"] == kind)
+
+
+def transfers(world: World, key: Key) -> list[tuple[str, str, str, int, int]]:
+    lines = world.status(key).get("transfers", [])
+    return [(each["name"], each["direction"], each["state"], each["files"], each["bytes"]) for each in lines]
+
+
+def slowly(world: World, seconds: float = 20.0) -> None:
+    """Each part takes so long."""
+    append = world.door.append  # type: ignore[attr-defined]
+
+    class Slow(world.door):  # type: ignore[name-defined,misc]
+        async def append(self, path: str, offset: int, content: bytes) -> None:
+            await asyncio.sleep(seconds)
+            await append(self, path, offset, content)
+
+    world.door = Slow
+
+
+def test_data_lie_at_the_site_before_the_job_is_submitted() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data(), {"name": "there", "path": "/scratch/there"}])
+        await world.until(lambda: bool(world.states()))
+
+        assert world.site.files[PATH].content == CORPUS, "before the first job"
+        await world.until(finished(world, key))
+        assert world.condition(key, "DataStaged") == ("True", "Staged")
+        assert message(world, key, "DataStaged") == "At the site: 1 file, 10.2 kB."
+        assert transfers(world, key) == [("corpus", "In", "Done", 1, len(CORPUS))]
+        assert world.condition(key, "OutputsStaged") == ("", "")
+        assert [reason for _, reason, _ in world.api.events] == [
+            "Planned",
+            "Staged",
+            "Submitted",
+            "Running",
+            "Completed",
+        ]
+        assert "very-secret" not in str(world.api.objects) + str(world.api.events)
+
+    told(story)
+
+
+def test_a_job_without_a_source_says_nothing_of_staging() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[{"name": "there", "path": "/scratch/there"}])
+        await world.until(finished(world, key))
+        assert world.condition(key, "DataStaged") == ("", "")
+        assert "transfers" not in world.status(key) or world.status(key)["transfers"] == []
+
+    told(story)
+
+
+def test_copying_holds_the_submit_and_is_told_now_and_then() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Submitted")[1] == "Staging")
+        assert world.condition(key, "DataStaged") == ("False", "Staging")
+        assert world.condition(key, "Reconciling") == ("True", "Staging")
+        assert world.status(key)["summary"] == "Accepted"
+        begun = len(world.api.writes)
+        await asyncio.sleep(100)
+        assert 5 <= len(world.api.writes) - begun <= 11, "at most each ten seconds"
+        assert " of 10.2 kB copied." in message(world, key, "DataStaged")
+        await world.until(finished(world, key))
+
+    async def prepared(world: World) -> None:
+        await story(world)
+
+    async def main() -> None:
+        world = World(transfer=True)
+        prepare(world)
+        slowly(world)
+        await world.start_operator()
+        try:
+            await prepared(world)
+        finally:
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_dying_at_every_point_costs_no_second_copy_and_no_second_job() -> None:
+    async def life(kill_at: int) -> bool:
+        """Whether the operator was killed."""
+        world = World(transfer=True)
+        prepare(world)
+        world.site.fates = lambda _: ORDINARY
+        world.site.files = {}
+        points = Points(kill_at=kill_at)
+        key = world.api.create("a", data=[data()])
+        await world.start_operator(points)
+        for _ in range(600):
+            if points.dead or world.condition(key, "Finished")[0] == "True":
+                break
+            await asyncio.sleep(0.5)
+        await world.end_operator()
+        await world.start_operator()
+        await world.until(finished(world, key))
+        await world.end_operator()
+
+        assert world.site.files[PATH].content == CORPUS
+        assert [path for path in world.site.files if path.endswith(".part")] == []
+        assert world.states() == ["COMPLETED"]
+        assert world.condition(key, "DataStaged")[0] == "True"
+        assert world.site.calls.count("append") <= 13, "eleven parts, and at most the one in hand again"
+        assert world.store.open == 0
+        return points.dead
+
+    killed = list(itertools.takewhile(lambda n: virtual_time.run(life(n)), range(200)))
+    assert len(killed) > 25
+
+
+def test_what_a_person_must_mend_stalls_and_goes_on() -> None:
+    async def story(world: World) -> None:
+        world.store.refusal = Rejected("The identity has no right.", reason="AccessDenied")
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "AccessDenied"))
+        assert message(world, key, "Stalled") == "corpus: The identity has no right."
+        assert world.condition(key, "Submitted") == ("False", "AccessDenied")
+        assert world.condition(key, "DataStaged") == ("False", "AccessDenied")
+        assert world.status(key)["summary"] == "Stalled"
+        assert transfers(world, key) == [("corpus", "In", "Failed", 0, 0)]
+        events = len(world.api.events)
+        await asyncio.sleep(1000)
+        assert len(world.api.events) == events, "it is said once"
+        assert world.states() == []
+
+        world.store.refusal = None
+        await world.until(finished(world, key))
+        assert world.condition(key, "Stalled") == ("", "")
+
+    told(story)
+
+
+def test_what_nobody_can_help_is_gone_over() -> None:
+    async def story(world: World) -> None:
+        world.store.refusal = Unavailable("The store is away.", reason="Unreachable")
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: "The store is away." in message_or_none(world, key))
+        assert world.condition(key, "DataStaged") == ("False", "Staging")
+        assert world.condition(key, "Stalled") == ("", "")
+        await asyncio.sleep(600)
+        world.store.refusal = None
+        await world.until(finished(world, key))
+
+    told(story)
+
+
+def message_or_none(world: World, key: Key) -> str:
+    lines = world.status(key).get("conditions", [])
+    return next((str(each["message"]) for each in lines if each["type"] == "DataStaged"), "")
+
+
+def test_a_missing_secret_is_named_and_waited_for() -> None:
+    async def story(world: World) -> None:
+        del world.api.secrets["s3"]
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "SecretNotFound"))
+        assert f"There is no Secret named 's3' in namespace {NAMESPACE}" in message(world, key, "Stalled")
+        world.api.secrets["s3"] = SECRET
+        await world.until(finished(world, key))
+
+    told(story)
+
+
+def test_a_secret_that_may_not_be_read_says_who_gives_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = KubeClient.secret
+
+    async def forbidden(client: KubeClient, namespace: str, name: str) -> dict[str, bytes]:
+        if name == "s3":
+            raise Unavailable("403", reason=REFUSED)
+        return await read(client, namespace, name)
+
+    monkeypatch.setattr(KubeClient, "secret", forbidden)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "SecretForbidden"))
+        assert "adds team-a to the chart's value secretNamespaces" in message(world, key, "Stalled")
+
+    told(story)
+
+
+def test_a_suspended_site_is_sent_nothing() -> None:
+    async def story(world: World) -> None:
+        await world.edit_site(suspend=True)
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Submitted")[1] == "SiteSuspended")
+        await asyncio.sleep(100)
+        assert world.store.calls == []
+        assert world.condition(key, "DataStaged") == ("False", "SiteSuspended")
+        await world.edit_site(suspend=False)
+        await world.until(finished(world, key))
+
+    told(story)
+
+
+def test_what_lies_in_the_way_is_not_written_over() -> None:
+    async def story(world: World) -> None:
+        world.site.files[PATH] = File(b"mine")
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "DataInTheWay"))
+        assert world.site.files[PATH].content == b"mine"
+        del world.site.files[PATH]
+        await world.until(finished(world, key))
+        assert world.site.files[PATH].content == CORPUS
+
+    told(story)
+
+
+def test_a_gateway_that_carries_no_files_is_told_at_once() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create("a", data=[data()]), world.api.create("b", outputs=[output()])]
+        for key in keys:
+            await world.until(lambda key=key: world.condition(key, "Accepted") == ("False", "NeedsFiles"))  # type: ignore[misc]
+            assert "copies no data" in message(world, key, "Accepted")
+        await asyncio.sleep(100)
+        assert world.states() == []
+
+    told_without(story)
+
+
+def test_what_cant_be_planned_is_not_copied_for() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data()], nodes=1_000)
+        await world.until(lambda: world.condition(key, "Accepted")[0] == "False")
+        await asyncio.sleep(100)
+        assert world.store.calls == []
+
+    told(story)
+
+
+def test_suspended_nothing_is_copied_and_to_go_on_goes_on() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data()], suspend=True)
+        await world.until(lambda: world.condition(key, "Accepted")[0] == "True")
+        await asyncio.sleep(100)
+        assert world.store.calls == []
+        assert world.condition(key, "DataStaged") == ("False", "Suspended")
+
+        world.api.edit(key, suspend=False)
+        await world.until(lambda: bool(world.site.files))
+        world.api.edit(key, suspend=True)
+        await asyncio.sleep(100)
+        there = dict(world.site.files)
+        assert PATH not in there
+        await asyncio.sleep(100)
+        assert world.site.files == there
+        assert world.condition(key, "DataStaged") == ("False", "Suspended")
+
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key))
+        assert world.site.files[PATH].content == CORPUS
+        assert world.site.calls.count("append") <= 12
+
+    async def main() -> None:
+        world = World(transfer=True)
+        prepare(world)
+        slowly(world)
+        world.site.fates = lambda _: ORDINARY
+        await world.start_operator()
+        try:
+            await story(world)
+        finally:
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_a_deleted_job_leaves_nothing_half_named() -> None:
+    async def main() -> None:
+        world = World(transfer=True)
+        prepare(world)
+        slowly(world)
+        await world.start_operator()
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: bool(world.site.files))
+        world.api.delete(key)
+        assert key not in world.api.objects, "nothing holds it"
+        await world.until(lambda: not world.site.files)
+        await world.end_operator()
+        assert world.store.open == 0
+
+    virtual_time.run(main())
+
+
+def test_while_a_job_waits_for_its_turn_its_data_are_copied() -> None:
+    async def story(world: World) -> None:
+        first = world.api.create("first")
+        await world.until(running(world, first))
+        second = world.api.create("second", data=[data()])
+        await world.until(lambda: world.condition(second, "Submitted")[1] == "MaxJobs")
+        assert world.condition(second, "DataStaged") == ("True", "Staged")
+        await world.until(running(world, second))
+
+    told(story, Fate(queued=3, running=300), maxJobs=1)
+
+
+def test_two_jobs_that_want_the_same_copy_it_once() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(name, data=[data()]) for name in "abc"]
+        for key in keys:
+            await world.until(finished(world, key))
+        assert world.site.calls.count("append") == 11
+
+    told(story)
+
+
+def leaves(world: World, key: Key, content: bytes = b"weights" * 300) -> str:
+    """What the run left, by path."""
+    path = f"/scratch/passerelle/{world.run_of(key).key}/model.pt"
+    world.site.files[path] = File(content)
+    return path
+
+
+def test_outputs_go_away_when_the_run_has_succeeded() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output()], ttlSecondsAfterFinished=30)
+        leaves(world, key)
+        await world.until(running(world, key))
+        assert world.condition(key, "OutputsStaged") == ("False", "RunNotEnded")
+        assert world.store.objects == {"corpus.bin": CORPUS}
+        world.store.refusal = Invalid("There is no bucket.", reason="NoSuchBucket")
+        await world.until(lambda: world.condition(key, "OutputsStaged") == ("False", "NoSuchBucket"))
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.condition(key, "Finished")[0] == "True"
+        assert world.condition(key, "Stalled") == ("True", "NoSuchBucket")
+        assert world.condition(key, "Ready")[0] == "False"
+        await asyncio.sleep(300)
+        assert key in world.api.objects, "it is kept until its outputs are away"
+
+        world.store.refusal = None
+        await world.until(lambda: key not in world.api.objects)
+        assert world.store.objects["run1/model.pt"] == b"weights" * 300
+        assert ("Normal", "Staged", "In the object store: 1 file, 2.1 kB.") in world.api.events
+
+    told(story)
+
+
+def test_outputs_go_once_whoever_dies() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output()])
+        leaves(world, key)
+        await world.until(lambda: world.condition(key, "OutputsStaged") == ("True", "Staged"))
+        assert transfers(world, key) == [("model", "Out", "Done", 1, 2100)]
+        assert world.condition(key, "Ready")[0] == "True"
+        calls = len(world.store.calls)
+        await world.end_operator()
+        await world.start_operator()
+        await asyncio.sleep(100)
+        assert len(world.store.calls) == calls, "what is on record as done is not looked at again"
+
+    told(story)
+
+
+def test_an_operator_that_starts_after_the_end_sends_what_is_left() -> None:
+    async def story(world: World) -> None:
+        world.store.refusal = Unavailable("away")
+        key = world.api.create("a", outputs=[output()])
+        leaves(world, key)
+        await world.until(finished(world, key))
+        await world.end_operator()
+        world.store.refusal = None
+        await world.start_operator()
+        await world.until(lambda: world.condition(key, "OutputsStaged") == ("True", "Staged"))
+
+    told(story)
+
+
+def test_a_failed_runs_outputs_stay() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output()], data=[data()])
+        leaves(world, key)
+        await world.until(finished(world, key))
+        await asyncio.sleep(100)
+        assert world.condition(key, "OutputsStaged") == ("False", "RunFailed")
+        assert list(world.store.objects) == ["corpus.bin"]
+
+    told(story, Fate(queued=3, running=20, end="FAILED", exit_code=1))
+
+
+def test_an_output_that_is_missing_is_said() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output()])
+        await world.until(lambda: world.condition(key, "OutputsStaged") == ("False", "OutputMissing"))
+        assert "correct the path of model" in message(world, key, "OutputsStaged")
+
+    told(story)
