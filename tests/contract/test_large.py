@@ -110,7 +110,7 @@ async def test_a_gigabyte_comes_in_and_goes_out_over_a_wire_that_is_cut(
             read.update(part)
             offset += len(part)
         record_property(SPEED, patience.told(world, "out"))
-        assert (between.cuts, patience.broken > 0) == (2, True)
+        assert between.cuts == 2, "of which a driver that reads again by itself tells nothing"
         assert between.back.carried < WASTE * SIZE
         assert read.hexdigest() == whole()
         await patience.ask(lambda: door.remove(path))
