@@ -16,9 +16,9 @@ from typing import Any, TypeVar, cast
 
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
-from passerelle.gateways.base import Gateway, Probe
+from passerelle.gateways.base import Entry, Gateway, Probe
 from passerelle.gateways.memory import Memory, MemoryCredential
-from passerelle.kube import Conflict, Gone, Kube
+from passerelle.kube import Conflict, Forbidden, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.planning import Planner
@@ -71,6 +71,7 @@ class ApiServer:
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)
     config_maps: dict[str, dict[str, bytes]] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    forbidden: set[str] = field(default_factory=set)  # namespaces whose Secrets the operator may not read
     trouble: Exception | None = None
     calls: list[str] = field(default_factory=list)
     watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
@@ -209,7 +210,9 @@ class KubeClient:
         _merge(found, {"status": status})
         return copy.deepcopy(self.server._stamped(found))
 
-    async def secret(self, _: str, name: str) -> dict[str, bytes]:
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        if namespace in self.server.forbidden:
+            raise Forbidden(f"kube-apiserver answered 403 Forbidden: secrets {name!r} is forbidden")
         return self._found("secret", self.server.secrets, name)
 
     async def config_map(self, _: str, name: str) -> dict[str, bytes]:
@@ -294,11 +297,49 @@ class AccountedDoor(Door):
         return await self.site.accounted(names=names, job_ids=job_ids)
 
 
+class CarryingDoor(AccountedDoor):
+    """A door that carries files, too."""
+
+    @property
+    def part_bytes(self) -> int:
+        return self.site.part_bytes
+
+    async def size(self, path: str) -> int | None:
+        return await self.site.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self.site.read(path, offset, length)
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        await self._step("before write")
+        await self.site.write(path, content, mode=mode)
+        await self._step("after write")
+
+    async def make_directory(self, path: str) -> None:
+        await self.site.make_directory(path)
+
+    async def append(self, path: str, offset: int, content: bytes) -> None:
+        await self.site.append(path, offset, content)
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        return await self.site.entries(path)
+
+    async def rename(self, old: str, new: str) -> None:
+        await self.site.rename(old, new)
+
+    async def remove(self, path: str) -> None:
+        await self._step("before remove")
+        await self.site.remove(path)
+
+    async def digest(self, path: str) -> str | None:
+        return await self.site.digest(path)
+
+
 class World:
     """The API server, the sites behind URLs and, at most one at a time, an operator."""
 
-    def __init__(self, *, period: str = "1s", accounting: bool = True, **site_spec: Any) -> None:
-        self.door = AccountedDoor if accounting else Door
+    def __init__(self, *, period: str = "1s", accounting: bool = True, files: bool = False, **site_spec: Any) -> None:
+        self.door = CarryingDoor if files else AccountedDoor if accounting else Door
         self.loop = asyncio.get_running_loop()
         self.api = ApiServer()
         self.site = Memory(clock=self.loop.time)
