@@ -19,7 +19,7 @@ from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Entry, Gateway, Probe
 from passerelle.gateways.memory import Memory, MemoryCredential
-from passerelle.kube import Conflict, Gone, Kube
+from passerelle.kube import Conflict, Forbidden, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.planning import Planner
@@ -72,6 +72,7 @@ class ApiServer:
     secrets: dict[str, dict[str, bytes]] = field(default_factory=dict)
     config_maps: dict[str, dict[str, bytes]] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    forbidden: set[str] = field(default_factory=set)  # namespaces whose Secrets the operator may not read
     trouble: Exception | None = None
     calls: list[str] = field(default_factory=list)
     watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
@@ -210,7 +211,9 @@ class KubeClient:
         _merge(found, {"status": status})
         return copy.deepcopy(self.server._stamped(found))
 
-    async def secret(self, _: str, name: str) -> dict[str, bytes]:
+    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        if namespace in self.server.forbidden:
+            raise Forbidden(f"kube-apiserver answered 403 Forbidden: secrets {name!r} is forbidden")
         return self._found("secret", self.server.secrets, name)
 
     async def config_map(self, _: str, name: str) -> dict[str, bytes]:
@@ -295,8 +298,8 @@ class AccountedDoor(Door):
         return await self.site.accounted(names=names, job_ids=job_ids)
 
 
-class TransferDoor(AccountedDoor):
-    """A door through which data go, too."""
+class CarryingDoor(AccountedDoor):
+    """A door that carries files and data, too."""
 
     @property
     def part_bytes(self) -> int:
@@ -340,10 +343,8 @@ class TransferDoor(AccountedDoor):
 class World:
     """The API server, the sites behind URLs and, at most one at a time, an operator."""
 
-    def __init__(
-        self, *, period: str = "1s", accounting: bool = True, transfer: bool = False, **site_spec: Any
-    ) -> None:
-        self.door = TransferDoor if transfer else AccountedDoor if accounting else Door
+    def __init__(self, *, period: str = "1s", accounting: bool = True, files: bool = False, **site_spec: Any) -> None:
+        self.door = CarryingDoor if files else AccountedDoor if accounting else Door
         self.loop = asyncio.get_running_loop()
         self.api = ApiServer()
         self.store = MemoryStore()

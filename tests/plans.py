@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from passerelle.brought import Brought
 from passerelle.marker import Run
 from passerelle.plan import Plan, plan
 from passerelle.profiles import Profile, load
@@ -53,10 +54,18 @@ def planned(
     *,
     attempt: int = 1,
     files: tuple[tuple[str, bytes], ...] = (),
+    brought: Brought | None = None,
     **more: Any,
 ) -> Plan:
     known: dict[str, Any] = {"namespace": "team-a", "name": "llm", "namespace_labels": {}, "run": RUN} | more
-    return plan(spec or job(), at or site(), facts or profile(), attempt=attempt, files=files, **known)
+    return plan(
+        spec or job(),
+        at or site(),
+        facts or profile(),
+        attempt=attempt,
+        brought=brought or Brought(files=files),
+        **known,
+    )
 
 
 SOURCE = Path(__file__).parent.parent / "src"

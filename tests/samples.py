@@ -15,6 +15,9 @@ _WORDS = (
 )
 _MOMENT = "2026-01-02T03:04:05.000000+00:00"
 _INT = 2**31 - 1
+_ONE_OF = re.compile(r"has\(self\.(\w+)\) != has\(self\.(\w+)\)")
+_NOT_BOTH = re.compile(r"!has\(self\.(\w+)\) \|\| !has\(self\.(\w+)\) .*")
+"""Rules on two fields that exclude each other; those on the size of a TrainingJob are of another form."""
 
 
 def sample(schema: Schema, which: int = 0) -> Any:
@@ -23,7 +26,8 @@ def sample(schema: Schema, which: int = 0) -> Any:
         case "object" if "additionalProperties" in schema:
             return {"key": sample(schema["additionalProperties"], which)}
         case "object":
-            return {name: sample(child, which) for name, child in schema["properties"].items()}
+            left_out = {pair[1 - which] for pair in alternatives(schema)}
+            return {name: sample(child, which) for name, child in schema["properties"].items() if name not in left_out}
         case "array":
             return [sample(schema["items"], which)]
         case "integer":
@@ -37,6 +41,28 @@ def sample(schema: Schema, which: int = 0) -> Any:
         case _:
             fits = [word for word in _WORDS if _taken(schema, word) and len(word) >= schema.get("minLength", 0)]
             return fits[which]
+
+
+def alternatives(schema: Schema, *rules: re.Pattern[str]) -> list[tuple[str, str]]:
+    """The pairs of fields of which one may be written; a sample 0 has the first ones, a sample 1 the others."""
+    told = [each["rule"] for each in schema.get("x-kubernetes-validations", ())]
+    found = (rule.fullmatch(each) for each in told for rule in rules or (_ONE_OF, _NOT_BOTH))
+    return [(each[1], each[2]) for each in found if each]
+
+
+def standing(schema: Schema) -> list[Path]:
+    """The places that there are in sample 0."""
+    full = sample(schema)
+    return [path for path in places(schema) if _stands(full, path)]
+
+
+def _stands(value: Any, path: Path) -> bool:
+    try:
+        for step in path:
+            value = value[step]
+    except KeyError:
+        return False
+    return True
 
 
 def sites(schema: Schema) -> list[Any]:
@@ -123,6 +149,11 @@ def at(schema: Schema, path: Path) -> Schema:
 def required(schema: Schema, path: Path) -> bool:
     """Whether the place may not be left out where its parent stands; an item of a list that stands always may."""
     return path[-1] in at(schema, path[:-1]).get("required", ())
+
+
+def one_of_two(schema: Schema, path: Path) -> bool:
+    """Whether the place may not be left out unless another one takes its place."""
+    return any(path[-1] in pair for pair in alternatives(at(schema, path[:-1]), _ONE_OF))
 
 
 def put(value: Any, path: Path, new: Any) -> Any:

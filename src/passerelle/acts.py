@@ -1,25 +1,29 @@
 """The acts of a pass, one each: write an intent, submit, cancel, release; and the report that follows.
 
-The order of the writes is the law here: the finalizer, then the intent, then the POST, then the answer. Whatever is
-lost between two of them is found again by the marker.
+The order of the writes is the law here: the finalizer, then the intent, then the parcels, then the POST, then the
+answer. Whatever is lost between two of them is found again by the marker.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from passerelle import brought
+from passerelle.batch import Batch
 from passerelle.decide import Cancel
+from passerelle.delivery import deliver, discard
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
 from passerelle.passes import Memory, Pass, accepted_job
+from passerelle.plan import sealed_path
 from passerelle.reporting import Reporter
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import SUSPENDED, epoch, intended, rfc3339, with_job
+from passerelle.status import SUSPENDED, epoch, intended, is_final, rfc3339, with_job
 from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
@@ -65,7 +69,9 @@ class Acts:
         self._clock = clock
         self._now = now
 
-    async def release(self, job: TrainingJob) -> None:
+    async def release(self, now: Pass) -> None:
+        job, ended = now.job, _ended(now.job)
+        await self._clear(now, [each for each in now.attempts if each.number not in ended])
         kept = [name for name in job.finalizers if name != FINALIZER]
         await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
         log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
@@ -82,13 +88,14 @@ class Acts:
             job = trainingjob(body)
         attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
         attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
+        await self.clear(now, attempts)
         await self._reporter.report(
             replace(now, job=job, hold=None),
             attempts=attempts,
             retry_handled=job.retry_requested_at,
             attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),
         )
-        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, batch, None
+        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, _kept(now, batch), None
         return 0.0
 
     async def submit(self, now: Pass) -> float | None:
@@ -100,24 +107,29 @@ class Acts:
             raise AssertionError("a submit needs a batch and a site")  # decide() gave no Submit without them
         if batch.digest != attempt.script_digest:
             return await self.intend(now)  # a ConfigMap or the Site has changed: the intent says what is sent
-        memory.fresh, memory.batch = 0, None
         trouble: PasserelleError | None = None
         attempts = tuple(job.status.attempts)
         accepted: RemoteJob | None = None
+        if now.planned.parcels:
+            try:
+                await deliver(service.watch, now.planned.parcels, Identity(attempt.cluster, attempt.user))
+            except PasserelleError as error:
+                return await self._undelivered(now, error)
+        memory.fresh, memory.batch, widened = 0, None, False
         try:
             job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
         except Rejected as error:
             trouble = error
-            memory.fresh, memory.batch = attempt.number, batch  # a refusal is evidence: nothing was sent that runs
+            memory.fresh, memory.batch = attempt.number, _kept(now, batch)  # it is evidence: nothing runs
             if batch.options.exclude and not error.transient:
                 # Slurm may no longer know a node, or have too few others: better a bad node than none.
-                memory.anywhere, memory.batch = True, None
+                memory.anywhere, memory.batch, widened = True, None, True
             else:
                 _refused(memory, error, self._clock(), service.site.generation)
         except PasserelleError as error:
             trouble = error
             if isinstance(error, Unavailable) and not error.sent:
-                memory.fresh, memory.batch = attempt.number, batch
+                memory.fresh, memory.batch = attempt.number, _kept(now, batch)
         else:
             memory.refused, memory.refusals, memory.anywhere = None, 0, False
             accepted = accepted_job(attempt, batch, job_id)
@@ -138,8 +150,32 @@ class Acts:
         await self._reporter.report(
             now, attempts=attempts, accepted=accepted, trouble=trouble, retry_handled=job.retry_requested_at
         )
-        again = isinstance(trouble, Unavailable | Unauthorized) or (trouble is not None and memory.batch is None)
+        again = isinstance(trouble, Unavailable | Unauthorized) or widened
         return ASK_AGAIN_SECONDS if again else None
+
+    async def _undelivered(self, now: Pass, error: PasserelleError) -> float | None:
+        """Nothing was submitted. Returns when to try again, None where that is the back-off's to say."""
+        told = {"trainingjob": str(now.job.key), "uid": now.job.uid, "reason": error.reason, "error": str(error)}
+        log.info("not delivered", extra=told)
+        if isinstance(error, Rejected) and now.service is not None:
+            _refused(now.memory, error, self._clock(), now.service.site.generation)
+        await self._reporter.report(now, trouble=error)
+        return None if isinstance(error, Rejected) else ASK_AGAIN_SECONDS
+
+    async def clear(self, now: Pass, attempts: Sequence[Attempt]) -> None:
+        """Leave no secrets at the site of attempts that have ended since the last pass: a job that never began has not
+        taken them.
+        """
+        ended = _ended(now.job)
+        await self._clear(now, [each for each in attempts if is_final(each) and each.number not in ended])
+
+    async def _clear(self, now: Pass, ended: Sequence[Attempt]) -> None:
+        spec, watch = now.job.spec, now.service.watch if now.service is not None else None
+        if spec is None or watch is None or not brought.secrets(spec):
+            return
+        for each in ended:
+            path = sealed_path(each.run_directory, each.marker)
+            await discard(watch, path, Identity(each.cluster, each.user))
 
     async def cancel(self, now: Pass, action: Cancel) -> float | None:
         job, service, target, current = now.job, now.service, action.job, now.current
@@ -207,6 +243,18 @@ def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float
         return 0.0
     grace = seconds(checkpoint.grace) + STOP_SECONDS
     return min(began + grace - now, grace)
+
+
+def _ended(job: TrainingJob) -> set[int]:
+    """The attempts whose end was written down before this pass."""
+    return {each.number for each in job.status.attempts if is_final(each)}
+
+
+def _kept(now: Pass, batch: Batch) -> Batch | None:
+    """The batch, for the next pass, where that needs no parcels: a Secret may have changed by then, and is held by
+    nobody.
+    """
+    return None if now.planned.parcels else batch
 
 
 def _refused(memory: Memory, error: Rejected, now: float, generation: int) -> None:

@@ -43,11 +43,17 @@ class Gone(Exception):
     """The object does not exist."""
 
 
+class Forbidden(Unavailable):
+    """Kubernetes refuses the operator the right; the same request may pass once somebody has given it."""
+
+    reason = REFUSED
+
+
 Wrote = Callable[[str, str], None]
 
 
 class Kube:
-    """A connection to kube-apiserver. Raises Conflict, Gone or Unavailable.
+    """A connection to kube-apiserver. Raises Conflict, Gone or Unavailable, which Forbidden is, too.
 
     `wrote` is told of each write: what it was, and whether it ended with ok, conflict, gone or error.
     """
@@ -236,6 +242,8 @@ class Kube:
                 outcome = "gone"
                 raise Gone(redact(str(error.reason))) from error
             text = f"kube-apiserver answered {error.status} {error.reason}: {error.body or ''}"
+            if error.status == 403:  # noqa: PLR2004 -- HTTP Forbidden
+                raise Forbidden(text) from error
             raise Unavailable(text, reason=UNAVAILABLE if error.status in _AGAIN else REFUSED) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(

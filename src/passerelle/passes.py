@@ -24,8 +24,8 @@ class Memory:
     """What this process knows of one TrainingJob beside its status. Losing it costs a look-up, never a job."""
 
     fresh: int = 0  # an intent that was written by this process and never sent
-    batch: Batch | None = None
-    refused: Rejected | None = None
+    batch: Batch | None = None  # the intent's, where no parcels belong to it: these are made anew
+    refused: Rejected | None = None  # the submit, or the delivery before it
     refusals: int = 0  # in a row
     refused_until: float = 0.0
     refused_under: int = 0  # the Site's generation

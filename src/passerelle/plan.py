@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from passerelle import admission, body, grace, sizing
 from passerelle.batch import GpuRequest
+from passerelle.brought import Brought
 from passerelle.container import Container, container
 from passerelle.errors import Invalid
 from passerelle.launch import LAUNCHERS, Launch, Step, step
@@ -82,6 +83,8 @@ class Plan:
     environment: tuple[tuple[str, str], ...]
     working_dir: str | None
     mounts: Mounts
+    is_sealed: bool
+    """Secrets travel with it, in a file of their own."""
     run_root: str
     progress_period_seconds: int
 
@@ -103,6 +106,11 @@ class Plan:
     def report_path(self) -> str:
         """Where the attempt writes how it goes on."""
         return places.report(self.run_directory, self.attempt)
+
+    @property
+    def sealed_path(self) -> str:
+        """Where the file with the Secrets is written, for the attempt to take."""
+        return sealed_path(self.run_directory, self.marker)
 
     @property
     def warning_seconds(self) -> int | None:
@@ -130,12 +138,12 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
     namespace: str,
     name: str,
     namespace_labels: Mapping[str, str],
-    files: Sequence[tuple[str, bytes]],
+    brought: Brought,
     exclude: Sequence[str] = (),
 ) -> Plan:
     """Decide one attempt. Raises Invalid, whose message says what to write instead."""
     entry = admission.admitted(site, job.site, namespace, namespace_labels)
-    script = body.body(job, files)
+    script = body.body(job, brought.files)
     job = body.filled(job, script)
     account = admission.account(entry, job.account)
     chosen = route(job, profile, partition=site.partition, qos=admission.qos(entry, job.qos), account=account)
@@ -175,18 +183,24 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
         image=job.image,
         container=_container(job, profile, root, place),
         command=(*job.command, *job.args),
-        environment=_environment(job, profile, launch, cpus_per_gpu, place),
+        environment=_environment(job, profile, launch, cpus_per_gpu, place, brought),
         working_dir=job.working_dir,
-        mounts=_mounts(job, profile, files),
+        mounts=_mounts(job, profile, brought),
+        is_sealed=brought.sealed is not None,
         run_root=root,
         progress_period_seconds=seconds(site.progress_period),
     )
 
 
-def check_variable(name: str) -> None:
-    """Raises Invalid for a variable of env that is the launch's own."""
+def sealed_path(run_directory: str, marker: str) -> str:
+    """Where the file with an attempt's Secrets is written."""
+    return f"{run_directory}/{marker}.sealed"
+
+
+def check_variable(name: str, origin: str = "env") -> None:
+    """Raises Invalid for a variable that is the launch's own; `origin` is the field, and what brings it there."""
     if name in _OURS or name.startswith(_OUR_PREFIXES):
-        text = f"env: {name} is set for every trainer process; leave it out, or give yours another name."
+        text = f"{origin}: {name} is set for every trainer process; leave it out, or give yours another name."
         raise Invalid(text, reason="VariableReserved")
 
 
@@ -201,7 +215,7 @@ def _container(job: TrainingJobSpec, profile: Profile, root: str, place: Place) 
 
 
 def _environment(
-    job: TrainingJobSpec, profile: Profile, launch: Launch, cpus_per_gpu: int, place: Place
+    job: TrainingJobSpec, profile: Profile, launch: Launch, cpus_per_gpu: int, place: Place, brought: Brought
 ) -> tuple[tuple[str, str], ...]:
     """The trainer's variables, the user's last: what the operator only proposes, a user may change."""
     proposed = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(cpus_per_gpu), **_caches(profile, place)}
@@ -209,7 +223,9 @@ def _environment(
         proposed |= _OFFLINE
     for each in job.env:
         check_variable(each.name)
-    own = {each.name: each.value for each in job.env}
+    for name, origin in brought.origins:
+        check_variable(name, origin)
+    own = dict(brought.environment) | {each.name: each.value for each in job.env if each.value_from is None}
     site = profile.fabric.environment | profile.launch.environment
     return tuple(sorted((proposed | site | dict(launch.environment) | own).items()))
 
@@ -232,9 +248,13 @@ def _caches(profile: Profile, place: Place) -> dict[str, str]:
     return found
 
 
-def _mounts(job: TrainingJobSpec, profile: Profile, files: Sequence[tuple[str, bytes]]) -> Mounts:
-    found = mounts(files)
-    if found.files and profile.runtimes[0].kind == "none" and job.launcher != "script":
+def _mounts(job: TrainingJobSpec, profile: Profile, brought: Brought) -> Mounts:
+    sealed = [path for path, _ in brought.sealed.files] if brought.sealed is not None else []
+    found = mounts(brought.files, sealed, brought.sealed_folders)
+    if found.sealed and job.launcher == "script":
+        text = "files: a Secret's files are seen in the image, and launcher script runs outside of it; bring it by env."
+        raise Invalid(text, reason="FilesNotSupported")
+    if found.folders and profile.runtimes[0].kind == "none" and job.launcher != "script":
         text = (
             "files need a container, and this Site has no container runtime; put them at the site, and leave files out."
         )

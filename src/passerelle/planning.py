@@ -1,22 +1,29 @@
-"""A TrainingJob's plan and batch, with what planning must read first: ConfigMaps, and the namespace's labels."""
+"""A TrainingJob's plan and batch, with what planning must read first: ConfigMaps, Secrets, and the namespace's labels.
+
+A Secret is read each time that a plan is made, and kept nowhere: what an attempt gets is what stands there when it is
+submitted.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from passerelle import admission
+from passerelle import admission, brought
 from passerelle.batch import Batch
 from passerelle.body import body, filled
+from passerelle.brought import Brought
 from passerelle.errors import Invalid, Unavailable
-from passerelle.kube import Gone, Kube
+from passerelle.gateways.base import Upload
+from passerelle.kube import Forbidden, Gone, Kube
 from passerelle.objects import TrainingJob
+from passerelle.parcels import Parcel, no_way, sealed
 from passerelle.plan import Plan, plan
 from passerelle.preflight import Finding, preflight
-from passerelle.render import render
+from passerelle.render import NeedsFiles, packed
 from passerelle.sites import Service
 
 log = logging.getLogger("passerelle.planning")
@@ -27,12 +34,13 @@ LABELS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan and its batch, or why there is none. `held`: it was not made again, since nothing may be submitted now.
-    `findings` None: preflight had nothing to look at.
+    """A plan, its batch and the parcels that travel beside that, or why there is none. `held`: it was not made again,
+    since nothing may be submitted now. `findings` None: preflight had nothing to look at.
     """
 
     plan: Plan | None = None
     batch: Batch | None = None
+    parcels: tuple[Parcel, ...] = field(default=(), repr=False)
     invalid: Invalid | None = None
     findings: tuple[Finding, ...] | None = None
     held: bool = False
@@ -62,10 +70,11 @@ class Planner:
             text = f"Site {job.site} can't be used: {service.refused}"
             return Planned(invalid=Invalid(text, reason="SiteInvalid"))
         namespace, labels = job.key.namespace, await self._labels_of(job, service)
-        spec = job.spec
+        spec, along = job.spec, Brought()
         try:
-            files = await self._files(job)
-            spec = filled(spec, body(spec, files))
+            carried = _carries(service)
+            along = await self._brought(job, service, carried=carried)
+            spec = filled(spec, body(spec, along.files))
             made = plan(
                 job.spec,
                 site,
@@ -75,10 +84,10 @@ class Planner:
                 namespace=namespace,
                 name=job.key.name,
                 namespace_labels=labels,
-                files=files,
+                brought=along,
                 exclude=exclude,
             )
-            planned = Planned(plan=made, batch=render(made))
+            planned = _packed(made, along, carried=carried)
         except Invalid as error:
             planned = Planned(invalid=error)
         except Unavailable:
@@ -88,7 +97,8 @@ class Planner:
             text = "The operator failed to plan this TrainingJob, which is a defect of it; its log tells more."
             return Planned(invalid=Invalid(text, reason="Defect"))
         entry = admission.entry(site, namespace, labels)
-        found = _advice(job, planned, partial(preflight, spec, site, profile, entry=entry))
+        look = partial(preflight, spec, site, profile, entry=entry, passed_over=along.passed_over)
+        found = _advice(job, planned, look)
         return _judged(planned, found, begun=bool(job.status.attempts))
 
     async def _labels_of(self, job: TrainingJob, service: Service) -> dict[str, str]:
@@ -105,18 +115,46 @@ class Planner:
             self._labels[namespace] = (self._clock(), labels)
         return labels
 
-    async def _files(self, job: TrainingJob) -> list[tuple[str, bytes]]:
-        """Absolute path in the container, and content, of every file; in the order of spec.files, keys sorted."""
-        files = []
-        for entry in job.spec.files if job.spec is not None else []:
-            try:
-                data = await self._kube.config_map(job.key.namespace, entry.config_map)
-            except Gone:
-                where = f"{entry.config_map!r} in namespace {job.key.namespace}"
-                text = f"There is no ConfigMap named {where}; create it first."
-                raise Invalid(text, reason="ConfigMapNotFound") from None
-            files += [(f"{entry.path.rstrip('/')}/{key}", data[key]) for key in sorted(data)]
-        return files
+    async def _brought(self, job: TrainingJob, service: Service, *, carried: bool) -> Brought:
+        """What the job's ConfigMaps and Secrets hold for it."""
+        assert job.spec is not None  # noqa: S101 -- plan() has looked
+        namespace, secrets = job.key.namespace, brought.secrets(job.spec)
+        if secrets and not carried:
+            assert service.site.spec is not None  # noqa: S101 -- plan() has looked
+            text = no_way(secrets, service.site.name, service.site.spec.gateway.driver)
+            raise NeedsFiles(text)
+        names = brought.config_maps(job.spec)
+        config_maps = {name: await _there(self._kube.config_map(namespace, name)) for name in names}
+        try:
+            found = {name: await _there(self._kube.secret(namespace, name)) for name in secrets}
+        except Forbidden:
+            text = (
+                f"The operator may not read Secrets in namespace {namespace}; its administrator adds {namespace} to "
+                "the chart's value secretNamespaces."
+            )
+            raise Invalid(text, reason="SecretForbidden") from None
+        return brought.bring(job.spec, namespace, config_maps, found)
+
+
+async def _there(read: Awaitable[Mapping[str, bytes]]) -> Mapping[str, bytes] | None:
+    """The keys, None where there is no such object."""
+    try:
+        return await read
+    except Gone:
+        return None
+
+
+def _carries(service: Service) -> bool:
+    """Whether the Site's gateway carries files. Of one that isn't open nothing is known, and nothing is sent."""
+    return service.watch is None or isinstance(service.watch.gateway, Upload)
+
+
+def _packed(made: Plan, along: Brought, *, carried: bool) -> Planned:
+    batch, payload = packed(made, carried=carried)
+    parcels = [payload.parcel] if payload is not None else []
+    if along.sealed is not None:
+        parcels.append(sealed(made, along.sealed))
+    return Planned(plan=made, batch=batch, parcels=tuple(parcels))
 
 
 def _advice(job: TrainingJob, planned: Planned, look: Callable[..., tuple[Finding, ...]]) -> tuple[Finding, ...]:

@@ -182,7 +182,7 @@ class Reconciler:
     async def _act(self, now: Pass) -> float | None:
         action = now.action
         if isinstance(action, Release):
-            await self._acts.release(now.job)
+            await self._acts.release(now)
             return None
         if isinstance(action, Intend):
             return await self._acts.intend(now)
@@ -203,6 +203,7 @@ class Reconciler:
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
         kept = await self._reporter.report(now)
+        await self._acts.clear(now, kept)
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             self._holds.forget(now.job, _limit(now.service))
             if now.service is not None and now.service.watch is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from passerelle.batch import SCRIPT_LIMIT, Batch, Options
 from passerelle.errors import Invalid
+from passerelle.parcels import Payload, payload
 from passerelle.plan import Plan
 from passerelle.script import script
 
@@ -19,18 +20,42 @@ ENVIRONMENT = (
 """What every batch script starts with; nothing of the submitter leaks in. The script itself sets HOME and the rest."""
 
 
-def render(plan: Plan) -> Batch:
-    """What is submitted. Raises Invalid where the script would be too long."""
-    text = script(plan)
-    if len(text) > SCRIPT_LIMIT:
-        files = sum(len(file.data) for file in plan.mounts.files)
-        raise Invalid(
-            f"The job's script would be {len(text) - SCRIPT_LIMIT} bytes too long: files, command, args and env travel "
-            f"in it: this gateway carries no other files. The files have {files} bytes, a third more in the script; "
-            "put large ones at the site, and name their paths.",
-            reason="NeedsFiles",
-        )
-    return Batch(options=_options(plan), environment=ENVIRONMENT, script=text, report=plan.report_path)
+class NeedsFiles(Invalid):
+    """The Site's gateway would have to carry files for this job."""
+
+    reason = "NeedsFiles"
+
+
+def render(plan: Plan, beside: Payload | None = None) -> Batch:
+    """What is submitted; `beside` has the content of the files, where they don't travel in the script. Raises Invalid
+    where the script would be too long.
+    """
+    text = script(plan, beside)
+    if len(text) <= SCRIPT_LIMIT:
+        return Batch(options=_options(plan), environment=ENVIRONMENT, script=text, report=plan.report_path)
+    beyond = len(text) - SCRIPT_LIMIT
+    if beside is not None:
+        text = f"The job's script would be {beyond} bytes too long by command, args and env, without its files; write "
+        raise Invalid(f"{text}them as files of a ConfigMap.", reason="ScriptTooLong")
+    files = sum(len(file.data) for file in plan.mounts.files)
+    raise NeedsFiles(
+        f"The job's script, which has room for 64 KiB, would be {beyond} bytes too long: files, command, args and env "
+        f"travel in it, and behind this gateway there is no other way. The files have {files} bytes, a third more in "
+        "the script; put large ones at the site, and name their paths."
+    )
+
+
+def packed(plan: Plan, *, carried: bool) -> tuple[Batch, Payload | None]:
+    """What is submitted, and the payload of files that its script has no room for, where a gateway has `carried` it.
+    Raises Invalid where there is no way for them.
+    """
+    try:
+        return render(plan), None
+    except NeedsFiles:
+        if not carried:
+            raise
+    beside = payload(plan)
+    return render(plan, beside), beside
 
 
 def _options(plan: Plan) -> Options:

@@ -21,6 +21,7 @@ from passerelle.onsite import codes
 from passerelle.shell import assignment, here_document
 
 if TYPE_CHECKING:
+    from passerelle.parcels import Payload
     from passerelle.plan import Plan
 
 _PACKAGE = "passerelle.onsite"
@@ -41,8 +42,8 @@ mkdir -p "$here" || fault "$here can't be made"
 """
 
 
-def script(plan: Plan) -> str:
-    """The whole script."""
+def script(plan: Plan, payload: Payload | None = None) -> str:
+    """The whole script. The content of files stands in it, unless a payload has it."""
     entered, step = plan.container, plan.step
     own: dict[str, str | int] = {
         "marker": plan.marker,
@@ -54,6 +55,7 @@ def script(plan: Plan) -> str:
         "modules": " ".join(entered.modules) if entered else "",
         "runtime": entered.binary if entered and entered.kind in _BINARIES else "",
         "pull": "yes" if entered and entered.pull else "",
+        "sealed": plan.sealed_path if plan.is_sealed else "",
         "host_suffix": step.host_suffix,
         "address": step.address,
     }
@@ -62,13 +64,13 @@ def script(plan: Plan) -> str:
     program, body = _onsite()
     failure = 'fault "$here can\'t be written"'
     written = here_document('"$lib"', program, failure, command="base64 -d")
-    written += here_document('"$spec"', json.dumps(_spec(plan), sort_keys=True) + "\n", failure)
+    written += here_document('"$spec"', json.dumps(_spec(plan, payload), sort_keys=True) + "\n", failure)
     shell = "#!/bin/bash -l" if step.login_shell else "#!/bin/bash"
     head = f"{shell}\n# Attempt {plan.attempt} of TrainingJob {plan.namespace}/{plan.name}, written by Passerelle.\n"
     return "\n".join([head + _HEAD, values + _PLACES, written, body])
 
 
-def _spec(plan: Plan) -> dict[str, Any]:
+def _spec(plan: Plan, payload: Payload | None) -> dict[str, Any]:
     """What onsite/ reads: the only place of what the user wrote."""
     entered, step = plan.container, plan.step
     return {
@@ -98,10 +100,13 @@ def _spec(plan: Plan) -> dict[str, Any]:
             "annotations": dict(entered.annotations),
         },
         "folders": list(plan.mounts.folders),
+        "sealedFolders": list(plan.mounts.sealed),
         "files": [
-            {"folder": file.folder, "path": file.path, "data": base64.b64encode(file.data).decode()}
+            {"folder": file.folder, "path": file.path}
+            | ({"data": base64.b64encode(file.data).decode()} if payload is None else {})
             for file in plan.mounts.files
         ],
+        "payload": payload and {"path": payload.path, "sha256": payload.digest},
         "progressPeriod": plan.progress_period_seconds,
     }
 

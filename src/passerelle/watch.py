@@ -15,6 +15,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from passerelle import stopping
 from passerelle.batch import Batch
@@ -33,6 +34,9 @@ GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
 one every moment does not turn the period into nothing."""
 
 LONGEST_BACKOFF_SECONDS = 60.0
+
+WAITING = "Waiting"
+"""The reason why nobody may act while it isn't known who answers."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -92,6 +96,10 @@ class SiteWatch:
         """
         self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful)
         self._wake.set()
+
+    def acting(self, identity: Identity) -> AbstractContextManager[None]:
+        """An act in hand, towards this cluster and as this user. Raises Unavailable where others answer."""
+        return _Act(self, identity)
 
     async def submit(self, run: Run, attempt: int, batch: Batch, identity: Identity) -> str:
         """Submit to the cluster and as the user of the intent, or not at all. Errors are the gateway's."""
@@ -242,7 +250,7 @@ class SiteWatch:
             finally:
                 alarm.cancel()
             self._wake.clear()
-            if self.trouble is None or self.trouble.reason == _WAITING:
+            if self.trouble is None or self.trouble.reason == WAITING:
                 deadline = min(deadline, self._now() + self._soon())
 
     def _wait(self) -> float:
@@ -360,7 +368,7 @@ class SiteWatch:
         return rows
 
 
-class _Act:
+class _Act(AbstractContextManager[None]):
     """A submit or cancel in hand: allowed only towards who was proven to answer, and waited for before that changes."""
 
     def __init__(self, watch: SiteWatch, identity: Identity) -> None:
@@ -371,7 +379,7 @@ class _Act:
         watch = self._watch
         answering = watch.probe.identity if watch.probe is not None and watch.trouble is None else None
         if answering != self._identity:
-            raise Unavailable("The site is asked first who answers there.", reason=_WAITING, sent=False)
+            raise Unavailable("The site is asked first who answers there.", reason=WAITING, sent=False)
         watch._acting += 1  # noqa: SLF001 -- its other half
         watch._idle.clear()  # noqa: SLF001
 
@@ -381,11 +389,8 @@ class _Act:
             self._watch._idle.set()  # noqa: SLF001
 
 
-_WAITING = "Waiting"
-
-
 def _waiting() -> Unavailable:
-    return Unavailable("The site has not answered yet.", reason=_WAITING, sent=False)
+    return Unavailable("The site has not answered yet.", reason=WAITING, sent=False)
 
 
 def _of(job: RemoteJob) -> Identity:

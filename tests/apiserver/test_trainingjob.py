@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
 import samples
 from passerelle.bounds import STATUS_LIMIT, fit, size
@@ -18,11 +19,11 @@ from passerelle.v1alpha1.meta import (
     DURATION_ZERO,
     SLURM_WORD_HELP,
 )
+from passerelle.v1alpha1.sources import KEY_HELP, VARIABLE_HELP
 from passerelle.v1alpha1.trainingjob import (
     MEMORY_HELP,
     MUTABLE,
     RECORD,
-    VARIABLE_HELP,
     TrainingJobSpec,
 )
 from passerelle.v1alpha1.trainingjob_status import TrainingJobStatus
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.apiserver
 
 SPEC = schema(TrainingJobSpec)
-FROZEN = [path for path in samples.places(SPEC) if path[0] not in MUTABLE]
+FROZEN = [path for path in samples.standing(SPEC) if path[0] not in MUTABLE]
+SETTABLE = [path for path in FROZEN if not samples.required(SPEC, path) and not samples.one_of_two(SPEC, path)]
 ALTERNATIVES = {"gpus": "nodes", "nodes": "gpus"}
 
 
@@ -95,7 +97,7 @@ def test_to_unset_is_refused_and_the_answer_says_what_to_do(
         assert f"spec.{path[0]}: Forbidden: {RECORD}" in told
 
 
-@pytest.mark.parametrize("path", [path for path in FROZEN if not samples.required(SPEC, path)], ids=samples.name_of)
+@pytest.mark.parametrize("path", SETTABLE, ids=samples.name_of)
 def test_to_set_is_refused_and_the_answer_says_what_to_do(
     api: Api, recorded: dict[str, dict[str, Any]], path: samples.Path
 ) -> None:
@@ -159,14 +161,49 @@ def test_no_time_at_all_is_refused(api: Api) -> None:
         (("files", 0, "path"), "./workspace", ABSOLUTE_PATH_HELP),
         (("files", 0, "configMap"), "my_config", DNS_SUBDOMAIN_HELP),
         (("env", 0, "name"), "1ST", VARIABLE_HELP),
+        (("env", 1, "valueFrom", "secretKeyRef", "key"), "a b", KEY_HELP),
+        (("envFrom", 0, "prefix"), "1_", VARIABLE_HELP),
+        (("envFrom", 0, "secretRef", "name"), "my_secret", DNS_SUBDOMAIN_HELP),
     ],
 )
 def test_a_mistyped_value_is_answered_with_what_to_write(api: Api, path: samples.Path, value: str, answer: str) -> None:
-    whole = SMALL | {"files": [{"configMap": "a", "path": "/a"}], "env": [{"name": "A"}]}
+    whole = SMALL | {
+        "files": [{"configMap": "a", "path": "/a"}],
+        "env": [{"name": "A"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}],
+        "envFrom": [{"secretRef": {"name": "a"}}],
+    }
 
     told = api.refuses("create", manifest("bad", samples.put(whole, path, value)))
 
     assert samples.complaints(told) == [f"spec.{samples.name_of(path)}: Invalid value: {json.dumps(value)}: {answer}"]
+
+
+@pytest.mark.parametrize(
+    "fields,answer",
+    [
+        ({"files": [{"path": "/a"}]}, "write either configMap or secret"),
+        ({"files": [{"path": "/a", "configMap": "a", "secret": "b"}]}, "write either configMap or secret"),
+        ({"envFrom": [{"prefix": "A"}]}, "write either secretRef or configMapRef"),
+        ({"env": [{"name": "A", "valueFrom": {}}]}, "write either secretKeyRef or configMapKeyRef"),
+        (
+            {"env": [{"name": "A", "value": "x", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
+            "write either value or valueFrom",
+        ),
+    ],
+)
+def test_of_two_sources_one_is_written(api: Api, fields: dict[str, Any], answer: str) -> None:
+    (told,) = samples.complaints(api.refuses("create", manifest("bad", SMALL | fields)))
+
+    assert told.endswith(answer)
+    with pytest.raises(ValidationError, match=answer):
+        TrainingJobSpec.model_validate(SMALL | fields)
+
+
+def test_an_empty_value_beside_a_source_is_no_second_one(api: Api) -> None:
+    """As a Pod has it: kubectl's own defaults write it so."""
+    source = {"secretKeyRef": {"name": "a", "key": "b"}}
+
+    api.accepts("create", manifest("empty-value", SMALL | {"env": [{"name": "A", "value": "", "valueFrom": source}]}))
 
 
 @pytest.mark.parametrize("words", ["12h", "1h30m", "1h1s", "90s", "99999h59m59s"])
@@ -179,7 +216,9 @@ def test_durations_are_taken(api: Api, words: str) -> None:
     [
         pytest.param({**SMALL, "gpu": 3}, 'unknown field "spec.gpu"', id="unknown field"),
         pytest.param(
-            {**SMALL, "env": [{"name": "A", "valueFrom": {}}]}, 'unknown field "spec.env[0].valueFrom"', id="deep"
+            {**SMALL, "env": [{"name": "A", "valueFrom": {"fieldRef": {}}}]},
+            'unknown field "spec.env[0].valueFrom.fieldRef"',
+            id="deep",
         ),
         pytest.param({**SMALL, "gpus": "8"}, "spec.gpus in body must be of type integer", id="text for a number"),
         pytest.param(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from passerelle.brought import Brought
 from passerelle.gateways.http import CONNECTIONS
 from passerelle.gateways.slurmrestd.versions import NEWEST
 from passerelle.marker import Run
@@ -50,7 +51,7 @@ def bodies(specs: Sequence[TrainingJobSpec], site: SiteSpec, namespace: str, lab
             namespace=namespace,
             name=f"bare-{number}",
             namespace_labels=labels,
-            files=[],
+            brought=Brought(),
         )
         made.append(Body(planned.marker, json.dumps(NEWEST.submit(render(planned))).encode()))
     return made

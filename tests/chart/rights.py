@@ -36,8 +36,8 @@ KUBE_NEEDS = {
     "sites": Right("list", SITES),  # at start, before the first TrainingJob is judged
     "site": Right("get", SITES),  # after a conflict
     "patch_site_status": Right("patch", f"{SITES}/status"),  # whether it answers, as whom, until when
-    "secret": Right("get", "secrets", "", AT_HOME),  # the Sites' credentials and authorities
-    "config_map": Right("get", "configmaps", ""),  # spec.files
+    "secret": Right("get", "secrets", "", AT_HOME),  # the Sites' credentials and authorities; and by secretNamespaces
+    "config_map": Right("get", "configmaps", ""),  # spec.files, envFrom and valueFrom
     "namespace_labels": Right("get", "namespaces", ""),  # a Site's admission by selector
     "event": Right("create", "events", ""),  # in the TrainingJob's namespace
 }

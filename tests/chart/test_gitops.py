@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from chart.manifests import Manifest
+from passerelle.brought import Brought
 from passerelle.crd import KINDS
 from passerelle.marker import Run
 from passerelle.plan import plan
@@ -75,7 +76,7 @@ def test_the_site_of_the_examples_takes_every_training_of_theirs(built: dict[str
             namespace=job["metadata"]["namespace"],
             name=job["metadata"]["name"],
             namespace_labels={},
-            files=[],
+            brought=Brought(),
         )
         assert planned.world_size == job["spec"]["gpus"]
 

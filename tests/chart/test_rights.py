@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chart.manifests import Manifest, of_kind, one, render
+from chart.manifests import Manifest, of_kind, one, refused, render
 from chart.rights import AT_HOME, EVERYWHERE, KUBE_NEEDS, Right, as_called, calls_of_kube, used, watched
 from passerelle.v1alpha1.site import PLURAL as SITES
 from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
@@ -17,6 +17,8 @@ from passerelle_sandbox.deploy import OPERATOR_NAMESPACE
 pytestmark = pytest.mark.chart
 
 READ_ONLY = {"get", "list", "watch"}
+RBAC = "rbac.authorization.k8s.io"
+OPERATOR = {"kind": "ServiceAccount", "name": chart.SERVICE_ACCOUNT, "namespace": OPERATOR_NAMESPACE}
 
 
 def expanded(role: Manifest, where: str) -> set[Right]:
@@ -58,11 +60,45 @@ def test_the_chart_grants_what_is_used_and_nothing_else() -> None:
 
 def test_the_roles_are_bound_to_the_operator_alone() -> None:
     manifests = render()
-    subject = {"kind": "ServiceAccount", "name": chart.SERVICE_ACCOUNT, "namespace": OPERATOR_NAMESPACE}
-
     for binding in (one(manifests, "ClusterRoleBinding"), one(manifests, "RoleBinding")):
-        assert binding["subjects"] == [subject]
+        assert binding["subjects"] == [OPERATOR]
         assert binding["roleRef"]["name"] == "passerelle"
+
+
+def test_a_namespace_s_secrets_are_opened_by_a_value_and_only_to_be_read_by_name() -> None:
+    manifests = render('secretNamespaces=["team-a", "team-b"]')
+    given = {
+        role["metadata"]["namespace"]: role
+        for role in of_kind(manifests, "Role")
+        if role["metadata"]["name"] == "passerelle-secrets"
+    }
+    bindings = [each for each in of_kind(manifests, "RoleBinding") if each["metadata"]["name"] == "passerelle-secrets"]
+
+    assert given.keys() == {"team-a", "team-b"} == {each["metadata"]["namespace"] for each in bindings}
+    for namespace, role in given.items():
+        assert expanded(role, namespace) == {Right("get", "secrets", "", namespace)}
+    for binding in bindings:
+        assert binding["roleRef"] == {"apiGroup": RBAC, "kind": "Role", "name": "passerelle-secrets"}
+        assert binding["subjects"] == [OPERATOR]
+    assert "passerelle-secrets" not in {each["metadata"]["name"] for each in of_kind(manifests, "ClusterRole")}
+
+
+def test_all_namespaces_secrets_are_opened_by_a_star_alone() -> None:
+    manifests = render('secretNamespaces=["team-a", "*"]')
+    (role,) = (each for each in of_kind(manifests, "ClusterRole") if each["metadata"]["name"] == "passerelle-secrets")
+    (binding,) = (
+        each for each in of_kind(manifests, "ClusterRoleBinding") if each["metadata"]["name"] == "passerelle-secrets"
+    )
+
+    assert expanded(role, EVERYWHERE) == {Right("get", "secrets", "")}
+    assert binding["roleRef"] == {"apiGroup": RBAC, "kind": "ClusterRole", "name": "passerelle-secrets"}
+    assert binding["subjects"] == [OPERATOR]
+    assert one(manifests, "Role")["metadata"]["namespace"] == OPERATOR_NAMESPACE
+
+
+@pytest.mark.parametrize("value", ['["Team"]', '["a", "a"]', '"team-a"', '[""]'])
+def test_what_is_no_namespace_is_refused(value: str) -> None:
+    assert "secretNamespaces" in refused(f"secretNamespaces={value}")
 
 
 def test_nobody_gets_a_right_to_status_or_to_write_a_site_from_the_roles_for_people() -> None:

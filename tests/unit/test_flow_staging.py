@@ -28,7 +28,7 @@ def told(story: Story, fate: Fate = ORDINARY, **site_spec: Any) -> None:
         prepare(world)
         await story(world)
 
-    told_without(prepared, fate, transfer=True, **site_spec)
+    told_without(prepared, fate, files=True, **site_spec)
 
 
 def prepare(world: World) -> None:
@@ -120,7 +120,7 @@ def test_copying_holds_the_submit_and_is_told_now_and_then() -> None:
         await story(world)
 
     async def main() -> None:
-        world = World(transfer=True)
+        world = World(files=True)
         prepare(world)
         slowly(world)
         await world.start_operator()
@@ -135,7 +135,7 @@ def test_copying_holds_the_submit_and_is_told_now_and_then() -> None:
 def test_dying_at_every_point_costs_no_second_copy_and_no_second_job() -> None:
     async def life(kill_at: int) -> bool:
         """Whether the operator was killed."""
-        world = World(transfer=True)
+        world = World(files=True)
         prepare(world)
         world.site.fates = lambda _: ORDINARY
         world.site.files = {}
@@ -307,7 +307,7 @@ def test_suspended_nothing_is_copied_and_to_go_on_goes_on() -> None:
         assert world.site.calls.count("append") <= 12
 
     async def main() -> None:
-        world = World(transfer=True)
+        world = World(files=True)
         prepare(world)
         slowly(world)
         world.site.fates = lambda _: ORDINARY
@@ -322,7 +322,7 @@ def test_suspended_nothing_is_copied_and_to_go_on_goes_on() -> None:
 
 def test_a_deleted_job_leaves_nothing_half_named() -> None:
     async def main() -> None:
-        world = World(transfer=True)
+        world = World(files=True)
         prepare(world)
         slowly(world)
         await world.start_operator()

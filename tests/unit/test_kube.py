@@ -7,7 +7,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from passerelle.errors import Unavailable
-from passerelle.kube import Conflict, Gone
+from passerelle.kube import Conflict, Forbidden, Gone
 from stories import made_of
 
 
@@ -44,6 +44,13 @@ async def test_an_object_that_is_gone_or_has_changed_is_no_error_of_kube_apiserv
     status: int, kind: type[Exception]
 ) -> None:
     assert type(await made_of(ApiException(status=status))) is kind
+
+
+async def test_a_missing_right_is_told_apart() -> None:
+    made = await made_of(ApiException(status=403, reason="Forbidden"))
+
+    assert isinstance(made, Forbidden)
+    assert made.reason == "KubernetesRefused"
 
 
 async def test_a_defect_of_ours_is_nobodys_refusal() -> None:

@@ -164,7 +164,7 @@ def test_files_share_the_topmost_folder() -> None:
 @pytest.mark.parametrize(
     "paths, fix",
     [
-        (("/w/a", "/w/a"), "two ConfigMaps bring /w/a"),
+        (("/w/a", "/w/a"), "two entries bring /w/a"),
         (("/w/a", "/w/a/b"), "a file and a folder"),
         (("/a",), "files: path '/' is the container's root; write a folder such as /workspace."),
         (("/w:x/a",), "no plain path"),

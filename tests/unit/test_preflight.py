@@ -25,7 +25,19 @@ ODD = odd()
 FINDINGS = [(case, each) for case in MISTAKES for each in case.expect]
 DOCS = Path(__file__).parents[2] / "docs" / "preflight.md"
 SOURCES = Path(room.__file__).parents[1]
-PLANNING = ("admission", "body", "container", "grace", "mounts", "plan", "planning", "render", "routing", "sizing")
+PLANNING = (
+    "admission",
+    "body",
+    "brought",
+    "container",
+    "grace",
+    "mounts",
+    "plan",
+    "planning",
+    "render",
+    "routing",
+    "sizing",
+)
 BUDGET_SECONDS = 0.002
 """Of one job: preflight runs in every planning pass."""
 
@@ -138,11 +150,12 @@ class TestCatalogue:
 
     def test_every_reason_of_planning_has_a_field(self) -> None:
         text = "".join((SOURCES / f"{name}.py").read_text(encoding="utf-8") for name in PLANNING)
-        reasons = set(re.findall(r'(?:reason=|"(?:account|qos)", )"([A-Za-z]+)"', text)) - {
+        reasons = set(re.findall(r'(?:reason ?= ?|"(?:account|qos)", )"([A-Za-z]+)"', text)) - {
             "SiteNotFound",
             "SiteInvalid",
             "Defect",
         }
+        reasons |= {f"{kind}NotFound" for kind in ("ConfigMap", "Secret")}  # brought.py makes them of the kind
 
         assert reasons - FIELDS.keys() == set()
         assert FIELDS.keys() - reasons == {"QosTooSmall"}  # what NodesTooMany and TimeLimitTooLong become

@@ -51,7 +51,9 @@ _Told = tuple[TrainingJob, _Place, tuple[Finding, ...]]
 def check(
     files: Annotated[
         list[Path],
-        typer.Argument(help="TrainingJobs, and their ConfigMaps, as YAML; - reads standard input.", metavar="FILE..."),
+        typer.Argument(
+            help="TrainingJobs, and their ConfigMaps and Secrets, as YAML; - reads standard input.", metavar="FILE..."
+        ),
     ],
     *,
     site: Annotated[str | None, typer.Option(help="Another Site than the TrainingJob names.", metavar="NAME")] = None,
@@ -92,7 +94,7 @@ def _unchecked(told: list[_Told], read: Manifests) -> Iterator[str]:
         missing = offline.missing(next(each for each, _, _ in told if each.key == job), read)
         if missing:
             yield (
-                f"TrainingJob {job.name}: ConfigMaps that no file holds were not checked: {', '.join(missing)}; "
+                f"TrainingJob {job.name}: what no file holds was not checked: {', '.join(missing)}; "
                 "name their files, too."
             )
 

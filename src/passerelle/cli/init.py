@@ -224,7 +224,8 @@ def _check(text: str, machine: str) -> None:
     job = read.job(None)
     assert job.spec is not None  # noqa: S101 - manifests.read refuses others
     for entry in job.spec.files:
-        read.config_maps[job.key.namespace, entry.config_map] = {SCRIPT: b"pass\n"}
+        if entry.config_map is not None:
+            read.config_maps[job.key.namespace, entry.config_map] = {SCRIPT: b"pass\n"}
     site = offline.site_of(job, read, machine)
     offline.planned(job, site, read)
     for each in offline.findings(job, site, read, known=False):

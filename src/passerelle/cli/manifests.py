@@ -7,6 +7,7 @@ import binascii
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from passerelle import objects
@@ -23,8 +24,8 @@ _NO_UID = "00000000-0000-0000-0000-000000000000"
 """Kubernetes gives an object its uid when it is created; until then a run has this one, and its marker is a sample."""
 _SHOWN = 3
 _INSTEAD = {
-    "valueFrom": "a secret comes by a file at the site that only its user can read; write value for what is none",
-    "envFrom": "write env, and bring secrets by a file at the site that only its user can read",
+    "fieldRef": "there is no Pod; write value",
+    "resourceFieldRef": "there is no Pod; write value",
     "resources": "write gpus",
     "volumes": "write data",
 }
@@ -38,11 +39,12 @@ _EXACT = {
 
 @dataclass(slots=True)
 class Manifests:
-    """What a file holds. ConfigMaps by namespace and name, Sites and the labels of Namespaces by name."""
+    """What a file holds. ConfigMaps and Secrets by namespace and name, Sites and the labels of Namespaces by name."""
 
     jobs: list[TrainingJob] = field(default_factory=list)
     sites: dict[str, SiteSpec] = field(default_factory=dict)
     config_maps: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict, repr=False)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def job(self, name: str | None) -> TrainingJob:
@@ -103,6 +105,8 @@ def _sort(found: Manifests, document: Mapping[str, Any]) -> None:
             found.sites[name] = site.spec
         case "ConfigMap":
             found.config_maps[namespace, name] = _data(document, name)
+        case "Secret":
+            found.secrets[namespace, name] = _secret_data(document, name)
         case "Namespace":
             found.labels[name] = {str(key): str(value) for key, value in _mapping(metadata.get("labels")).items()}
 
@@ -151,6 +155,21 @@ def _data(document: Mapping[str, Any], name: str) -> dict[str, bytes]:
     except binascii.Error:
         raise Invalid(f"ConfigMap {name}: binaryData is no base64; write data for text.") from None
     return text | binary
+
+
+def _secret_data(document: Mapping[str, Any], name: str) -> dict[str, bytes]:
+    """The keys of a Secret. No value stands in a message."""
+    found: dict[str, bytes] = {}
+    for field_, decode in (("data", partial(base64.b64decode, validate=True)), ("stringData", str.encode)):
+        values = document.get(field_) or {}
+        if not isinstance(values, dict):
+            raise Invalid(f"Secret {name}: {field_} is no mapping; write a value for each key.")
+        for key, value in values.items():
+            try:
+                found[str(key)] = decode(str(value))
+            except ValueError:
+                raise Invalid(f"Secret {name}: {key} is no base64; write it in stringData for text.") from None
+    return found
 
 
 def _refuse_misfits(document: Mapping[str, Any], kind: str, name: str) -> None:

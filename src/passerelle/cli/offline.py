@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from passerelle import admission, profiles
+from passerelle import admission, brought, profiles
 from passerelle.body import body, filled
+from passerelle.brought import Brought
 from passerelle.cli import files, manifests
 from passerelle.cli.manifests import Manifests
 from passerelle.errors import Invalid
 from passerelle.objects import TrainingJob
+from passerelle.parcels import CARRIERS, no_way
 from passerelle.plan import Plan, plan
 from passerelle.preflight import Finding, preflight
-from passerelle.render import render
+from passerelle.render import NeedsFiles, packed
 from passerelle.v1alpha1.site import SiteSpec
-from passerelle.v1alpha1.trainingjob import FilesFrom, TrainingJobSpec
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 RUN_ROOT = "/RUN-ROOT"
 """Where a Site's runRoot would stand: a profile knows no one's directories."""
+
+_NO_DOOR = "https://site.invalid"
 
 
 def read(paths: Sequence[Path], site_file: Path | None) -> Manifests:
@@ -61,17 +65,27 @@ def made(profile: str, spec: TrainingJobSpec, namespace: str) -> SiteSpec:
         "accounts": [spec.account] if spec.account else [],
         "qos": [spec.qos] if spec.qos else [],
     }
-    gateway = {"driver": "slurmrestd", "url": "https://site.invalid", "credentials": {"name": "none"}}
+    gateway = {"driver": "slurmrestd", "url": _NO_DOOR, "credentials": {"name": "none"}}
     return SiteSpec.model_validate({"profile": profile, "gateway": gateway, "runRoot": RUN_ROOT, "admission": [entry]})
 
 
 def planned(job: TrainingJob, site: SiteSpec, documents: Manifests) -> Plan:
-    """The plan of the first attempt. Raises Invalid with what to write instead."""
-    return _planned(job, site, documents, _files(job, documents))
+    """The plan of the first attempt. Raises Invalid with what to write instead. A Secret that the documents lack is
+    passed over: no plan depends on what is in it.
+    """
+    return _planned(job, site, documents, _brought(job, documents, lenient=("Secret",)))
 
 
-def _planned(job: TrainingJob, site: SiteSpec, documents: Manifests, brought: list[tuple[str, bytes]]) -> Plan:
+def carried(site: SiteSpec) -> bool:
+    """Whether the Site's gateway carries files; of a Site that was made from a profile, nobody knows."""
+    return site.gateway.url == _NO_DOOR or site.gateway.driver in CARRIERS
+
+
+def _planned(job: TrainingJob, site: SiteSpec, documents: Manifests, along: Brought) -> Plan:
     assert job.spec is not None  # noqa: S101 - manifests.read refuses others
+    secrets = brought.secrets(job.spec)
+    if secrets and not carried(site):
+        raise NeedsFiles(no_way(secrets, job.site, site.gateway.driver))
     return plan(
         job.spec,
         site,
@@ -81,49 +95,56 @@ def _planned(job: TrainingJob, site: SiteSpec, documents: Manifests, brought: li
         namespace=job.key.namespace,
         name=job.key.name,
         namespace_labels=documents.labels.get(job.key.namespace, {}),
-        files=brought,
+        brought=along,
     )
 
 
 def findings(job: TrainingJob, site: SiteSpec, documents: Manifests, *, known: bool) -> tuple[Finding, ...]:
-    """What preflight says. `known`: the Site is a manifest's, and its admission counts. ConfigMaps that the documents
-    lack are passed over: they may be made by others, or be in the cluster.
+    """What preflight says. `known`: the Site is a manifest's, and its admission counts. ConfigMaps and Secrets that the
+    documents lack are passed over: they may be made by others, or be in the cluster.
     """
     assert job.spec is not None  # noqa: S101 - manifests.read refuses others
-    spec, refused = job.spec, None
+    spec, refused, along = job.spec, None, Brought()
     try:
-        there = [entry for entry in spec.files if (job.key.namespace, entry.config_map) in documents.config_maps]
-        brought = _files(job, documents, there)
-        spec = filled(spec, body(spec, brought))
-        render(_planned(job, site, documents, brought))
+        along = _brought(job, documents, lenient=("ConfigMap", "Secret"))
+        spec = filled(spec, body(spec, along.files))
+        packed(_planned(job, site, documents, along), carried=carried(site))
     except Invalid as error:
         refused = error
     labels = documents.labels.get(job.key.namespace, {})
     entry = admission.entry(site, job.key.namespace, labels) if known else None
-    return preflight(spec, site, profiles.load(site.profile), entry=entry, refused=refused)
+    return preflight(
+        spec, site, profiles.load(site.profile), entry=entry, refused=refused, passed_over=along.passed_over
+    )
 
 
 def missing(job: TrainingJob, documents: Manifests) -> list[str]:
-    """The ConfigMaps of spec.files that the documents lack."""
+    """The ConfigMaps and Secrets of the spec that the documents lack, each as `ConfigMap code`."""
     assert job.spec is not None  # noqa: S101 - manifests.read refuses others
-    named = dict.fromkeys(entry.config_map for entry in job.spec.files)
-    return [each for each in named if (job.key.namespace, each) not in documents.config_maps]
+    namespace = job.key.namespace
+    named = {
+        f"ConfigMap {name}": (namespace, name) in documents.config_maps for name in brought.config_maps(job.spec)
+    } | {f"Secret {name}": (namespace, name) in documents.secrets for name in brought.secrets(job.spec)}
+    return [name for name, there in named.items() if not there]
 
 
-def _files(
-    job: TrainingJob, documents: Manifests, entries: Sequence[FilesFrom] | None = None
-) -> list[tuple[str, bytes]]:
-    """Absolute path in the container, and content, of every file of these entries of spec.files, of all where None; in
-    their order, keys sorted. Raises Invalid.
-    """
+def _brought(job: TrainingJob, documents: Manifests, *, lenient: Collection[str]) -> Brought:
+    """Raises Invalid."""
     assert job.spec is not None  # noqa: S101 - manifests.read refuses others
-    found: list[tuple[str, bytes]] = []
-    for entry in job.spec.files if entries is None else entries:
-        data = documents.config_maps.get((job.key.namespace, entry.config_map))
-        if data is None:
-            where = f"{entry.config_map} in namespace {job.key.namespace}"
-            raise Invalid(
-                f"ConfigMap {where} is not in the file; put its manifest beside the TrainingJob's, after ---."
-            )
-        found += [(f"{entry.path.rstrip('/')}/{key}", data[key]) for key in sorted(data)]
-    return found
+    namespace = job.key.namespace
+    absent = next(
+        (name for name in brought.config_maps(job.spec) if (namespace, name) not in documents.config_maps), None
+    )
+    try:
+        return brought.bring(
+            job.spec,
+            namespace,
+            {name: documents.config_maps.get((namespace, name)) for name in brought.config_maps(job.spec)},
+            {name: documents.secrets.get((namespace, name)) for name in brought.secrets(job.spec)},
+            lenient=lenient,
+        )
+    except Invalid as error:
+        if absent is None or error.reason != "ConfigMapNotFound":
+            raise
+        text = f"ConfigMap {absent} in namespace {namespace} is not in the file; put its manifest beside the"
+        raise Invalid(f"{text} TrainingJob's, after ---.", reason=error.reason) from None

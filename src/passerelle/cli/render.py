@@ -49,7 +49,13 @@ def render(
     read = offline.read([file], site_file)
     job = read.job(name)
     machine = machines.named(profile) if profile is not None else machines.of_site(job.site, read.sites)
-    batch = rendering.render(offline.planned(job, offline.site_of(job, read, machine), read))
+    site = offline.site_of(job, read, machine)
+    plan = offline.planned(job, site, read)
+    batch, payload = rendering.packed(plan, carried=offline.carried(site))
+    if payload is not None:
+        typer.echo(f"note: The files don't fit into the script; they travel beside it, to {payload.path}.", err=True)
+    if plan.is_sealed:
+        typer.echo(f"note: What comes of Secrets travels beside the script, to {plan.sealed_path}.", err=True)
     typer.echo({Format.SCRIPT: script, Format.OPTIONS: options, Format.SBATCH: sbatch}[output](batch), nl=False)
 
 

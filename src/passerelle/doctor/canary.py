@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from passerelle.batch import Batch
+from passerelle.brought import Brought
 from passerelle.doctor.check import Check, ok
 from passerelle.errors import Invalid
 from passerelle.marker import Run
@@ -67,7 +68,7 @@ def canary(name: str, site: SiteSpec, profile: Profile, run: Run) -> Canary:
                 namespace=namespace,
                 name="canary",
                 namespace_labels=labels,
-                files=[(_PROBE, _probe())],
+                brought=Brought(files=((_PROBE, _probe()),)),
             )
         except Invalid as error:
             refusals.append(error)

@@ -18,9 +18,10 @@ from passerelle.errors import Invalid
 from passerelle.imports import scripts, units
 from passerelle.imports.commands import relative
 from passerelle.imports.scripts import Script
-from passerelle.imports.variables import READ_IT, absent, carried
+from passerelle.imports.variables import READ_IT, absent, carried, given
 from passerelle.v1alpha1 import API_VERSION
 from passerelle.v1alpha1.meta import ABSOLUTE_PATH, DNS_LABEL, SLURM_WORD
+from passerelle.v1alpha1.sources import VARIABLE, VARIABLE_HELP
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 NO_SITE = "my-site"
@@ -36,6 +37,7 @@ _ORDER = (
     "args",
     "workingDir",
     "env",
+    "envFrom",
     "files",
     "gpus",
     "nodes",
@@ -52,6 +54,7 @@ _ORDER = (
     "ttlSecondsAfterFinished",
 )
 _ATTEMPTS = 100
+_ENV_FROM = 16
 _YEAR = 31_536_000
 
 
@@ -74,11 +77,24 @@ class Draft:
     labels: dict[str, str] = field(default_factory=dict)
     spec: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    env_from: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def note(self, *texts: str) -> None:
         """Say what was left out; twice the same is said once."""
         self.notes += [text for text in texts if text not in self.notes]
+
+    def refer(self, name: str, kind: str, reference: dict[str, Any]) -> None:
+        """A variable whose value comes from a Secret or a ConfigMap."""
+        if not re.fullmatch(VARIABLE, name):
+            self.note(f"env {name}: can't be given to a trainer: {VARIABLE_HELP}.")
+        elif not given(name):
+            self.references[name] = {"name": name, "valueFrom": {kind: reference}}
+
+    def secret(self, name: str | None) -> None:
+        """Say what a Secret needs that comes along."""
+        self.note(f"Secret {name}: it must be in the TrainingJob's namespace, and the Site's gateway must carry files.")
 
     def put(self, **values: object) -> None:
         """Fields of spec; None leaves one out."""
@@ -168,7 +184,11 @@ class Draft:
         """The TrainingJob, complete."""
         env, notes = carried(self.environment.items())
         self.note(*notes)
-        self.put(env=env or None)
+        own = [each for each in env if each["name"] not in self.references]
+        self.put(env=[*own, *self.references.values()] or None)
+        if len(self.env_from) > _ENV_FROM:
+            self.note(f"envFrom takes {_ENV_FROM} entries; the last {len(self.env_from) - _ENV_FROM} are left out.")
+        self.put(envFrom=self.env_from[:_ENV_FROM] or None)
         self._fill(site)
         if "workingDir" not in self.spec and (found := relative(self.spec["command"])) is not None:
             self.note(found)

@@ -10,7 +10,6 @@ from passerelle.errors import Invalid
 from passerelle.imports import commands
 from passerelle.imports.draft import NO_COMMAND, Draft, joined
 from passerelle.imports.fields import Fields
-from passerelle.imports.variables import READ_IT
 
 _GPUS = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")
 _OURS = frozenset({"cpu", "memory", "ephemeral-storage", "pods", *_GPUS})
@@ -86,29 +85,31 @@ def words(draft: Draft, container: Fields) -> list[str]:
 
 
 def environment(draft: Draft, container: Fields) -> None:
-    """Take the values of env, and note its references and those of envFrom."""
+    """Take env and envFrom: values, and references to Secrets and ConfigMaps."""
     for entry in container.each("env"):
         name = entry.text("name") or ""
         source = entry.under("valueFrom")
         if not source:
             draft.environment[name] = _expanded(entry.text("value") or "", draft.environment)
-        elif "secretKeyRef" in source:
-            secret = source.under("secretKeyRef").text("name")
-            draft.note(f"env {name} comes from Secret {secret}: {READ_IT}.")
-        elif "configMapKeyRef" in source:
-            reference = source.under("configMapKeyRef")
-            draft.note(
-                f"env {name} comes from key {reference.text('key')} of ConfigMap {reference.text('name')}: write its "
-                "value."
-            )
+        elif "secretKeyRef" in source or "configMapKeyRef" in source:
+            kind = "secretKeyRef" if "secretKeyRef" in source else "configMapKeyRef"
+            draft.refer(name, kind, _reference(draft, source, kind))
         else:
             draft.note(f"env {name} comes from the Pod, and there is none: leave it out, or write a value.")
     for entry in container.each("envFrom"):
-        if "secretRef" in entry:
-            draft.note(f"envFrom Secret {entry.under('secretRef').text('name')}: {READ_IT}.")
-        elif "configMapRef" in entry:
-            config_map = entry.under("configMapRef").text("name")
-            draft.note(f"envFrom ConfigMap {config_map}: write its variables as env.")
+        prefix = {"prefix": entry.text("prefix")} if entry.text("prefix") else {}
+        for kind in ("secretRef", "configMapRef"):
+            if kind in entry:
+                draft.env_from.append({**prefix, kind: _reference(draft, entry, kind)})
+
+
+def _reference(draft: Draft, source: Fields, kind: str) -> dict[str, object]:
+    """A reference as it stands; a Secret comes along only where the gateway lets it."""
+    found = source.under(kind)
+    told = {key: found.text(key) for key in ("name", "key") if key in found}
+    if kind.startswith("secret"):
+        draft.secret(found.text("name"))
+    return {**told, **({"optional": True} if found.flag("optional") else {})}
 
 
 def resources(draft: Draft, asked: Fields) -> None:
@@ -147,12 +148,20 @@ def _volumes(draft: Draft, container: Container) -> None:
             claim = volume.under(kind).text("claimName")
             draft.note(f"{path} is the volume of claim {claim}: copy its data to the site, and use their path there.")
         elif kind == "secret":
-            secret = volume.under(kind).text("secretName")
-            draft.note(f"{path} holds Secret {secret}: put the file at the site, readable by you alone.")
+            source = volume.under(kind)
+            secret = source.text("secretName")
+            if secret and path.startswith("/") and "subPath" not in mount and "items" not in source:
+                files.append({"secret": secret, "path": path})
+                draft.secret(secret)
+            else:
+                draft.note(
+                    f"{path} is a part of Secret {secret}: make a Secret of those keys alone, and name it in files "
+                    "with its folder."
+                )
         else:
             draft.note(f"{path} is a volume of kind {kind}: bring its data to the site, and use their path there.")
     if len(files) > _FILES:
-        draft.note(f"files takes {_FILES} ConfigMaps; the last {len(files) - _FILES} are left out.")
+        draft.note(f"files takes {_FILES} ConfigMaps and Secrets; the last {len(files) - _FILES} are left out.")
     draft.put(files=files[:_FILES] or None)
 
 

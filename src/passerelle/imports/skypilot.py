@@ -12,7 +12,6 @@ from passerelle.errors import Invalid
 from passerelle.imports import scripts
 from passerelle.imports.draft import Draft, joined
 from passerelle.imports.fields import Fields, scalar
-from passerelle.imports.variables import READ_IT
 
 _PLACE = ("cloud", "infra", "region", "zone", "instance_type", "any_of", "ordered", "autostop", "cpus",
           "memory", "disk_size", "disk_tier", "network_tier", "ports", "labels", "accelerator_args")  # fmt: skip
@@ -110,7 +109,9 @@ def _variables(draft: Draft, document: Fields) -> None:
         draft.note(f"env {joined(asked)}: asked for at launch; write a value as env.")
     secrets = document.under("secrets").all_names()
     if secrets:
-        draft.note(f"Secrets {joined(secrets)} are left out: {READ_IT}.")
+        draft.note(
+            f"Secrets {joined(secrets)} are left out: make a Kubernetes Secret of them, and name that by envFrom."
+        )
 
 
 def _data(draft: Draft, document: Fields) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from passerelle import confidential
 
-READ_IT = "let the trainer read it from a file at the site that only you can read"
-"""What to do with a secret, until a TrainingJob can name one."""
+READ_IT = "make a Secret of it, and name that by valueFrom in env, or by envFrom"
+"""What to do with a secret."""
 
 GIVEN = frozenset(
     {

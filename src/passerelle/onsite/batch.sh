@@ -16,9 +16,16 @@ fault() {
     exit 212
 }
 python3 "$lib" prepare "$spec" || {
-    [ "$?" -ne 216 ] || exit 216
+    code=$?
+    case $code in 212 | 216) exit "$code" ;; esac # it has told why
     fault "$here can't be prepared"
 }
+
+# What only this attempt may know: no line here shows it, and it leaves this shell by the step's environment alone.
+if [ -n "$sealed" ]; then
+    trap 'python3 "$lib" sealed drop "$spec"' EXIT
+    sealed=$(python3 "$lib" sealed take "$spec" "$sealed" "$marker") || exit 212
+fi
 
 # The site's modules. What a login shell has loaded goes first: libraries of it would reach into the image.
 if [ -n "$modules" ]; then
@@ -82,8 +89,9 @@ if [ "$grace" -gt 0 ]; then
     clock=$!
 fi
 
-python3 "$lib" step "$spec" & # it becomes srun
+PASSERELLE_SEALED=$sealed python3 "$lib" step "$spec" & # it becomes srun
 steps=$!
+sealed=''
 
 # A trap ends a wait early, while ranks still run: wait until one was not disturbed.
 code=127

@@ -1,13 +1,17 @@
 """The attempt's directory, made whole before anything reads it: the user's files, and folders for what comes.
 
+Files for which the script had no room lie in a zip beside it, which counts if it has the SHA-256 that the script names.
 The image is looked for, too: one that is missing would be found missing by each rank, in words of Apptainer's.
 """
 
 import base64
+import hashlib
+import io
 import json
 import os
 import sys
-from typing import Any, Dict, List
+import zipfile
+from typing import Any, Callable, Dict, List
 
 from passerelle.onsite.codes import IMAGE_NOT_FOUND
 from passerelle.onsite.fault import report
@@ -25,11 +29,15 @@ def main(argv: List[str]) -> int:
         os.makedirs(os.path.join(here, name))
     for number in range(len(spec["folders"])):
         os.makedirs(os.path.join(here, "files", str(number)))
+    try:
+        content = opened(spec)
+    except Unfit as why:
+        return report(str(why))
     for entry in spec["files"]:
         path = os.path.join(here, "files", str(entry["folder"]), entry["path"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
-            file.write(base64.b64decode(entry["data"]))
+            file.write(content(entry))
         os.chmod(path, 0o750)  # a script among them may be run as it is
     container = spec["container"]
     if container is None:
@@ -42,6 +50,26 @@ def main(argv: List[str]) -> int:
         node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
         return report("There is no readable image at %s on %s." % (image, node), IMAGE_NOT_FOUND)
     return 0
+
+
+class Unfit(Exception):
+    """The files that were sent beside the script are not there, or others."""
+
+
+def opened(spec: Dict[str, Any]) -> Callable[[Dict[str, Any]], bytes]:
+    """What tells the content of a file, by its entry. Raises Unfit."""
+    payload = spec["payload"]
+    if payload is None:
+        return lambda entry: base64.b64decode(entry["data"])
+    try:
+        with open(payload["path"], "rb") as file:
+            whole = file.read()
+    except OSError as error:
+        raise Unfit("The job's files can't be read at %s: %s." % (payload["path"], error.strerror)) from None
+    if hashlib.sha256(whole).hexdigest() != payload["sha256"]:
+        raise Unfit("%s does not hold the files that were sent with the job: its SHA-256 differs." % payload["path"])
+    archive = zipfile.ZipFile(io.BytesIO(whole))
+    return lambda entry: archive.read("%d/%s" % (entry["folder"], entry["path"]))
 
 
 def environment_definition(spec: Dict[str, Any], here: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Dict, List
 from passerelle.onsite import notice
 from passerelle.onsite.codes import IMAGE_NOT_FOUND
 from passerelle.onsite.files import read_json
+from passerelle.onsite.sealed import variables
 from passerelle.onsite.supervise import fault, supervise
 
 _PASSED = ("SLURM_", "SLURMD_", "PMI_", "PMI2_", "PMIX_", "PALS_")
@@ -25,6 +26,7 @@ _ENGINES = ("pyxis", "edf")
 
 def main(argv: List[str]) -> int:
     """`rank SPEC`, as a Slurm task."""
+    hidden = variables()
     path = os.path.abspath(argv[0])
     here, task = os.path.dirname(path), int(os.environ["SLURM_PROCID"])
     facts: Dict[str, Any] = {"node": os.environ.get("SLURMD_NODENAME", ""), "rank": None}
@@ -51,6 +53,7 @@ def main(argv: List[str]) -> int:
         own[notice.VARIABLE] = notice.signal_file(here, task)
         notice.attend(own[notice.VARIABLE])
     environ = dict(passed(), **spec["environment"])
+    environ.update(hidden)
     environ.update(own)
     words, environ = contained(spec, here, words, environ)
     return supervise(words, environ, record, facts)

@@ -10,6 +10,7 @@ import sys
 from typing import Any, Dict, List
 
 from passerelle.onsite.files import read_json
+from passerelle.onsite.sealed import variables
 from passerelle.onsite.supervise import fault, supervise
 
 
@@ -56,8 +57,10 @@ def mounts(spec: Dict[str, Any], here: str) -> List[str]:
 
 def run_body(spec: Dict[str, Any], here: str) -> int:
     """The user's script, on this node, outside the image: in the shell's whole environment, for its srun lines."""
+    hidden = variables()
     words = [placed(spec, here, word) for word in spec["command"]]
     environ = dict(os.environ, **spec["environment"])
+    environ.update(hidden)
     environ["PASSERELLE_IMAGE"] = (spec["container"] or spec)["image"]
     os.chdir(spec["workingDir"] or os.path.join(here, "work"))
     facts = {"node": os.environ.get("SLURMD_NODENAME", ""), "rank": None}

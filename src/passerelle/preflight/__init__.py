@@ -12,6 +12,7 @@ tell (devices, network, a world that is complete) is looked at by the job itself
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 from passerelle.confidential import hosts_only
@@ -28,6 +29,7 @@ from passerelle.preflight import (
     placeholders,
     refusals,
     shape,
+    variables,
 )
 from passerelle.preflight.finding import Finding, Id, Operation, Patch, Severity
 from passerelle.preflight.request import Request
@@ -48,16 +50,17 @@ def preflight(
     *,
     entry: Admission | None,
     refused: Invalid | None = None,
+    passed_over: Sequence[tuple[str, str]] = (),
 ) -> tuple[Finding, ...]:
     """What is to be said of a job, the worst first; one finding for each id and field.
 
     `entry` is the Site's that admits the namespace, None where that isn't known. `refused` is why planning made no
-    plan, where it didn't.
+    plan, where it didn't. `passed_over` are keys of envFrom that make no variable, each with what holds it.
     """
     request = Request(job, site, profile, entry)
     found = {(each.id, each.field): each for each in placeholders.findings(request)}
     unwritten = {each.field for each in found.values() if each.severity == "error"}  # what else is wrong there is moot
-    themes = (theme.findings(request) for theme in _THEMES)
+    themes = (*(theme.findings(request) for theme in _THEMES), variables.findings(passed_over))
     for each in itertools.chain.from_iterable((refusals.findings(request, refused), *themes)):
         if each.field not in unwritten:
             told = replace(each, message=hosts_only(each.message), fix=hosts_only(each.fix))

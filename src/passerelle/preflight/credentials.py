@@ -22,7 +22,7 @@ _UNTOLD = re.compile(r"(?<=://)[^/\s:@]*:(?:\$[\w{(][^/\s@]*|<[^/\s@>]*>|\{\{[^/
 """A password that a shell or a template will put in."""
 _OPEN = re.compile(r"(?<=://)(?:[^/\s:@]+@|[^/\s:@]*:[^/\s@]+@(?:localhost|127\.0\.0\.1|\[::1\])(?![\w.-]))")
 """The public key of an address without a password, as Sentry has it; the password of a service of the job's own."""
-_FIX = "Put it into a file at the site that the trainer reads and others can't, and renew the one that stood here."
+_FIX = "Put it into a Secret that env's valueFrom or envFrom names, and renew the one that stood here."
 
 
 def findings(request: Request) -> Iterator[Finding]:

@@ -63,6 +63,7 @@ Id = Literal[
     "ThreadsTooMany",
     "TrackerOnline",
     "TtlWithoutRunId",
+    "VariableNameInvalid",
     "WorkerCount",
 ]
 """What preflight finds by itself. What planning refuses keeps planning's own word; refusals.py has the list."""

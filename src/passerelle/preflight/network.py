@@ -170,7 +170,7 @@ def _adapters(request: Request) -> Iterator[Finding]:
         field, name, value = f"spec.env[{place}]", variable.name, variable.value
         fix = "Leave the variable out: the launch sets what the site's network needs."
         text = None
-        if name in _ADAPTERS and value != ours.get(name):
+        if name in _ADAPTERS and variable.value_from is None and value != ours.get(name):
             if name in ours:
                 text = f"{name} is {ours[name]} at this site, and {value} would be used in its place."
             elif _CLOUDS.match(value):

@@ -10,7 +10,6 @@ from passerelle.v1alpha1.meta import (
     NO_NUL,
     AbsolutePath,
     DnsLabel,
-    DnsSubdomain,
     Duration,
     Matching,
     Model,
@@ -19,6 +18,7 @@ from passerelle.v1alpha1.meta import (
     rule,
     rules,
 )
+from passerelle.v1alpha1.sources import EnvFrom, EnvVar, FilesFrom
 from passerelle.v1alpha1.staging import OUTPUTS_MOST, SOURCES_MOST, Data, Output
 
 PLURAL = "trainingjobs"
@@ -39,38 +39,10 @@ RECORD = (
 )
 """What a person reads who changes anything else."""
 
-VARIABLE_HELP = "write letters, digits and underscores, no digit first"
 MEMORY_HELP = "write whole Mi, Gi or Ti, like 480Gi"
 
 _Argument = Annotated[str, Field(max_length=32_768, pattern=NO_NUL)]
-_Variable = Annotated[str, Field(max_length=253), Matching(r"^[A-Za-z_][A-Za-z0-9_]*$", VARIABLE_HELP)]
 _Memory = Annotated[str, Field(max_length=16), Matching(r"^[1-9][0-9]{0,8}(Mi|Gi|Ti)$", MEMORY_HELP)]
-
-
-class EnvVar(Model):
-    """One environment variable, as in a Pod."""
-
-    name: _Variable = Field(description="name is the variable's name: letters, digits and underscores.")
-    value: str = Field(
-        default="",
-        max_length=8192,
-        pattern=NO_NUL,
-        description="value reaches the trainer as written; no shell reads it, and $(OTHER) is not expanded.",
-    )
-
-
-class FilesFrom(Model):
-    """A ConfigMap whose keys become read-only files in the container."""
-
-    config_map: DnsSubdomain = Field(
-        description="configMap is the name of a ConfigMap in the TrainingJob's namespace; each key becomes a file. "
-        "An attempt runs with what the ConfigMap holds when the attempt is made.",
-    )
-    path: AbsolutePath = Field(
-        max_length=1024,
-        description="path is the directory in the container in which the files appear, read-only. It hides what the "
-        "image has there.",
-    )
 
 
 class Checkpoint(Model):
@@ -139,9 +111,16 @@ class TrainingJobSpec(Model):
     env: list[EnvVar] = Field(
         default_factory=list,
         max_length=256,
-        description="env holds environment variables of the trainer, as in a Pod. No secrets: they would stand in "
-        "the job's script.",
+        description="env holds environment variables of the trainer, as in a Pod. A name that envFrom brings, too, has "
+        "the value that stands here.",
         json_schema_extra=map_list("name"),
+    )
+    env_from: list[EnvFrom] = Field(
+        default_factory=list,
+        max_length=16,
+        description="envFrom makes environment variables of all keys of Secrets and ConfigMaps, as in a Pod: of a name "
+        "that comes twice the last counts, and a key that can't be a variable's name is left out. Secrets reach the "
+        "site in a file that only the job's user can read, and need a gateway that carries files.",
     )
     working_dir: AbsolutePath | None = Field(
         default=None,
@@ -193,8 +172,9 @@ class TrainingJobSpec(Model):
     files: list[FilesFrom] = Field(
         default_factory=list,
         max_length=16,
-        description="files brings ConfigMaps to the site as read-only files in the container. They travel inside the "
-        "job's script, which holds 64 KiB in all.",
+        description="files brings ConfigMaps and Secrets to the site as read-only files in the container. ConfigMaps "
+        "travel inside the job's script while that holds them, which has 64 KiB in all; beyond it, and for Secrets, "
+        "the Site's gateway must carry files.",
     )
     data: list[Data] = Field(
         default_factory=list,

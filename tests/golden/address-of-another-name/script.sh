@@ -16,6 +16,7 @@ module_paths=''
 modules=''
 runtime=apptainer
 pull=''
+sealed=''
 host_suffix=i
 address=ip
 here=$run/attempt-$attempt-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
@@ -26,7 +27,7 @@ base64 -d > "$lib" <<'END_OF_FILE' || fault "$here can't be written"
 PROGRAM
 END_OF_FILE
 cat > "$spec" <<'END_OF_FILE' || fault "$here can't be written"
-{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {}, "binary": "apptainer", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/scratch"], "image": "/scratch/images/train.sif", "kind": "apptainer", "options": [], "pull": null}, "cpuBind": null, "cpusPerTask": 2, "environment": {"GLOO_SOCKET_IFNAME": "lo", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "USE_LIBUV": "0", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [], "folders": [], "gpuBind": null, "image": "/scratch/images/train.sif", "isBody": false, "mpi": "none", "nodes": 2, "progressPeriod": 60, "tasks": 4, "tasksPerNode": 2, "variables": {}, "workingDir": null, "worldSize": 4}
+{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {}, "binary": "apptainer", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/scratch"], "image": "/scratch/images/train.sif", "kind": "apptainer", "options": [], "pull": null}, "cpuBind": null, "cpusPerTask": 2, "environment": {"GLOO_SOCKET_IFNAME": "lo", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "USE_LIBUV": "0", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [], "folders": [], "gpuBind": null, "image": "/scratch/images/train.sif", "isBody": false, "mpi": "none", "nodes": 2, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 4, "tasksPerNode": 2, "variables": {}, "workingDir": null, "worldSize": 4}
 END_OF_FILE
 
 # Above stand this attempt's own values and files; from here on the script is the same for every attempt.
@@ -47,9 +48,16 @@ fault() {
     exit 212
 }
 python3 "$lib" prepare "$spec" || {
-    [ "$?" -ne 216 ] || exit 216
+    code=$?
+    case $code in 212 | 216) exit "$code" ;; esac # it has told why
     fault "$here can't be prepared"
 }
+
+# What only this attempt may know: no line here shows it, and it leaves this shell by the step's environment alone.
+if [ -n "$sealed" ]; then
+    trap 'python3 "$lib" sealed drop "$spec"' EXIT
+    sealed=$(python3 "$lib" sealed take "$spec" "$sealed" "$marker") || exit 212
+fi
 
 # The site's modules. What a login shell has loaded goes first: libraries of it would reach into the image.
 if [ -n "$modules" ]; then
@@ -113,8 +121,9 @@ if [ "$grace" -gt 0 ]; then
     clock=$!
 fi
 
-python3 "$lib" step "$spec" & # it becomes srun
+PASSERELLE_SEALED=$sealed python3 "$lib" step "$spec" & # it becomes srun
 steps=$!
+sealed=''
 
 # A trap ends a wait early, while ranks still run: wait until one was not disturbed.
 code=127

@@ -16,6 +16,7 @@ module_paths=''
 modules=''
 runtime=''
 pull=''
+sealed=''
 host_suffix=''
 address=name
 here=$run/attempt-$attempt-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
@@ -26,7 +27,7 @@ base64 -d > "$lib" <<'END_OF_FILE' || fault "$here can't be written"
 PROGRAM
 END_OF_FILE
 cat > "$spec" <<'END_OF_FILE' || fault "$here can't be written"
-{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {"com.hooks.aws_ofi_nccl.enabled": "true"}, "binary": "edf", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa"], "image": "/capstor/store/cscs/g123/USERS-WORD.toml", "kind": "edf", "options": [], "pull": null}, "cpuBind": null, "cpusPerTask": 72, "environment": {"FI_CXI_DEFAULT_CQ_SIZE": "131072", "FI_CXI_DISABLE_HOST_REGISTER": "1", "FI_CXI_RX_MATCH_MODE": "software", "FI_MR_CACHE_MONITOR": "userfaultfd", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "MPICH_GPU_SUPPORT_ENABLED": "0", "NCCL_CROSS_NIC": "1", "NCCL_NET": "AWS Libfabric", "NCCL_NET_GDR_LEVEL": "PHB", "NCCL_PROTO": "^LL128", "OMP_NUM_THREADS": "72", "PMIX_MCA_psec": "^munge", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [{"data": "c3RlcHM6IDIwCg==", "folder": 0, "path": "conf.yaml"}], "folders": ["/workspace"], "gpuBind": null, "image": "/capstor/store/cscs/g123/USERS-WORD.toml", "isBody": false, "mpi": "none", "nodes": 2, "progressPeriod": 60, "tasks": 8, "tasksPerNode": 4, "variables": {}, "workingDir": null, "worldSize": 8}
+{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {"com.hooks.aws_ofi_nccl.enabled": "true"}, "binary": "edf", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa"], "image": "/capstor/store/cscs/g123/USERS-WORD.toml", "kind": "edf", "options": [], "pull": null}, "cpuBind": null, "cpusPerTask": 72, "environment": {"FI_CXI_DEFAULT_CQ_SIZE": "131072", "FI_CXI_DISABLE_HOST_REGISTER": "1", "FI_CXI_RX_MATCH_MODE": "software", "FI_MR_CACHE_MONITOR": "userfaultfd", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "MPICH_GPU_SUPPORT_ENABLED": "0", "NCCL_CROSS_NIC": "1", "NCCL_NET": "AWS Libfabric", "NCCL_NET_GDR_LEVEL": "PHB", "NCCL_PROTO": "^LL128", "OMP_NUM_THREADS": "72", "PMIX_MCA_psec": "^munge", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [{"data": "c3RlcHM6IDIwCg==", "folder": 0, "path": "conf.yaml"}], "folders": ["/workspace"], "gpuBind": null, "image": "/capstor/store/cscs/g123/USERS-WORD.toml", "isBody": false, "mpi": "none", "nodes": 2, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 8, "tasksPerNode": 4, "variables": {}, "workingDir": null, "worldSize": 8}
 END_OF_FILE
 
 # Above stand this attempt's own values and files; from here on the script is the same for every attempt.
@@ -47,9 +48,16 @@ fault() {
     exit 212
 }
 python3 "$lib" prepare "$spec" || {
-    [ "$?" -ne 216 ] || exit 216
+    code=$?
+    case $code in 212 | 216) exit "$code" ;; esac # it has told why
     fault "$here can't be prepared"
 }
+
+# What only this attempt may know: no line here shows it, and it leaves this shell by the step's environment alone.
+if [ -n "$sealed" ]; then
+    trap 'python3 "$lib" sealed drop "$spec"' EXIT
+    sealed=$(python3 "$lib" sealed take "$spec" "$sealed" "$marker") || exit 212
+fi
 
 # The site's modules. What a login shell has loaded goes first: libraries of it would reach into the image.
 if [ -n "$modules" ]; then
@@ -113,8 +121,9 @@ if [ "$grace" -gt 0 ]; then
     clock=$!
 fi
 
-python3 "$lib" step "$spec" & # it becomes srun
+PASSERELLE_SEALED=$sealed python3 "$lib" step "$spec" & # it becomes srun
 steps=$!
+sealed=''
 
 # A trap ends a wait early, while ranks still run: wait until one was not disturbed.
 code=127

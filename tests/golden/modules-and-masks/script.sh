@@ -16,6 +16,7 @@ module_paths=/appl/local/laifs/modules
 modules=lumi-aif-singularity-bindings
 runtime=singularity
 pull=''
+sealed=''
 host_suffix=''
 address=name
 here=$run/attempt-$attempt-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
@@ -26,7 +27,7 @@ base64 -d > "$lib" <<'END_OF_FILE' || fault "$here can't be written"
 PROGRAM
 END_OF_FILE
 cat > "$spec" <<'END_OF_FILE' || fault "$here can't be written"
-{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {}, "binary": "singularity", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa"], "image": "/scratch/images/train.sif", "kind": "singularity", "options": [], "pull": null}, "cpuBind": "mask_cpu:0x00fe000000000000,0xfe00000000000000,0x0000000000fe0000,0x00000000fe000000,0x00000000000000fe,0x000000000000fe00,0x000000fe00000000,0x0000fe0000000000", "cpusPerTask": 7, "environment": {"CXI_FORK_SAFE": "1", "FI_CXI_DISABLE_CQ_HUGETLB": "1", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "MIOPEN_CUSTOM_CACHE_DIR": "/tmp/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-1-miopen", "MIOPEN_USER_DB_PATH": "/tmp/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-1-miopen", "NCCL_NET_GDR_LEVEL": "PHB", "NCCL_SOCKET_IFNAME": "hsn0,hsn1,hsn2,hsn3", "OMP_NUM_THREADS": "7", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [], "folders": [], "gpuBind": null, "image": "/scratch/images/train.sif", "isBody": false, "mpi": "none", "nodes": 2, "progressPeriod": 60, "tasks": 16, "tasksPerNode": 8, "variables": {}, "workingDir": null, "worldSize": 16}
+{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {}, "binary": "singularity", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa"], "image": "/scratch/images/train.sif", "kind": "singularity", "options": [], "pull": null}, "cpuBind": "mask_cpu:0x00fe000000000000,0xfe00000000000000,0x0000000000fe0000,0x00000000fe000000,0x00000000000000fe,0x000000000000fe00,0x000000fe00000000,0x0000fe0000000000", "cpusPerTask": 7, "environment": {"CXI_FORK_SAFE": "1", "FI_CXI_DISABLE_CQ_HUGETLB": "1", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "MIOPEN_CUSTOM_CACHE_DIR": "/tmp/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-1-miopen", "MIOPEN_USER_DB_PATH": "/tmp/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-1-miopen", "NCCL_NET_GDR_LEVEL": "PHB", "NCCL_SOCKET_IFNAME": "hsn0,hsn1,hsn2,hsn3", "OMP_NUM_THREADS": "7", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [], "folders": [], "gpuBind": null, "image": "/scratch/images/train.sif", "isBody": false, "mpi": "none", "nodes": 2, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 16, "tasksPerNode": 8, "variables": {}, "workingDir": null, "worldSize": 16}
 END_OF_FILE
 
 # Above stand this attempt's own values and files; from here on the script is the same for every attempt.
@@ -47,9 +48,16 @@ fault() {
     exit 212
 }
 python3 "$lib" prepare "$spec" || {
-    [ "$?" -ne 216 ] || exit 216
+    code=$?
+    case $code in 212 | 216) exit "$code" ;; esac # it has told why
     fault "$here can't be prepared"
 }
+
+# What only this attempt may know: no line here shows it, and it leaves this shell by the step's environment alone.
+if [ -n "$sealed" ]; then
+    trap 'python3 "$lib" sealed drop "$spec"' EXIT
+    sealed=$(python3 "$lib" sealed take "$spec" "$sealed" "$marker") || exit 212
+fi
 
 # The site's modules. What a login shell has loaded goes first: libraries of it would reach into the image.
 if [ -n "$modules" ]; then
@@ -113,8 +121,9 @@ if [ "$grace" -gt 0 ]; then
     clock=$!
 fi
 
-python3 "$lib" step "$spec" & # it becomes srun
+PASSERELLE_SEALED=$sealed python3 "$lib" step "$spec" & # it becomes srun
 steps=$!
+sealed=''
 
 # A trap ends a wait early, while ranks still run: wait until one was not disturbed.
 code=127

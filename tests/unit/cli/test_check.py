@@ -198,7 +198,7 @@ def test_files_are_taken_together(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (code, out.splitlines()[0].partition(":")[0], err) == (1, "llm at leonardo (leonardo-booster)", "")
     _, _, err = check(capsys, *paths[:2])
     assert err == (
-        "note: TrainingJob llm: ConfigMaps that no file holds were not checked: code; name their files, too.\n"
+        "note: TrainingJob llm: what no file holds was not checked: ConfigMap code; name their files, too.\n"
     )
 
 
@@ -249,4 +249,38 @@ def test_a_configmap_that_the_file_lacks_is_none_of_its_business(
     code, out, _ = check(capsys, file(tmp_path, manifest))
     assert (code, out) == (0, "fine at sandbox: nothing to change\n")
     code, out, _ = check(capsys, file(tmp_path, manifest, large))
+    assert (code, out) == (0, "fine at sandbox: nothing to change\n")  # of a machine nobody knows the door
+    code, out, _ = check(capsys, file(tmp_path, manifest, large, sandbox("slurmrestd")))
     assert (code, "NeedsFiles  spec.files" in out) == (1, True)
+    code, out, _ = check(capsys, file(tmp_path, manifest, large, sandbox("ssh")))
+    assert (code, "NeedsFiles" in out) == (0, False)
+
+
+def sandbox(driver: str) -> dict[str, Any]:
+    url = "ssh://login.example" if driver == "ssh" else "https://site.example"
+    spec = {
+        "profile": "sandbox",
+        "gateway": {"driver": driver, "url": url, "credentials": {"name": "site"}},
+        "runRoot": "/scratch/runs",
+        "admission": [{"namespaces": [NAMESPACE], "accounts": ["project1"]}],
+    }
+    metadata = {"name": "sandbox"}
+    return {"apiVersion": "passerelle.dev/v1alpha1", "kind": "Site", "metadata": metadata, "spec": spec}
+
+
+def test_secrets_are_checked_where_a_file_holds_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = FINE | {"spec": FINE["spec"] | {"envFrom": [{"secretRef": {"name": "hub"}}]}}  # type: ignore[operator]
+    hub = {"kind": "Secret", "metadata": {"name": "hub", "namespace": NAMESPACE}, "stringData": {"a-b": "c4n4ry"}}
+
+    code, out, err = check(capsys, file(tmp_path, manifest, sandbox("ssh")))
+    assert (code, out) == (0, "fine at sandbox: nothing to change\n")
+    assert err == "note: TrainingJob fine: what no file holds was not checked: Secret hub; name their files, too.\n"
+
+    code, out, err = check(capsys, file(tmp_path, manifest, sandbox("ssh"), hub))
+    assert (code, err) == (0, "")
+    assert "VariableNameInvalid  spec.envFrom" in out
+    assert "a-b of Secret hub" in out
+    assert "c4n4ry" not in out
+
+    code, out, _ = check(capsys, file(tmp_path, manifest, sandbox("slurmrestd"), hub))
+    assert (code, "NeedsFiles" in out) == (1, True)

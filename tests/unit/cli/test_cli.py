@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +108,54 @@ class TestRender:
 
         assert (said.code, said.err) == (0, "")
         assert said.out.startswith("#!/bin/bash\n# Attempt 1 of TrainingJob team-a/llm, written by Passerelle.\n")
-        assert '"nodes": 2, "progressPeriod": 60, "tasks": 8, "tasksPerNode": 4,' in said.out
+        assert '"nodes": 2, "payload": null, "progressPeriod": 60, ' in said.out
+        assert '"tasks": 8, "tasksPerNode": 4,' in said.out
+
+    def test_secrets_are_named_and_never_shown(self, run: Any, tmp_path: Path) -> None:
+        asked = job(
+            files=[{"configMap": "code", "path": "/w"}, {"secret": "hub", "path": "/keys"}],
+            envFrom=[{"secretRef": {"name": "hub"}}],
+        )
+        code = {"kind": "ConfigMap", "metadata": {"name": "code", "namespace": "team-a"}, "data": {"a": "b"}}
+        hub = {
+            "kind": "Secret",
+            "metadata": {"name": "hub", "namespace": "team-a"},
+            "stringData": {"HF_TOKEN": "c4n4ry"},
+            "data": {"OTHER": "YzRuNHJ5"},
+        }
+
+        for manifests in ([asked, code, hub], [asked, code]):
+            said = run("render", file(tmp_path, *manifests))
+            assert said.code == 0
+            assert said.err.startswith("note: What comes of Secrets travels beside the script, to /RUN-ROOT/psr-")
+            assert "c4n4ry" not in said.out + said.err
+            assert "YzRuNHJ5" not in said.out + said.err
+            assert "HF_TOKEN" not in said.out
+
+    @pytest.mark.parametrize(
+        "wrong", [{"data": ["c4n4ry"]}, {"data": {"A": "c4n4ry*"}}, {"stringData": "c4n4ry"}, {"data": {"A": 7}}]
+    )
+    def test_a_secret_that_can_t_be_read_is_not_shown_either(
+        self, run: Any, tmp_path: Path, wrong: dict[str, Any]
+    ) -> None:
+        hub = {"kind": "Secret", "metadata": {"name": "hub", "namespace": "team-a"}} | wrong
+
+        said = run("render", file(tmp_path, JOB, hub))
+
+        assert said.code == 2
+        assert said.err.startswith("passerelle: Secret hub: ")
+        assert "c4n4ry" not in said.err
+
+    def test_files_that_do_not_fit_are_told_to_travel_beside_the_script(self, run: Any, tmp_path: Path) -> None:
+        asked = job(files=[{"configMap": "code", "path": "/w"}])
+        data = base64.b64encode(random.Random(1).randbytes(100_000)).decode()  # noqa: S311 -- no secret
+        code = {"kind": "ConfigMap", "metadata": {"name": "code", "namespace": "team-a"}, "binaryData": {"a": data}}
+
+        said = run("render", file(tmp_path, asked, code))
+
+        assert said.code == 0
+        assert said.err.startswith("note: The files don't fit into the script; they travel beside it, to /RUN-ROOT/")
+        assert len(said.out) < 65_536
 
     def test_options_are_json(self, run: Any, tmp_path: Path) -> None:
         told = json.loads(run("render", file(tmp_path, JOB), "--format", "options").out)
@@ -187,8 +236,8 @@ class TestRender:
             ([job(gpuPerNode=4)], "TrainingJob llm: spec.gpuPerNode is no field; write gpusPerNode."),
             ([job(env=[{"name": "A", "vlaue": "1"}])], "TrainingJob llm: spec.env[0].vlaue is no field; write value."),
             (
-                [job(env=[{"name": "A", "valueFrom": {}}])],
-                "TrainingJob llm: spec.env[0].valueFrom is no field; a secret comes by a file at the site",
+                [job(env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])],
+                "TrainingJob llm: spec.env[0].valueFrom.fieldRef is no field; there is no Pod; write value.",
             ),
             ([job(resources={})], "TrainingJob llm: spec.resources is no field; write gpus."),
             ([job(memory=64)], 'TrainingJob llm: spec.memory: write text, in quotes: "64"'),

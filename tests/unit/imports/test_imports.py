@@ -101,6 +101,38 @@ def test_line_ends_and_a_byte_order_mark_change_nothing(case: str) -> None:
     assert text(windows) == text(imported(case))
 
 
+def test_references_to_secrets_and_configmaps_come_through_as_they_stand() -> None:
+    job = yaml.safe_load((FIXTURES / "job-image-only.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    reference = {"name": "hub", "key": "token", "optional": True}
+    pod["volumes"] = [
+        {"name": "keys", "secret": {"secretName": "bucket"}},
+        {"name": "part", "secret": {"secretName": "part", "items": [{"key": "a", "path": "b"}]}},
+    ]
+    pod["containers"][0] |= {
+        "env": [
+            {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}},
+            {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
+            {"name": "RANK", "valueFrom": {"secretKeyRef": reference}},
+            {"name": "a.b", "valueFrom": {"secretKeyRef": reference}},
+        ],
+        "envFrom": [{"prefix": "AWS_", "secretRef": {"name": "bucket"}}],
+        "volumeMounts": [{"name": "keys", "mountPath": "/keys"}, {"name": "part", "mountPath": "/part"}],
+    }
+
+    [found] = convert(yaml.safe_dump(job))
+
+    assert spec(found)["env"] == [
+        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}},
+        {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}},
+    ]
+    assert spec(found)["envFrom"] == [{"prefix": "AWS_", "secretRef": {"name": "bucket"}}]
+    assert spec(found)["files"] == [{"secret": "bucket", "path": "/keys"}]
+    assert "/part is a part of Secret part: make a Secret of those keys alone" in "\n".join(found.notes)
+    assert "env a.b: can't be given to a trainer" in "\n".join(found.notes)
+    TrainingJobSpec.model_validate(spec(found))
+
+
 def test_notes_are_sentences() -> None:
     notes = {note for case in CASES for note in imported(case).notes}
 

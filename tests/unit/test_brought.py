@@ -1,0 +1,207 @@
+"""What comes of ConfigMaps and Secrets, and that the two never mix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from passerelle import brought
+from passerelle.brought import VARIABLES_LIMIT, Brought, Sealed, bring
+from passerelle.errors import Invalid
+from passerelle.parcels import sealed
+from plans import job, planned
+
+CANARY = "c4n4ry-v4lue"
+CONFIG = {"LEVEL": b"debug", "DATA": b"/scratch/a"}
+WANDB = {"WANDB_API_KEY": CANARY.encode(), "ca.crt": b"\xff\x00"}
+
+
+def brought_by(
+    secrets: dict[str, Any] | None = None, config_maps: dict[str, Any] | None = None, **spec: Any
+) -> Brought:
+    asked = job(**spec)
+    named = dict.fromkeys(brought.secrets(asked)) | (secrets or {})
+    known = dict.fromkeys(brought.config_maps(asked)) | (config_maps or {})
+    return bring(asked, "team-a", known, named)
+
+
+def sealed_variables(found: Brought) -> dict[str, str]:
+    assert found.sealed is not None
+    return dict(found.sealed.variables)
+
+
+def of_secret(name: str, key: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": "wandb", "key": key, **more}}}
+
+
+def test_each_name_is_told_once() -> None:
+    asked = job(
+        env=[of_secret("A", "a"), of_secret("B", "b")],
+        envFrom=[{"configMapRef": {"name": "config"}}, {"secretRef": {"name": "hub"}}],
+        files=[{"secret": "hub", "path": "/s"}, {"configMap": "code", "path": "/w"}],
+    )
+
+    assert brought.secrets(asked) == ("hub", "wandb")
+    assert brought.config_maps(asked) == ("code", "config")
+
+
+def test_a_job_without_secrets_has_nothing_sealed() -> None:
+    found = brought_by(config_maps={"config": CONFIG}, envFrom=[{"configMapRef": {"name": "config"}, "prefix": "X_"}])
+
+    assert found.sealed is None
+    assert dict(found.environment) == {"X_LEVEL": "debug", "X_DATA": "/scratch/a"}
+
+
+def test_what_comes_of_a_secret_is_sealed_alone() -> None:
+    found = brought_by(
+        {"wandb": {"WANDB_API_KEY": CANARY.encode()}},
+        env=[of_secret("TOKEN", "WANDB_API_KEY")],
+        envFrom=[{"secretRef": {"name": "wandb"}}],
+        files=[{"secret": "wandb", "path": "/secrets/"}],
+    )
+
+    assert sealed_variables(found) == {"WANDB_API_KEY": CANARY, "TOKEN": CANARY}
+    assert found.sealed == Sealed(
+        variables=sealed_variables(found), files=(("/secrets/WANDB_API_KEY", CANARY.encode()),)
+    )
+    assert (found.files, found.environment, found.sealed_folders) == ((), (), ("/secrets",))
+    assert CANARY not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "spec, plain, hidden",
+    [
+        ({"envFrom": [{"secretRef": {"name": "s"}}, {"configMapRef": {"name": "c"}}]}, {"A": "plain"}, {}),
+        ({"envFrom": [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "s"}}]}, {"A": "plain"}, {"A": "hidden"}),
+        ({"envFrom": [{"secretRef": {"name": "s"}}], "env": [{"name": "A", "value": "x"}]}, {}, {}),
+        (
+            {
+                "envFrom": [{"secretRef": {"name": "s"}}],
+                "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "A"}}}],
+            },
+            {"A": "plain"},
+            {},
+        ),
+    ],
+)
+def test_of_a_name_that_comes_twice_the_last_counts_and_env_after_envfrom(
+    spec: dict[str, Any], plain: dict[str, str], hidden: dict[str, str]
+) -> None:
+    """What is hidden counts over what is plain where the trainer starts, so that no plain value tells of a Secret."""
+    found = brought_by({"s": {"A": b"hidden"}}, {"c": {"A": b"plain"}}, **spec)
+
+    assert (dict(found.environment), sealed_variables(found)) == (plain, hidden)
+
+
+def test_a_plan_depends_on_no_secret() -> None:
+    spec = {
+        "env": [of_secret("B", "b", optional=True)],
+        "envFrom": [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "wandb"}}],
+        "files": [{"secret": "wandb", "path": "/s"}],
+    }
+    contents: list[dict[str, bytes]] = [{}, {"A": b"1"}, {"A": b"2", "b": b"x", "more": b"y"}]
+    plans = [
+        planned(job(**spec), brought=brought_by({"wandb": each}, {"c": {"A": b"plain"}}, **spec)) for each in contents
+    ]
+
+    assert plans[0] == plans[1] == plans[2]
+    assert plans[0].is_sealed
+
+
+def test_what_is_missing_is_told_with_what_to_create() -> None:
+    with pytest.raises(Invalid, match="no Secret named 'wandb' in namespace team-a; create it") as refused:
+        brought_by(envFrom=[{"secretRef": {"name": "wandb"}}])
+    assert refused.value.reason == "SecretNotFound"
+
+    with pytest.raises(Invalid, match="Secret wandb in namespace team-a has no key 'other'; create") as refused:
+        brought_by({"wandb": WANDB}, env=[of_secret("A", "other")])
+    assert refused.value.reason == "SecretNotFound"
+
+    with pytest.raises(Invalid, match="no ConfigMap named 'c'") as refused:
+        brought_by(envFrom=[{"configMapRef": {"name": "c"}}])
+    assert refused.value.reason == "ConfigMapNotFound"
+
+
+def test_what_is_optional_may_be_missing() -> None:
+    found = brought_by(
+        env=[of_secret("A", "a", optional=True)],
+        envFrom=[{"secretRef": {"name": "hub", "optional": True}}, {"configMapRef": {"name": "c", "optional": True}}],
+    )
+
+    assert sealed_variables(found) == {}
+
+
+def test_a_key_that_is_no_name_is_passed_over_and_told() -> None:
+    found = brought_by({"wandb": WANDB}, envFrom=[{"secretRef": {"name": "wandb"}}])
+
+    assert sealed_variables(found) == {"WANDB_API_KEY": CANARY}
+    assert found.passed_over == (("ca.crt", "envFrom: Secret wandb"),)
+
+
+@pytest.mark.parametrize("value", [b"\xff" + CANARY.encode(), b"\0" + CANARY.encode()])
+def test_a_value_that_no_variable_holds_is_refused_without_being_shown(value: bytes) -> None:
+    with pytest.raises(Invalid, match="value of A is no text") as refused:
+        brought_by({"wandb": {"a": value}}, env=[of_secret("A", "a")])
+
+    assert CANARY not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_variables_that_are_too_large_are_to_come_as_files() -> None:
+    with pytest.raises(Invalid, match="bring large values by files") as refused:
+        brought_by({"wandb": {"A": b"x" * VARIABLES_LIMIT}}, envFrom=[{"secretRef": {"name": "wandb"}}])
+
+    assert refused.value.reason == "SecretTooLarge"
+
+
+@pytest.mark.parametrize("kind", ["secretRef", "configMapRef"])
+def test_a_key_that_is_the_launch_s_own_variable_is_refused(kind: str) -> None:
+    spec = {"envFrom": [{kind: {"name": "x"}, "prefix": "MASTER_"}]}
+    found = brought_by({"x": {"PORT": b"1"}}, {"x": {"PORT": b"1"}}, **spec)
+
+    with pytest.raises(Invalid, match=r"envFrom: (Secret|ConfigMap) x: MASTER_PORT is set") as refused:
+        planned(job(**spec), brought=found)
+    assert refused.value.reason == "VariableReserved"
+
+
+def test_a_secret_s_files_lie_in_the_topmost_folder() -> None:
+    spec: dict[str, Any] = {
+        "files": [{"configMap": "code", "path": "/workspace"}, {"secret": "wandb", "path": "/workspace/keys"}]
+    }
+    found = brought_by({"wandb": {"k": b"x"}}, {"code": {"train.py": b"1"}}, **spec)
+    plan = planned(job(**spec), brought=found)
+
+    assert plan.mounts.folders == ("/workspace",)
+    assert plan.mounts.sealed == ("0/keys",)
+    assert found.sealed is not None
+    assert b'"path": "0/keys/k"' in sealed(plan, found.sealed).content
+
+
+def test_a_secret_and_a_configmap_can_t_bring_the_same_file() -> None:
+    spec: dict[str, Any] = {"files": [{"configMap": "code", "path": "/w"}, {"secret": "wandb", "path": "/w"}]}
+    found = brought_by({"wandb": {"k": b"x"}}, {"code": {"k": b"1"}}, **spec)
+
+    with pytest.raises(Invalid, match="two entries bring /w/k"):
+        planned(job(**spec), brought=found)
+
+
+@pytest.mark.parametrize("path", ["/", "/a:b", "/a/../b"])
+def test_a_secret_s_folder_is_a_plain_path(path: str) -> None:
+    spec: dict[str, Any] = {"files": [{"secret": "wandb", "path": path}]}
+
+    with pytest.raises(Invalid, match="files") as refused:
+        planned(job(**spec), brought=brought_by({"wandb": {}}, **spec))
+    assert refused.value.reason == "FilesInvalid"
+
+
+def test_a_script_of_the_user_s_own_gets_a_secret_by_env() -> None:
+    spec: dict[str, Any] = {
+        "launcher": "script",
+        "command": ["/w/job.sh"],
+        "files": [{"secret": "wandb", "path": "/s"}],
+    }
+
+    with pytest.raises(Invalid, match="bring it by env") as refused:
+        planned(job(**spec), brought=brought_by({"wandb": {}}, **spec))
+    assert refused.value.reason == "FilesNotSupported"
