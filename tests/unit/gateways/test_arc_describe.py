@@ -199,10 +199,10 @@ def test_the_job_runs_as_it_was_asked_for(session: Session) -> None:
 
 
 def test_a_signal_that_is_put_there_reaches_the_script_alone(session: Session) -> None:
-    (session.place / "signal").write_text("USR1\n")
-    step = "sh -c 'sleep 8; exit 1' & step=$!\n"
+    step = "sleep 30 & step=$!\n"
     trap = 'trap \'sleep 1; kill -0 "$step" && kill "$step" && exit 215; exit 3\' USR1\n'
-    assert session.run(session.batch(f'#!/bin/sh\n{step}{trap}wait "$step"\nexit 2\n')) == 215
+    put = f"echo USR1 > {session.place}/signal\n"
+    assert session.run(session.batch(f'#!/bin/sh\n{step}{trap}{put}wait "$step"\nexit 2\n')) == 215
 
 
 def test_what_looks_for_a_signal_ends_with_the_job(session: Session) -> None:

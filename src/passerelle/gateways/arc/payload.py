@@ -66,7 +66,7 @@ cd {directory} || exit {fault}
 {open} "$out" && {open} "$err" || exit {fault}
 exec >> "$out" 2>> "$err" < /dev/null
 (
-    until [ -s "$session/{signal}" ]; do
+    until [ -s "$session/{signal}" ] && [ -s "$session/{pid}" ]; do
         kill -0 $$ || exit
         sleep {look}
     done
