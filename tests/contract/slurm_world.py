@@ -112,6 +112,9 @@ class SiteWorld(World):
     async def mode(self, path: str) -> int:
         return int(await self._run("stat", "--format=%a", path), 8)
 
+    def seen(self, path: str) -> Path:
+        return self.site.namespace.path(path)
+
     async def make_files(self, count: int) -> str:
         place = f"{SCRATCH}/psr-{secrets.token_hex(8)}"
         loop = 'mkdir "$0" && cd "$0" && for n in $(seq 0 "$1"); do head -c "$n" /dev/zero >"$(printf %04d "$n")"; done'

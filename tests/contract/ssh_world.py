@@ -8,6 +8,7 @@ import asyncssh
 
 from contract.slurm_world import SiteWorld
 from passerelle.gateways.base import Accounting, Credential, Files, Signals, Transfer, Upload
+from passerelle.gateways.ssh.address import address
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle_sandbox.site.serve import Site
@@ -40,6 +41,15 @@ class SshWorld(SiteWorld):
 
     def open(self) -> Ssh:
         return Ssh(self.site.ssh_url, lambda: self.credential, settle_seconds=5.0)
+
+    def port(self) -> int:
+        return address(self.site.ssh_url).port
+
+    def open_at(self, port: int) -> Ssh:
+        """Whose host key is pinned for that port, too."""
+        pinned = self.credential.known_hosts.replace(f"]:{self.port()} ", f"]:{port} ")
+        credential = dataclasses.replace(self.credential, known_hosts=pinned)
+        return Ssh(self.site.ssh_url.replace(f":{self.port()}", f":{port}"), lambda: credential)
 
     def roundabout(self) -> Ssh:
         """Through a host on the way, which here is the login node itself."""

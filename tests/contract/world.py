@@ -8,6 +8,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
@@ -203,6 +204,18 @@ class World(ABC):
     def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
+    def port(self) -> int | None:
+        """Of our own host, where the site's gateway serves; None where no network lies between us and the site."""
+        return None
+
+    def open_at(self, port: int) -> Gateway:
+        """The same site behind another port of our own host."""
+        raise AssertionError(f"{self.name} has no network, and was asked for port {port}")
+
+    def seen(self, path: str) -> Path:
+        """A path of the site as this machine's administrator sees it."""
+        raise AssertionError(f"{self.name} shows nobody its {path}")
+
     def roundabout(self) -> Gateway | None:
         """The same site by a longer way, where its gateways know one."""
         return None

@@ -292,8 +292,8 @@ async def test_a_door_that_is_closed_while_it_opens_leaves_nothing_open(
 ) -> None:
     opening, connections = node.door(), []
 
-    async def slow(*arguments: Any) -> Any:
-        made = await login.log_in(*arguments)
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        made = await login.log_in(*arguments, **more)
         connections.append(made[0])
         await opening.close()
         return made

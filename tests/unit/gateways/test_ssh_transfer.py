@@ -11,9 +11,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from passerelle.errors import Missing, Rejected, Unavailable
+from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import SIZE_DIFFERS, Entry
-from passerelle.gateways.ssh import commands
+from passerelle.gateways.ssh import commands, connection
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import Call, LoginNode
@@ -110,6 +110,37 @@ async def test_a_connection_that_breaks_leaves_a_beginning(
     begun = (tmp_path / "a").read_bytes()
     assert begun
     assert CONTENT.startswith(begun)
+
+
+async def test_parts_have_a_connection_for_themselves_while_there_are_any(
+    node: LoginNode, door: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.2)
+    await door.write("/small", b"x")
+    assert node.connections == 1
+    await asyncio.gather(door.append("/a", 0, CONTENT), door.read("/small", 0, 100), door.probe())
+    assert await door.read("/a", 0, len(CONTENT)) == CONTENT
+    assert node.connections == 2
+    parts = door._bulk._link
+    assert parts is not None
+    assert parts.connection.get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
+    assert parts.connection.get_extra_info("send_compression") == "none"
+
+    await asyncio.wait_for(parts.connection.wait_closed(), 10)
+    await door.append("/a", len(CONTENT), CONTENT)
+    assert node.connections == 3
+
+
+async def test_a_credential_that_was_refused_is_not_shown_for_parts_either(tmp_path: Path) -> None:
+    async with login_node.running(files=tmp_path) as node:
+        door = node.door()
+        node.trusted.clear()
+        for call in (door.probe(), door.append("/a", 0, CONTENT), door.read("/a", 0, len(CONTENT))):
+            with pytest.raises(Unauthorized, match="refused the key"):
+                await call
+        await door.close()
+
+    assert node.refused == 1
 
 
 async def test_a_directory_is_listed(door: Ssh, tmp_path: Path) -> None:

@@ -62,9 +62,11 @@ class Ssh(SshTransfer):
             refuse_untimely(credential, now())
             return credential
 
-        self._connection = Connection(address(url), timely, jump=address(jump) if jump else None)
+        there, way = address(url), address(jump) if jump else None
+        self._connection = Connection(there, timely, jump=way)
+        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection)
         self._site: Site | None = None
-        super().__init__(self._connection)
+        super().__init__(self._connection, self._bulk)
 
     async def probe(self) -> Probe:
         """Asks for slurmctld's configuration: the answer is its own, and names the cluster."""
@@ -156,6 +158,7 @@ class Ssh(SshTransfer):
 
     async def close(self) -> None:
         await self._connection.close()
+        await self._bulk.close()
 
     async def _here(self) -> Site:
         """Who answers, as the last probe heard it."""

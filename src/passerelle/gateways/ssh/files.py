@@ -20,6 +20,8 @@ from passerelle.gateways.ssh.login import UNREACHABLE
 
 SFTP_SECONDS = 60.0
 DIRECTORY_MODE = 0o750
+LARGE = 1024 * 1024
+"""Bytes: more of them at once have a connection for themselves."""
 SLOWEST = 64 * 1024
 """Bytes a second: what is slower counts as broken."""
 NO_FILE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
@@ -31,9 +33,9 @@ Meaning = Callable[[BaseException, str], PasserelleError]
 class SshFiles:
     """Files and Upload, on a connection that others use, too."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, bulk: Connection) -> None:
         self._connection = connection
-        self._opening = asyncio.Lock()
+        self._bulk = bulk
 
     async def size(self, path: str) -> int | None:
         async with self._session(path) as sftp:
@@ -45,7 +47,7 @@ class SshFiles:
             return found.size if is_file else None
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
-        async with self._session(path, seconds=length / SLOWEST) as sftp:
+        async with self._session(path, size=length) as sftp:
             try:
                 async with sftp.open(path, "rb") as file:
                     content = cast("bytes", await file.read(length, offset)) if length else b""
@@ -74,14 +76,15 @@ class SshFiles:
 
     @contextlib.asynccontextmanager
     async def _session(
-        self, path: str, meaning: Meaning | None = None, *, seconds: float = 0.0
+        self, path: str, meaning: Meaning | None = None, *, size: int = 0
     ) -> AsyncIterator[asyncssh.SFTPClient]:
-        """SFTP on a connection that stands; `meaning` tells its errors where they are not those of a read, `seconds`
-        are what it may take beyond the usual. Raises Missing, Rejected, Unavailable and Unauthorized.
+        """SFTP on a connection that stands, for so many bytes. `meaning` tells its errors where they are not those of a
+        read. Raises Missing, Rejected, Unavailable and Unauthorized.
         """
+        connection = self._bulk if size > LARGE else self._connection
         try:
-            async with self._connection.link() as link, asyncio.timeout(SFTP_SECONDS + seconds):
-                async with self._opening:
+            async with connection.link() as link, asyncio.timeout(SFTP_SECONDS + size / SLOWEST):
+                async with link.opening:
                     if link.sftp is None:
                         link.sftp = await link.connection.start_sftp_client()
                 try:

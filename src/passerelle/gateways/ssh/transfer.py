@@ -16,7 +16,7 @@ import asyncssh
 
 from passerelle.errors import Missing, Rejected
 from passerelle.gateways.base import SIZE_DIFFERS, Entry
-from passerelle.gateways.ssh.files import NO_FILE, SLOWEST, SshFiles, refusal
+from passerelle.gateways.ssh.files import NO_FILE, SshFiles, refusal
 
 PART_BYTES = 16 * 1024 * 1024
 
@@ -28,7 +28,7 @@ class SshTransfer(SshFiles):
 
     async def append(self, path: str, offset: int, content: bytes) -> None:
         flags = asyncssh.FXF_WRITE | (0 if offset else asyncssh.FXF_CREAT)
-        async with self._session(path, refusal, seconds=len(content) / SLOWEST) as sftp:
+        async with self._session(path, refusal, size=len(content)) as sftp:
             try:
                 opened = await sftp.open(path, flags, encoding=None)
             except NO_FILE:
