@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from contract.wire import Wire, wire
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle.staging.door import Door
@@ -31,7 +32,6 @@ from passerelle_sandbox.site import serve
 from passerelle_sandbox.site.layout import RUN_ROOT
 from passerelle_sandbox.site.serve import Site
 from staging.conftest import BUCKET
-from staging.wire import Wire, wire
 
 pytestmark = pytest.mark.contract
 
@@ -191,8 +191,8 @@ async def test_a_gigabyte_goes_in_and_out_over_connections_that_break(worlds: Wo
     path = f"{RUNS}/data/corpus.bin"
     with bounded_memory(told):
         staging = worlds.staging()
-        worlds.to_store.cut_at = worlds.to_store.passed + 300 * MIB
-        worlds.to_site.cut_at = worlds.to_site.passed + 600 * MIB
+        worlds.to_store.back.cut_at = worlds.to_store.back.carried + 300 * MIB
+        worlds.to_site.there.cut_at = worlds.to_site.there.carried + 600 * MIB
         with timed(told, "in"):
             await done(staging, into(key, path))
         await staging.close()
@@ -202,14 +202,14 @@ async def test_a_gigabyte_goes_in_and_out_over_connections_that_break(worlds: Wo
     names = worlds.site.run(["ls", "-A", f"{RUNS}/data"]).stdout.split()
     assert names == ["corpus.bin"], "nothing is left half-named"
 
-    read = worlds.to_store.passed
+    read = worlds.to_store.back.carried
     staging = worlds.staging()
     await done(staging, into(key, path), uid="another")
-    assert worlds.to_store.passed - read < MIB, "no second copy"
+    assert worlds.to_store.back.carried - read < MIB, "no second copy"
 
     with bounded_memory(told):
-        worlds.to_store.cut_at = worlds.to_store.passed + 300 * MIB
-        worlds.to_site.cut_at = worlds.to_site.passed + 600 * MIB
+        worlds.to_store.there.cut_at = worlds.to_store.there.carried + 300 * MIB
+        worlds.to_site.back.cut_at = worlds.to_site.back.carried + 600 * MIB
         with timed(told, "out"):
             await done(staging, out(path, "run1"))
     assert (worlds.to_store.cuts, worlds.to_site.cuts) == (2, 2)
