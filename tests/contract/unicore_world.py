@@ -16,7 +16,7 @@ import httpx
 
 from contract.slurm_world import SlurmWorld
 from contract.world import Allocation, World
-from passerelle.gateways.base import Credential, Files, Upload
+from passerelle.gateways.base import Credential, Files, Transfer, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
@@ -32,7 +32,8 @@ class UnicoreWorld(World):
     name = "unicore"
     driver = "unicore"
     api_version = API
-    capabilities = frozenset({Files, Upload})
+    capabilities = frozenset({Files, Upload, Transfer})
+    digests = False
     refuses_later = True
     cuts_comments = True
     awkward = ' a "b" $(x) `y` ?#&;é日'
@@ -64,6 +65,18 @@ class UnicoreWorld(World):
 
     def open(self) -> Unicore:
         return Unicore(self.server.url, lambda: self.credential, settle_seconds=5.0)
+
+    def port(self) -> int:
+        return self.server.ports.server
+
+    def open_at(self, port: int) -> Unicore:
+        return Unicore(self.server.url.replace(f":{self.port()}/", f":{port}/"), lambda: self.credential)
+
+    async def many_files(self, count: int) -> str:
+        return await self.slurm.make_files(count)
+
+    def seen(self, path: str) -> Path:
+        return self.slurm.seen(path)
 
     def good(self) -> UnicoreCredential:
         return self._secret(username=config.LOGIN, password=config.PASSWORD)

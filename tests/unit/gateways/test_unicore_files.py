@@ -129,7 +129,7 @@ class Disk:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/rest/core/storages/HOME")
-        if not path.startswith(("/files", "/actions")):
+        if not path.startswith(("/files", "/actions")) or request.method == "GET":
             return self.inside(request)
         body = json.loads(request.content) if "json" in request.headers.get("content-type", "") else {}
         what = "content" if path.endswith("/content") else "folder"
@@ -192,6 +192,20 @@ async def test_each_missing_directory_gets_its_permissions(server: Server) -> No
         ("PUT", "/a/b c/d"),
     ]
     assert json.loads(server.requests[-1].content) == {"permissions": "rwxr-x---"}
+
+
+async def test_a_directory_that_is_made_and_not_told_of_is_made(server: Server) -> None:
+    place = "storages/HOME/files/a%20b"
+    untold = httpx.Response(500, json={"errorMessage": "Illegal character in path"})
+    server.replies |= {f"POST {place}": untold, f"PUT {place}": {"permissions": "OK"}}
+    server.replies[f"GET {place}"] = [httpx.Response(404), stat(0, folder=True)]
+
+    await client(server).make_directory("/p/ada/a b")
+    assert server.asked[-1] == f"PUT {place}"
+
+    server.replies[f"GET {place}"] = httpx.Response(404)
+    with pytest.raises(Rejected, match="Illegal character"):
+        await client(server).make_directory("/p/ada/a b")
 
 
 async def test_a_file_is_no_directory_to_make_another_in(server: Server) -> None:

@@ -27,8 +27,8 @@ from passerelle.gateways.http import Carrier
 from passerelle.gateways.unicore import decode, encode, errors
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
-from passerelle.gateways.unicore.files import Storages
 from passerelle.gateways.unicore.passport import Passport
+from passerelle.gateways.unicore.transfer import Transfers
 from passerelle.slurm import JOB_ID, JobState, RemoteJob
 
 log = logging.getLogger("passerelle.unicore")
@@ -55,8 +55,10 @@ URL_HELP = (
 )
 
 
-class Unicore(Storages):
-    """One server, asked as whoever `credentials` returns at that moment. Gateway, Files and Upload."""
+class Unicore(Transfers):
+    """One server, asked as whoever `credentials` returns at that moment. Gateway, Files, Upload and
+    Transfer.
+    """
 
     def __init__(
         self,

@@ -31,10 +31,11 @@ class Storages:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._mounts: dict[str, str] = {}  # mount point without its last slash -> storage
+        self._restless: set[str] = set()  # files to which more may be on its way
 
     async def size(self, path: str) -> int | None:
         storage, inside = await self._place(path)
-        found = await self._calls.read(_file(storage, inside))
+        found = await self._calls.read(address(storage, inside))
         if found is None or found.get("isDirectory") or not isinstance(found.get("size"), int):
             return None
         return int(found["size"])
@@ -48,7 +49,7 @@ class Storages:
             return b""
         storage, inside = await self._place(path)
         ranged = {"range": f"bytes={offset}-{offset + length - 1}"}
-        answer = await self._calls.ask("GET", _file(storage, inside), accept=BYTES, more=ranged)
+        answer = await self._calls.ask("GET", address(storage, inside), accept=BYTES, more=ranged)
         if answer.status == errors.PARTIAL:
             return answer.body[:length]
         if answer.status == errors.OK:  # a proxy on the way may take the range away
@@ -66,14 +67,14 @@ class Storages:
         folder = f"{inside.rpartition('/')[0]}/.psr-{secrets.token_hex(8)}"
         beside = f"{folder}/content"
         try:
-            await self._change("POST", _file(storage, folder), path)
-            await self._change("PUT", _file(storage, folder), path, body={"permissions": _permissions(0o700)})
-            await self._change("PUT", _file(storage, beside), path, content=content)
-            await self._change("PUT", _file(storage, beside), path, body={"permissions": _permissions(mode)})
+            await self._make(storage, folder, path)
+            await self._change("PUT", address(storage, folder), path, body={"permissions": _permissions(0o700)})
+            await self._change("PUT", address(storage, beside), path, content=content)
+            await self._change("PUT", address(storage, beside), path, body={"permissions": _permissions(mode)})
             names = {"from": beside, "to": inside}
             await self._change("POST", f"storages/{storage}/actions/rename", path, body=names)
         finally:
-            await self._remove(storage, folder)
+            await self._forget(address(storage, folder))
 
     async def make_directory(self, path: str) -> None:
         """UNICORE makes those above, too, for the user alone: so each gets its permissions by itself."""
@@ -81,11 +82,19 @@ class Storages:
         steps = [str(each) for each in (*reversed(PurePosixPath(inside).parents), PurePosixPath(inside))][1:]
         missing = [step for step in steps if not await self._is_directory(storage, step, path)]
         for step in missing:
-            await self._change("POST", _file(storage, step), path)
-            await self._change("PUT", _file(storage, step), path, body={"permissions": _permissions(DIRECTORY_MODE)})
+            await self._make(storage, step, path)
+            await self._change("PUT", address(storage, step), path, body={"permissions": _permissions(DIRECTORY_MODE)})
+
+    async def _make(self, storage: str, inside: str, path: str) -> None:
+        """3.0.0 makes a directory with a blank in its path, and then fails to tell its address."""
+        try:
+            await self._change("POST", address(storage, inside), path)
+        except Rejected:
+            if not await self._is_directory(storage, inside, path):
+                raise
 
     async def _is_directory(self, storage: str, inside: str, path: str) -> bool:
-        found = await self._calls.read(_file(storage, inside))
+        found = await self._calls.read(address(storage, inside))
         if found is not None and not found.get("isDirectory"):
             raise Rejected(f"The site makes no directory {path}: a file is in its way.", reason="NotWritten")
         return found is not None
@@ -109,9 +118,9 @@ class Storages:
             raise Rejected(f"The site does not let {path} be written.", reason="NotWritten")
         raise errors.failure(answer)
 
-    async def _remove(self, storage: str, inside: str) -> None:
+    async def _forget(self, address: str) -> None:
         try:
-            await self._calls.send("DELETE", _file(storage, inside), accept="*/*")
+            await self._calls.send("DELETE", address, accept="*/*")
         except PasserelleError:
             return  # what is left has a name of its own
 
@@ -153,7 +162,8 @@ class Storages:
         self._mounts = found
 
 
-def _file(storage: str, inside: str) -> str:
+def address(storage: str, inside: str) -> str:
+    """Of a file, or a directory."""
     return f"storages/{storage}/files{quote(inside)}"
 
 
