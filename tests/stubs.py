@@ -100,6 +100,9 @@ words = sys.argv[1:]
 if words[0] == "pull":
     with open(os.path.dirname(__file__) + "/pulled", "a") as file:
         print(words[-1], file=file)
+    with open(os.path.dirname(__file__) + "/logins", "a") as file:
+        password = os.environ.get("SINGULARITY_DOCKER_PASSWORD", "")
+        print(os.environ.get("APPTAINER_DOCKER_USERNAME"), len(password), file=file)
     try:
         with open(os.path.dirname(__file__) + "/registry-says") as file:
             sys.exit(file.read())

@@ -10,7 +10,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from passerelle import registry
 from passerelle.errors import Invalid
+from passerelle.registry import Login
 from passerelle.v1alpha1.sources import VARIABLE
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
@@ -31,6 +33,7 @@ class Sealed:
     """What comes of Secrets: only the attempt's own trainer may know it."""
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: Login | None = None
     files: Files = field(default=(), repr=False)
 
 
@@ -64,6 +67,7 @@ def secrets(job: TrainingJobSpec) -> tuple[str, ...]:
     named += [entry.secret_ref.name if entry.secret_ref else None for entry in job.env_from]
     sources = [entry.value_from.secret_key_ref for entry in job.env if entry.value_from is not None]
     named += [source.name if source else None for source in sources]
+    named += [entry.name for entry in job.image_pull_secrets] if _is_pulled(job) else []
     return tuple(dict.fromkeys(name for name in named if name))
 
 
@@ -105,7 +109,7 @@ def bring(
     return Brought(
         files=files,
         environment=tuple(plain.items()),
-        sealed=Sealed(variables=hidden, files=sealed_files) if _names_secrets(job) else None,
+        sealed=Sealed(variables=hidden, files=sealed_files, login=_login(job, there)) if _names_secrets(job) else None,
         sealed_folders=tuple(dict.fromkeys(named)),
         origins=tuple(origins),
         passed_over=tuple(passed_over),
@@ -172,6 +176,29 @@ def _variables(job: TrainingJobSpec, there: _There) -> Iterator[tuple[str, bytes
         found = there.key(source, wanted.key, optional=wanted.optional)
         if found is not None:
             yield entry.name, found, source, "env"
+
+
+def _is_pulled(job: TrainingJobSpec) -> bool:
+    """Whether the image comes from a registry."""
+    return not job.image.startswith("/")
+
+
+def _login(job: TrainingJobSpec, there: _There) -> registry.Login | None:
+    """Of the job's registry. Raises Invalid where its Secrets have none."""
+    if not job.image_pull_secrets or not _is_pulled(job):
+        return None
+    sources = [_Source("Secret", entry.name) for entry in job.image_pull_secrets]
+    told = [there.key(source, registry.KEY, optional=False) for source in sources]
+    try:
+        found = registry.login(job.image, [each for each in told if each is not None])
+    except ValueError as error:
+        raise Invalid(f"imagePullSecrets: {error}.", reason="LoginInvalid") from None
+    if found is None and None not in told:
+        text = (
+            f"imagePullSecrets: none of these Secrets has a login for {registry.host(job.image)}; create one that has."
+        )
+        raise Invalid(text, reason="LoginInvalid")
+    return found
 
 
 def _text(name: str, value: bytes, source: _Source) -> str:

@@ -76,5 +76,6 @@ def sealed(plan: Plan, secrets: Sealed) -> Parcel:
         {"path": "/".join(map(str, plan.mounts.place(path))), "data": base64.b64encode(data).decode()}
         for path, data in secrets.files
     ]
-    told = {"marker": plan.marker, "variables": dict(secrets.variables), "files": files}
+    told: dict[str, object] = {"marker": plan.marker, "variables": dict(secrets.variables), "files": files}
+    told["login"] = None if secrets.login is None else [secrets.login.username, secrets.login.password]
     return Parcel(plan.sealed_path, json.dumps(told, sort_keys=True).encode())

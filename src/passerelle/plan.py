@@ -210,6 +210,9 @@ def _container(job: TrainingJobSpec, profile: Profile, root: str, place: Place) 
     found = container(job.image, profile, run_root=root, attempt_image=own)
     if found is None:
         return None
+    if job.image_pull_secrets and not job.image.startswith("/") and found.pull is None:
+        text = f"imagePullSecrets: {found.kind} fetches images by itself, with logins that lie at the site; leave"
+        raise Invalid(f"{text} imagePullSecrets out, and put yours there.", reason="LoginNotSupported")
     data = (each.path.rstrip("/") for each in job.data if each.path != job.image)
     return replace(found, binds=tuple(dict.fromkeys((*found.binds, *data))))
 

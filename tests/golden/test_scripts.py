@@ -1,6 +1,7 @@
 """Whole scripts and options, one directory a case. `PASSERELLE_RECORD=1 pytest tests/golden` writes them anew."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from golden.written import RECORD, options, script
 from passerelle.batch import Batch
+from passerelle.brought import bring
 from passerelle.render import render
 from plans import job, planned, profile
 
@@ -21,7 +23,13 @@ def rendered(case: str) -> Batch:
     facts = profile(told.get("profile", "sandbox"), **told.get("partition", {}))
     facts = facts.model_copy(update={"launch": facts.launch.model_copy(update=told.get("launch", {}))})
     files = tuple((path, text.encode()) for path, text in told.get("files", {}).items())
-    return render(planned(job(**told["spec"]), facts=facts, attempt=told.get("attempt", 1), files=files))
+    spec = job(**told["spec"])
+    secrets = {
+        name: {key: text.encode() for key, text in keys.items()} for name, keys in told.get("secrets", {}).items()
+    }
+    brought = bring(spec, "team-a", {}, secrets, lenient=("ConfigMap",))
+    attempt = told.get("attempt", 1)
+    return render(planned(spec, facts=facts, attempt=attempt, brought=replace(brought, files=(*brought.files, *files))))
 
 
 def test_there_are_cases() -> None:

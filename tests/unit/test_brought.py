@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from passerelle import brought
 from passerelle.brought import VARIABLES_LIMIT, Brought, Sealed, bring
 from passerelle.errors import Invalid
 from passerelle.parcels import sealed
+from passerelle.profiles import load
+from passerelle.registry import Login
 from plans import job, planned
 
 CANARY = "c4n4ry-v4lue"
@@ -130,6 +133,47 @@ def test_what_is_optional_may_be_missing() -> None:
     )
 
     assert sealed_variables(found) == {}
+
+
+def registry_secret(**auths: Any) -> dict[str, bytes]:
+    return {".dockerconfigjson": json.dumps({"auths": auths}).encode()}
+
+
+LOGIN = {"username": "alice", "password": CANARY}
+PULLED: dict[str, Any] = {"image": "ghcr.io/lab/train:7", "imagePullSecrets": [{"name": "ghcr"}]}
+
+
+def test_a_login_is_taken_for_an_image_that_is_pulled() -> None:
+    found = brought_by({"ghcr": registry_secret(**{"ghcr.io": LOGIN})}, **PULLED)
+
+    assert found.sealed is not None
+    assert found.sealed.login == Login("alice", CANARY)
+    assert CANARY not in repr(found)
+    assert brought.secrets(job(**PULLED | {"image": "/a.sif"})) == ()
+
+
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        (registry_secret(**{"quay.io": LOGIN}), "none of these Secrets has a login for ghcr.io; create one"),
+        (registry_secret(**{"ghcr.io": {"auth": CANARY}}), "an entry without a user name and a password; write both"),
+        ({".dockerconfigjson": b"[]"}, "is no such file; create the Secret with kubectl"),
+    ],
+)
+def test_a_login_that_is_none_is_told_without_its_value(keys: dict[str, bytes], words: str) -> None:
+    with pytest.raises(Invalid, match=words) as refused:
+        brought_by({"ghcr": keys}, **PULLED)
+
+    assert refused.value.reason == "LoginInvalid"
+    assert CANARY not in str(refused.value)
+
+
+def test_an_engine_that_pulls_by_itself_takes_no_login() -> None:
+    found = brought_by({"ghcr": registry_secret(**{"ghcr.io": LOGIN})}, **PULLED)
+
+    with pytest.raises(Invalid, match="edf fetches images by itself") as refused:
+        planned(job(**PULLED), facts=load("alps-clariden"), brought=found)
+    assert refused.value.reason == "LoginNotSupported"
 
 
 def test_a_key_that_is_no_name_is_passed_over_and_told() -> None:

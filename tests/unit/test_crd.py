@@ -104,6 +104,7 @@ def test_lists_of_named_things_are_maps() -> None:
     }
 
     assert keys == {
+        "TrainingJob.spec.imagePullSecrets": ["name"],
         "TrainingJob.spec.env": ["name"],
         "TrainingJob.spec.data": ["name"],
         "TrainingJob.spec.outputs": ["name"],

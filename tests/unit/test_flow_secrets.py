@@ -103,6 +103,17 @@ def test_each_attempt_gets_the_secrets_anew() -> None:
     told(story, files=True)
 
 
+def test_an_attempt_that_is_followed_at_once_leaves_none_either() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=3600)  # beyond the time limit
+        key = with_secret(world, checkpoint={"grace": "1m"}, retry={"maxAttempts": 2})
+        await world.until(lambda: len(world.site.snapshot()) > 1, 900)
+
+        assert list(world.site.files) == [sealed_path(world, key, 2)]
+
+    told(story, files=True)
+
+
 def test_the_newest_secret_is_used_and_the_digest_depends_on_none() -> None:
     async def story(world: World) -> None:
         world.site.shape = dataclasses.replace(world.site.shape, max_jobs=0)

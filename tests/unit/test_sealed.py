@@ -18,6 +18,7 @@ from passerelle.onsite.codes import SITE_FAULT
 from passerelle.parcels import Parcel, payload, sealed
 from passerelle.plan import Plan
 from passerelle.progress import parse_comment
+from passerelle.registry import Login
 from passerelle.render import packed, render
 from plans import job, planned, profile, site
 from stubs import TELL, Stubs, attempt_directory, wait_for
@@ -207,6 +208,37 @@ def test_a_duplicate_leaves_the_secrets_to_the_attempt(stubs: Stubs) -> None:
     stubs.run(batch)
 
     assert beside.exists()
+
+
+def test_the_login_of_a_registry_reaches_the_pull_alone(stubs: Stubs) -> None:
+    secrets = Sealed(variables={"A": "1"}, login=Login("alice", CANARY))
+    spec = job(image="ghcr.io/lab/train:7", command=[sys.executable, "-c", TELL], gpus=1)
+    plan = planned(spec, site(runRoot=str(stubs.root)), brought=Brought(sealed=secrets))
+    delivered(sealed(plan, secrets))
+
+    done = stubs.run(render(plan))
+
+    assert done.returncode == 0, done.stdout
+    assert stubs.asked("logins") == [f"alice {len(CANARY)}"]
+    _, environ, _ = json.loads((attempt_directory(stubs) / "told-0").read_text(encoding="utf-8"))
+    assert environ["A"] == "1"
+    assert [name for name in environ if "DOCKER" in name or "LOGIN" in name] == []
+    assert "c4n4ry" not in done.stdout + everything(stubs) + json.dumps(environ)
+
+
+def test_a_registry_that_repeats_the_password_tells_it_to_nobody(stubs: Stubs) -> None:
+    secrets = Sealed(login=Login("alice", "c4n4ry-v4lue"))
+    spec = job(image="ghcr.io/lab/train:7", command=["true"], gpus=1)
+    plan = planned(spec, site(runRoot=str(stubs.root)), brought=Brought(sealed=secrets))
+    delivered(sealed(plan, secrets))
+    (stubs.place / "registry-says").write_text("invalid username/password: alice c4n4ry-v4lue")
+
+    done = stubs.run(render(plan))
+    (stubs.place / "registry-says").unlink()
+
+    assert done.returncode != 0
+    assert "alice [password]" in done.stdout
+    assert "c4n4ry" not in done.stdout + everything(stubs)
 
 
 def large(stubs: Stubs) -> tuple[Batch, Path]:

@@ -32,6 +32,7 @@ NO_TIME_LIMIT = "1h"
 _ORDER = (
     "site",
     "image",
+    "imagePullSecrets",
     "launcher",
     "command",
     "args",

@@ -181,8 +181,10 @@ def _surroundings(draft: Draft, container: Container) -> None:
     placing = [name for name in _SCHEDULING if name in pod]
     if placing:
         draft.note(f"{joined(placing)}: left out, the Site's partition says where the job runs.")
-    if "imagePullSecrets" in pod:
-        draft.note("imagePullSecrets: left out; bring an image that needs them to the site as a SIF file.")
+    logins = [name for each in pod.each("imagePullSecrets") if (name := each.text("name"))]
+    for name in dict.fromkeys(logins):
+        draft.secret(name)
+    draft.put(imagePullSecrets=[{"name": name} for name in dict.fromkeys(logins)] or None)
     if "priorityClassName" in pod:
         draft.note("priorityClassName: left out; at a site, qos is what changes a job's priority.")
     if "serviceAccountName" in pod:

@@ -16,6 +16,7 @@ from typing import Any, Dict, List
 from passerelle.onsite.codes import IMAGE_NOT_FOUND
 from passerelle.onsite.fault import report
 from passerelle.onsite.files import read_json, tell
+from passerelle.onsite.sealed import login
 
 _NOT_THERE = re.compile(
     r"manifest unknown|name unknown|requested access to the resource is denied|unauthorized: (?:authentication required"
@@ -52,8 +53,11 @@ def pull(container: Dict[str, Any]) -> int:
     """Fetch it beside its place, with caches of its own that go with it, and rename it."""
     image = container["image"]
     new, work = ("%s.%s.%s" % (image, os.environ["SLURM_JOB_ID"], word) for word in ("new", "work"))
+    who = login()
     environ = dict(os.environ)
     for prefix in ("APPTAINER", "SINGULARITY"):
+        if who:
+            environ.update({prefix + "_DOCKER_USERNAME": who[0], prefix + "_DOCKER_PASSWORD": who[1]})
         environ.update({prefix + "_CACHEDIR": os.path.join(work, "cache"), prefix + "_TMPDIR": work})
     os.makedirs(work, exist_ok=True)
     tell("pulling %s" % container["pull"])
@@ -71,6 +75,8 @@ def pull(container: Dict[str, Any]) -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     said = done.stdout.decode("utf-8", "replace").strip()
+    if who:
+        said = said.replace(who[1], "[password]")
     tell(said)
     text = "%s can't be pulled: %s" % (container["pull"], said[-_SAID_BYTES:])
     if _NOT_THERE.search(said):

@@ -17,6 +17,8 @@ from passerelle.onsite.files import read_json
 
 VARIABLE = "PASSERELLE_SEALED"
 """JSON in base64: one variable of the step carries all of them, so that no name meets one of Slurm's."""
+LOGIN = "PASSERELLE_LOGIN"
+"""Likewise, for the step that pulls the image, and for no other."""
 
 
 class Refused(Exception):
@@ -40,7 +42,7 @@ def take(path: str, marker: str) -> Dict[str, Any]:
     try:
         told = json.loads(content.decode("utf-8"))
         if told["marker"] == marker:
-            return {"variables": told["variables"], "files": told["files"]}
+            return {"variables": told["variables"], "files": told["files"], "login": told["login"]}
     except (ValueError, KeyError, TypeError):
         pass
     raise Refused("%s does not hold the secrets of this attempt; it is removed." % path)
@@ -63,8 +65,21 @@ def lay(files: List[Dict[str, str]], here: str) -> None:
 
 def variables() -> Dict[str, str]:
     """The variables, in a process of the step: it passes on what is meant for the trainer, and not their carrier."""
-    carried = os.environ.pop(VARIABLE, "")
-    return dict(json.loads(base64.b64decode(carried).decode("utf-8"))) if carried else {}
+    return dict(_carried(VARIABLE) or {})
+
+
+def login() -> List[str]:
+    """User name and password for the image's registry, in the process that pulls it; nothing where there is none."""
+    return list(_carried(LOGIN) or [])
+
+
+def _carried(name: str) -> Any:
+    carried = os.environ.pop(name, "")
+    return json.loads(base64.b64decode(carried).decode("utf-8")) if carried else None
+
+
+def _carrier(value: Any) -> str:
+    return base64.b64encode(json.dumps(value).encode("ascii")).decode("ascii")
 
 
 def drop(spec: Dict[str, Any], here: str) -> None:
@@ -74,8 +89,8 @@ def drop(spec: Dict[str, Any], here: str) -> None:
 
 
 def main(argv: List[str]) -> int:
-    """`take SPEC PATH MARKER` prints the variables for the step: the batch script takes them in, and shows them to
-    nobody. `drop SPEC`, when the job ends.
+    """`take SPEC PATH MARKER` prints a line for the trainers' step and one for the image's: the batch script takes them
+    in, and shows them to nobody. `drop SPEC`, when the job ends.
     """
     here = os.path.dirname(os.path.abspath(argv[1]))
     if argv[0] == "drop":
@@ -89,7 +104,8 @@ def main(argv: List[str]) -> int:
         return report(str(why))
     except OSError as error:
         return report("The job's secrets can't be taken from %s: %s." % (path, error.strerror))
-    print(base64.b64encode(json.dumps(told["variables"]).encode("ascii")).decode("ascii"))
+    print(_carrier(told["variables"]))
+    print(_carrier(told["login"]))
     return 0
 
 

@@ -26,6 +26,8 @@ FIELDS = {
     "FilesNotSupported": "spec.files",
     "GraceTooLong": "spec.checkpoint.grace",
     "ImageFormat": "spec.image",
+    "LoginInvalid": "spec.imagePullSecrets",
+    "LoginNotSupported": "spec.imagePullSecrets",
     "NamespaceNotAdmitted": "site.spec.admission",
     "NeedsFiles": "spec.files",
     "NodesTooFew": "spec.qos",

@@ -60,6 +60,14 @@ class ConfigMapRef(Model):
     )
 
 
+class SecretName(Model):
+    """A Secret in the TrainingJob's namespace, as in a Pod."""
+
+    name: DnsSubdomain = Field(
+        description="name is the name of a Secret that `kubectl create secret docker-registry` has made."
+    )
+
+
 class SecretKeyRef(SecretRef):
     """One key of a Secret, as in a Pod."""
 

@@ -18,7 +18,7 @@ from passerelle.v1alpha1.meta import (
     rule,
     rules,
 )
-from passerelle.v1alpha1.sources import EnvFrom, EnvVar, FilesFrom
+from passerelle.v1alpha1.sources import EnvFrom, EnvVar, FilesFrom, SecretName
 from passerelle.v1alpha1.staging import OUTPUTS_MOST, SOURCES_MOST, Data, Output
 
 PLURAL = "trainingjobs"
@@ -98,6 +98,13 @@ class TrainingJobSpec(Model):
         description="image is the container image: the path of a file at the site, like "
         "/scratch/project_465001234/train.sif, or a registry's image, like nvcr.io/nvidia/pytorch@sha256:..., where "
         "compute nodes reach the registry.",
+    )
+    image_pull_secrets: list[SecretName] = Field(
+        default_factory=list,
+        max_length=8,
+        description="imagePullSecrets names Secrets with logins of registries, as in a Pod, for an image that the job "
+        "pulls. The Site's gateway must carry files.",
+        json_schema_extra=map_list("name"),
     )
     command: list[_Argument] = Field(
         min_length=1,

@@ -53,10 +53,12 @@ python3 "$lib" prepare "$spec" || {
     fault "$here can't be prepared"
 }
 
-# What only this attempt may know: no line here shows it, and it leaves this shell by the step's environment alone.
+# What only this attempt may know: no line here shows it, and it leaves this shell by a step's environment alone.
+login=''
 if [ -n "$sealed" ]; then
     trap 'python3 "$lib" sealed drop "$spec"' EXIT
     sealed=$(python3 "$lib" sealed take "$spec" "$sealed" "$marker") || exit 212
+    login=${sealed#*$'\n'} sealed=${sealed%%$'\n'*}
 fi
 
 # The site's modules. What a login shell has loaded goes first: libraries of it would reach into the image.
@@ -72,7 +74,7 @@ for tool in srun ${runtime:+"$runtime"}; do
     command -v "$tool" > /dev/null || fault "this node has no $tool"
 done
 if [ -n "$pull" ]; then
-    srun --nodes=1 --ntasks=1 --cpus-per-task="$cpus_per_task" --mpi=none --job-name=image python3 "$lib" pull "$spec" || {
+    PASSERELLE_LOGIN=$login srun --nodes=1 --ntasks=1 --cpus-per-task="$cpus_per_task" --mpi=none --job-name=image python3 "$lib" pull "$spec" || {
         [ "$?" -ne 216 ] || exit 216
         exit 212
     }
