@@ -6,6 +6,7 @@ What the server knows of jobs lies in its directory, and outlives a stop.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -32,7 +33,7 @@ START_TIMEOUT, STOP_TIMEOUT = 120.0, 20.0
 HEAP = "-Xmx256m"
 _PATH = "/rest/core"
 _PARTS = {"client", "server"}
-"""Of what the server says of itself: it listens before it knows them all."""
+"""Of what the server says of itself: it listens before it knows them all, and before it has a place for jobs."""
 _TSI_LOG = "/var/log/slurm/tsi.log"
 
 
@@ -66,15 +67,17 @@ class Server:
             processes.reap([self.pid])
             if processes.start_time(self.pid) is None:
                 raise SandboxError(f"UNICORE/X has ended: {say.last_words(log, 3)}")
-            return self._told().keys() >= _PARTS
+            return self._told().keys() >= _PARTS and bool(self._told("/factories").get("factories"))
 
         wait_until(serves, START_TIMEOUT, "UNICORE/X to serve")
 
-    def _told(self) -> dict[str, object]:
-        """What it says of itself to anybody; empty where it says nothing."""
+    def _told(self, part: str = "") -> dict[str, object]:
+        """What it says of itself, and where jobs go, to its user; empty where it says nothing."""
+        login = base64.b64encode(f"{config.LOGIN}:{config.PASSWORD}".encode()).decode()
         connection = http.client.HTTPConnection(loopback.ADDRESS, self.ports.server, timeout=loopback.TIMEOUT)
         try:
-            connection.request("GET", _PATH, headers={"Accept": "application/json"})
+            headers = {"Accept": "application/json", "Authorization": f"Basic {login}"}
+            connection.request("GET", f"{_PATH}{part}", headers=headers)
             told = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return {}

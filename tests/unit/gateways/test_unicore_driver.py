@@ -298,6 +298,18 @@ async def test_submission_that_is_switched_off_is_a_refusal_of_the_moment() -> N
     assert caught.value.transient
 
 
+async def test_a_login_that_is_shown_no_target_system_is_no_wrong_credential() -> None:
+    """As UNICORE/X 3.0.0 answers a moment after its start, to a user whom it knows."""
+    server = Server()
+    said = "Could not submit job: AuthorisationException: There are no accessible targetsystem factories."
+    server.replies["POST jobs"] = httpx.Response(401, json={"errorMessage": said})
+
+    with pytest.raises(Rejected, match="no accessible targetsystem factories") as caught:
+        await client(server).submit(BATCH)
+
+    assert (caught.value.reason, caught.value.transient) == ("NoTargetSystem", True)
+
+
 async def test_what_can_t_be_written_is_refused_before_anything_is_sent() -> None:
     server = Server()
     batch = dataclasses.replace(BATCH, options=dataclasses.replace(OPTIONS, constraint="a b"))

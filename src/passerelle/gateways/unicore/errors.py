@@ -16,6 +16,7 @@ SESSION_UNKNOWN = 432
 _REFUSED = frozenset({401, 403})
 NOT_OURS = frozenset({403, 404})
 """Of one job or storage, to someone whom the server knows: there is none, or it is another's."""
+SAID_LIMIT = 200
 BUSY_STATUS = frozenset({429, 503})
 
 
@@ -41,6 +42,11 @@ def refusal(answer: Answer) -> PasserelleError:
     if answer.status == 503 and isinstance((answer.json() or {}).get("errorMessage"), str):  # noqa: PLR2004
         text = f"The site takes no jobs at the moment: {said(answer)}."
         return Rejected(text, reason="SubmissionDisabled", transient=True)
+    if answer.status in _REFUSED and isinstance((answer.json() or {}).get("errorMessage"), str):
+        # A credential is refused without a word. This one is known, and has no target system now: one that the site
+        # gave the login, but that begins anew or has lost its TSI for a moment, is not shown.
+        text = f"UNICORE shows this login no target system to submit to: {said(answer)[:SAID_LIMIT]}."
+        return Rejected(text, reason="NoTargetSystem", transient=True)
     return failure(answer)
 
 
