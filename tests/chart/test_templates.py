@@ -185,10 +185,12 @@ def test_no_manifest_holds_a_secret() -> None:
 
 def test_the_values_of_the_installation_guide_are_values(tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "install.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    values = tmp_path / "values.yaml"
-    values.write_text(block, encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        values = tmp_path / "values.yaml"
+        values.write_text(block, encoding="utf-8")
 
-    done = chart.helm("template", chart.RELEASE, str(chart.CHART), "--values", str(values))
+        done = chart.helm("template", chart.RELEASE, str(chart.CHART), "--values", str(values))
 
-    assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr
