@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
-from passerelle.gateways.base import Gateway, Probe
+from passerelle.gateways.base import Gateway, Probe, Traits
 from passerelle.gateways.memory import Memory, MemoryCredential
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
@@ -249,6 +249,10 @@ class Door:
     @property
     def settle_seconds(self) -> float:
         return self.site.settle_seconds
+
+    @property
+    def traits(self) -> Traits:
+        return self.site.traits
 
     async def probe(self) -> Probe:
         return await self.site.probe()

@@ -18,6 +18,7 @@ from passerelle.doctor.canary import canary
 from passerelle.errors import Invalid, PasserelleError, Rejected
 from passerelle.flight import Flight, fly
 from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Probe, Survey
+from passerelle.gateways.matrix import lacks
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.marker import Run
 from passerelle.profiles import Profile
@@ -136,6 +137,7 @@ async def _at_the_site(
         return
     for each in door.answered(probe, time.monotonic() - began, subject.status):
         yield each
+    yield door.capable(subject.spec.gateway.driver, [*lacks(gateway), *probe.lacks])
     yield await _accounting(gateway, subject.spec)
     async for each in _surveyed(subject, gateway, probe, held, profile, now):
         yield each

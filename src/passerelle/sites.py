@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from passerelle.doctor.door import capable
 from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Gateway, Identity
+from passerelle.gateways.matrix import lacks
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
@@ -298,6 +300,15 @@ def _mistake(service: Service) -> Invalid | None:
     return Invalid(text, reason="PartitionNotFound")
 
 
+def _capable(driver: str, watch: SiteWatch) -> tuple[str, str, str, str]:
+    """What the Site's door can't do, whether it answers or not: nobody should find out by a job."""
+    missing = [*lacks(watch.gateway), *(watch.probe.lacks if watch.probe is not None else ())]
+    text = str(capable(driver, missing))
+    return (
+        ("FullyCapable", "False", "GatewayLimits", text) if missing else ("FullyCapable", "True", "NothingLacks", text)
+    )
+
+
 def site_status(service: Service, *, now: float) -> SiteStatus:
     """What a Site's status says. Pure in what it reads."""
     old, trouble, watch = service.site.status, service.trouble, service.watch
@@ -316,6 +327,8 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
     if watch is not None and trouble is None and watch.accounting_trouble is not None:
         silent = watch.accounting_trouble
         words.append(("AccountingAvailable", "False", silent.reason, silent.message))
+    if watch is not None and service.site.spec is not None:
+        words.append(_capable(service.site.spec.gateway.driver, watch))
     if service.strangers and probe is not None:
         words.append(("IdentityKept", "False", "IdentityChanged", _strangers(service, probe.identity)))
     before = {condition.type: condition for condition in old.conditions}

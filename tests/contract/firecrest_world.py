@@ -40,7 +40,7 @@ class FirecrestWorld(SiteWorld):
     """`fake` is None where a real server is asked."""
 
     capabilities = frozenset({Accounting, Files})
-    silent = frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "state_reason"})
+    silent = Firecrest.traits.silent | {"state_reason"}
     forgets = False
     accounting_apart = False
     cut_codes = True

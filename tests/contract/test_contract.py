@@ -14,7 +14,8 @@ import pytest
 
 from contract.world import SCRATCH, Allocation, World, new_run
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Gateway, SitePartition
+from passerelle.gateways.base import Association, Gateway, Listing, SitePartition
+from passerelle.gateways.meter import metered
 from passerelle.marker import ATTEMPT_LIMIT, parse
 from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import JOB_ID, RemoteJob, Stage
@@ -263,6 +264,39 @@ async def test_a_hundred_states_at_once(world: World) -> None:
     if accounting is not None:
         await world.until(all_accounted, "accounting of waiting jobs", seconds=20)
     await asyncio.gather(*(door.cancel(job_id) for job_id in ids))
+
+
+@row("states")
+async def test_states_cost_what_the_driver_says(world: World) -> None:
+    door = world.door()
+    blocker = await door.submit(world.whole_site())
+    await reach(world, door, blocker, Stage.RUNNING)
+    ids = await asyncio.gather(*(door.submit(world.batch(gpus_per_node=1)) for _ in range(10)))
+    await door.states(ids)
+    with metered() as meter:
+        assert set(await door.states(ids)) == set(ids)
+    assert (meter.responses >= len(ids)) is (door.traits.listing is Listing.EACH)
+    await asyncio.gather(*(door.cancel(job_id) for job_id in ids))
+
+
+@row("forecast")
+async def test_a_waiting_job_is_told_its_start_where_the_driver_says_so(world: World) -> None:
+    door = world.door()
+    blocker = await door.submit(world.whole_site(seconds=600))
+    running = await reach(world, door, blocker, Stage.RUNNING)
+    waiting = await door.submit(world.batch(gpus_per_node=1))
+
+    async def forecast() -> int | None:
+        return (await one(door, waiting)).start_time
+
+    if not door.traits.forecasts:
+        await world.let_pass(world.slow)
+        assert await forecast() is None
+        return
+    start = await world.until(forecast, "a forecast", seconds=90)
+    assert start is not None
+    assert running.start_time is not None
+    assert start > running.start_time
 
 
 @row("cancel")

@@ -47,7 +47,7 @@ class World(ABC):
     """Of a world with Signals: whether this release can signal the batch script alone."""
     unknown_id = "60000000"
     silent: frozenset[str] = frozenset()
-    """Fields of RemoteJob that these gateways don't tell."""
+    """Fields of RemoteJob that these gateways don't tell, beside those that the driver says it never does."""
     forgets = True
     """Whether a job leaves the listing some time after its end."""
     accounting_apart = True

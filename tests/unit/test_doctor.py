@@ -389,7 +389,19 @@ async def test_a_site_that_is_well_has_nothing_to_put_right() -> None:
 
     assert {each.verdict for each in checks} == {"ok"}
     assert [each.subject for each in checks] == [
-        *("site", "secret", "address", "slurm", "identity", "accounting", "token", "accounts", "qos", "partition"),
+        *(
+            "site",
+            "secret",
+            "address",
+            "slurm",
+            "identity",
+            "gateway",
+            "accounting",
+            "token",
+            "accounts",
+            "qos",
+            "partition",
+        ),
         *("clock", "run root", "operator"),
     ]
 

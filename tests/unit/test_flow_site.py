@@ -34,6 +34,7 @@ def test_without_accounting_whatever_the_live_listing_shows_goes_on() -> None:
         assert [(each["type"], each["status"]) for each in world.site_conditions()] == [
             ("Ready", "True"),
             ("AccountingAvailable", "False"),
+            ("FullyCapable", "False"),
         ]
         world.api.delete(key)
         await world.until(lambda: key not in world.api.objects, 120)
@@ -41,7 +42,7 @@ def test_without_accounting_whatever_the_live_listing_shows_goes_on() -> None:
         world.site.faults.accounting_down = False
         await world.until(running(world, new))
 
-        assert [each["type"] for each in world.site_conditions()] == ["Ready"]
+        assert [each["type"] for each in world.site_conditions()] == ["Ready", "FullyCapable"]
 
     told(story, Fate(queued=1, running=100_000))
 
@@ -239,7 +240,7 @@ def test_a_site_whose_status_could_once_not_be_written_has_it_written_later(monk
         assert world.site_conditions()[0]["status"] == "True"
         await asyncio.sleep(10)
 
-        assert [(each["type"], each["status"]) for each in world.site_conditions()] == [("Ready", "False")]
+        assert [(each["type"], each["status"]) for each in world.site_conditions()][:-1] == [("Ready", "False")]
 
     told(story)
 
@@ -456,13 +457,29 @@ def test_a_site_whose_partition_does_not_exist_is_not_ready() -> None:
         assert {each["type"]: each["reason"] for each in world.site_conditions()} == {
             "Ready": "PartitionNotFound",
             "Stalled": "PartitionNotFound",
+            "FullyCapable": "GatewayLimits",
         }
         await world.edit_site(partition="gpu")
         await asyncio.sleep(5)
 
-        assert {each["type"]: each["reason"] for each in world.site_conditions()} == {"Ready": "Answering"}
+        assert {each["type"]: each["reason"] for each in world.site_conditions()} == {
+            "Ready": "Answering",
+            "FullyCapable": "GatewayLimits",
+        }
 
     told(story, partition="nope")
+
+
+def test_what_a_door_lacks_is_told_in_one_sentence_with_what_follows() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        (told,) = [each for each in world.site_conditions() if each["type"] == "FullyCapable"]
+
+        assert (told["status"], told["reason"]) == ("False", "GatewayLimits")
+        assert told["message"].startswith("Not all can be done through this slurmrestd gateway: it has no files, so ")
+        assert told["message"].count(".") == 1
+
+    told(story)
 
 
 def test_a_site_counts_its_first_job_soon_and_others_once_a_minute() -> None:

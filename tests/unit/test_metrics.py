@@ -21,7 +21,18 @@ from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import base
-from passerelle.gateways.base import Accounting, Credential, Files, Identity, Info, Probe, Signals, Survey
+from passerelle.gateways.base import (
+    Accounting,
+    Credential,
+    Files,
+    Identity,
+    Info,
+    Listing,
+    Probe,
+    Signals,
+    Survey,
+    Traits,
+)
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.health import Health
@@ -295,6 +306,7 @@ class Door:
     """A gateway that answers, or fails with `error`."""
 
     settle_seconds = 3.0
+    traits = Traits(listing=Listing.STATES)
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -394,6 +406,7 @@ def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
 
     assert capabilities(around) == capabilities(door)
     assert around.settle_seconds == door.settle_seconds
+    assert around.traits is door.traits
 
 
 def test_no_capability_is_hidden() -> None:

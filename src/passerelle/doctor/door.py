@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from passerelle.doctor.check import Check, ok, refused
 from passerelle.errors import PasserelleError, Unauthorized
@@ -91,6 +91,13 @@ def answered(probe: Probe, took: float, status: SiteStatus | None) -> Iterator[C
         yield Check("identity", "warning", text, fix, "IdentityChanged")
     else:
         yield ok("identity", f"Jobs run as {who.user} on cluster {who.cluster}.")
+
+
+def capable(driver: str, missing: Sequence[str]) -> Check:
+    """What the door can't do. Nothing is wrong with that, and nobody should find out by a job."""
+    if not missing:
+        return ok("gateway", f"All that Passerelle does can be done through this {driver} gateway.")
+    return ok("gateway", f"Not all can be done through this {driver} gateway: {'; '.join(missing)}.")
 
 
 def clock(told: float | None, before: float, after: float) -> Check:

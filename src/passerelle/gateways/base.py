@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from passerelle.batch import Batch
@@ -44,11 +45,37 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a reachable site says of itself, asked with a credential that it accepted."""
+    """What a reachable site says of itself, asked with a credential that it accepted.
+
+    `lacks` are clauses about what this very site can't do, although its kind of gateway can.
+    """
 
     identity: Identity
     version: str
     api_version: str
+    lacks: tuple[str, ...] = ()
+
+
+class Listing(StrEnum):
+    """What the states of a hundred jobs cost."""
+
+    STATES = "in one answer, states alone"
+    RECORDS = "in one answer, whole records"
+    EACH = "a request for each job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What no method tells of a kind of gateway; the contract holds each word of it against a live server.
+
+    `silent` are the fields of RemoteJob that are never told. `forecasts`: a waiting job's start is the scheduler's
+    forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its name.
+    """
+
+    listing: Listing
+    silent: frozenset[str] = frozenset()
+    forecasts: bool = True
+    tags: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +129,8 @@ class Gateway(Protocol):
 
     settle_seconds: float
     """How long after the first good live answer an earlier, unknown submit may still come to light."""
+
+    traits: Traits
 
     async def probe(self) -> Probe:
         """Prove that the site answers and accepts the credential."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Credential, Identity, Probe, SitePartition, Survey
+from passerelle.gateways.base import Association, Credential, Identity, Listing, Probe, SitePartition, Survey, Traits
 from passerelle.marker import parse
 from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage
@@ -109,6 +109,9 @@ class Faults:
     accounting_lag: float = 0.0  # seconds until a new job shows in accounting
 
 
+_TRAITS = Traits(listing=Listing.STATES, forecasts=False)
+
+
 @dataclass(slots=True)
 class Memory:
     """One site and one client of it. `fates` is asked once a submit; `token` is the only one that is accepted; `ids`
@@ -132,6 +135,7 @@ class Memory:
     signals: list[tuple[str, str]] = field(default_factory=list)
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _held_back: list[Batch] = field(default_factory=list)
+    traits: Traits = _TRAITS
 
     async def probe(self) -> Probe:
         self._enter("probe")

@@ -34,12 +34,13 @@ class Driver(Generic[_C]):
 
     `credential` makes a credential of a Secret's namespace/name and keys, or raises Unauthorized with what is missing.
     `open` makes the gateway, which asks for its credential before each call; it sends nothing, and raises Invalid for
-    what can't be used.
+    what can't be used. `kind` is the gateway's class, loaded when it is called.
     """
 
     keys: str
     credential: Callable[[str, Mapping[str, bytes]], _C]
     open: Callable[[SiteSpec, Callable[[], _C], bytes | None], Gateway]
+    kind: Callable[[], type[Gateway]]
 
 
 def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: bytes | None) -> Gateway:
@@ -71,16 +72,29 @@ def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCred
     return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
 
 
+def _ssh_kind() -> type[Gateway]:
+    from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
+
+    return Ssh
+
+
 DRIVERS: Mapping[str, Driver[Any]] = {
-    "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
-    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh),
-    "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
+    "slurmrestd": Driver(
+        keys="username and token", credential=credential_from_secret, open=_slurmrestd, kind=lambda: Slurmrestd
+    ),
+    "ssh": Driver(
+        keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh, kind=_ssh_kind
+    ),
+    "unicore": Driver(
+        keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore, kind=lambda: Unicore
+    ),
     "firecrest": Driver(
         keys="client-id, client-secret and token-url, or token",
         credential=firecrest.credential_from_secret,
         open=_firecrest,
+        kind=lambda: Firecrest,
     ),
-    "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc),
+    "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc, kind=lambda: Arc),
 }
 """By GatewaySpec.driver."""
 

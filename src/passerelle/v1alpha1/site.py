@@ -245,7 +245,8 @@ class SiteStatus(Model):
         default_factory=list,
         max_length=16,
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
-        "administrator must act; AccountingAvailable=False while Slurm's accounting does not answer; and "
+        "administrator must act; FullyCapable, False where the gateway can't do something, with what follows from it; "
+        "AccountingAvailable=False while Slurm's accounting does not answer; and "
         "IdentityKept=False while the Site leads away from attempts that have not ended.",
         json_schema_extra=map_list("type"),
     )

@@ -24,7 +24,7 @@ from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.describe import description, passed_on
 from passerelle.gateways.arc.payload import EXIT, LOG, RECORD
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -34,12 +34,20 @@ READS_AT_ONCE = 4
 SETTLE_SECONDS = 15.0
 """A frozen web service that goes on takes waiting submits at once; a job is listed as soon as it has been taken."""
 
+NO_ENVIRONMENT = "no runtimeEnvironment is named: a job that asks for GPUs, an account or a QoS is refused"
+
 
 class Arc:
     """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway and Files.
 
     `environment` is the runtime environment by which options reach sbatch (describe.py).
     """
+
+    traits = Traits(
+        listing=Listing.STATES,
+        silent=frozenset({"comment", "restart_count", "failed_node", "cancelled_by"}),
+        forecasts=False,
+    )
 
     def __init__(
         self,
@@ -69,7 +77,8 @@ class Arc:
         if answer.status != errors.OK or answer.json() is None:
             raise errors.failure(answer)
         told = await self._serves(version)
-        return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version)
+        lacks = () if self._environment is not None else (NO_ENVIRONMENT,)
+        return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         document = description(batch, self._environment)

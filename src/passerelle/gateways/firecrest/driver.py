@@ -13,7 +13,7 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.firecrest import decode, encode, errors, system
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
@@ -30,11 +30,18 @@ SETTLE_SECONDS = 30.0
 MEMO_SECONDS = 1.0
 """How long the records of a list serve those who ask for them next, within the same look."""
 
+REST_MODE = "its rest mode drops a job's nodes, GPUs and time limit: jobs run on their partition's defaults"
+
 _HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
 
 
 class Firecrest:
     """One system behind one server. Gateway, Accounting and Files."""
+
+    traits = Traits(
+        listing=Listing.RECORDS,
+        silent=frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "failed_node"}),
+    )
 
     def __init__(
         self,
@@ -69,7 +76,8 @@ class Firecrest:
         found.refuse(allow_rest=self._allow_rest)
         user = await self._me()
         errors.read(await self._calls.ask("GET", f"status/{self._name}/partitions"))
-        return Probe(Identity(self._name, user.name), version=found.version, api_version="v2")
+        lacks = (REST_MODE,) if found.mode == "rest" else ()
+        return Probe(Identity(self._name, user.name), version=found.version, api_version="v2", lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         try:

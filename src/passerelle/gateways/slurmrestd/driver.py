@@ -17,7 +17,7 @@ import tenacity
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Identity, Probe, SitePartition, Survey
+from passerelle.gateways.base import Association, Identity, Listing, Probe, SitePartition, Survey, Traits
 from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, Hook
 from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
@@ -39,6 +39,7 @@ READS_AT_ONCE = 4
 SETTLE_SECONDS = 15.0
 """A frozen slurmctld that goes on takes waiting submits at once; its rows reach accounting within 5 s (22.05: 3.7)."""
 
+NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
 READ_ATTEMPTS = 2
 LONGEST_WAIT = 5.0
 """Seconds that a call waits in place for a second try; what the server wants beyond is the loop's to wait."""
@@ -52,6 +53,8 @@ class Slurmrestd:
 
     `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
     """
+
+    traits = Traits(listing=Listing.STATES)
 
     def __init__(
         self,
@@ -80,7 +83,8 @@ class Slurmrestd:
         about = meta.get("slurm") or meta.get("Slurm") or {}
         self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
         identity = Identity(self._cluster, self._credential().user)
-        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word)
+        lacks = () if version.signals_batch else (NO_SIGNALS,)
+        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         try:

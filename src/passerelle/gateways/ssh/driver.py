@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from passerelle.batch import Batch
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors
 from passerelle.gateways.ssh.address import address
@@ -43,6 +43,8 @@ _T = TypeVar("_T")
 
 class Ssh(SshFiles):
     """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Files."""
+
+    traits = Traits(listing=Listing.STATES, silent=frozenset({"failed_node"}))
 
     def __init__(
         self,

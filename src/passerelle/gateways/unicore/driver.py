@@ -22,7 +22,7 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.http import Carrier
 from passerelle.gateways.unicore import decode, encode, errors
 from passerelle.gateways.unicore.calls import Calls
@@ -57,6 +57,8 @@ URL_HELP = (
 
 class Unicore(Storages):
     """One server, asked as whoever `credentials` returns at that moment. Gateway and Files."""
+
+    traits = Traits(listing=Listing.EACH, tags=True, silent=frozenset({"failed_node", "cancelled_by"}))
 
     def __init__(
         self,

@@ -1,0 +1,124 @@
+"""What each kind of gateway can do, read off its class: the table in docs/gateways.md, and what a Site says it lacks.
+
+A capability is a protocol of base.py that the class has or hasn't, or a trait that the class declares; so the table is
+never written by hand, and `make generate` writes it. A word stands here by hand only for what is true of some releases
+of a site alone, and beside a yes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from passerelle.gateways.base import Accounting, Files, Gateway, Info, Signals, Traits
+
+BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
+
+UNTOLD = frozenset({"refusal", "slurm_id", "live"})
+"""Fields of RemoteJob of which an empty one is an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """`name` is its row's title. `has` looks at a class and its traits. `without` is a clause about a gateway that
+    lacks it: what can't be done, and what follows; "" where nobody who runs jobs notices.
+    """
+
+    name: str
+    has: Callable[[type, Traits], bool]
+    without: str = ""
+
+
+def _protocol(capability: type) -> Callable[[type, Traits], bool]:
+    return lambda kind, _: issubclass(kind, capability)
+
+
+CAPABILITIES = (
+    Capability(
+        name="accounting: jobs that Slurm has forgotten",
+        has=_protocol(Accounting),
+        without="it has no accounting, so a job that was seen and is gone ends as OutcomeLost",
+    ),
+    Capability(
+        name="progress of a running job",
+        has=lambda _, traits: "comment" not in traits.silent,
+        without="it doesn't tell a job's comment, so no progress is shown",
+    ),
+    Capability(
+        name="a suspended run may save first",
+        has=_protocol(Signals),
+        without="it can't signal a batch script alone, so a run that is suspended can't save first",
+    ),
+    Capability(
+        name="reads files; `passerelle logs`",
+        has=_protocol(Files),
+        without="it has no files, so `passerelle logs` shows none and no Secret reaches a job",
+    ),
+    Capability(
+        name="accounts, partitions and clock for `sites doctor`",
+        has=_protocol(Info),
+        without="it tells no accounts and partitions, so `passerelle sites doctor` can't check them",
+    ),
+    Capability(name="forecast of a waiting job's start", has=lambda _, traits: traits.forecasts),
+    Capability(name="a job carries our marker as a tag", has=lambda _, traits: traits.tags),
+)
+
+CONDITIONS: Mapping[tuple[str, str], str] = {
+    ("slurmrestd", "a suspended run may save first"): "from Slurm 23.11 on",
+    ("unicore", "progress of a running job"): "without a failed rank's last words",
+}
+"""(driver, capability) -> on what a yes depends."""
+
+
+def table(kinds: Mapping[str, type[Gateway]]) -> str:
+    """The matrix as Markdown: a column for each driver."""
+    lines = [["", *kinds], ["---"] * (len(kinds) + 1)]
+    for each in CAPABILITIES:
+        cells = [
+            _cell(each.has(kind, kind.traits), CONDITIONS.get((name, each.name), "")) for name, kind in kinds.items()
+        ]
+        lines.append([each.name, *cells])
+    lines.append(["the states of all jobs come", *(str(kind.traits.listing) for kind in kinds.values())])
+    untold = (", ".join(sorted(kind.traits.silent)) or "nothing" for kind in kinds.values())
+    lines.append(["never told of a job", *untold])
+    lines.append(["a submit of unknown fate is settled after", *(f"{settles(kind):g} s" for kind in kinds.values())])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def settles(kind: type[Gateway]) -> float:
+    """A driver's settle time, where nobody sets another."""
+    return float(inspect.signature(kind).parameters["settle_seconds"].default)
+
+
+def lacks(gateway: Gateway) -> Iterator[str]:
+    """A clause for each thing that this gateway's kind can't do."""
+    for each in CAPABILITIES:
+        if each.without and not each.has(type(gateway), gateway.traits):
+            yield each.without
+
+
+def written(text: str, matrix: str) -> str:
+    """The page with the table between its marks. Raises ValueError where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no lines {BEGIN!r} and {END!r} to write the table between")
+    return f"{before}{BEGIN}\n{matrix}{END}{after}"
+
+
+def _cell(able: bool, condition: str) -> str:  # noqa: FBT001 -- a cell of a table
+    return "no" if not able else f"yes, {condition}" if condition else "yes"
+
+
+def _write(page: Path) -> None:
+    from passerelle.gateways.open import DRIVERS  # noqa: PLC0415 -- what asks for clauses needs no driver
+
+    kinds = {name: driver.kind() for name, driver in DRIVERS.items()}
+    page.write_text(written(page.read_text(encoding="utf-8"), table(kinds)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/gateways.md"))
