@@ -17,7 +17,7 @@ from passerelle.doctor import Check, door, machine, ok, refused, rights, unasked
 from passerelle.doctor.canary import canary
 from passerelle.errors import Invalid, PasserelleError, Rejected
 from passerelle.flight import Flight, fly
-from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Probe, Survey
+from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Probe, Survey, Upload
 from passerelle.gateways.matrix import lacks
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.marker import Run
@@ -141,7 +141,7 @@ async def _at_the_site(
     yield await _accounting(gateway, subject.spec)
     async for each in _surveyed(subject, gateway, probe, held, profile, now):
         yield each
-    if isinstance(gateway, Files) or not canary_comes:
+    if isinstance(gateway, Upload) or not canary_comes:
         yield await _run_root(gateway, subject.spec)
 
 
@@ -218,8 +218,8 @@ async def _tried(
 
 async def _run_root(gateway: Gateway, spec: SiteSpec) -> Check:
     """Whether it is there and writable: by a file that is written and read again."""
-    if not isinstance(gateway, Files):
-        text = f"The run root was not checked: {spec.gateway.driver} has no files. A canary checks it: --canary."
+    if not (isinstance(gateway, Upload) and isinstance(gateway, Files)):
+        text = f"The run root was not checked: {spec.gateway.driver} writes no files. A canary checks it: --canary."
         return Check("run root", "open", text)
     path, proof = f"{spec.run_root.rstrip('/')}/{PROOF}", f"{uuid.uuid4()}\n".encode()
     try:

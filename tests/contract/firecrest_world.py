@@ -19,7 +19,7 @@ from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done, TimeIsUp
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Accounting, Credential, Files
+from passerelle.gateways.base import Accounting, Credential, Files, Upload
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle_sandbox.errors import SandboxError
@@ -39,7 +39,7 @@ SETTING = "PASSERELLE_FIRECREST_"
 class FirecrestWorld(SiteWorld):
     """`fake` is None where a real server is asked."""
 
-    capabilities = frozenset({Accounting, Files})
+    capabilities = frozenset({Accounting, Files, Upload})
     silent = Firecrest.traits.silent | {"state_reason"}
     forgets = False
     accounting_apart = False

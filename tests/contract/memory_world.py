@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from contract.world import FOR_LONG, Allocation, World
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Files, Info, Signals
+from passerelle.gateways.base import Accounting, Files, Info, Signals, Transfer, Upload
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential, Shape
 from passerelle.slurm import Stage
 
@@ -19,7 +19,8 @@ class MemoryWorld(World):
     driver = "memory"
     api_version = "memory"
     runs_scripts = False
-    capabilities = frozenset({Accounting, Files, Info, Signals})
+    closed = None
+    capabilities = frozenset({Accounting, Files, Upload, Transfer, Info, Signals})
     credential: MemoryCredential
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class MemoryWorld(World):
         self.site.shape = replace(shape, accounts=shape.accounts | {account}, closed=shape.closed | {account})
 
     async def mode(self, path: str) -> int:
-        return self.site.files[path].mode
+        return 0o750 if path in self.site.directories else self.site.files[path].mode
 
     async def hostile_job(self, name: str, comment: str) -> None:
         self.site.set_comment(await self.site.submit(self.batch(seconds=600, name=name)), comment)

@@ -7,7 +7,7 @@ import dataclasses
 import asyncssh
 
 from contract.slurm_world import SiteWorld
-from passerelle.gateways.base import Accounting, Credential, Files, Signals
+from passerelle.gateways.base import Accounting, Credential, Files, Signals, Upload
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle_sandbox.site.serve import Site
@@ -30,7 +30,7 @@ class SshWorld(SiteWorld):
 
     driver = "ssh"
     api_version = "ssh"
-    capabilities = frozenset({Accounting, Files, Signals})
+    capabilities = frozenset({Accounting, Files, Upload, Signals})
     credential: SshCredential
 
     def __init__(self, name: str, release: str, site: Site) -> None:

@@ -622,11 +622,12 @@ async def test_a_survey_without_accounting_tells_the_rest(world: World) -> None:
 
 @row("files")
 async def test_a_file_is_written_whole_and_read_by_ranges(world: World) -> None:
-    files = world.files(world.door())
-    if files is None:
+    door = world.door()
+    files, upload = world.files(door), world.upload(door)
+    if files is None or upload is None:
         return
     path, content = scratch_file(), bytes(range(256)) * 300
-    await files.write(path, content)
+    await upload.write(path, content)
     assert await files.size(path) == len(content)
     assert await files.read(path, 0, len(content)) == content
     assert await files.read(path, 250, 20) == content[250:270]
@@ -639,16 +640,17 @@ async def test_a_file_is_written_whole_and_read_by_ranges(world: World) -> None:
 
 @row("files")
 async def test_a_file_takes_the_place_of_another(world: World) -> None:
-    files = world.files(world.door())
-    if files is None:
+    door = world.door()
+    files, upload = world.files(door), world.upload(door)
+    if files is None or upload is None:
         return
     path = scratch_file()
-    await files.write(path, b"x" * 10_000, mode=0o644)
-    await files.write(path, b"short", mode=0o755)
+    await upload.write(path, b"x" * 10_000, mode=0o644)
+    await upload.write(path, b"short", mode=0o755)
     assert await files.size(path) == len(b"short")
     assert await files.read(path, 0, 10_000) == b"short"
     assert await world.mode(path) == 0o755
-    await files.write(path, b"")
+    await upload.write(path, b"")
     assert await files.size(path) == 0
 
 
@@ -665,15 +667,50 @@ async def test_a_missing_file_is_told(world: World) -> None:
 
 @row("files")
 async def test_any_path_is_taken(world: World) -> None:
-    files = world.files(world.door())
-    if files is None:
+    door = world.door()
+    files, upload = world.files(door), world.upload(door)
+    if files is None or upload is None:
         return
     path = scratch_file(world.awkward)
-    await files.write(path, b"there")
+    await upload.write(path, b"there")
     assert await files.read(path, 0, 10) == b"there"
     assert await files.size(path[:-1]) is None
     if "%41" in path:
         assert await files.size(path.replace("%41", "A")) is None
+
+
+@row("upload")
+async def test_a_directory_is_made_with_those_above_it(world: World) -> None:
+    door = world.door()
+    files, upload = world.files(door), world.upload(door)
+    if files is None or upload is None:
+        return
+    above = scratch_file()
+    deep = f"{above}/a b/é日"
+    await upload.make_directory(deep)
+    await upload.write(f"{deep}/spec", b"there")
+    await upload.make_directory(deep)
+    await upload.make_directory(f"{above}/")
+    assert await files.read(f"{deep}/spec", 0, 10) == b"there"
+    assert await files.size(deep) is None, "a directory is no file"
+    assert [await world.mode(path) for path in (above, f"{above}/a b", deep)] == [0o750] * 3
+    for taken in (f"{deep}/spec", f"{deep}/spec/below"):
+        with pytest.raises(Rejected):
+            await upload.make_directory(taken)
+    assert await files.read(f"{deep}/spec", 0, 10) == b"there"
+
+
+@row("upload")
+async def test_a_place_that_is_not_ours_is_refused(world: World) -> None:
+    upload = world.upload(world.door())
+    if upload is None or world.closed is None:
+        return
+    with pytest.raises(Rejected):
+        await upload.write(f"{world.closed}/psr-x", b"x")
+    with pytest.raises(Rejected):
+        await upload.write(f"{world.closed}/psr-x/y", b"x")
+    with pytest.raises(Rejected):
+        await upload.make_directory(f"{world.closed}/psr-x/y")
 
 
 def scratch_file(more: str = "") -> str:

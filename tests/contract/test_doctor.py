@@ -10,7 +10,7 @@ import pytest
 
 from contract.world import SCRATCH, World
 from passerelle.examination import Subject, examine
-from passerelle.gateways.base import Files, Info
+from passerelle.gateways.base import Info, Upload
 from passerelle.v1alpha1.site import SiteSpec
 
 pytestmark = pytest.mark.row("doctor")
@@ -74,7 +74,7 @@ async def test_an_account_that_takes_no_jobs(world: World) -> None:
 
 
 async def test_the_run_root_keeps_one_file(world: World) -> None:
-    if Files not in world.capabilities:
+    if Upload not in world.capabilities:
         return
     await alarms(world)
     files = world.files(world.door())

@@ -16,7 +16,7 @@ import httpx
 
 from contract.slurm_world import SlurmWorld
 from contract.world import Allocation, World
-from passerelle.gateways.base import Credential, Files
+from passerelle.gateways.base import Credential, Files, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
@@ -32,7 +32,7 @@ class UnicoreWorld(World):
     name = "unicore"
     driver = "unicore"
     api_version = API
-    capabilities = frozenset({Files})
+    capabilities = frozenset({Files, Upload})
     refuses_later = True
     cuts_comments = True
     awkward = ' a "b" $(x) `y` ?#&;é日'

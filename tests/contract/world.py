@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
-from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Signals
+from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Signals, Transfer, Upload
 from passerelle.marker import Run
 
 Found = TypeVar("Found")
@@ -62,6 +62,8 @@ class World(ABC):
     """Whether what Slurm says comes in words, so that a comment with blanks is none."""
     awkward = ' it\'s "so" $(x) %41?#&;é日'
     """A name of a file that must come to no harm."""
+    closed: str | None = "/etc"
+    """A directory of the site in which our user may not write; None where everybody may everywhere."""
     user = "startup"
     nodes = 3
     gpus_per_node = 4
@@ -125,6 +127,16 @@ class World(ABC):
         """The door as Files; None where it has none, which then is a promise, too."""
         assert isinstance(door, Files) is (Files in self.capabilities)
         return door if isinstance(door, Files) else None
+
+    def upload(self, door: Gateway) -> Upload | None:
+        """The door as Upload; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Upload) is (Upload in self.capabilities)
+        return door if isinstance(door, Upload) else None
+
+    def transfer(self, door: Gateway) -> Transfer | None:
+        """The door as Transfer; None where it has none, which then is a promise, too."""
+        assert isinstance(door, Transfer) is (Transfer in self.capabilities)
+        return door if isinstance(door, Transfer) else None
 
     def info(self, door: Gateway) -> Info | None:
         """The door as Info; None where it has none, which then is a promise, too."""

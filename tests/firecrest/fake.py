@@ -282,6 +282,11 @@ class Fake:
         self._file_command(f"chmod {request.body['mode']} --", request.body["sourcePath"], request.user)
         return Answer(200, {"output": None})
 
+    def _mkdir(self, request: Request) -> Answer:
+        parents = "--parents" if request.body["parent"] else ""
+        self._file_command(f"mkdir {parents} --", request.body["sourcePath"], request.user)
+        return Answer(201, {"output": None})
+
     # How it is done
 
     def _run(self, command: str, user: str, stdin: bytes | None = None) -> Done:

@@ -26,6 +26,10 @@ def truth(value: object) -> bool:
     return value in ("true", "false")
 
 
+def flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 def path(value: object) -> bool:
     return isinstance(value, str) and value.startswith("/") and "'" not in value
 
@@ -107,6 +111,7 @@ ROUTES: dict[str, Route] = {
     "view": Route("GET", _OPS + "/view", needs={"path": path, "size": number, "offset": number}),
     "download": Route("GET", _OPS + "/download", needs={"path": path}),
     "upload": Route("POST", _OPS + "/upload", needs={"path": path}, upload=True),
+    "mkdir": Route("POST", _OPS + "/mkdir", body={"sourcePath": path, "parent": flag}),
     "chmod": Route("PUT", _OPS + "/chmod", may={"path": path}, body={"sourcePath": path, "mode": octal}),
 }
 

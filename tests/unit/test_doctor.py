@@ -22,7 +22,8 @@ from passerelle.doctor.machine import partitions
 from passerelle.errors import Rejected, Unavailable
 from passerelle.examination import Subject, examine
 from passerelle.gateways.base import Association, Credential, Gateway, SitePartition, Survey
-from passerelle.gateways.memory import Fate, File, Memory
+from passerelle.gateways.memory import Fate, Memory
+from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import open_gateway
 from passerelle.gateways.slurmrestd.credential import credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd

@@ -24,6 +24,7 @@ from passerelle.gateways import base
 from passerelle.gateways.base import (
     Accounting,
     Credential,
+    Entry,
     Files,
     Identity,
     Info,
@@ -32,6 +33,8 @@ from passerelle.gateways.base import (
     Signals,
     Survey,
     Traits,
+    Transfer,
+    Upload,
 )
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
@@ -364,8 +367,34 @@ class DoorWithFiles(Door):
         self._answer((path, offset, length))
         return b"read"
 
+
+class DoorWithUpload(Door):
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         self._answer((path, content, mode))
+
+    async def make_directory(self, path: str) -> None:
+        self._answer(("make", path))
+
+
+class DoorWithTransfer(Door):
+    part_bytes = 7
+
+    async def append(self, path: str, offset: int, content: bytes) -> None:
+        self._answer((path, offset, content))
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        self._answer(("entries", path))
+        return [Entry(name="a", size=1, is_directory=False)]
+
+    async def rename(self, old: str, new: str) -> None:
+        self._answer((old, new))
+
+    async def remove(self, path: str) -> None:
+        self._answer(("remove", path))
+
+    async def digest(self, path: str) -> str | None:
+        self._answer(("digest", path))
+        return "0f"
 
 
 class DoorWithSignals(Door):
@@ -380,7 +409,7 @@ class DoorWithInfo(Door):
         return Survey(clock=1.0)
 
 
-class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles, DoorWithInfo):
+class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles, DoorWithUpload, DoorWithTransfer, DoorWithInfo):
     pass
 
 
@@ -398,8 +427,17 @@ def capabilities(gateway: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "door",
-    [Door(), DoorWithMemory(), DoorWithSignals(), DoorWithFiles(), DoorWithInfo(), DoorWithAll()],
-    ids=["nothing else", "accounting", "signals", "files", "info", "all"],
+    [
+        Door(),
+        DoorWithMemory(),
+        DoorWithSignals(),
+        DoorWithFiles(),
+        DoorWithUpload(),
+        DoorWithTransfer(),
+        DoorWithInfo(),
+        DoorWithAll(),
+    ],
+    ids=["nothing else", "accounting", "signals", "files", "upload", "transfer", "info", "all"],
 )
 def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
     around = measured(door, lambda _: None, Clock())
@@ -420,6 +458,8 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert isinstance(around, Accounting)
     assert isinstance(around, Signals)
     assert isinstance(around, Files)
+    assert isinstance(around, Upload)
+    assert isinstance(around, Transfer)
     assert isinstance(around, Info)
 
     await around.get(["1", "2"])
@@ -430,11 +470,19 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert await around.size("/a") == 10
     assert await around.read("/a", 1, 2) == b"read"
     await around.write("/a", b"x", mode=0o700)
+    await around.make_directory("/b")
+    assert around.part_bytes == 7
+    await around.append("/b/c", 3, b"x")
+    assert await around.entries("/b") == [Entry(name="a", size=1, is_directory=False)]
+    await around.rename("/b/c", "/b/d")
+    await around.remove("/b/d")
+    assert await around.digest("/b/e") == "0f"
     assert await around.survey() == Survey(clock=1.0)
     await around.close()
 
-    files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700)]
-    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, "survey", "close"]
+    files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700), ("make", "/b")]
+    moved = [("/b/c", 3, b"x"), ("entries", "/b"), ("/b/c", "/b/d"), ("remove", "/b/d"), ("digest", "/b/e")]
+    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, *moved, "survey", "close"]
 
 
 async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:

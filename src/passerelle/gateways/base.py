@@ -1,7 +1,8 @@
 """What a gateway must do, and what it may do.
 
-`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`, `Info`) are optional and asked
-for by type, with `isinstance(gateway, Accounting)`. A driver raises only errors of `passerelle.errors`:
+`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`, `Upload`, `Transfer`, `Info`) are
+optional and asked for by type, with `isinstance(gateway, Accounting)`. A driver raises only errors of
+`passerelle.errors`:
 
 - `submit` returns an id, or raises Rejected (the scheduler said no, nothing runs), Unauthorized (the scheduler refused
   the credential, nothing runs) or Unavailable (unknown: the job may run). It never tries twice.
@@ -123,6 +124,21 @@ class Survey:
     clock: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file or a directory, within one. `size` is a file's in bytes, and 0 of a directory. A link is what it leads to;
+    one that leads nowhere is not told, and neither is what is neither file nor directory.
+    """
+
+    name: str
+    size: int
+    is_directory: bool
+
+
+SIZE_DIFFERS = "SizeDiffers"
+"""The reason of an append that was refused since the file has another size."""
+
+
 @runtime_checkable
 class Gateway(Protocol):
     """A site's door."""
@@ -184,7 +200,7 @@ class Signals(Protocol):
 
 @runtime_checkable
 class Files(Protocol):
-    """The site's files, as our user sees them. Paths are absolute paths at the site."""
+    """The site's files, as our user sees them: to read. Paths are absolute paths at the site."""
 
     async def size(self, path: str) -> int | None:
         """Bytes of a file; None where there is none."""
@@ -194,8 +210,60 @@ class Files(Protocol):
         """At most `length` bytes from `offset` on; none at the end and behind it. Raises Missing where no file is."""
         ...
 
+
+@runtime_checkable
+class Upload(Protocol):
+    """Small files, wherever our user may write. A driver that has it has Files."""
+
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """Write a small file, in the place of one that is there: whole, or not at all. Its directory exists."""
+        ...
+
+    async def make_directory(self, path: str) -> None:
+        """Make a directory, with those above it that are missing, for its user and group (0750). One that is there is
+        left as it is. Raises Rejected where the site says no, or something else has its name.
+        """
+        ...
+
+
+@runtime_checkable
+class Transfer(Protocol):
+    """Large files, in parts, and what moving them takes. A driver that has it has Files and Upload.
+
+    A file that is made here gets the permissions that the site gives to new ones: who may read data is said by the
+    directory that it lies in. What must be kept from others is written by Upload.
+    """
+
+    part_bytes: int
+    """The most that an append takes, and what is worth sending, or reading, at once."""
+
+    async def append(self, path: str, offset: int, content: bytes) -> None:
+        """Add to a file that has exactly `offset` bytes; 0 makes the file, where there is none yet.
+
+        Raises Rejected with the reason SIZE_DIFFERS where it has another size: nothing was added then. Where it raises
+        Unavailable, any beginning of `content` may have been added, and may still be: ask size() again, and go on from
+        there. One caller at a time adds to a file.
+        """
+        ...
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        """What is in a directory, one level, in the order of names; None where there is no such directory."""
+        ...
+
+    async def rename(self, old: str, new: str) -> None:
+        """Give a file another name in the same file system, in the place of a file that has it. Raises Missing where
+        there is no file `old`.
+        """
+        ...
+
+    async def remove(self, path: str) -> None:
+        """Remove a file. One that is not there is no error."""
+        ...
+
+    async def digest(self, path: str) -> str | None:
+        """SHA-256 in hexadecimal digits, as the site computes it from the whole file; None where the gateway has no
+        way to ask for it. Raises Missing where no file is.
+        """
         ...
 
 

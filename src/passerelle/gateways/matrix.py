@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from passerelle.gateways.base import Accounting, Files, Gateway, Info, Signals, Traits
+from passerelle.gateways.base import Accounting, Files, Gateway, Info, Signals, Traits, Transfer, Upload
 
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
 
@@ -33,7 +33,9 @@ class Capability:
 
 
 def _protocol(capability: type) -> Callable[[type, Traits], bool]:
-    return lambda kind, _: issubclass(kind, capability)
+    """Whether a class has every method of a protocol: issubclass refuses one that has a data member, too."""
+    methods = [name for name, value in vars(capability).items() if callable(value) and not name.startswith("_")]
+    return lambda kind, _: all(callable(getattr(kind, name, None)) for name in methods)
 
 
 CAPABILITIES = (
@@ -55,8 +57,14 @@ CAPABILITIES = (
     Capability(
         name="reads files; `passerelle logs`",
         has=_protocol(Files),
-        without="it has no files, so `passerelle logs` shows none and no Secret reaches a job",
+        without="it reads no files, so `passerelle logs` shows none",
     ),
+    Capability(
+        name="writes small files",
+        has=_protocol(Upload),
+        without="it writes no files, so no Secret reaches a job",
+    ),
+    Capability(name="moves large files in parts", has=_protocol(Transfer)),
     Capability(
         name="accounts, partitions and clock for `sites doctor`",
         has=_protocol(Info),

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from passerelle.batch import Batch
-from passerelle.gateways.base import Accounting, Files, Gateway, Info, Probe, Signals, Survey
+from passerelle.gateways.base import (
+    Accounting,
+    Entry,
+    Files,
+    Gateway,
+    Info,
+    Probe,
+    Signals,
+    Survey,
+    Transfer,
+    Upload,
+)
 from passerelle.gateways.meter import metered
 from passerelle.slurm import JobState, RemoteJob
 
@@ -116,8 +127,34 @@ class _Files(_Measured):
     async def read(self, path: str, offset: int, length: int) -> bytes:
         return await self._measure("read", cast("Files", self._gateway).read(path, offset, length))
 
+
+class _Upload(_Measured):
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        await self._measure("write", cast("Files", self._gateway).write(path, content, mode=mode))
+        await self._measure("write", cast("Upload", self._gateway).write(path, content, mode=mode))
+
+    async def make_directory(self, path: str) -> None:
+        await self._measure("make_directory", cast("Upload", self._gateway).make_directory(path))
+
+
+class _Transfer(_Measured):
+    @property
+    def part_bytes(self) -> int:
+        return cast("Transfer", self._gateway).part_bytes
+
+    async def append(self, path: str, offset: int, content: bytes) -> None:
+        await self._measure("append", cast("Transfer", self._gateway).append(path, offset, content))
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        return await self._measure("entries", cast("Transfer", self._gateway).entries(path))
+
+    async def rename(self, old: str, new: str) -> None:
+        await self._measure("rename", cast("Transfer", self._gateway).rename(old, new))
+
+    async def remove(self, path: str) -> None:
+        await self._measure("remove", cast("Transfer", self._gateway).remove(path))
+
+    async def digest(self, path: str) -> str | None:
+        return await self._measure("digest", cast("Transfer", self._gateway).digest(path))
 
 
 class _Info(_Measured):
@@ -129,5 +166,7 @@ _CAPABILITIES: Mapping[type, type[_Measured]] = {
     Accounting: _Accounting,
     Signals: _Signals,
     Files: _Files,
+    Upload: _Upload,
+    Transfer: _Transfer,
     Info: _Info,
 }

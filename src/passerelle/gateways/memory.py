@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from passerelle.batch import Batch
-from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Association, Credential, Identity, Listing, Probe, SitePartition, Survey, Traits
+from passerelle.gateways.memory_files import MemoryFiles
 from passerelle.marker import parse
 from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage
@@ -55,14 +56,6 @@ class Shape:
     max_jobs: int = 10_000
     max_time_minutes: int | None = 60
     closed: frozenset[str] = frozenset()  # accounts that take no job
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file of the site; directories are not kept."""
-
-    content: bytes
-    mode: int = 0o600
 
 
 @dataclass(slots=True)
@@ -113,7 +106,7 @@ _TRAITS = Traits(listing=Listing.STATES, forecasts=False)
 
 
 @dataclass(slots=True)
-class Memory:
+class Memory(MemoryFiles):
     """One site and one client of it. `fates` is asked once a submit; `token` is the only one that is accepted; `ids`
     makes the gateway's id of Slurm's number, where its ids are others.
     """
@@ -131,7 +124,6 @@ class Memory:
     first_job_id: int = 1000
     ids: Callable[[int], str] = str
     calls: list[str] = field(default_factory=list)
-    files: dict[str, File] = field(default_factory=dict)
     signals: list[tuple[str, str]] = field(default_factory=list)
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _held_back: list[Batch] = field(default_factory=list)
@@ -192,22 +184,6 @@ class Memory:
             job.warned = self.clock()
             self.signals.append((job_id, signal))
         return True
-
-    async def size(self, path: str) -> int | None:
-        self._enter_files("size")
-        found = self.files.get(path)
-        return None if found is None else len(found.content)
-
-    async def read(self, path: str, offset: int, length: int) -> bytes:
-        self._enter_files("read")
-        found = self.files.get(path)
-        if found is None:
-            raise Missing(f"The site has no file {path}.")
-        return found.content[offset : offset + length]
-
-    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        self._enter_files("write")
-        self.files[path] = File(content, mode)
 
     async def survey(self) -> Survey:
         """Where accounting is silent, what the scheduler knows alone."""

@@ -10,7 +10,8 @@ import pytest
 
 from passerelle.cli import cluster, main
 from passerelle.errors import Unavailable
-from passerelle.gateways.memory import File, Memory
+from passerelle.gateways.memory import Memory
+from passerelle.gateways.memory_files import File
 from passerelle.kube import REFUSED, Gone, Kube
 from passerelle.objects import Key
 

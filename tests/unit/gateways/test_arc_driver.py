@@ -14,7 +14,7 @@ from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, 
 from passerelle.gateways.arc import calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import Accounting, Files, Gateway
+from passerelle.gateways.base import Accounting, Files, Gateway, Upload
 from passerelle.slurm import JobState, RemoteJob, Stage
 from unit.gateways.scripted_server import BATCH, OPTIONS
 
@@ -130,6 +130,7 @@ async def test_probe_names_who_answers() -> None:
     assert (probe.version, probe.api_version) == ("24.11.5", "1.1")
     assert isinstance(arc, Gateway)
     assert isinstance(arc, Files)
+    assert not isinstance(arc, Upload), "it writes into session directories alone"
     assert not isinstance(arc, Accounting), "what A-REX has wiped is gone"
 
 

@@ -18,7 +18,7 @@ from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway
+from passerelle.gateways.base import Accounting, Files, Gateway, Transfer, Upload
 from passerelle.gateways.firecrest import calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
@@ -75,6 +75,8 @@ def test_it_is_a_gateway_with_accounting_and_files(fake: Fake) -> None:
     assert isinstance(gateway, Gateway)
     assert isinstance(gateway, Accounting)
     assert isinstance(gateway, Files)
+    assert isinstance(gateway, Upload)
+    assert not isinstance(gateway, Transfer), "large files go by way of an object store of the server's"
 
 
 async def test_probe_names_the_system_and_the_user_that_runs_commands(fake: Fake) -> None:

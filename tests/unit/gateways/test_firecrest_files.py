@@ -9,7 +9,7 @@ import pytest
 
 from firecrest.canned import USER, LoginNode
 from firecrest.fake import Fake
-from passerelle.errors import Invalid, Missing, Unavailable
+from passerelle.errors import Invalid, Missing, Rejected, Unavailable
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
@@ -120,8 +120,23 @@ async def test_missing_file_or_directory(files: RemoteFiles) -> None:
     assert await files.size("/site/nothing/in/it") is None
     with pytest.raises(Missing):
         await files.read("/site/nothing", 0, 1)
-    with pytest.raises(Missing):
+    with pytest.raises(Rejected, match="no directory for /site/nothing/in/it"):
         await files.write("/site/nothing/in/it", b"x")
+
+
+async def test_directory_is_made_with_those_above_it(files: RemoteFiles, node: LoginNode, fake: Fake) -> None:
+    await files.make_directory("/site/a b/é")
+    await files.make_directory("/site/a b/é")
+
+    made = [command.split()[0] for command in node.commands if not command.startswith("stat")]
+    assert made[-4:] == ["mkdir", "chmod", "mkdir", "chmod"]
+    assert fake.asked[-1] == "stat", "what is there is left as it is"
+    assert (node.root / "a b" / "é").stat().st_mode & 0o777 == 0o750
+    assert await files.size("/site/a b") is None
+    (node.root / "file").write_bytes(b"x")
+    for taken in ("/site/file", "/site/file/below"):
+        with pytest.raises(Rejected, match="/site/file is a file"):
+            await files.make_directory(taken)
 
 
 @pytest.mark.parametrize("name", ['so "quoted"', "back\\slash"])

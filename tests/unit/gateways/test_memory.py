@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import pytest
 
 from passerelle.batch import Batch, Options
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway
-from passerelle.gateways.memory import Fate, File, Memory, MemoryCredential
+from passerelle.gateways.base import SIZE_DIFFERS, Accounting, Entry, Files, Gateway, Transfer, Upload
+from passerelle.gateways.memory import Fate, Memory, MemoryCredential
+from passerelle.gateways.memory_files import File
 from passerelle.slurm import Stage
 
 OPTIONS = Options(
@@ -51,6 +53,8 @@ def test_it_is_a_gateway_with_every_capability(site: Memory) -> None:
     assert isinstance(site, Gateway)
     assert isinstance(site, Accounting)
     assert isinstance(site, Files)
+    assert isinstance(site, Upload)
+    assert isinstance(site, Transfer)
 
 
 async def test_life_of_a_job_follows_the_clock(site: Memory, clock: Clock) -> None:
@@ -178,3 +182,54 @@ async def test_files_need_the_gateway_and_a_good_credential(site: Memory) -> Non
             await call
 
     assert site.files == {"/run/a": File(b"x")}
+
+
+async def test_a_large_file_grows_part_by_part(site: Memory) -> None:
+    await site.append("/data/a b.part", 0, b"")
+    await site.append("/data/a b.part", 0, b"01234")
+    await site.append("/data/a b.part", 5, b"56789")
+    for wrong in (0, 5, 11):
+        with pytest.raises(Rejected) as caught:
+            await site.append("/data/a b.part", wrong, b"x")
+        assert caught.value.reason == SIZE_DIFFERS
+    await site.write("/data/a b", b"old")
+    await site.rename("/data/a b.part", "/data/a b")
+
+    assert await site.digest("/data/a b") == hashlib.sha256(b"0123456789").hexdigest()
+    assert await site.entries("/data") == [Entry(name="a b", size=10, is_directory=False)]
+    await site.remove("/data/a b")
+    await site.remove("/data/a b")
+    assert await site.size("/data/a b") is None
+    for call in (site.digest("/data/a b"), site.rename("/data/a b", "/data/c")):
+        with pytest.raises(Missing):
+            await call
+
+
+async def test_an_append_whose_answer_is_lost_may_be_half_done(site: Memory) -> None:
+    site.cut_appends = 1
+    with pytest.raises(Unavailable):
+        await site.append("/data/a", 0, b"01234")
+
+    assert await site.size("/data/a") == 2
+    await site.append("/data/a", 2, b"234")
+    assert await site.read("/data/a", 0, 10) == b"01234"
+
+
+async def test_a_directory_tells_one_level(site: Memory) -> None:
+    await site.make_directory("/data/empty/deep")
+    await site.make_directory("/data/empty/deep")
+    await site.write("/data/set/a", b"123")
+    await site.write("/dataset", b"")
+
+    assert await site.entries("/data/") == [
+        Entry(name="empty", size=0, is_directory=True),
+        Entry(name="set", size=0, is_directory=True),
+    ]
+    assert await site.entries("/data/empty/deep") == []
+    assert await site.entries("/data/nowhere") is None
+    assert await site.entries("/data/set/a") is None
+    with pytest.raises(Rejected, match="/dataset is a file"):
+        await site.make_directory("/dataset/a")
+    for call in (site.write("/data/set", b""), site.append("/data", 0, b""), site.remove("/data/empty")):
+        with pytest.raises(Rejected, match="is a directory"):
+            await call

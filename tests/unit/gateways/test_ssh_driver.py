@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway, Signals
+from passerelle.gateways.base import Accounting, Files, Gateway, Signals, Upload
 from passerelle.gateways.meter import metered
 from passerelle.gateways.ssh import commands, connection, login
 from passerelle.gateways.ssh.driver import Ssh
@@ -65,6 +65,7 @@ def test_it_has_every_capability() -> None:
     assert isinstance(made, Gateway)
     assert isinstance(made, Accounting)
     assert isinstance(made, Files)
+    assert isinstance(made, Upload)
     assert isinstance(made, Signals)
 
 
@@ -469,7 +470,12 @@ async def test_files(node: LoginNode, door: Ssh, tmp_path: Path) -> None:
     await door.write("/new", b"two", mode=0o600)
     assert (tmp_path / "new").read_bytes() == b"two"
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(Missing):
+    with pytest.raises(Rejected, match="no directory for /nowhere/new"):
         await door.write("/nowhere/new", b"one")
-    assert set(os.listdir(tmp_path)) == {"log", "new"}  # noqa: PTH208 -- a look at what is left
+    await door.make_directory("/a b/é")
+    await door.make_directory("/a b/é/")
+    assert (tmp_path / "a b" / "é").stat().st_mode & 0o777 == 0o750
+    with pytest.raises(Rejected):
+        await door.make_directory("/new/below")
+    assert set(os.listdir(tmp_path)) == {"log", "new", "a b"}  # noqa: PTH208 -- a look at what is left
     assert node.connections == 1

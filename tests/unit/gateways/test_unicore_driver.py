@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway, Identity
+from passerelle.gateways.base import Accounting, Files, Gateway, Identity, Upload
 from passerelle.gateways.unicore import calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import LEAST_SECONDS, PAGE, Unicore
@@ -36,6 +36,7 @@ def test_it_is_a_gateway_with_files_and_without_accounting() -> None:
 
     assert isinstance(gateway, Gateway)
     assert isinstance(gateway, Files)
+    assert isinstance(gateway, Upload)
     assert not isinstance(gateway, Accounting)
 
 

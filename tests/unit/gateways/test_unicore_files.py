@@ -173,3 +173,29 @@ async def test_storages_that_can_t_be_read_are_not_none(server: Server) -> None:
 
     with pytest.raises(Unavailable):
         await client(server).size("/e/scratch/x")
+
+
+async def test_each_missing_directory_gets_its_permissions(server: Server) -> None:
+    server.replies["GET storages/HOME/files/a"] = stat(0, folder=True)
+    done = httpx.Response(200, json={"permissions": "OK"})
+    server.replies |= {
+        f"{how} storages/HOME/files/a/b%20c{deep}": done for how in ("POST", "PUT") for deep in ("", "/d")
+    }
+
+    await client(server).make_directory("/p/ada/a/b c/d/")
+
+    made = [(request.method, request.url.path) for request in server.requests if request.method in ("POST", "PUT")]
+    assert [(how, path.rpartition("HOME/files")[2]) for how, path in made] == [
+        ("POST", "/a/b c"),
+        ("PUT", "/a/b c"),
+        ("POST", "/a/b c/d"),
+        ("PUT", "/a/b c/d"),
+    ]
+    assert json.loads(server.requests[-1].content) == {"permissions": "rwxr-x---"}
+
+
+async def test_a_file_is_no_directory_to_make_another_in(server: Server) -> None:
+    server.replies["GET storages/HOME/files/a"] = stat(7)
+
+    with pytest.raises(Rejected, match="a file is in its way"):
+        await client(server).make_directory("/p/ada/a/b")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.firecrest import decode, encode, errors, system
 from passerelle.gateways.firecrest.calls import Calls
@@ -36,7 +36,7 @@ _HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
 
 
 class Firecrest:
-    """One system behind one server. Gateway, Accounting and Files."""
+    """One system behind one server. Gateway, Accounting, Files and Upload."""
 
     traits = Traits(
         listing=Listing.RECORDS,
@@ -143,6 +143,10 @@ class Firecrest:
         await self._me()
         await self._files.write(path, content, mode=mode)
 
+    async def make_directory(self, path: str) -> None:
+        await self._me()
+        await self._files.make_directory(path)
+
     async def close(self) -> None:
         await self._calls.close()
 
@@ -181,8 +185,9 @@ class Firecrest:
         path = f"{batch.options.working_directory.rstrip('/')}/{batch.options.name}.sbatch"
         try:
             await self._files.write(path, script(batch).encode())
-        except Missing:
-            text = f"The script can't be laid down: {batch.options.working_directory} does not exist at the site."
+        except Rejected:
+            where = f"{batch.options.working_directory} does not exist at the site, or is not writable"
+            text = f"The script can't be laid down: {where}."
             raise Rejected(text, reason="WorkingDirectoryMissing") from None
         return path
 

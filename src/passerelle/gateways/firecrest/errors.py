@@ -29,6 +29,7 @@ NO_FILE = ("No such file or directory", "Not a directory")
 ENDED = ("invalid job id", "already completing or completed", "Job not found")
 """In the text of a cancel that failed: there is nothing to cancel any more."""
 
+_PERMISSION = "Permission denied"
 _UNHEALTHY = "is unhealthy"
 _NO_SYSTEM = "System not found"
 _QUOTA = "accounting/QOS policy limit"
@@ -135,6 +136,11 @@ def no_file(answer: Answer) -> bool:
     """Whether a file operation failed because the file is not there."""
     message = message_of(answer) or ""
     return any(words in message for words in NO_FILE)
+
+
+def not_permitted(answer: Answer) -> bool:
+    """Whether a file operation failed because the site's user may not."""
+    return _PERMISSION in (message_of(answer) or "")
 
 
 def read(answer: Answer) -> dict[str, Any]:

@@ -11,9 +11,11 @@ There is no rename: who reads a file while it is written anew may see half of it
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
-from passerelle.errors import Invalid, Missing, PasserelleError, Unavailable
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.firecrest import errors
 from passerelle.gateways.firecrest.calls import Calls, Query
 from passerelle.gateways.http import Answer, Upload
@@ -32,7 +34,8 @@ _NAME = re.compile(r"[^\"'\\/]+")
 """A multipart form changes quotes and backslashes, and nobody changes them back."""
 
 _MODE_BITS, _OTHERS = 0o777, 0o077
-_HTTP_OK, _HTTP_NO_CONTENT = 200, 204
+DIRECTORY_MODE = 0o750
+_HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
 
 
 class RemoteFiles:
@@ -45,7 +48,7 @@ class RemoteFiles:
 
     async def size(self, path: str) -> int | None:
         found = await self._stat(path)
-        return None if found is None else found[0]
+        return None if found is None or not stat.S_ISREG(found[1]) else found[0]
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
         found = await self._stat(path)
@@ -80,6 +83,21 @@ class RemoteFiles:
         await self._upload(path, content)
         if found[1] & _MODE_BITS != mode:
             await self._chmod(path, mode)
+
+    async def make_directory(self, path: str) -> None:
+        above = [str(each) for each in (PurePosixPath(checked(path)), *PurePosixPath(path).parents)]
+        missing: list[str] = []
+        for step in above:
+            if (found := await self._stat(step)) is not None:
+                if not stat.S_ISDIR(found[1]):
+                    raise Rejected(f"The site makes no directory {path}: {step} is a file.", reason="FileRefused")
+                break
+            missing.insert(0, step)
+        for step in missing:
+            answer = await self._calls.once("POST", f"{self._ops}/mkdir", body={"sourcePath": step, "parent": True})
+            if answer.status != _HTTP_CREATED:
+                raise _refusal(answer, step)
+            await self._chmod(step, DIRECTORY_MODE)
 
     async def _stat(self, path: str) -> tuple[int, int] | None:
         """Size and mode; None where there is no such file."""
@@ -123,7 +141,7 @@ class RemoteFiles:
         upload = Upload("file", name, content)
         answer = await self._calls.once("POST", f"{self._ops}/upload", [("path", directory or "/")], upload=upload)
         if answer.status != _HTTP_NO_CONTENT and not (content == b"" and await self._is_empty(path)):
-            raise _failure(answer, path)
+            raise _refusal(answer, path)
 
     async def _is_empty(self, path: str) -> bool:
         found = await self._stat(path)
@@ -133,7 +151,7 @@ class RemoteFiles:
         body = {"sourcePath": path, "mode": f"{mode:o}"}
         answer = await self._calls.ask("PUT", f"{self._ops}/chmod", [("path", path)], body=body)
         if answer.status != _HTTP_OK:
-            raise _failure(answer, path)
+            raise _refusal(answer, path)
 
     async def _get(self, operation: str, path: str, *more: tuple[str, str]) -> Answer:
         query: Query = [("path", checked(path)), *more]
@@ -164,6 +182,16 @@ def _whole(text: bytes, length: int) -> bytes:
 
 def _missing(path: str) -> Missing:
     return Missing(f"There is no file {path} at the site.")
+
+
+def _refusal(answer: Answer, path: str) -> PasserelleError:
+    """The error for a change that did not come about."""
+    if errors.no_file(answer):
+        return Rejected(f"There is no directory for {path} at the site.", reason="FileRefused")
+    if errors.not_permitted(answer):
+        text = f"The site's user may not write {path}; make it writable for that user."
+        return Rejected(text, reason="FileRefused")
+    return errors.failure(answer)
 
 
 def _failure(answer: Answer, path: str) -> PasserelleError:

@@ -42,7 +42,9 @@ _T = TypeVar("_T")
 
 
 class Ssh(SshFiles):
-    """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Files."""
+    """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals, Files
+    and Upload.
+    """
 
     traits = Traits(listing=Listing.STATES, silent=frozenset({"failed_node"}))
 

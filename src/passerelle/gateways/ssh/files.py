@@ -8,22 +8,26 @@ import asyncio
 import contextlib
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import asyncssh
 
-from passerelle.errors import Missing, PasserelleError, Unavailable
+from passerelle.errors import Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.ssh.connection import Connection
 from passerelle.gateways.ssh.login import UNREACHABLE
 
 SFTP_SECONDS = 60.0
+DIRECTORY_MODE = 0o750
 _NO_FILE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 
 
+Meaning = Callable[[BaseException, str], PasserelleError]
+
+
 class SshFiles:
-    """Files, on a connection that others use, too."""
+    """Files and Upload, on a connection that others use, too."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -50,7 +54,7 @@ class SshFiles:
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         beside = f"{path}.{secrets.token_hex(6)}.new"
-        async with self._session(path) as sftp:
+        async with self._session(path, _refusal) as sftp:
             try:
                 async with sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=0o600)) as file:
                     await file.write(content)
@@ -61,9 +65,16 @@ class SshFiles:
                     await sftp.remove(beside)
                 raise
 
+    async def make_directory(self, path: str) -> None:
+        async with self._session(path, _refusal) as sftp:
+            if not await sftp.isdir(path):
+                await sftp.makedirs(path, asyncssh.SFTPAttrs(permissions=DIRECTORY_MODE), exist_ok=True)
+
     @contextlib.asynccontextmanager
-    async def _session(self, path: str) -> AsyncIterator[asyncssh.SFTPClient]:
-        """SFTP on a connection that stands. Raises Missing, Unavailable and Unauthorized."""
+    async def _session(self, path: str, meaning: Meaning | None = None) -> AsyncIterator[asyncssh.SFTPClient]:
+        """SFTP on a connection that stands; `meaning` tells its errors where they are not those of a read. Raises
+        Missing, Rejected, Unavailable and Unauthorized.
+        """
         try:
             async with self._connection.link() as link, asyncio.timeout(SFTP_SECONDS):
                 async with self._opening:
@@ -75,7 +86,21 @@ class SshFiles:
                     link.sftp = None
                     raise
         except (asyncssh.Error, OSError) as error:  # OSError holds TimeoutError
-            raise _meaning(error, path) from None
+            raise (meaning or _meaning)(error, path) from None
+
+
+def _refusal(error: BaseException, path: str) -> PasserelleError:
+    """As _meaning, of what would change something. SFTP has one word for a full disk and all that has no own word."""
+    match error:
+        case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath() | asyncssh.SFTPNotADirectory():
+            return Rejected(f"The site has no directory for {path}.", reason="FileRefused")
+        case asyncssh.SFTPPermissionDenied():
+            text = f"The site's user may not write {path}; make it writable for that user."
+            return Rejected(text, reason="FileRefused")
+        case asyncssh.SFTPFailure():
+            text = f"The site does not let {path} be written: its disk or quota may be full, or a directory be there."
+            return Rejected(text, reason="FileRefused", transient=True)
+    return _meaning(error, path)
 
 
 def _meaning(error: BaseException, path: str) -> PasserelleError:
@@ -84,8 +109,7 @@ def _meaning(error: BaseException, path: str) -> PasserelleError:
         case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath() | asyncssh.SFTPNotADirectory():
             return Missing(f"The site has no file {path}.")
         case asyncssh.SFTPPermissionDenied():
-            text = f"The site's user may not write {path}; make it writable for that user."
-            return Unavailable(text, reason="FileRefused")
+            return Unavailable(f"The site's user may not read {path}.", reason="FileRefused")
         case asyncssh.SFTPBadMessage():
             text = (
                 "The login shell speaks into the transfer of files; have the user's .bashrc print nothing where there "

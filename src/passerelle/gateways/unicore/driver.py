@@ -56,7 +56,7 @@ URL_HELP = (
 
 
 class Unicore(Storages):
-    """One server, asked as whoever `credentials` returns at that moment. Gateway and Files."""
+    """One server, asked as whoever `credentials` returns at that moment. Gateway, Files and Upload."""
 
     traits = Traits(listing=Listing.EACH, tags=True, silent=frozenset({"failed_node", "cancelled_by"}))
 

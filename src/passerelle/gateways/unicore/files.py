@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from passerelle.errors import Missing, PasserelleError, Rejected
@@ -19,12 +20,13 @@ _STORAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _STORAGES_AT_MOST = 200
 _UNSPEAKABLE = re.compile(r"['\\%\x00-\x1f]")
 """3.0.0 loses a file with a quote in its name, and takes no address with the others."""
+DIRECTORY_MODE = 0o750
 _NO_BYTES = 406
 """A directory's answer to who asks for bytes."""
 
 
 class Storages:
-    """Files."""
+    """Files and Upload."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -72,6 +74,21 @@ class Storages:
             await self._change("POST", f"storages/{storage}/actions/rename", path, body=names)
         finally:
             await self._remove(storage, folder)
+
+    async def make_directory(self, path: str) -> None:
+        """UNICORE makes those above, too, for the user alone: so each gets its permissions by itself."""
+        storage, inside = await self._place(path.rstrip("/"))
+        steps = [str(each) for each in (*reversed(PurePosixPath(inside).parents), PurePosixPath(inside))][1:]
+        missing = [step for step in steps if not await self._is_directory(storage, step, path)]
+        for step in missing:
+            await self._change("POST", _file(storage, step), path)
+            await self._change("PUT", _file(storage, step), path, body={"permissions": _permissions(DIRECTORY_MODE)})
+
+    async def _is_directory(self, storage: str, inside: str, path: str) -> bool:
+        found = await self._calls.read(_file(storage, inside))
+        if found is not None and not found.get("isDirectory"):
+            raise Rejected(f"The site makes no directory {path}: a file is in its way.", reason="NotWritten")
+        return found is not None
 
     async def _change(
         self, method: str, address: str, path: str, *, body: object | None = None, content: bytes | None = None
