@@ -24,6 +24,9 @@ MIN_JOB_AGE = 10
 _RUNNING: dict[str, Site] = {}
 """By release: a site has several doors, and serves the rows of each."""
 
+_SHUT: dict[str, set[str]] = {}
+"""By release: accounts that take no jobs there."""
+
 
 class SiteWorld(World):
     """A real Slurm, whichever door leads to it."""
@@ -71,12 +74,18 @@ class SiteWorld(World):
         await self._run("scontrol", "requeue", job_id)
 
     async def shut(self, account: str) -> None:
-        """By a limit of the account, which its users don't inherit."""
+        """By a limit of the account, which its users don't inherit. Another door of this site may have done so."""
+        if account in _SHUT.setdefault(self.release, set()):
+            return
+        _SHUT[self.release].add(account)
         for words in (
             f"add account {account} cluster={self.cluster} grpsubmitjobs=0",
             f"add user {self.user} account={account}",
         ):
             await asyncio.to_thread(self.site.manage, words)
+
+    async def turn_partition(self, partition: str, state: str) -> None:
+        await self._run("scontrol", "update", f"PartitionName={partition}", f"State={state}")
 
     async def write_comment(self, job_id: str, text: str) -> None:
         await self._run("scontrol", "update", f"JobId={job_id}", f"Comment={text}", user=self.user)
@@ -116,6 +125,7 @@ class SiteWorld(World):
 
     def end(self) -> None:
         if _RUNNING.pop(self.release, None) is not None:
+            _SHUT.pop(self.release, None)
             self.site.end()
 
 

@@ -11,12 +11,13 @@ import json
 import secrets
 import time
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
 from contract.slurm_world import SlurmWorld
 from contract.world import Allocation, World
-from passerelle.gateways.base import Credential, Files, Upload
+from passerelle.gateways.base import Credential, Files, Info, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
@@ -32,8 +33,10 @@ class UnicoreWorld(World):
     name = "unicore"
     driver = "unicore"
     api_version = API
-    capabilities = frozenset({Files, Upload})
+    capabilities = frozenset({Files, Info, Upload})
     refuses_later = True
+    scheduler_down = "Unreachable"
+    refusals = MappingProxyType({"garbage": "Anonymous", "wrong user": "Anonymous"})
     cuts_comments = True
     awkward = ' a "b" $(x) `y` ?#&;é日'
     unknown_id = "noSuchJob"

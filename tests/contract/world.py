@@ -6,8 +6,9 @@ import dataclasses
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
@@ -60,6 +61,10 @@ class World(ABC):
     """Whether a job is taken first, and a refusal is how it ends."""
     cuts_comments = False
     """Whether what Slurm says comes in words, so that a comment with blanks is none."""
+    scheduler_down = "SchedulerUnavailable"
+    """The reason of the error while it is: Unreachable where the gateway itself is what is stopped."""
+    refusals: Mapping[str, str] = MappingProxyType({"garbage": "TokenRefused", "wrong user": "TokenRefused"})
+    """By the kind of a bad credential: the reason of the error."""
     awkward = ' it\'s "so" $(x) %41?#&;é日'
     """A name of a file that must come to no harm."""
     closed: str | None = "/etc"

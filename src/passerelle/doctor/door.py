@@ -71,6 +71,9 @@ def unanswered(error: PasserelleError) -> Iterator[Check]:
     elif error.reason == "SchedulerUnavailable":
         yield ok("address", "The gateway answers.")
         yield refused("slurm", error)
+    elif error.reason == "AccountingUnavailable":
+        yield ok("address", "The gateway answers.")
+        yield refused("accounting", error)
     elif error.reason == "ClusterUnknown":
         yield refused("identity", error)
     else:

@@ -65,16 +65,35 @@ class Listing(StrEnum):
     EACH = "a request for each job"
 
 
+class Topic(StrEnum):
+    """What a survey may tell of."""
+
+    ACCOUNTS = "accounts"
+    QOS = "their QoS"
+    CLOSED = "which take no jobs"
+    PARTITIONS = "partitions"
+    STATES = "their states"
+    NODES = "nodes"
+    TIMES = "time limits"
+    GPUS = "GPUs"
+    CLOCK = "the clock"
+
+
+EVERY_TOPIC = frozenset(Topic)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What no method tells of a kind of gateway; the contract holds each word of it against a live server.
 
-    `silent` are the fields of RemoteJob that are never told. `forecasts`: a waiting job's start is the scheduler's
-    forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its name.
+    `silent` are the fields of RemoteJob that are never told. `surveys` is what a survey tells. `forecasts`: a waiting
+    job's start is the scheduler's forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its
+    name.
     """
 
     listing: Listing
     silent: frozenset[str] = frozenset()
+    surveys: frozenset[Topic] = frozenset()
     forecasts: bool = True
     tags: bool = False
 
@@ -83,13 +102,14 @@ class Traits:
 class Association:
     """An account that our user may charge, in Slurm's word for the pair. `partition` is "" where it holds for all.
 
-    `qos` are those that may be named with it, `default_qos` the one that counts where none is, "" where the site has no
-    such. `default`: the account that is charged where none is named. `closed`: a limit of 0 lets no job of ours in.
+    `qos` are those that may be named with it, None where the gateway doesn't tell; `default_qos` the one that counts
+    where none is, "" where the site has no such. `default`: the account that is charged where none is named. `closed`:
+    a limit of 0 lets no job of ours in.
     """
 
     account: str
     partition: str = ""
-    qos: tuple[str, ...] = ()
+    qos: tuple[str, ...] | None = ()
     default_qos: str = ""
     default: bool = False
     closed: bool = False
@@ -97,15 +117,15 @@ class Association:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePartition:
-    """A partition as the scheduler has it. `state` is Slurm's word: UP, DOWN, DRAIN or INACTIVE.
+    """A partition as the scheduler has it. `state` is Slurm's word: UP, DOWN, DRAIN or INACTIVE; "" if it isn't told.
 
-    A limit that is None is none; `gpus_per_node` None: not told, or not the same on all nodes. Of the lists an empty
-    one of those that are allowed means: all are.
+    A limit that is None is none, or not told; `nodes` None: not told; `gpus_per_node` None: not told, or not the same
+    on all nodes. Of the lists an empty one of those that are allowed means: all are.
     """
 
     name: str
-    state: str
-    nodes: int
+    state: str = ""
+    nodes: int | None = None
     max_nodes: int | None = None
     max_time_minutes: int | None = None
     gpus_per_node: int | None = None

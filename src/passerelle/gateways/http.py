@@ -125,6 +125,14 @@ class Answer:
         return found if isinstance(found, dict) else None
 
     @property
+    def clock(self) -> float | None:
+        """The server's clock, by its Date header."""
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except (ValueError, TypeError):
+            return None
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks us to wait; a date counts from the server's own Date header."""
         return retry_after(self.headers)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from passerelle.gateways.base import Accounting, Files, Gateway, Info, Signals, Traits, Transfer, Upload
+from passerelle.gateways.base import EVERY_TOPIC, Accounting, Files, Gateway, Signals, Topic, Traits, Transfer, Upload
 
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
 
@@ -65,11 +65,6 @@ CAPABILITIES = (
         without="it writes no files, so no Secret reaches a job",
     ),
     Capability(name="moves large files in parts", has=_protocol(Transfer)),
-    Capability(
-        name="accounts, partitions and clock for `sites doctor`",
-        has=_protocol(Info),
-        without="it tells no accounts and partitions, so `passerelle sites doctor` can't check them",
-    ),
     Capability(name="forecast of a waiting job's start", has=lambda _, traits: traits.forecasts),
     Capability(name="a job carries our marker as a tag", has=lambda _, traits: traits.tags),
 )
@@ -89,6 +84,7 @@ def table(kinds: Mapping[str, type[Gateway]]) -> str:
             _cell(each.has(kind, kind.traits), CONDITIONS.get((name, each.name), "")) for name, kind in kinds.items()
         ]
         lines.append([each.name, *cells])
+    lines.append(["`sites doctor` is told", *map(_surveyed, kinds.values())])
     lines.append(["the states of all jobs come", *(str(kind.traits.listing) for kind in kinds.values())])
     untold = (", ".join(sorted(kind.traits.silent)) or "nothing" for kind in kinds.values())
     lines.append(["never told of a job", *untold])
@@ -119,6 +115,11 @@ def written(text: str, matrix: str) -> str:
 
 def _cell(able: bool, condition: str) -> str:  # noqa: FBT001 -- a cell of a table
     return "no" if not able else f"yes, {condition}" if condition else "yes"
+
+
+def _surveyed(kind: type[Gateway]) -> str:
+    topics = kind.traits.surveys
+    return "all it asks" if topics == EVERY_TOPIC else ", ".join(each for each in Topic if each in topics) or "nothing"
 
 
 def _write(page: Path) -> None:

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Credential, Identity, Listing, Probe, SitePartition, Survey, Traits
+from passerelle.gateways.base import (
+    EVERY_TOPIC,
+    Association,
+    Credential,
+    Identity,
+    Listing,
+    Probe,
+    SitePartition,
+    Survey,
+    Traits,
+)
 from passerelle.gateways.memory_files import MemoryFiles
 from passerelle.marker import parse
 from passerelle.onsite.codes import CONTINUE
@@ -102,7 +112,7 @@ class Faults:
     accounting_lag: float = 0.0  # seconds until a new job shows in accounting
 
 
-_TRAITS = Traits(listing=Listing.STATES, forecasts=False)
+_TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.describe import description, passed_on
 from passerelle.gateways.arc.payload import EXIT, LOG, RECORD
-from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -46,6 +46,7 @@ class Arc:
     traits = Traits(
         listing=Listing.STATES,
         silent=frozenset({"comment", "restart_count", "failed_node", "cancelled_by"}),
+        surveys=frozenset({Topic.PARTITIONS, Topic.STATES, Topic.NODES, Topic.TIMES}),
         forecasts=False,
     )
 
@@ -139,6 +140,14 @@ class Arc:
 
     async def write(self, path: str, content: bytes, *, mode: int = files.OWN_MODE) -> None:
         await self._sessions.write(path, content, mode=mode)
+
+    async def survey(self) -> Survey:
+        """As A-REX's information system last saw it, minutes ago. A-REX sends no Date, and knows no accounts."""
+        await self.probe()
+        answer = await self._calls.ask("GET", f"rest/{await self._spoken()}/info")
+        if answer.status != errors.OK:
+            raise errors.failure(answer)
+        return Survey(partitions=service.partitions(answer.json()) or None, clock=answer.clock)
 
     async def close(self) -> None:
         await self._calls.close()

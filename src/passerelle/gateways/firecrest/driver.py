@@ -13,8 +13,8 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Identity, Listing, Probe, Traits
-from passerelle.gateways.firecrest import decode, encode, errors, system
+from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.firecrest import decode, encode, errors, survey, system
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
@@ -41,6 +41,7 @@ class Firecrest:
     traits = Traits(
         listing=Listing.RECORDS,
         silent=frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "failed_node"}),
+        surveys=frozenset({Topic.ACCOUNTS, Topic.PARTITIONS, Topic.STATES, Topic.NODES, Topic.CLOCK}),
     )
 
     def __init__(
@@ -146,6 +147,20 @@ class Firecrest:
     async def make_directory(self, path: str) -> None:
         await self._me()
         await self._files.make_directory(path)
+
+    async def survey(self) -> Survey:
+        """The clock is FirecREST's, which judges tokens. Where accounting is silent, userinfo fails as a whole."""
+        await self._me()
+        shown = await self._calls.ask("GET", f"status/{self._name}/partitions")
+        try:
+            user = errors.read(await self._calls.ask("GET", f"status/{self._name}/userinfo"))
+        except Unavailable:
+            user = {}
+        return Survey(
+            partitions=survey.partitions(errors.read(shown)),
+            associations=survey.associations(user),
+            clock=shown.clock,
+        )
 
     async def close(self) -> None:
         await self._calls.close()

@@ -17,7 +17,7 @@ import tenacity
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Identity, Listing, Probe, SitePartition, Survey, Traits
+from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, SitePartition, Survey, Traits
 from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, Hook
 from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
@@ -54,7 +54,7 @@ class Slurmrestd:
     `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
     """
 
-    traits = Traits(listing=Listing.STATES)
+    traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC)
 
     def __init__(
         self,

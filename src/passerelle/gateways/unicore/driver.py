@@ -22,9 +22,9 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
 from passerelle.gateways.http import Carrier
-from passerelle.gateways.unicore import decode, encode, errors
+from passerelle.gateways.unicore import decode, encode, errors, survey
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.files import Storages
@@ -58,7 +58,12 @@ URL_HELP = (
 class Unicore(Storages):
     """One server, asked as whoever `credentials` returns at that moment. Gateway, Files and Upload."""
 
-    traits = Traits(listing=Listing.EACH, tags=True, silent=frozenset({"failed_node", "cancelled_by"}))
+    traits = Traits(
+        listing=Listing.EACH,
+        tags=True,
+        silent=frozenset({"failed_node", "cancelled_by"}),
+        surveys=frozenset({Topic.PARTITIONS, Topic.CLOCK}),
+    )
 
     def __init__(
         self,
@@ -150,6 +155,14 @@ class Unicore(Storages):
             return
         if answer.status not in (errors.OK, errors.NO_CONTENT):
             raise errors.failure(answer)
+
+    async def survey(self) -> Survey:
+        """Of a site with several factories the queues of all are told: a job's queue is looked for by its name."""
+        _, server = await self._calls.who()
+        listed = (await self._calls.read("factories") or {}).get("factories")
+        names = [_id(str(href)) for href in listed] if isinstance(listed, list) else []
+        told = [await self._calls.read(f"factories/{name}", [("fields", "resources")]) for name in filter(None, names)]
+        return Survey(partitions=survey.partitions(filter(None, told)), clock=survey.clock(server))
 
     async def close(self) -> None:
         await self._calls.close()
