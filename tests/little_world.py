@@ -337,6 +337,7 @@ class World:
             work=reconciler.work,
             changed=reconciler.changed,
             turned=reconciler.turned,
+            now=lambda: EPOCH + self.loop.time(),
         )
         self._sites = sites
         self._tasks = [
@@ -413,7 +414,8 @@ class World:
 def _credential(_driver: str, name: str, data: Mapping[str, bytes] | None) -> MemoryCredential:
     if data is None:
         raise Unauthorized(f"The Secret {name} does not exist.", reason="SecretMissing")
-    return MemoryCredential(user=data["username"].decode(), token=data["token"].decode())
+    ends = float(data["expires"]) if "expires" in data else None
+    return MemoryCredential(user=data["username"].decode(), token=data["token"].decode(), expires=ends)
 
 
 def gateway(url: str = "https://memory", **more: Any) -> dict[str, Any]:

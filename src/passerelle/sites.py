@@ -9,21 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from passerelle.doctor.door import capable
 from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Credential, Gateway, Identity
-from passerelle.gateways.matrix import lacks
+from passerelle.gateways.base import Credential, Gateway
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.profiles import Profile, load
-from passerelle.status import rfc3339
-from passerelle.v1alpha1.meta import Condition, seconds
+from passerelle.site_status import site_status
+from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue
@@ -39,9 +37,6 @@ WRITE_AGAIN_SECONDS = 5.0
 """How long a status waits that could not be written."""
 
 _STATUS_KEYS = SiteStatus.model_json_schema(by_alias=True)["properties"]
-
-STRANGERS_NAMED = 10
-"""How many TrainingJobs a Site's condition names; it tells the number of the others."""
 
 
 class OpenGateway(Protocol):
@@ -84,10 +79,10 @@ class Service:
 class Sites:
     """All Sites. `work` is a pass over a TrainingJob; `changed` names a run whose picture changed; `turned` a Site.
 
-    `measure` may put something around a Site's gateway that only looks.
+    `measure` may put something around a Site's gateway that only looks. `now` is epoch seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all but the first by name
         self,
         kube: Kube,
         *,
@@ -98,6 +93,7 @@ class Sites:
         changed: Callable[[Run], None],
         turned: Callable[[str], None],
         measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._kube = kube
         self._namespace = namespace
@@ -107,6 +103,7 @@ class Sites:
         self._work = work
         self._changed = changed
         self._turned = turned
+        self._now = now
         self._services: dict[str, Service] = {}
 
     def get(self, name: str) -> Service | None:
@@ -245,7 +242,7 @@ class Sites:
     async def _write(self, service: Service) -> bool:
         """Write the status; whether it had changed."""
         while True:
-            new = site_status(service, now=datetime.now(UTC).timestamp()).model_dump(by_alias=True, exclude_none=True)
+            new = site_status(service, now=self._now()).model_dump(by_alias=True, exclude_none=True)
             patch = merge_patch(service.site.raw_status, new, _STATUS_KEYS)
             if not patch:
                 return False
@@ -257,16 +254,6 @@ class Sites:
                 continue
             service.site = site(body)
             return True
-
-
-def _strangers(service: Service, identity: Identity) -> str:
-    names = ", ".join(sorted(map(str, service.strangers))[:STRANGERS_NAMED])
-    more = len(service.strangers) - STRANGERS_NAMED
-    return (
-        f"The Site now leads to cluster {identity.cluster} as {identity.user}, but {names}"
-        f"{f' and {more} more' if more > 0 else ''} had an attempt elsewhere that has not ended. "
-        "Point the Site back until they have ended, or delete them with the annotation passerelle.dev/abandon."
-    )
 
 
 def _spawn(service: Service, work: Coroutine[None, None, None], name: str) -> None:
@@ -288,72 +275,3 @@ def _present(service: Service, driver: str) -> Credential:
     if service.credential_of != driver:
         raise Unavailable("The Site's credential is read again, for its new driver.", reason="Waiting", sent=False)
     return service.credential
-
-
-def _mistake(service: Service) -> Invalid | None:
-    """What lets the site answer, and no TrainingJob be planned."""
-    spec, profile = service.site.spec, service.profile
-    if spec is None or profile is None or spec.partition is None or profile.partition(spec.partition) is not None:
-        return None
-    known = ", ".join(each.name for each in profile.partitions)
-    text = f"Profile {spec.profile} has no partition {spec.partition!r}; write one of {known}."
-    return Invalid(text, reason="PartitionNotFound")
-
-
-def _capable(driver: str, watch: SiteWatch) -> tuple[str, str, str, str]:
-    """What the Site's door can't do, whether it answers or not: nobody should find out by a job."""
-    missing = [*lacks(watch.gateway), *(watch.probe.lacks if watch.probe is not None else ())]
-    text = str(capable(driver, missing))
-    return (
-        ("FullyCapable", "False", "GatewayLimits", text) if missing else ("FullyCapable", "True", "NothingLacks", text)
-    )
-
-
-def site_status(service: Service, *, now: float) -> SiteStatus:
-    """What a Site's status says. Pure in what it reads."""
-    old, trouble, watch = service.site.status, service.trouble, service.watch
-    probe = watch.probe if watch is not None else None
-    expires = service.credential.expires if service.credential is not None else None
-    stamp = rfc3339(now) or ""
-    if trouble is None:
-        words = [("Ready", "True", "Answering", "The site answers and accepts the credential.")]
-    else:
-        words = [("Ready", "False", trouble.reason, trouble.message)]
-        if isinstance(trouble, Invalid | Unauthorized):
-            words.append(("Stalled", "True", trouble.reason, trouble.message))
-    if trouble is None and (mistake := _mistake(service)) is not None:
-        words = [("Ready", "False", mistake.reason, mistake.message)]
-        words.append(("Stalled", "True", mistake.reason, mistake.message))
-    if watch is not None and trouble is None and watch.accounting_trouble is not None:
-        silent = watch.accounting_trouble
-        words.append(("AccountingAvailable", "False", silent.reason, silent.message))
-    if watch is not None and service.site.spec is not None:
-        words.append(_capable(service.site.spec.gateway.driver, watch))
-    if service.strangers and probe is not None:
-        words.append(("IdentityKept", "False", "IdentityChanged", _strangers(service, probe.identity)))
-    before = {condition.type: condition for condition in old.conditions}
-    conditions = [
-        Condition.model_validate(
-            {
-                "type": kind,
-                "status": status,
-                "reason": reason,
-                "message": message,
-                "observedGeneration": service.site.generation,
-                "lastTransitionTime": before[kind].last_transition_time
-                if kind in before and before[kind].status == status
-                else stamp,
-            }
-        )
-        for kind, status, reason, message in words
-    ]
-    return SiteStatus(
-        observed_generation=service.site.generation,
-        conditions=conditions,
-        cluster=probe.identity.cluster if probe else old.cluster,
-        user=probe.identity.user if probe else old.user,
-        version=probe.version if probe else old.version,
-        api_version=probe.api_version if probe else old.api_version,
-        credential_expiry=rfc3339(expires) if expires else None,
-        jobs=watch.live_jobs if watch is not None else 0,
-    )

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from little_world import SITE, KubeClient, World, gateway
+from little_world import SECRET, SITE, KubeClient, World, gateway
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
@@ -476,10 +476,33 @@ def test_what_a_door_lacks_is_told_in_one_sentence_with_what_follows() -> None:
         (told,) = [each for each in world.site_conditions() if each["type"] == "FullyCapable"]
 
         assert (told["status"], told["reason"]) == ("False", "GatewayLimits")
-        assert told["message"].startswith("Not all can be done through this slurmrestd gateway: it has no files, so ")
+        assert told["message"].startswith("Not all can be done through this slurmrestd gateway: it reads no files, so ")
         assert told["message"].count(".") == 1
 
     told(story)
+
+
+def test_a_credential_that_ends_before_a_live_job_is_told_with_the_job() -> None:
+    def about(world: World) -> list[dict[str, Any]]:
+        return [each for each in world.site_conditions() if each["type"] == "CredentialLasts"]
+
+    async def story(world: World) -> None:
+        ends = world.loop.time() + 1800  # the clock by which the site's jobs begin
+        world.api.secrets[SECRET]["expires"] = str(ends).encode()
+        await asyncio.sleep(120)
+        assert about(world) == [], "nobody would notice"
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        await asyncio.sleep(120)
+        (told_of,) = about(world)
+
+        assert (told_of["status"], told_of["reason"]) == ("False", "CredentialEndsFirst")
+        assert f"and job {world.status(key)['attempts'][0]['jobId']} may run for longer" in told_of["message"]
+        world.api.secrets[SECRET]["expires"] = str(ends + 7200).encode()
+        await asyncio.sleep(120)
+        assert about(world) == []
+
+    told(story, Fate(queued=1, running=100_000))
 
 
 def test_a_site_counts_its_first_job_soon_and_others_once_a_minute() -> None:

@@ -45,7 +45,7 @@ def token(credential: Credential, now: float, jobs: Iterable[RemoteJob]) -> Chec
         return ok("token", "The site accepts the credential, which does not tell its end.")
     left = credential.expires - now
     fix = "Write a new one into the Site's Secret before; nothing needs a restart."
-    last = max(filter(None, (_latest_end(job, now) for job in jobs)), default=None)
+    last = max(filter(None, (latest_end(job, now) for job in jobs)), default=None)
     if last is not None and last > credential.expires:
         text = f"The credential ends in {span(left)}, before jobs that may run for {span(last - now)}."
         return Check("token", "warning", text, fix, "CredentialEndsFirst")
@@ -143,7 +143,7 @@ def span(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
-def _latest_end(job: RemoteJob, now: float) -> float | None:
+def latest_end(job: RemoteJob, now: float) -> float | None:
     """When a live job ends at the latest, if it starts now at the latest."""
     if job.stage is Stage.ENDED or job.time_limit_minutes is None:
         return None

@@ -16,7 +16,7 @@ from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
-from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
+from passerelle.gateways.slurmrestd import credential as slurmrestd
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.unicore import credential as unicore
 from passerelle.gateways.unicore.driver import Unicore
@@ -43,7 +43,7 @@ class Driver(Generic[_C]):
     kind: Callable[[], type[Gateway]]
 
 
-def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: bytes | None) -> Gateway:
+def _slurmrestd(spec: SiteSpec, credentials: Callable[[], slurmrestd.TokenCredential], ca: bytes | None) -> Gateway:
     return Slurmrestd(spec.gateway.url, credentials, ca=ca)
 
 
@@ -80,7 +80,7 @@ def _ssh_kind() -> type[Gateway]:
 
 DRIVERS: Mapping[str, Driver[Any]] = {
     "slurmrestd": Driver(
-        keys="username and token", credential=credential_from_secret, open=_slurmrestd, kind=lambda: Slurmrestd
+        keys=slurmrestd.KEYS, credential=slurmrestd.credential_from_secret, open=_slurmrestd, kind=lambda: Slurmrestd
     ),
     "ssh": Driver(
         keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh, kind=_ssh_kind
@@ -89,7 +89,7 @@ DRIVERS: Mapping[str, Driver[Any]] = {
         keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore, kind=lambda: Unicore
     ),
     "firecrest": Driver(
-        keys="client-id, client-secret and token-url, or token",
+        keys=firecrest.KEYS,
         credential=firecrest.credential_from_secret,
         open=_firecrest,
         kind=lambda: Firecrest,

@@ -134,8 +134,9 @@ class GatewaySpec(Model):
     credentials: SecretName = Field(
         description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
         "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase; "
-        "for unicore with username and password, or token; for firecrest with client-id, "
-        "client-secret and token-url, or token; for arc with token, or tls.crt and tls.key, or proxy.pem. "
+        "for unicore with username and password, or token; for firecrest with token; for arc with token, or tls.crt "
+        "and tls.key, or proxy.pem. In the place of a token of slurmrestd, unicore or firecrest an OIDC client may "
+        "stand: client-id and token-url, with client-secret or refresh-token. "
         "It is read again before every look: replace in time what expires, and nothing needs a restart."
     )
     runtime_environment: _RuntimeEnvironment | None = Field(
@@ -246,8 +247,9 @@ class SiteStatus(Model):
         max_length=16,
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
         "administrator must act; FullyCapable, False where the gateway can't do something, with what follows from it; "
-        "AccountingAvailable=False while Slurm's accounting does not answer; and "
-        "IdentityKept=False while the Site leads away from attempts that have not ended.",
+        "AccountingAvailable=False while Slurm's accounting does not answer; CredentialLasts=False while the "
+        "credential ends before live jobs may, or soon; and IdentityKept=False while the Site leads away from "
+        "attempts that have not ended.",
         json_schema_extra=map_list("type"),
     )
     cluster: OptionalText = Field(

@@ -21,6 +21,7 @@ from passerelle.gateways.firecrest.files import RemoteFiles
 from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
 from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
+from passerelle.gateways.oidc import ROTATES
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -77,7 +78,7 @@ class Firecrest:
         found.refuse(allow_rest=self._allow_rest)
         user = await self._me()
         errors.read(await self._calls.ask("GET", f"status/{self._name}/partitions"))
-        lacks = (REST_MODE,) if found.mode == "rest" else ()
+        lacks = ((REST_MODE,) if found.mode == "rest" else ()) + ((ROTATES,) if self._calls.rotates else ())
         return Probe(Identity(self._name, user.name), version=found.version, api_version="v2", lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:

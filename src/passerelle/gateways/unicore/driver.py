@@ -22,6 +22,7 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
+from passerelle.gateways import oidc
 from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
 from passerelle.gateways.http import Carrier
 from passerelle.gateways.unicore import decode, encode, errors, survey
@@ -78,7 +79,8 @@ class Unicore(Storages):
         if not url.rstrip("/").endswith(f"/{API}"):
             raise Invalid(URL_HELP, reason="InvalidUrl")
         carrier = Carrier(url, ca=ca, transport=transport)
-        super().__init__(Calls(carrier, Passport(carrier, credentials, clock)))
+        passport = Passport(carrier, credentials, clock, tokens=oidc.tokens(ca, transport))
+        super().__init__(Calls(carrier, passport))
         self.settle_seconds = settle_seconds
         self._clock = clock
         self._identity: Identity | None = None
@@ -98,7 +100,8 @@ class Unicore(Storages):
         broken = [word for word in told if not word.startswith("OK")]
         if broken:
             raise Unavailable(f"UNICORE does not reach the site: {'; '.join(broken)}.", reason="SchedulerUnavailable")
-        return Probe(identity, version=str(server.get("version") or ""), api_version=API)
+        lacks = (oidc.ROTATES,) if self._calls.rotates else ()
+        return Probe(identity, version=str(server.get("version") or ""), api_version=API, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         """By the credential itself: a session that has ended would ask for a second try."""
