@@ -14,15 +14,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
+from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.trust import Trust, trust
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.profiles import Profile, load
 from passerelle.site_status import site_status
 from passerelle.v1alpha1.meta import seconds
-from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
+from passerelle.v1alpha1.site import SiteSpec, SiteStatus, Tls
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue
 
@@ -40,9 +41,9 @@ _STATUS_KEYS = SiteStatus.model_json_schema(by_alias=True)["properties"]
 
 
 class OpenGateway(Protocol):
-    """Makes a Site's gateway from its spec, its certificate authority and its credentials."""
+    """Makes a Site's gateway from its spec, its credentials, and the certificates that its tls names."""
 
-    def __call__(self, spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway: ...
+    def __call__(self, spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust, /) -> Gateway: ...
 
 
 class ReadCredential(Protocol):
@@ -64,6 +65,7 @@ class Service:
     credential: Credential | None = None
     credential_of: str = ""  # the driver whose credential it is
     refused: PasserelleError | None = None
+    trust: Trust = field(default_factory=Trust)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     strangers: set[Key] = field(default_factory=set)  # TrainingJobs whose open attempt is of another cluster or user
     to_write: asyncio.Event = field(default_factory=asyncio.Event)
@@ -150,7 +152,8 @@ class Sites:
         try:
             service.profile = load(spec.profile)
             driver = spec.gateway.driver
-            gateway = self._open_gateway(spec, lambda: _present(service, driver), await self._ca(spec))
+            service.trust = await self._trust(spec)
+            gateway = self._open_gateway(spec, lambda: _present(service, driver), service.trust)
             gateway = self._measure(service.site.name, gateway)
         except PasserelleError as error:
             service.refused = error
@@ -196,15 +199,24 @@ class Sites:
             await service.watch.shut()  # nobody acts as the new user under an old intent
         service.credential, service.credential_of = credential, driver
 
-    async def _ca(self, spec: SiteSpec) -> bytes | None:
-        if spec.gateway.tls.ca_secret is None:
-            return None
-        name = spec.gateway.tls.ca_secret.name
+    async def _trust(self, spec: SiteSpec) -> Trust:
+        async def read(name: str) -> Mapping[str, bytes] | None:
+            try:
+                return await self._kube.secret(self._namespace, name)
+            except Gone:
+                return None
+
+        return await trust(spec.gateway.tls, read, f"{self._namespace}/")
+
+    async def _outdated(self, service: Service) -> bool:
+        """Whether the door was opened with other certificates than the Secrets hold now."""
+        spec = service.site.spec
+        if spec is None or service.refused is not None or spec.gateway.tls == Tls():
+            return False
         try:
-            return (await self._kube.secret(self._namespace, name))[CA_KEY]
-        except (Gone, KeyError):
-            text = f"The Secret {self._namespace}/{name} with the key {CA_KEY} does not exist."
-            raise Invalid(text, reason="SecretMissing") from None
+            return await self._trust(spec) != service.trust
+        except PasserelleError:
+            return False  # what serves goes on to serve
 
     async def _stop(self, service: Service) -> None:
         for task in service.tasks:
@@ -216,7 +228,7 @@ class Sites:
     # Status
 
     async def _keep_written(self, service: Service) -> None:
-        clock, written_at = asyncio.get_running_loop().time, 0.0
+        clock, written_at, compared_at = asyncio.get_running_loop().time, 0.0, 0.0
         while True:
             # Of a Site that is refused nothing is counted; whether its Secret has come is asked now and then.
             patience = COUNTED_SECONDS if service.refused is None else COUNT_SECONDS
@@ -226,8 +238,9 @@ class Sites:
             if not service.to_write.is_set() and clock() - written_at < COUNT_SECONDS:
                 continue
             service.to_write.clear()
-            if service.refused is not None:
-                await self._equip(service)  # its Secret may have come meanwhile
+            compared_at, due = (clock(), True) if clock() - compared_at >= COUNT_SECONDS else (compared_at, False)
+            if service.refused is not None or (due and await self._outdated(service)):
+                await self._equip(service)  # its Secret may have come, or changed, meanwhile
                 if service.refused is None:
                     self._turned(service.site.name)
             try:

@@ -27,6 +27,7 @@ from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import open_gateway
 from passerelle.gateways.slurmrestd.credential import credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
@@ -86,8 +87,8 @@ class Case:
         async def secret(name: str) -> Mapping[str, bytes] | None:
             return self.secrets.get(name)
 
-        def opener(spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway:
-            real = open_gateway(spec, credentials, ca)
+        def opener(spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust) -> Gateway:
+            real = open_gateway(spec, credentials, trust)
             return real if self.gateway is None else self.gateway
 
         subject = Subject(

@@ -261,6 +261,25 @@ def test_a_certificate_authority_that_comes_later_needs_no_restart() -> None:
     told(story)
 
 
+def test_certificates_that_are_renewed_are_shown_within_a_minute_or_two() -> None:
+    async def story(world: World) -> None:
+        world.api.secrets["mine"] = {"tls.crt": b"old", "tls.key": b"k"}
+        await world.edit_site(gateway=gateway(tls={"clientSecret": {"name": "mine"}}))
+        await asyncio.sleep(30)
+        before, asked = world.service.trust, world.api.calls.count("secret")
+        await asyncio.sleep(600)
+        assert world.service.trust == before
+        world.api.secrets["mine"] = {"tls.crt": b"new", "tls.key": b"k"}
+        await asyncio.sleep(120)
+
+        assert before.certificate is not None
+        assert world.service.trust.certificate is not None
+        assert (before.certificate.chain, world.service.trust.certificate.chain) == (b"old", b"new")
+        assert world.api.calls.count("secret") - asked < 40, "one look of the site's a minute, and one at this"
+
+    told(story, period="60s")
+
+
 def test_while_kube_apiserver_is_away_the_last_credential_serves_on() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a")

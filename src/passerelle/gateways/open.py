@@ -18,6 +18,7 @@ from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd import credential as slurmrestd
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore import credential as unicore
 from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec
@@ -39,12 +40,12 @@ class Driver(Generic[_C]):
 
     keys: str
     credential: Callable[[str, Mapping[str, bytes]], _C]
-    open: Callable[[SiteSpec, Callable[[], _C], bytes | None], Gateway]
+    open: Callable[[SiteSpec, Callable[[], _C], Trust], Gateway]
     kind: Callable[[], type[Gateway]]
 
 
-def _slurmrestd(spec: SiteSpec, credentials: Callable[[], slurmrestd.TokenCredential], ca: bytes | None) -> Gateway:
-    return Slurmrestd(spec.gateway.url, credentials, ca=ca)
+def _slurmrestd(spec: SiteSpec, credentials: Callable[[], slurmrestd.TokenCredential], trust: Trust) -> Gateway:
+    return Slurmrestd(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate)
 
 
 def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
@@ -53,23 +54,30 @@ def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
     return credential_from_secret(name, data)
 
 
-def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], ca: bytes | None) -> Gateway:
-    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=ca)
+def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], trust: Trust) -> Gateway:
+    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=trust.ca)
 
 
-def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
+def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: Trust) -> Gateway:
     from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
 
     return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
 
 
-def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], ca: bytes | None) -> Gateway:
-    return Unicore(spec.gateway.url, credentials, ca=ca)
+def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], trust: Trust) -> Gateway:
+    return Unicore(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate)
 
 
-def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], ca: bytes | None) -> Gateway:
+def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], trust: Trust) -> Gateway:
     door = spec.gateway
-    return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
+    return Firecrest(
+        door.url,
+        door.system or "",
+        credentials,
+        ca=trust.ca,
+        certificate=trust.certificate,
+        allow_rest=door.allow_rest_mode,
+    )
 
 
 def _ssh_kind() -> type[Gateway]:
@@ -99,9 +107,9 @@ DRIVERS: Mapping[str, Driver[Any]] = {
 """By GatewaySpec.driver."""
 
 
-def open_gateway(spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway:
+def open_gateway(spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust) -> Gateway:
     """The Site's gateway; no byte is sent yet. Raises Invalid for an address that can't be used."""
-    return DRIVERS[spec.gateway.driver].open(spec, credentials, ca)
+    return DRIVERS[spec.gateway.driver].open(spec, credentials, trust)
 
 
 def credential(driver: str, name: str, data: Mapping[str, bytes] | None) -> Credential:

@@ -9,7 +9,7 @@ import httpx
 
 from passerelle.gateways.firecrest import errors
 from passerelle.gateways.firecrest.credential import FirecrestCredential
-from passerelle.gateways.http import Answer, Carrier, Upload
+from passerelle.gateways.http import Answer, Carrier, ClientCertificate, Upload
 from passerelle.gateways.oidc import tokens
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.slurmrestd.credential import refuse_expired
@@ -28,9 +28,10 @@ class Calls:
         credentials: Callable[[], FirecrestCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._carrier = Carrier(url, ca=ca, transport=transport)
+        self._carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
         self._credentials = credentials
         self._tokens = tokens(ca, transport)
 

@@ -21,6 +21,7 @@ from passerelle.gateways.firecrest.files import RemoteFiles
 from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
 from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
+from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -52,12 +53,13 @@ class Firecrest:
         credentials: Callable[[], FirecrestCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         allow_rest: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settle_seconds = settle_seconds
-        self._calls = Calls(url, credentials, ca=ca, transport=transport)
+        self._calls = Calls(url, credentials, ca=ca, certificate=certificate, transport=transport)
         self._name = system_name.lower()
         self._allow_rest = allow_rest
         self._system: System | None = None

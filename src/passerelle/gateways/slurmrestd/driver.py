@@ -18,7 +18,7 @@ from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import oidc
 from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, SitePartition, Survey, Traits
-from passerelle.gateways.http import BUSY, Answer, Carrier, Hook
+from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate, Hook
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.slurmrestd import decode, errors, survey
@@ -60,12 +60,13 @@ class Slurmrestd:
         credentials: Callable[[], TokenCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settle_seconds = settle_seconds
         self.not_understood: list[str] = []
-        self._carrier = Carrier(url, ca=ca, transport=transport)
+        self._carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
         self._tokens = oidc.tokens(ca, transport)
         self._credentials = credentials
         self._version: Version | None = None

@@ -24,7 +24,7 @@ from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
-from passerelle.gateways.http import Carrier
+from passerelle.gateways.http import Carrier, ClientCertificate
 from passerelle.gateways.unicore import decode, encode, errors, survey
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
@@ -72,13 +72,14 @@ class Unicore(Storages):
         credentials: Callable[[], UnicoreCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not url.rstrip("/").endswith(f"/{API}"):
             raise Invalid(URL_HELP, reason="InvalidUrl")
-        carrier = Carrier(url, ca=ca, transport=transport)
+        carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
         passport = Passport(carrier, credentials, clock, tokens=oidc.tokens(ca, transport))
         super().__init__(Calls(carrier, passport))
         self.settle_seconds = settle_seconds
