@@ -15,6 +15,7 @@ from pathlib import Path
 
 from passerelle.gateways.base import EVERY_TOPIC, Accounting, Files, Gateway, Signals, Topic, Traits, Transfer, Upload
 
+YES = "yes"
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
 
 UNTOLD = frozenset({"refusal", "slurm_id", "live"})
@@ -23,50 +24,51 @@ UNTOLD = frozenset({"refusal", "slurm_id", "live"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capability:
-    """`name` is its row's title. `has` looks at a class and its traits. `without` is a clause about a gateway that
-    lacks it: what can't be done, and what follows; "" where nobody who runs jobs notices.
+    """`name` is its row's title. `how` looks at a class and its traits, and says in what way it can, "" where it
+    can't. `without` is a clause about a gateway that lacks it: what can't be done, and what follows; "" where nobody
+    who runs jobs notices.
     """
 
     name: str
-    has: Callable[[type, Traits], bool]
+    how: Callable[[type, Traits], str]
     without: str = ""
 
 
-def _protocol(capability: type) -> Callable[[type, Traits], bool]:
+def _protocol(capability: type, how: str = YES) -> Callable[[type, Traits], str]:
     """Whether a class has every method of a protocol: issubclass refuses one that has a data member, too."""
     methods = [name for name, value in vars(capability).items() if callable(value) and not name.startswith("_")]
-    return lambda kind, _: all(callable(getattr(kind, name, None)) for name in methods)
+    return lambda kind, _: how if all(callable(getattr(kind, name, None)) for name in methods) else ""
 
 
 CAPABILITIES = (
     Capability(
         name="accounting: jobs that Slurm has forgotten",
-        has=_protocol(Accounting),
+        how=_protocol(Accounting),
         without="it has no accounting, so a job that was seen and is gone ends as OutcomeLost",
     ),
     Capability(
         name="progress of a running job",
-        has=lambda _, traits: "comment" not in traits.silent,
+        how=lambda _, traits: "" if "comment" in traits.silent else "by its comment",
         without="it doesn't tell a job's comment, so no progress is shown",
     ),
     Capability(
         name="a suspended run may save first",
-        has=_protocol(Signals),
+        how=_protocol(Signals),
         without="it can't signal a batch script alone, so a run that is suspended can't save first",
     ),
     Capability(
         name="reads files; `passerelle logs`",
-        has=_protocol(Files),
+        how=_protocol(Files),
         without="it reads no files, so `passerelle logs` shows none",
     ),
     Capability(
         name="writes small files",
-        has=_protocol(Upload),
+        how=_protocol(Upload),
         without="it writes no files, so no Secret reaches a job",
     ),
-    Capability(name="moves large files in parts", has=_protocol(Transfer)),
-    Capability(name="forecast of a waiting job's start", has=lambda _, traits: traits.forecasts),
-    Capability(name="a job carries our marker as a tag", has=lambda _, traits: traits.tags),
+    Capability(name="moves large files in parts", how=_protocol(Transfer)),
+    Capability(name="forecast of a waiting job's start", how=lambda _, traits: YES if traits.forecasts else ""),
+    Capability(name="a job carries our marker as a tag", how=lambda _, traits: YES if traits.tags else ""),
 )
 
 CONDITIONS: Mapping[tuple[str, str], str] = {
@@ -81,7 +83,7 @@ def table(kinds: Mapping[str, type[Gateway]]) -> str:
     lines = [["", *kinds], ["---"] * (len(kinds) + 1)]
     for each in CAPABILITIES:
         cells = [
-            _cell(each.has(kind, kind.traits), CONDITIONS.get((name, each.name), "")) for name, kind in kinds.items()
+            _cell(each.how(kind, kind.traits), CONDITIONS.get((name, each.name), "")) for name, kind in kinds.items()
         ]
         lines.append([each.name, *cells])
     lines.append(["`sites doctor` is told", *map(_surveyed, kinds.values())])
@@ -100,7 +102,7 @@ def settles(kind: type[Gateway]) -> float:
 def lacks(gateway: Gateway) -> Iterator[str]:
     """A clause for each thing that this gateway's kind can't do."""
     for each in CAPABILITIES:
-        if each.without and not each.has(type(gateway), gateway.traits):
+        if each.without and not each.how(type(gateway), gateway.traits):
             yield each.without
 
 
@@ -113,8 +115,8 @@ def written(text: str, matrix: str) -> str:
     return f"{before}{BEGIN}\n{matrix}{END}{after}"
 
 
-def _cell(able: bool, condition: str) -> str:  # noqa: FBT001 -- a cell of a table
-    return "no" if not able else f"yes, {condition}" if condition else "yes"
+def _cell(how: str, condition: str) -> str:
+    return "no" if not how else f"{how}, {condition}" if condition else how
 
 
 def _surveyed(kind: type[Gateway]) -> str:

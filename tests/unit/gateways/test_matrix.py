@@ -57,7 +57,7 @@ def test_a_condition_stands_beside_a_yes_and_nowhere_else() -> None:
     known = {each.name: each for each in CAPABILITIES}
 
     for driver, name in CONDITIONS:
-        assert known[name].has(KINDS[driver], KINDS[driver].traits)
+        assert known[name].how(KINDS[driver], KINDS[driver].traits)
 
 
 @pytest.mark.parametrize("driver", KINDS)
