@@ -24,7 +24,7 @@ from contract.memory_world import MemoryWorld
 from contract.recordings import RECORDINGS, Recorded
 from contract.slurm_world import API_VERSIONS, SlurmWorld
 from contract.ssh_world import SshWorld
-from contract.tally import SERVER, tally
+from contract.tally import SERVER, SPEED, tally
 from contract.unicore_world import UnicoreWorld
 from contract.world import World
 from passerelle_sandbox import processes
@@ -128,6 +128,10 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     told = [each for key in ("passed", "failed", "error", "skipped") for each in terminalreporter.stats.get(key, [])]
     reports = [each for each in told if isinstance(each, pytest.TestReport)]  # of a collection there are others
+    for report in reports:
+        for name, said in report.user_properties:
+            if name == SPEED and report.when == "call":
+                terminalreporter.write_line(str(said))
     terminalreporter.write_line(json.dumps({"contract": tally(reports, live=live_worlds(os.environ))}))
 
 

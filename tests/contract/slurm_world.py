@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from pathlib import Path
 from typing import Self
 
@@ -119,6 +120,15 @@ class SiteWorld(World):
 
     async def mode(self, path: str) -> int:
         return int(await self._run("stat", "--format=%a", path), 8)
+
+    def seen(self, path: str) -> Path:
+        return self.site.namespace.path(path)
+
+    async def make_files(self, count: int) -> str:
+        place = f"{SCRATCH}/psr-{secrets.token_hex(8)}"
+        loop = 'mkdir "$0" && cd "$0" && for n in $(seq 0 "$1"); do head -c "$n" /dev/zero >"$(printf %04d "$n")"; done'
+        await self._run("sh", "-c", loop, place, str(count - 1), user=self.user)
+        return place
 
     async def clear(self) -> None:
         await self._run("scancel", f"--user={self.user}")

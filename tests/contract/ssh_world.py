@@ -8,7 +8,8 @@ from types import MappingProxyType
 import asyncssh
 
 from contract.slurm_world import SiteWorld
-from passerelle.gateways.base import Accounting, Credential, Files, Info, Signals, Upload
+from passerelle.gateways.base import Accounting, Credential, Files, Info, Signals, Transfer, Upload
+from passerelle.gateways.ssh.address import address
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle_sandbox.site.serve import Site
@@ -31,7 +32,7 @@ class SshWorld(SiteWorld):
 
     driver = "ssh"
     api_version = "ssh"
-    capabilities = frozenset({Accounting, Files, Info, Signals, Upload})
+    capabilities = frozenset({Accounting, Files, Info, Signals, Transfer, Upload})
     refusals = MappingProxyType({"garbage": "LoginRefused", "wrong user": "LoginRefused"})
     credential: SshCredential
 
@@ -42,6 +43,15 @@ class SshWorld(SiteWorld):
 
     def open(self) -> Ssh:
         return Ssh(self.site.ssh_url, lambda: self.credential, settle_seconds=5.0)
+
+    def port(self) -> int:
+        return address(self.site.ssh_url).port
+
+    def open_at(self, port: int) -> Ssh:
+        """Whose host key is pinned for that port, too."""
+        pinned = self.credential.known_hosts.replace(f"]:{self.port()} ", f"]:{port} ")
+        credential = dataclasses.replace(self.credential, known_hosts=pinned)
+        return Ssh(self.site.ssh_url.replace(f":{self.port()}", f":{port}"), lambda: credential)
 
     def roundabout(self) -> Ssh:
         """Through a host on the way, which here is the login node itself."""
@@ -71,6 +81,9 @@ class SshWorld(SiteWorld):
     async def cut(self) -> bool:
         await self._run("pkill", "-KILL", "--euid", self.user, "sshd")
         return True
+
+    async def many_files(self, count: int) -> str | None:
+        return await self.make_files(count)
 
     def _credential(self, validity: str | None) -> SshCredential:
         secret = {key: value.encode() for key, value in self.site.ssh_secret(validity).items()}

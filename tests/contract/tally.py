@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 SERVER = "server"
+SPEED = "speed"
+"""Of a row, told in words: what a person wants to read at the end."""
 
 
 class Report(Protocol):

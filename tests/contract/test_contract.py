@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import json
 import re
 import secrets
@@ -14,7 +15,7 @@ import pytest
 
 from contract.world import SCRATCH, Allocation, World, new_run
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Gateway, Listing, SitePartition, Topic
+from passerelle.gateways.base import SIZE_DIFFERS, Association, Entry, Gateway, Listing, SitePartition, Topic
 from passerelle.gateways.meter import metered
 from passerelle.marker import ATTEMPT_LIMIT, parse
 from passerelle.onsite.codes import DUPLICATE
@@ -721,6 +722,106 @@ async def test_a_place_that_is_not_ours_is_refused(world: World) -> None:
         await upload.write(f"{world.closed}/psr-x/y", b"x")
     with pytest.raises(Rejected):
         await upload.make_directory(f"{world.closed}/psr-x/y")
+
+
+@row("transfer")
+async def test_a_file_is_put_together_from_parts(world: World) -> None:
+    door = world.door()
+    files, upload, transfer = world.files(door), world.upload(door), world.transfer(door)
+    if files is None or upload is None or transfer is None:
+        return
+    content = bytes(range(256)) * 4_000
+    await upload.make_directory(place := scratch_file())
+    path, begun = f"{place}/{world.awkward}", f"{place}/{world.awkward}.part"
+    for offset in range(0, len(content), 300_000):
+        await transfer.append(begun, offset, content[offset : offset + 300_000])
+    for wrong in (0, 5, len(content) - 1, len(content) + 1):
+        with pytest.raises(Rejected) as caught:
+            await transfer.append(begun, wrong, b"x")
+        assert caught.value.reason == SIZE_DIFFERS
+    assert await files.size(begun) == len(content)
+    await upload.write(path, b"another, longer in name only")
+    await transfer.rename(begun, path)
+    read = [await files.read(path, offset, 300_000) for offset in range(0, len(content) + 300_000, 300_000)]
+    assert b"".join(read) == content
+    expected = hashlib.sha256(content).hexdigest() if world.digests else None
+    assert await transfer.digest(path) == expected
+    names = [Entry(name=world.awkward, size=len(content), is_directory=False)]
+    assert await transfer.entries(place) == names
+    for _ in range(2):
+        await transfer.remove(path)
+    assert await transfer.entries(place) == []
+    assert await files.size(path) is None
+
+
+@row("transfer")
+async def test_a_part_may_be_as_large_as_the_gateway_says(world: World) -> None:
+    door = world.door()
+    files, transfer = world.files(door), world.transfer(door)
+    if files is None or transfer is None:
+        return
+    assert 4 * 1024 * 1024 <= transfer.part_bytes <= 16 * 1024 * 1024
+    path, content = scratch_file(), secrets.token_bytes(transfer.part_bytes)
+    await transfer.append(path, 0, content)
+    await transfer.append(path, len(content), content)
+    for offset in (0, len(content)):
+        assert await files.read(path, offset, len(content)) == content
+    await transfer.remove(path)
+
+
+@row("transfer")
+async def test_what_is_not_there_is_told(world: World) -> None:
+    door = world.door()
+    files, upload, transfer = world.files(door), world.upload(door), world.transfer(door)
+    if files is None or upload is None or transfer is None:
+        return
+    await upload.make_directory(place := scratch_file())
+    nothing = f"{place}/nothing"
+    assert await transfer.entries(nothing) is None
+    with pytest.raises(Missing):
+        await transfer.rename(nothing, f"{place}/new")
+    if world.digests:
+        with pytest.raises(Missing):
+            await transfer.digest(nothing)
+    with pytest.raises(Rejected) as caught:
+        await transfer.append(nothing, 5, b"x")
+    assert caught.value.reason == SIZE_DIFFERS
+    await transfer.append(nothing, 0, b"")
+    assert await transfer.entries(place) == [Entry(name="nothing", size=0, is_directory=False)]
+    assert await transfer.entries(nothing) is None, "a file is no directory"
+
+
+@row("transfer")
+async def test_a_directory_is_no_file(world: World) -> None:
+    door = world.door()
+    upload, transfer = world.upload(door), world.transfer(door)
+    if upload is None or transfer is None:
+        return
+    await upload.make_directory(f"{(place := scratch_file())}/a/b")
+    await transfer.append(f"{place}/file", 0, b"kept")
+    for call in (
+        transfer.append(f"{place}/a", 0, b"x"),
+        transfer.rename(f"{place}/file", f"{place}/a"),
+        transfer.remove(f"{place}/a"),
+    ):
+        with pytest.raises(Rejected):
+            await call
+    assert await transfer.entries(place) == [
+        Entry(name="a", size=0, is_directory=True),
+        Entry(name="file", size=4, is_directory=False),
+    ]
+    assert await transfer.entries(f"{place}/a/") == [Entry(name="b", size=0, is_directory=True)]
+
+
+@row("transfer")
+async def test_a_directory_of_many_files_is_listed_whole(world: World) -> None:
+    door = world.door()
+    upload, transfer = world.upload(door), world.transfer(door)
+    if upload is None or transfer is None or (place := await world.many_files(1_500)) is None:
+        return
+    found = await transfer.entries(place)
+    assert found is not None
+    assert [(each.name, each.size) for each in found] == [(f"{number:04}", number) for number in range(1_500)]
 
 
 def scratch_file(more: str = "") -> str:

@@ -8,6 +8,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -67,6 +68,8 @@ class World(ABC):
     """By the kind of a bad credential: the reason of the error."""
     awkward = ' it\'s "so" $(x) %41?#&;é日'
     """A name of a file that must come to no harm."""
+    digests = True
+    """Of a world with Transfer: whether the site can be asked for a file's digest."""
     closed: str | None = "/etc"
     """A directory of the site in which our user may not write; None where everybody may everywhere."""
     user = "startup"
@@ -190,6 +193,10 @@ class World(ABC):
         """The permissions of a file at the site; told where gateways have Files."""
         raise AssertionError(f"{self.name} has no files to look at, and was asked for {path}")
 
+    async def many_files(self, count: int) -> str | None:  # noqa: ARG002 -- most gateways list what is small
+        """A directory at the site with so many files, named by their size; None where none need be made."""
+        return None
+
     async def shut(self, account: str) -> None:
         """Our user is given one more account, which takes no jobs; asked where gateways have Info."""
         raise AssertionError(f"{self.name} has no accounts to be told of, and was asked for {account}")
@@ -202,6 +209,18 @@ class World(ABC):
     def open(self) -> Gateway: ...
     @abstractmethod
     def good(self) -> Credential: ...
+    def port(self) -> int | None:
+        """Of our own host, where the site's gateway serves; None where no network lies between us and the site."""
+        return None
+
+    def open_at(self, port: int) -> Gateway:
+        """The same site behind another port of our own host."""
+        raise AssertionError(f"{self.name} has no network, and was asked for port {port}")
+
+    def seen(self, path: str) -> Path:
+        """A path of the site as this machine's administrator sees it."""
+        raise AssertionError(f"{self.name} shows nobody its {path}")
+
     def roundabout(self) -> Gateway | None:
         """The same site by a longer way, where its gateways know one."""
         return None

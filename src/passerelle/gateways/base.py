@@ -147,7 +147,7 @@ class Survey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A file or a directory, within one. `size` is a file's in bytes, and 0 of a directory. A link is what it leads to;
-    one that leads nowhere is not told, and neither is what is neither file nor directory.
+    one that leads nowhere is not told, and neither is a pipe or a device where the gateway can tell it from a file.
     """
 
     name: str
@@ -261,8 +261,9 @@ class Transfer(Protocol):
         """Add to a file that has exactly `offset` bytes; 0 makes the file, where there is none yet.
 
         Raises Rejected with the reason SIZE_DIFFERS where it has another size: nothing was added then. Where it raises
-        Unavailable, any beginning of `content` may have been added, and may still be: ask size() again, and go on from
-        there. One caller at a time adds to a file.
+        anything else, any beginning of `content` may have been added, and may still be, even after size() was asked.
+        So after either ask size(), again, and go on from there, which may be from 0. One caller at a time adds to a
+        file.
         """
         ...
 

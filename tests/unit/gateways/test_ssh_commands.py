@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -95,6 +96,20 @@ def test_a_missing_command_is_told_apart(shell: str, tmp_path: Path) -> None:
     assert code == commands.NOT_FOUND
 
 
+@SHELLS
+@pytest.mark.parametrize("name", ["plain", "-n", ' it\'s "so" $(id) `id` \\ é日*', "line\n", "\n"])
+def test_a_file_of_any_name_has_its_digest(shell: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"content")
+
+    code, (mark, said) = run(shell, commands.digest(MARK, f"{tmp_path}/{name}"), tmp_path)
+
+    assert (code, mark) == (0, MARK)
+    assert said == f"{hashlib.sha256(b'content').hexdigest()}  -"
+    for other in (tmp_path / f"{name}x", tmp_path):
+        code, lines = run(shell, commands.digest(MARK, str(other)), tmp_path)
+        assert (code, lines) == (commands.NO_FILE, [MARK])
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize(
     "value", ["a,b=c", 'it\'s "so"', "one\ntwo\n", "déjà 日本 🚀", "$(id) `id` \\", "", "a\r\nb\\r", "-n"]
@@ -134,6 +149,7 @@ def test_a_line_is_one_that_any_login_shell_reads() -> None:
         commands.submit(MARK, BATCH),
         commands.cancel(MARK, "1"),
         commands.warn(MARK, "1", "USR1"),
+        commands.digest(MARK, "/it's a\n$(file)!"),
         *commands.accounted(MARK, names=["psr-a-1"], job_ids=["1"]),
     ):
         assert command.line.count("'") == 2, "one quoted program, and words that need no quotes"

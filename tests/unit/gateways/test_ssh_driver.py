@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway, Signals, Upload
+from passerelle.gateways.base import Accounting, Files, Gateway, Signals, Transfer, Upload
 from passerelle.gateways.meter import metered
 from passerelle.gateways.ssh import commands, connection, login
 from passerelle.gateways.ssh.driver import Ssh
@@ -66,6 +66,7 @@ def test_it_has_every_capability() -> None:
     assert isinstance(made, Accounting)
     assert isinstance(made, Files)
     assert isinstance(made, Upload)
+    assert isinstance(made, Transfer)
     assert isinstance(made, Signals)
 
 
@@ -291,8 +292,8 @@ async def test_a_door_that_is_closed_while_it_opens_leaves_nothing_open(
 ) -> None:
     opening, connections = node.door(), []
 
-    async def slow(*arguments: Any) -> Any:
-        made = await login.log_in(*arguments)
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        made = await login.log_in(*arguments, **more)
         connections.append(made[0])
         await opening.close()
         return made

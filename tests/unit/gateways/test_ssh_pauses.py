@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.ssh.pauses import FAILED_MOST, REFUSED_MOST, STEADY_SECONDS, Pauses
+from passerelle.gateways.ssh.pauses import FAILED_FIRST, FAILED_MOST, REFUSED_MOST, STEADY_SECONDS, Pauses
 
 REFUSED = Unauthorized("Refused.", reason="LoginRefused")
 DOWN = Unavailable("Down.", reason="Unreachable", sent=False)
@@ -89,3 +89,11 @@ def test_one_that_held_is_made_again_at_once(pauses: Pauses, clock: Clock) -> No
     pauses.failed(DOWN, "a")
     clock.now += 10.0
     pauses.hold("a")  # the first pause again, and not the second one
+
+
+def test_connections_that_break_together_count_as_one(pauses: Pauses, clock: Clock) -> None:
+    for _ in range(2):
+        pauses.lost(DOWN, "a", lived=1.0)
+
+    clock.now += FAILED_FIRST
+    pauses.hold("a")

@@ -20,11 +20,15 @@ from passerelle.shell import export
 
 READ_SECONDS = 60
 """How long a command of ours may take at the site: Slurm's own patience with a frozen daemon is 10 to 45 s."""
+DIGEST_SECONDS = 3 * 3600
+"""How long a whole file may be read: one of 2 TB at 200 MB a second."""
 SUBMIT_SECONDS = 60
 """How long sbatch may try: it tries again by itself while Slurm's queue is full, whether we still listen or not."""
 
 INCOMPLETE = 97
 """The exit code of a submit whose script did not arrive whole: sbatch was not started."""
+NO_FILE = 96
+"""The exit code of a digest whose file is not there."""
 NOT_FOUND = 127
 TIMED_OUT = frozenset({124, 137})
 """How timeout(1) ends where the command had to be ended."""
@@ -43,6 +47,11 @@ _SUBMIT = (
     f'{_MARK}s=$(cat); case $s in *"$1") ;; *) exit {INCOMPLETE} ;; esac; s=${{s%"$1"}}; shift; '
     f'printf "%s" "$s" | {_CLEAN} timeout -k 5 {SUBMIT_SECONDS} "$@"'
 )
+_DIGEST = (
+    f'{_MARK}f=$(cat; printf x); f=${{f%x}}; [ -f "$f" ] || exit {NO_FILE}; '
+    f'exec {_CLEAN} LC_ALL=C timeout -k 5 {DIGEST_SECONDS} "$@" < "$f"'
+)
+"""The path comes on standard input; what stands behind it keeps a line end of its own from being lost."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:=%/+@-]+")
 
 LIVE = {
@@ -175,6 +184,11 @@ def clock(mark: str) -> Command:
 def _sacctmgr(mark: str, what: list[str]) -> Command:
     common = ["sacctmgr", "--readonly", "--noheader", "--parsable", "show", *what]
     return _command(_ASK, mark, [*common, f"format={','.join(ASSOCIATED)}"])
+
+
+def digest(mark: str, path: str) -> Command:
+    """SHA-256 of a file, which goes to the program's standard input: so no name of it is printed."""
+    return _command(_DIGEST, mark, ["sha256sum"], path.encode())
 
 
 def _squeue(mark: str, fields: dict[str, int], which: Iterable[str] = ()) -> Command:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncssh
 
@@ -26,11 +26,13 @@ from passerelle.gateways.ssh.login import UNREACHABLE, log_in
 from passerelle.gateways.ssh.pauses import Pauses
 
 CHANNELS = 4
-"""Commands at one time. sshd takes 10 sessions a connection by default, of which one is SFTP's; and it counts one that
-has just ended until it tidies up, so that each of ours may count twice.
+"""Commands at one time, beside a long one. sshd takes 10 sessions a connection by default, of which one is SFTP's; and
+it counts one that has just ended until it tidies up, so that each of ours may count twice.
 """
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
 """Until a session is open, and until the login shell has started our program."""
+IDLE_SECONDS = 120.0
+"""After which a bulk connection is closed."""
 REOPEN_SECONDS = 0.2
 """Before a session is asked for again where sshd has too many: nothing was started."""
 STDOUT_LIMIT, STDERR_LIMIT, GREETING_LIMIT = 128 * 1024 * 1024, 64 * 1024, 256 * 1024
@@ -47,6 +49,7 @@ class Link:
     digest: str
     since: float
     sftp: asyncssh.SFTPClient | None = None
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     retired: bool = False
 
@@ -61,7 +64,11 @@ class Link:
 
 
 class Connection:
-    """To one login node, as whoever `credentials` returns at that moment."""
+    """To one login node, as whoever `credentials` returns at that moment.
+
+    A bulk one beside it carries large files, so that no command waits behind them. It shares the first one's pauses,
+    and is closed when nobody has used it for a while.
+    """
 
     def __init__(
         self,
@@ -70,13 +77,18 @@ class Connection:
         *,
         jump: Address | None = None,
         clock: Callable[[], float] | None = None,
+        bulk_of: Connection | None = None,
     ) -> None:
         self._address = address
         self._jump = jump
         self._credentials = credentials
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        self._pauses = Pauses(self._clock, lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
+        own = Pauses(self._clock, lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
+        self._pauses: Pauses = own if bulk_of is None else bulk_of._pauses  # noqa: SLF001 -- of our own kind
+        self._bulk = bulk_of is not None
+        self._idle: asyncio.TimerHandle | None = None
         self._room = asyncio.Semaphore(CHANNELS)
+        self._long_room = asyncio.Semaphore(1)
         self._connecting = asyncio.Lock()
         self._link: Link | None = None
         self._closed = False
@@ -85,9 +97,9 @@ class Connection:
     def stands(self) -> bool:
         return self._link is not None and self._link.usable
 
-    async def run(self, command: Command, seconds: float) -> Answer:
-        """Run a command to its end. Raises Unauthorized and Unavailable."""
-        async with self._room, self.link() as link:
+    async def run(self, command: Command, seconds: float, *, long: bool = False) -> Answer:
+        """Run a command to its end; a long one where no other waits behind it. Raises Unauthorized and Unavailable."""
+        async with self._long_room if long else self._room, self.link() as link:
             return await _Run(link, command, str(self._address)).answer(seconds)
 
     @contextlib.asynccontextmanager
@@ -95,22 +107,32 @@ class Connection:
         """A connection that stands, made where there is none."""
         link = await self._standing()
         link.users += 1
+        self._keep()
         try:
             yield link
         finally:
             link.users -= 1
+            if self._bulk and link is self._link and not link.users:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._retire)
             if link.retired and not link.users:
                 link.close()
             self._notice_loss()
 
     async def close(self) -> None:
         self._closed = True
+        self._keep()
         link, self._link = self._link, None
         if link is not None:
             link.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
                 async with asyncio.timeout(OPEN_SECONDS):
                     await link.connection.wait_closed()
+
+    def _keep(self) -> None:
+        """Not idle any more."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     async def _standing(self) -> Link:
         try:
@@ -126,7 +148,7 @@ class Connection:
             self._retire()
             self._pauses.hold(digest)
             try:
-                connection, jump = await log_in(self._address, self._jump, credential)
+                connection, jump = await log_in(self._address, self._jump, credential, bulk=self._bulk)
             except PasserelleError as error:
                 self._pauses.failed(error, digest)
                 raise

@@ -57,6 +57,14 @@ def submitted(text: str) -> str:
     return ids[0]
 
 
+def digest(text: str) -> str:
+    """`sha256sum` of its standard input."""
+    found = re.fullmatch(r"([0-9a-f]{64})  -\n", text)
+    if found is None:
+        raise NotUnderstood("sha256sum printed no digest")
+    return found[1]
+
+
 def states(text: str, mark: str) -> dict[str, JobState]:
     """The light listing. Components of arrays and of het jobs have ids of their own, and are none of ours."""
     return {row["JobID"]: _live_state(row["State"]) for row in rows(text, mark, list(LIGHT))}

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from passerelle.batch import Batch
-from passerelle.errors import Unavailable
+from passerelle.errors import Missing, Unavailable
 from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, Survey, Traits
 from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors, survey
@@ -23,9 +23,9 @@ from passerelle.gateways.ssh.connection import Connection
 from passerelle.gateways.ssh.credential import SshCredential, refuse_untimely
 from passerelle.gateways.ssh.decode import NotUnderstood, Site
 from passerelle.gateways.ssh.errors import Answer
-from passerelle.gateways.ssh.files import SshFiles
 from passerelle.gateways.ssh.login import UNREACHABLE
 from passerelle.gateways.ssh.survey import Row
+from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -42,7 +42,7 @@ NAMES_PER_COMMAND = 100
 _T = TypeVar("_T")
 
 
-class Ssh(SshFiles):
+class Ssh(SshTransfer):
     """One login node, asked as whoever `credentials` returns at that moment. Gateway, and all capabilities."""
 
     traits = Traits(listing=Listing.STATES, silent=frozenset({"failed_node"}), surveys=EVERY_TOPIC)
@@ -63,9 +63,11 @@ class Ssh(SshFiles):
             refuse_untimely(credential, now())
             return credential
 
-        self._connection = Connection(address(url), timely, jump=address(jump) if jump else None)
+        there, way = address(url), address(jump) if jump else None
+        self._connection = Connection(there, timely, jump=way)
+        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection)
         self._site: Site | None = None
-        super().__init__(self._connection)
+        super().__init__(self._connection, self._bulk)
 
     async def probe(self) -> Probe:
         """Asks for slurmctld's configuration: the answer is its own, and names the cluster."""
@@ -166,8 +168,20 @@ class Ssh(SshFiles):
     async def _accounts(self, command: Command) -> list[Row]:
         return _read(await self._run(command), survey.rows, errors.accounting_failure)
 
+    async def digest(self, path: str) -> str | None:
+        """By sha256sum on the login node; None where there is none."""
+        answer = await self._connection.run(
+            commands.digest(_mark(), path), commands.DIGEST_SECONDS + MARGIN_SECONDS, long=True
+        )
+        if answer.status == commands.NO_FILE:
+            raise Missing(f"The site has no file {path}.")
+        if answer.status == commands.NOT_FOUND:
+            return None
+        return _read(answer, decode.digest, errors.unread)
+
     async def close(self) -> None:
         await self._connection.close()
+        await self._bulk.close()
 
     async def _here(self) -> Site:
         """Who answers, as the last probe heard it."""

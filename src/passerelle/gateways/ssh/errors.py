@@ -62,6 +62,11 @@ def accounting_failure(answer: Answer) -> Unavailable:
     return Unavailable(f"Slurm's accounting does not answer: {words(answer)}.", reason="AccountingUnavailable")
 
 
+def unread(answer: Answer) -> Unavailable:
+    """The error for a file of which no digest was made."""
+    return Unavailable(f"The site's file can't be read: {words(answer)}.", reason="FileFailed")
+
+
 def job_is_gone(answer: Answer) -> bool:
     """Whether a command failed since the job it names has ended, or is unknown."""
     return any(text in answer.stderr for text in _UNKNOWN_JOB)

@@ -20,7 +20,11 @@ from passerelle.gateways.ssh.login import UNREACHABLE
 
 SFTP_SECONDS = 60.0
 DIRECTORY_MODE = 0o750
-_NO_FILE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
+LARGE = 1024 * 1024
+"""Bytes: more of them at once have a connection for themselves."""
+SLOWEST = 64 * 1024
+"""Bytes a second: what is slower counts as broken."""
+NO_FILE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 
 
 Meaning = Callable[[BaseException, str], PasserelleError]
@@ -29,21 +33,21 @@ Meaning = Callable[[BaseException, str], PasserelleError]
 class SshFiles:
     """Files and Upload, on a connection that others use, too."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, bulk: Connection) -> None:
         self._connection = connection
-        self._opening = asyncio.Lock()
+        self._bulk = bulk
 
     async def size(self, path: str) -> int | None:
         async with self._session(path) as sftp:
             try:
                 found = await sftp.stat(path)
-            except (*_NO_FILE, asyncssh.SFTPPermissionDenied):
+            except (*NO_FILE, asyncssh.SFTPPermissionDenied):
                 return None
             is_file = found.permissions is None or stat.S_ISREG(found.permissions)
             return found.size if is_file else None
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
-        async with self._session(path) as sftp:
+        async with self._session(path, size=length) as sftp:
             try:
                 async with sftp.open(path, "rb") as file:
                     content = cast("bytes", await file.read(length, offset)) if length else b""
@@ -54,7 +58,7 @@ class SshFiles:
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         beside = f"{path}.{secrets.token_hex(6)}.new"
-        async with self._session(path, _refusal) as sftp:
+        async with self._session(path, refusal) as sftp:
             try:
                 async with sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=0o600)) as file:
                     await file.write(content)
@@ -66,18 +70,21 @@ class SshFiles:
                 raise
 
     async def make_directory(self, path: str) -> None:
-        async with self._session(path, _refusal) as sftp:
+        async with self._session(path, refusal) as sftp:
             if not await sftp.isdir(path):
                 await sftp.makedirs(path, asyncssh.SFTPAttrs(permissions=DIRECTORY_MODE), exist_ok=True)
 
     @contextlib.asynccontextmanager
-    async def _session(self, path: str, meaning: Meaning | None = None) -> AsyncIterator[asyncssh.SFTPClient]:
-        """SFTP on a connection that stands; `meaning` tells its errors where they are not those of a read. Raises
-        Missing, Rejected, Unavailable and Unauthorized.
+    async def _session(
+        self, path: str, meaning: Meaning | None = None, *, size: int = 0
+    ) -> AsyncIterator[asyncssh.SFTPClient]:
+        """SFTP on a connection that stands, for so many bytes. `meaning` tells its errors where they are not those of a
+        read. Raises Missing, Rejected, Unavailable and Unauthorized.
         """
+        connection = self._bulk if size > LARGE else self._connection
         try:
-            async with self._connection.link() as link, asyncio.timeout(SFTP_SECONDS):
-                async with self._opening:
+            async with connection.link() as link, asyncio.timeout(SFTP_SECONDS + size / SLOWEST):
+                async with link.opening:
                     if link.sftp is None:
                         link.sftp = await link.connection.start_sftp_client()
                 try:
@@ -89,7 +96,7 @@ class SshFiles:
             raise (meaning or _meaning)(error, path) from None
 
 
-def _refusal(error: BaseException, path: str) -> PasserelleError:
+def refusal(error: BaseException, path: str) -> PasserelleError:
     """As _meaning, of what would change something. SFTP has one word for a full disk and all that has no own word."""
     match error:
         case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath() | asyncssh.SFTPNotADirectory():

@@ -27,26 +27,29 @@ asyncssh.set_log_level(logging.WARNING)  # each session would be a line of the o
 UNREACHABLE = "Unreachable"
 _COMPRESSION = ("zlib@openssh.com", "none")
 """A listing is mostly blanks."""
+_BULK_COMPRESSION = ("none",)
+_BULK_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+"""Before all others: data does not get smaller, and of the ciphers these are twice as fast here as the first choice."""
 
 _CLOSED = re.compile("Passphrase must be specified|Unable to decrypt")
 """asyncssh's words for a key whose passphrase is missing or wrong, where it has no error of its own."""
 
 
 async def log_in(
-    address: Address, jump: Address | None, credential: SshCredential
+    address: Address, jump: Address | None, credential: SshCredential, *, bulk: bool = False
 ) -> tuple[asyncssh.SSHClientConnection, asyncssh.SSHClientConnection | None]:
-    """A connection to the login node, and the one to the host on the way, where there is one. Raises Unauthorized, or
-    Unavailable(sent=False).
+    """A connection to the login node, and the one to the host on the way, where there is one; `bulk` chooses what suits
+    large files. Raises Unauthorized, or Unavailable(sent=False).
     """
     hosts = asyncssh.import_known_hosts(credential.known_hosts)
     for each in filter(None, (jump, address)):
         _refuse_unknown(each, hosts)
     keys = await asyncio.to_thread(_keys, credential)  # opening a key with a passphrase takes a second
     if jump is None:
-        return await _connect(address, credential, hosts, keys, None), None
-    first = await _connect(jump, credential, hosts, keys, None)
+        return await _connect(address, credential, hosts, keys, None, bulk=bulk), None
+    first = await _connect(jump, credential, hosts, keys, None, bulk=bulk)
     try:
-        return await _connect(address, credential, hosts, keys, first), first
+        return await _connect(address, credential, hosts, keys, first, bulk=bulk), first
     except BaseException:
         first.close()
         raise
@@ -58,6 +61,8 @@ async def _connect(
     hosts: asyncssh.SSHKnownHosts,
     keys: list[asyncssh.SSHKeyPair],
     tunnel: asyncssh.SSHClientConnection | None,
+    *,
+    bulk: bool,
 ) -> asyncssh.SSHClientConnection:
     try:
         async with asyncio.timeout(CONNECT_SECONDS + LOGIN_SECONDS):
@@ -75,7 +80,8 @@ async def _connect(
                 x509_trusted_certs=None,
                 preferred_auth=("publickey",),
                 disable_trivial_auth=True,
-                compression_algs=_COMPRESSION,
+                compression_algs=_BULK_COMPRESSION if bulk else _COMPRESSION,
+                encryption_algs=_BULK_CIPHERS if bulk else (),
                 connect_timeout=CONNECT_SECONDS,
                 login_timeout=LOGIN_SECONDS,
                 keepalive_interval=KEEPALIVE_SECONDS,

@@ -49,8 +49,8 @@ class Pauses:
         self._error, self._digest, self._until = error, digest, self._clock() + pause
 
     def lost(self, error: Unavailable, digest: str, lived: float) -> None:
-        """A connection broke after so many seconds."""
-        if lived < STEADY_SECONDS:
-            self.failed(error, digest)
-        else:
+        """A connection broke after so many seconds; several that break together are one that broke."""
+        if lived >= STEADY_SECONDS:
             self._failures, self._error = 0, None
+        elif self._error is None or digest != self._digest or self._clock() >= self._until:
+            self.failed(error, digest)

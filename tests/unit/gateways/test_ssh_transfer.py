@@ -1,0 +1,230 @@
+"""Large files over SFTP, against a login node in this process that serves a directory of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import SIZE_DIFFERS, Entry
+from passerelle.gateways.ssh import commands, connection
+from passerelle.gateways.ssh.driver import Ssh
+from unit.gateways import login_node
+from unit.gateways.login_node import Call, LoginNode
+
+CONTENT = bytes(range(256)) * 20_000
+"""More than one request takes."""
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[LoginNode]:
+    async with login_node.running(files=tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def door(node: LoginNode) -> AsyncIterator[Ssh]:
+    made = node.door()
+    yield made
+    await made.close()
+
+
+async def test_a_file_grows_where_its_size_is_as_told(door: Ssh, tmp_path: Path) -> None:
+    await door.append("/a", 0, CONTENT)
+    await door.append("/a", len(CONTENT), b"")
+    await door.append("/a", len(CONTENT), CONTENT)
+
+    assert (tmp_path / "a").read_bytes() == CONTENT * 2
+    for wrong in (0, len(CONTENT), 3 * len(CONTENT)):
+        with pytest.raises(Rejected, match=f"has {2 * len(CONTENT)} bytes") as caught:
+            await door.append("/a", wrong, b"x")
+        assert caught.value.reason == SIZE_DIFFERS
+    assert (tmp_path / "a").read_bytes() == CONTENT * 2
+
+
+async def test_a_part_behind_the_beginning_makes_no_file(door: Ssh, tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as caught:
+        await door.append("/a", 5, b"x")
+
+    assert caught.value.reason == SIZE_DIFFERS
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 -- a look at what is left
+    with pytest.raises(Rejected, match="no directory"):
+        await door.append("/nowhere/a", 0, b"x")
+
+
+async def test_a_file_of_no_bytes_is_made(door: Ssh, tmp_path: Path) -> None:
+    await door.append("/a", 0, b"")
+
+    assert (tmp_path / "a").read_bytes() == b""
+
+
+async def test_behind_a_request_that_is_refused_nothing_is_left(
+    door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a moment would leave a hole, in a file that looks as if it had been written."""
+    real = asyncssh.SFTPServer.write
+    calls = -1
+
+    def full_once(self: asyncssh.SFTPServer, file: object, offset: int, data: bytes) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(28, "No space left on device")
+        return real(self, file, offset, data)
+
+    monkeypatch.setattr(asyncssh.SFTPServer, "write", full_once)
+    await door.append("/a", 0, b"begun")
+    calls = 0
+    with pytest.raises(Rejected, match="quota may be full") as caught:
+        await door.append("/a", 5, CONTENT)
+
+    assert caught.value.transient
+    assert calls == 2, "the other request was on its way, and was taken"
+    assert (tmp_path / "a").read_bytes() == b"begun"
+
+
+async def test_a_connection_that_breaks_leaves_a_beginning(
+    node: LoginNode, door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = asyncssh.SFTPServer.write
+    broken = False
+
+    def breaking(self: asyncssh.SFTPServer, file: object, offset: int, data: bytes) -> object:
+        nonlocal broken
+        if offset > len(CONTENT) // 2 and not broken:
+            broken = True
+            self.channel.get_connection().abort()
+        return real(self, file, offset, data)
+
+    monkeypatch.setattr(asyncssh.SFTPServer, "write", breaking)
+    with pytest.raises(Unavailable):
+        await door.append("/a", 0, CONTENT)
+    monkeypatch.setattr("passerelle.gateways.ssh.pauses.FAILED_FIRST", 0.0)
+    await asyncio.sleep(0.1)
+    begun = (tmp_path / "a").read_bytes()
+    assert begun
+    assert CONTENT.startswith(begun)
+
+
+async def test_parts_have_a_connection_for_themselves_while_there_are_any(
+    node: LoginNode, door: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.2)
+    await door.write("/small", b"x")
+    assert node.connections == 1
+    await asyncio.gather(door.append("/a", 0, CONTENT), door.read("/small", 0, 100), door.probe())
+    assert await door.read("/a", 0, len(CONTENT)) == CONTENT
+    assert node.connections == 2
+    parts = door._bulk._link
+    assert parts is not None
+    assert parts.connection.get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
+    assert parts.connection.get_extra_info("send_compression") == "none"
+
+    await asyncio.wait_for(parts.connection.wait_closed(), 10)
+    await door.append("/a", len(CONTENT), CONTENT)
+    assert node.connections == 3
+
+
+async def test_a_credential_that_was_refused_is_not_shown_for_parts_either(tmp_path: Path) -> None:
+    async with login_node.running(files=tmp_path) as node:
+        door = node.door()
+        node.trusted.clear()
+        for call in (door.probe(), door.append("/a", 0, CONTENT), door.read("/a", 0, len(CONTENT))):
+            with pytest.raises(Unauthorized, match="refused the key"):
+                await call
+        await door.close()
+
+    assert node.refused == 1
+
+
+async def test_a_directory_is_listed(door: Ssh, tmp_path: Path) -> None:
+    place = tmp_path / "set é"
+    (place / "sub").mkdir(parents=True)
+    (place / "a b").write_bytes(b"123")
+    (place / "to file").symlink_to("a b")
+    (place / "to sub").symlink_to("sub")
+    (place / "to nowhere").symlink_to("nothing")
+    (place / "to itself").symlink_to("to itself")
+    os.mkfifo(place / "pipe")
+
+    assert await door.entries("/set é") == [
+        Entry(name="a b", size=3, is_directory=False),
+        Entry(name="sub", size=0, is_directory=True),
+        Entry(name="to file", size=3, is_directory=False),
+        Entry(name="to sub", size=0, is_directory=True),
+    ]
+    assert await door.entries("/set é/sub/") == []
+    assert await door.entries("/set é/a b") is None
+    assert await door.entries("/nowhere") is None
+    (place / os.fsdecode(b"\xff")).write_bytes(b"")
+    with pytest.raises(Rejected, match=r"no UTF-8: \\xff; rename it"):
+        await door.entries("/set é")
+
+
+async def test_a_file_gets_another_name_and_goes(door: Ssh, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "dir").mkdir()
+
+    await door.rename("/new", "/old")
+    assert (tmp_path / "old").read_bytes() == b"new"
+    with pytest.raises(Missing, match="/new"):
+        await door.rename("/new", "/old")
+    for target in ("/dir", "/nowhere/old"):
+        with pytest.raises(Rejected):
+            await door.rename("/old", target)
+    with pytest.raises(Rejected):
+        await door.remove("/dir")
+    await door.remove("/old")
+    await door.remove("/old")
+    await door.remove("/nowhere/old")
+    assert os.listdir(tmp_path) == ["dir"]  # noqa: PTH208 -- a look at what is left
+
+
+@pytest.mark.parametrize(
+    "printed, status, outcome",
+    [
+        (f"{hashlib.sha256(b'').hexdigest()}  -\n", 0, hashlib.sha256(b"").hexdigest()),
+        ("", commands.NOT_FOUND, None),
+        ("", commands.NO_FILE, Missing),
+        ("", 1, Unavailable),
+        ("0123  -\n", 0, Unavailable),
+    ],
+    ids=["digest", "no sha256sum", "no file", "unreadable", "garbage"],
+)
+async def test_the_login_node_makes_the_digest(
+    node: LoginNode, door: Ssh, printed: str, status: int, outcome: str | type[Exception] | None
+) -> None:
+    async def sha256sum(call: Call) -> None:
+        await call.answer(printed, status=status)
+
+    node.commands["sha256sum"] = sha256sum
+    if isinstance(outcome, type):
+        with pytest.raises(outcome):
+            await door.digest("/it's a file")
+    else:
+        assert await door.digest("/it's a file") == outcome
+    assert node.inputs == [b"/it's a file"]
+
+
+async def test_no_other_command_waits_behind_a_digest(node: LoginNode, door: Ssh) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(call: Call) -> None:
+        begun.set()
+        await go_on.wait()
+        await call.answer(f"{'0' * 64}  -\n")
+
+    node.commands["sha256sum"] = slow
+    digests = [asyncio.create_task(door.digest(f"/{number}")) for number in range(20)]
+    await begun.wait()
+    await door.probe()
+    go_on.set()
+
+    assert set(await asyncio.gather(*digests)) == {"0" * 64}
