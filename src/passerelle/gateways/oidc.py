@@ -151,6 +151,7 @@ class Tokens:
         self._fetched: _Fetched | None = None
         self._refresh_token = ""
         self._next_try = 0.0
+        self._failure: PasserelleError | None = None
         self._believed_until = 0.0
 
     @property
@@ -167,10 +168,13 @@ class Tokens:
             usable = held is not None and now < held.good_until
             if held is not None and usable and (now < held.renew_at or now < self._next_try):
                 return held.token
-            self._next_try = now + LEAST_SECONDS
+            if self._failure is not None and now < self._next_try:
+                raise self._failure.with_traceback(None)  # else it grows with every call
+            self._next_try, self._failure = now + LEAST_SECONDS, None
             try:
                 held = self._fetched = await self._fetch(client)
-            except PasserelleError:
+            except PasserelleError as error:
+                self._failure = error
                 if held is None or not usable:
                     raise
             return held.token
@@ -192,7 +196,7 @@ class Tokens:
 
     async def _turn_to(self, client: Client) -> None:
         await self.close()
-        self._client, self._fetched, self._next_try = client, None, 0.0
+        self._client, self._fetched, self._failure, self._next_try = client, None, None, 0.0
         self._refresh_token = client.refresh_token
         self._carrier = self._open(client.token_url.rpartition("/")[0])
 

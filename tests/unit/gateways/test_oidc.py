@@ -100,6 +100,18 @@ async def test_token_that_is_refused_is_fetched_anew() -> None:
     assert await issuer.after(0) == "t2"
 
 
+async def test_an_issuer_that_is_away_is_asked_now_and_then() -> None:
+    issuer = Issuer()
+    issuer.broken = httpx.ConnectError("refused")
+    for _ in range(100):
+        with pytest.raises(Unavailable):
+            await issuer.after(0.5)
+    assert len(issuer.asked) <= 50 / LEAST_SECONDS + 1
+    issuer.broken = None
+
+    assert await issuer.after(LEAST_SECONDS) == "t1"
+
+
 async def test_a_site_that_refuses_every_token_has_few_fetched() -> None:
     issuer = Issuer()
     for _ in range(100):
