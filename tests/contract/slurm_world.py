@@ -8,8 +8,9 @@ import secrets
 from pathlib import Path
 from typing import Self
 
+from contract.token_server import TokenServer
 from contract.world import SCRATCH, Allocation, World
-from passerelle.gateways.base import Accounting, Info, Signals
+from passerelle.gateways.base import Accounting, Credential, Info, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle_sandbox.site import serve
@@ -142,6 +143,8 @@ class SiteWorld(World):
 class SlurmWorld(SiteWorld):
     """Behind slurmrestd."""
 
+    issuer: TokenServer | None = None
+
     capabilities = frozenset({Accounting, Info, Signals})
     credential: TokenCredential
 
@@ -156,6 +159,16 @@ class SlurmWorld(SiteWorld):
     def good(self) -> TokenCredential:
         data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
         return credential_from_secret("ns/contract", data)
+
+    def also_good(self) -> list[Credential]:
+        """An OIDC client's, of an issuer whose tokens Slurm takes: here they are Slurm's own."""
+        self.issuer = self.issuer or TokenServer(self.site.token)
+        return [credential_from_secret("ns/contract", {"username": self.user.encode(), **self.issuer.secret})]
+
+    def end(self) -> None:
+        if self.issuer is not None:
+            self.issuer.end()
+        super().end()
 
     def expired(self) -> TokenCredential:
         """One whose end our own code doesn't know of, so that Slurm must find it out."""

@@ -16,6 +16,7 @@ from types import MappingProxyType
 import httpx
 
 from contract.slurm_world import SlurmWorld
+from contract.token_server import TokenServer
 from contract.world import Allocation, World
 from passerelle.gateways.base import Credential, Files, Info, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
@@ -42,6 +43,7 @@ class UnicoreWorld(World):
     unknown_id = "noSuchJob"
     slow = 0.5
     credential: UnicoreCredential
+    issuer: TokenServer | None = None
 
     def __init__(self, server: Server, slurm: SlurmWorld) -> None:
         self.server = server
@@ -62,6 +64,8 @@ class UnicoreWorld(World):
         return cls(server, slurm)
 
     def end(self) -> None:
+        if self.issuer is not None:
+            self.issuer.end()
         self.server.stop()
         self.slurm.end()
 
@@ -117,9 +121,13 @@ class UnicoreWorld(World):
         await self.slurm.hostile_job(name, comment)
 
     def also_good(self) -> list[Credential]:
-        """A token of the server, and one of several accounts, chosen by name."""
+        """A token of the server, and one of several accounts, chosen by name; and an OIDC client's, of an issuer whose
+        tokens the server takes: here they are its own.
+        """
         token = self._token(seconds=600)
-        return [self._secret(token=token), self._secret(token=token, uid=self.user)]
+        self.issuer = self.issuer or TokenServer(lambda seconds: self._token(seconds=seconds))
+        client = credential_from_secret("ns/contract", self.issuer.secret)
+        return [self._secret(token=token), self._secret(token=token, uid=self.user), client]
 
     async def kept_seconds(self, job_id: str) -> float:
         told = json.loads(await asyncio.to_thread(self._ask, "GET", f"jobs/{job_id}?fields=terminationTime"))
