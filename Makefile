@@ -53,9 +53,10 @@ twins: $(VENV)/.ready ## Check the profiles against full-size twins of their sch
 	@PYTHONPATH=tests $(PY) -m twins $(PROFILES)
 
 .PHONY: generate
-generate: $(VENV)/.ready ## Write the generated files again: CRDs, and the chart's copies of them
+generate: $(VENV)/.ready ## Write the generated files again: CRDs, the chart's copies of them, and a table of docs/
 	@$(PY) -m passerelle.crd crds
 	@$(PY) -m passerelle.crd charts/passerelle/files/crds
+	@$(PY) -m passerelle.gateways.matrix docs/gateways.md
 
 .PHONY: format
 format: $(VENV)/.ready ## Format the code

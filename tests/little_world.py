@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from little_store import MemoryStore
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
-from passerelle.gateways.base import Entry, Gateway, Probe
+from passerelle.gateways.base import Entry, Gateway, Probe, Traits
 from passerelle.gateways.memory import Memory, MemoryCredential
 from passerelle.kube import Conflict, Forbidden, Gone, Kube
 from passerelle.marker import Run
@@ -254,6 +254,10 @@ class Door:
     def settle_seconds(self) -> float:
         return self.site.settle_seconds
 
+    @property
+    def traits(self) -> Traits:
+        return self.site.traits
+
     async def probe(self) -> Probe:
         return await self.site.probe()
 
@@ -385,6 +389,7 @@ class World:
             run_directory=reconciler.run_directory,
             changed=reconciler.changed,
             turned=reconciler.turned,
+            now=lambda: EPOCH + self.loop.time(),
         )
         self._sites = sites
         self._tasks = [
@@ -465,7 +470,8 @@ class World:
 def _credential(_driver: str, name: str, data: Mapping[str, bytes] | None) -> MemoryCredential:
     if data is None:
         raise Unauthorized(f"The Secret {name} does not exist.", reason="SecretMissing")
-    return MemoryCredential(user=data["username"].decode(), token=data["token"].decode())
+    ends = float(data["expires"]) if "expires" in data else None
+    return MemoryCredential(user=data["username"].decode(), token=data["token"].decode(), expires=ends)
 
 
 def gateway(url: str = "https://memory", **more: Any) -> dict[str, Any]:

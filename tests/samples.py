@@ -66,11 +66,28 @@ def _stands(value: Any, path: Path) -> bool:
 
 
 def sites(schema: Schema) -> list[Any]:
-    """A full Site of each kind of address: what belongs to the one has no place in the other."""
-    http, ssh = take(sample(schema), ("gateway", "jump")), take(sample(schema, 1), ("gateway", "tls"))
-    ssh = put(put(ssh, ("gateway", "driver"), "ssh"), ("gateway", "url"), "ssh://a.example")
-    arc = put(http, ("gateway", "driver"), "arc")
-    return [*(take(each, ("gateway", "runtimeEnvironment")) for each in (http, ssh)), arc]
+    """A full Site of each driver: what belongs to the one has no place in the other."""
+    drivers: list[str] = at(schema, ("gateway", "driver"))["enum"]
+    return [_site(schema, driver) for driver in drivers]
+
+
+OF_ONE_DRIVER = {
+    ("gateway", "jump"): {"ssh"},
+    ("gateway", "tls", "clientSecret"): {"slurmrestd", "unicore", "firecrest"},
+    ("gateway", "tls"): {"slurmrestd", "unicore", "firecrest", "arc"},
+    ("gateway", "runtimeEnvironment"): {"arc"},
+}
+"""Fields that only some drivers may have."""
+
+
+def _site(schema: Schema, driver: str) -> Any:
+    made = put(sample(schema, int(driver == "ssh")), ("gateway", "driver"), driver)
+    if driver == "ssh":
+        made = put(made, ("gateway", "url"), "ssh://a.example")
+    for place, drivers in OF_ONE_DRIVER.items():
+        if driver not in drivers:
+            made = take(made, place)
+    return made
 
 
 def _taken(schema: Schema, word: str) -> bool:

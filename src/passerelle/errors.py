@@ -7,8 +7,8 @@
      ├── Missing        whoever asked: the site has no such file
      └── Unavailable    nobody: the loop asks again
 
-Every error carries a one-word CamelCase reason for a condition, and a message for a person. Messages hold no secret and
-at most :data:`MESSAGE_LIMIT` characters.
+Every error carries a one-word CamelCase reason for a condition, and a message for a person. Messages hold no secret, no
+script and at most :data:`MESSAGE_LIMIT` characters.
 """
 
 from __future__ import annotations
@@ -24,9 +24,15 @@ _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*\.?[A-Za-z0-9_-]*")
 """A JSON Web Token: its header is a JSON object, so its base64 begins with eyJ."""
 
 
+_SCRIPT = re.compile(r"#! ?/\S*?(\\n|\n).*", re.DOTALL)
+"""A job's script, from its first line on, in a text that some server has repeated it in."""
+
+
 def redact(text: str) -> str:
-    """Text without JSON Web Tokens, in at most MESSAGE_LIMIT characters."""
-    clean = _TOKEN.sub("[token]", text)
+    """Text without JSON Web Tokens and without what follows a script's first line, in at most MESSAGE_LIMIT
+    characters.
+    """
+    clean = _SCRIPT.sub("[script]", _TOKEN.sub("[token]", text))
     return clean if len(clean) <= MESSAGE_LIMIT else clean[: MESSAGE_LIMIT - 1] + "…"
 
 

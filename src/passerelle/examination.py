@@ -18,11 +18,13 @@ from passerelle.doctor.canary import canary
 from passerelle.errors import Invalid, PasserelleError, Rejected
 from passerelle.flight import Flight, fly
 from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Probe, Survey, Upload
+from passerelle.gateways.matrix import lacks
 from passerelle.gateways.open import credential, open_gateway
+from passerelle.gateways.trust import Trust, trust
 from passerelle.marker import Run
 from passerelle.profiles import Profile
 from passerelle.slurm import RemoteJob
-from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
+from passerelle.v1alpha1.site import SiteSpec, SiteStatus
 
 PROOF = ".passerelle-doctor"
 """The file in the run root that is written and read again: no gateway removes one, so there is only ever this one."""
@@ -54,7 +56,7 @@ class Trial:
     flight: Flight
 
 
-Opener = Callable[[SiteSpec, Callable[[], Credential], bytes | None], Gateway]
+Opener = Callable[[SiteSpec, Callable[[], Credential], Trust], Gateway]
 
 
 async def examine(
@@ -74,12 +76,11 @@ async def examine(
         profile = error
     for each in door.site(subject.name, spec, profile):
         yield each
-    data, named = await subject.secret(spec.gateway.credentials.name), spec.gateway.tls.ca_secret
-    authority = await subject.secret(named.name) if named is not None else None
+    data = await subject.secret(spec.gateway.credentials.name)
     try:
         held = credential(spec.gateway.driver, subject.credentials, data)
         yield ok("secret", f"{subject.credentials} holds a credential of {held.user}.")
-        gateway = opener(spec, lambda: held, _authority(subject, authority))
+        gateway = opener(spec, lambda: held, await trust(spec.gateway.tls, subject.secret, subject.home))
     except PasserelleError as error:
         yield refused("address" if error.reason in ("InvalidUrl", "InsecureUrl") else "secret", error)
         yield unasked(("address", "token", "slurm", "accounts", "partition"), "they need the Secret")
@@ -103,20 +104,6 @@ async def examine(
         yield told
 
 
-def _authority(subject: Subject, found: Mapping[str, bytes] | None) -> bytes | None:
-    """The certificate authority that the Site names. Raises Invalid where it isn't there."""
-    named = subject.spec.gateway.tls.ca_secret
-    if named is None:
-        return None
-    if found is None or CA_KEY not in found:
-        lack = f"with {CA_KEY} does not exist" if found is None else f"has no key {CA_KEY}"
-        text = (
-            f"The Secret {subject.home}{named.name} {lack}; write the authority's certificate under {CA_KEY}, as PEM."
-        )
-        raise Invalid(text, reason="SecretMissing")
-    return found[CA_KEY]
-
-
 async def _at_the_site(
     subject: Subject,
     gateway: Gateway,
@@ -136,6 +123,7 @@ async def _at_the_site(
         return
     for each in door.answered(probe, time.monotonic() - began, subject.status):
         yield each
+    yield door.capable(subject.spec.gateway.driver, [*lacks(gateway), *probe.lacks])
     yield await _accounting(gateway, subject.spec)
     async for each in _surveyed(subject, gateway, probe, held, profile, now):
         yield each

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Credential, Gateway, Identity
+from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.trust import Trust, trust
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.profiles import Profile, load
 from passerelle.reports import RunDirectory
+from passerelle.site_status import site_status
 from passerelle.staging.worker import Staging
-from passerelle.status import rfc3339
-from passerelle.v1alpha1.meta import Condition, seconds
-from passerelle.v1alpha1.site import CA_KEY, SiteSpec, SiteStatus
+from passerelle.v1alpha1.meta import seconds
+from passerelle.v1alpha1.site import SiteSpec, SiteStatus, Tls
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue
 
@@ -40,14 +41,11 @@ WRITE_AGAIN_SECONDS = 5.0
 
 _STATUS_KEYS = SiteStatus.model_json_schema(by_alias=True)["properties"]
 
-STRANGERS_NAMED = 10
-"""How many TrainingJobs a Site's condition names; it tells the number of the others."""
-
 
 class OpenGateway(Protocol):
-    """Makes a Site's gateway from its spec, its certificate authority and its credentials."""
+    """Makes a Site's gateway from its spec, its credentials, and the certificates that its tls names."""
 
-    def __call__(self, spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway: ...
+    def __call__(self, spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust, /) -> Gateway: ...
 
 
 class ReadCredential(Protocol):
@@ -69,6 +67,7 @@ class Service:
     credential: Credential | None = None
     credential_of: str = ""  # the driver whose credential it is
     refused: PasserelleError | None = None
+    trust: Trust = field(default_factory=Trust)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     staging: Staging | None = None  # from the first TrainingJob on that has something to copy
     strangers: set[Key] = field(default_factory=set)  # TrainingJobs whose open attempt is of another cluster or user
@@ -86,7 +85,7 @@ class Sites:
     """All Sites. `work` is a pass over a TrainingJob; `run_directory` is an attempt's; `changed` names a run whose
     picture changed; `turned` a Site.
 
-    `measure` may put something around a Site's gateway that only looks.
+    `measure` may put something around a Site's gateway that only looks. `now` is epoch seconds.
     """
 
     def __init__(  # noqa: PLR0913 -- all that it stands between, by name
@@ -101,6 +100,7 @@ class Sites:
         changed: Callable[[Run], None],
         turned: Callable[[str], None],
         measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._kube = kube
         self._namespace = namespace
@@ -111,6 +111,7 @@ class Sites:
         self._run_directory = run_directory
         self._changed = changed
         self._turned = turned
+        self._now = now
         self._services: dict[str, Service] = {}
 
     def get(self, name: str) -> Service | None:
@@ -157,7 +158,8 @@ class Sites:
         try:
             service.profile = load(spec.profile)
             driver = spec.gateway.driver
-            gateway = self._open_gateway(spec, lambda: _present(service, driver), await self._ca(spec))
+            service.trust = await self._trust(spec)
+            gateway = self._open_gateway(spec, lambda: _present(service, driver), service.trust)
             gateway = self._measure(service.site.name, gateway)
         except PasserelleError as error:
             service.refused = error
@@ -204,15 +206,24 @@ class Sites:
             await service.watch.shut()  # nobody acts as the new user under an old intent
         service.credential, service.credential_of = credential, driver
 
-    async def _ca(self, spec: SiteSpec) -> bytes | None:
-        if spec.gateway.tls.ca_secret is None:
-            return None
-        name = spec.gateway.tls.ca_secret.name
+    async def _trust(self, spec: SiteSpec) -> Trust:
+        async def read(name: str) -> Mapping[str, bytes] | None:
+            try:
+                return await self._kube.secret(self._namespace, name)
+            except Gone:
+                return None
+
+        return await trust(spec.gateway.tls, read, f"{self._namespace}/")
+
+    async def _outdated(self, service: Service) -> bool:
+        """Whether the door was opened with other certificates than the Secrets hold now."""
+        spec = service.site.spec
+        if spec is None or service.refused is not None or spec.gateway.tls == Tls():
+            return False
         try:
-            return (await self._kube.secret(self._namespace, name))[CA_KEY]
-        except (Gone, KeyError):
-            text = f"The Secret {self._namespace}/{name} with the key {CA_KEY} does not exist."
-            raise Invalid(text, reason="SecretMissing") from None
+            return await self._trust(spec) != service.trust
+        except PasserelleError:
+            return False  # what serves goes on to serve
 
     async def _stop(self, service: Service) -> None:
         for task in service.tasks:
@@ -226,7 +237,7 @@ class Sites:
     # Status
 
     async def _keep_written(self, service: Service) -> None:
-        clock, written_at = asyncio.get_running_loop().time, 0.0
+        clock, written_at, compared_at = asyncio.get_running_loop().time, 0.0, 0.0
         while True:
             # Of a Site that is refused nothing is counted; whether its Secret has come is asked now and then.
             patience = COUNTED_SECONDS if service.refused is None else COUNT_SECONDS
@@ -236,8 +247,9 @@ class Sites:
             if not service.to_write.is_set() and clock() - written_at < COUNT_SECONDS:
                 continue
             service.to_write.clear()
-            if service.refused is not None:
-                await self._equip(service)  # its Secret may have come meanwhile
+            compared_at, due = (clock(), True) if clock() - compared_at >= COUNT_SECONDS else (compared_at, False)
+            if service.refused is not None or (due and await self._outdated(service)):
+                await self._equip(service)  # its Secret may have come, or changed, meanwhile
                 if service.refused is None:
                     self._turned(service.site.name)
             try:
@@ -252,7 +264,7 @@ class Sites:
     async def _write(self, service: Service) -> bool:
         """Write the status; whether it had changed."""
         while True:
-            new = site_status(service, now=datetime.now(UTC).timestamp()).model_dump(by_alias=True, exclude_none=True)
+            new = site_status(service, now=self._now()).model_dump(by_alias=True, exclude_none=True)
             patch = merge_patch(service.site.raw_status, new, _STATUS_KEYS)
             if not patch:
                 return False
@@ -264,16 +276,6 @@ class Sites:
                 continue
             service.site = site(body)
             return True
-
-
-def _strangers(service: Service, identity: Identity) -> str:
-    names = ", ".join(sorted(map(str, service.strangers))[:STRANGERS_NAMED])
-    more = len(service.strangers) - STRANGERS_NAMED
-    return (
-        f"The Site now leads to cluster {identity.cluster} as {identity.user}, but {names}"
-        f"{f' and {more} more' if more > 0 else ''} had an attempt elsewhere that has not ended. "
-        "Point the Site back until they have ended, or delete them with the annotation passerelle.dev/abandon."
-    )
 
 
 def _spawn(service: Service, work: Coroutine[None, None, None], name: str) -> None:
@@ -295,61 +297,3 @@ def _present(service: Service, driver: str) -> Credential:
     if service.credential_of != driver:
         raise Unavailable("The Site's credential is read again, for its new driver.", reason="Waiting", sent=False)
     return service.credential
-
-
-def _mistake(service: Service) -> Invalid | None:
-    """What lets the site answer, and no TrainingJob be planned."""
-    spec, profile = service.site.spec, service.profile
-    if spec is None or profile is None or spec.partition is None or profile.partition(spec.partition) is not None:
-        return None
-    known = ", ".join(each.name for each in profile.partitions)
-    text = f"Profile {spec.profile} has no partition {spec.partition!r}; write one of {known}."
-    return Invalid(text, reason="PartitionNotFound")
-
-
-def site_status(service: Service, *, now: float) -> SiteStatus:
-    """What a Site's status says. Pure in what it reads."""
-    old, trouble, watch = service.site.status, service.trouble, service.watch
-    probe = watch.probe if watch is not None else None
-    expires = service.credential.expires if service.credential is not None else None
-    stamp = rfc3339(now) or ""
-    if trouble is None:
-        words = [("Ready", "True", "Answering", "The site answers and accepts the credential.")]
-    else:
-        words = [("Ready", "False", trouble.reason, trouble.message)]
-        if isinstance(trouble, Invalid | Unauthorized):
-            words.append(("Stalled", "True", trouble.reason, trouble.message))
-    if trouble is None and (mistake := _mistake(service)) is not None:
-        words = [("Ready", "False", mistake.reason, mistake.message)]
-        words.append(("Stalled", "True", mistake.reason, mistake.message))
-    if watch is not None and trouble is None and watch.accounting_trouble is not None:
-        silent = watch.accounting_trouble
-        words.append(("AccountingAvailable", "False", silent.reason, silent.message))
-    if service.strangers and probe is not None:
-        words.append(("IdentityKept", "False", "IdentityChanged", _strangers(service, probe.identity)))
-    before = {condition.type: condition for condition in old.conditions}
-    conditions = [
-        Condition.model_validate(
-            {
-                "type": kind,
-                "status": status,
-                "reason": reason,
-                "message": message,
-                "observedGeneration": service.site.generation,
-                "lastTransitionTime": before[kind].last_transition_time
-                if kind in before and before[kind].status == status
-                else stamp,
-            }
-        )
-        for kind, status, reason, message in words
-    ]
-    return SiteStatus(
-        observed_generation=service.site.generation,
-        conditions=conditions,
-        cluster=probe.identity.cluster if probe else old.cluster,
-        user=probe.identity.user if probe else old.user,
-        version=probe.version if probe else old.version,
-        api_version=probe.api_version if probe else old.api_version,
-        credential_expiry=rfc3339(expires) if expires else None,
-        jobs=watch.live_jobs if watch is not None else 0,
-    )

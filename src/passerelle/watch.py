@@ -165,6 +165,10 @@ class SiteWatch:
             await former.close()
         self.nudge()
 
+    def live(self) -> list[RemoteJob]:
+        """The jobs of ours that have not ended, as they were last seen."""
+        return [job for _, _, job in self._picture.known().values()]
+
     @property
     def live_jobs(self) -> int:
         """Jobs of ours that have not ended."""

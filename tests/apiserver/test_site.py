@@ -18,6 +18,7 @@ from passerelle.v1alpha1.meta import (
     SLURM_WORD_HELP,
 )
 from passerelle.v1alpha1.site import (
+    CERTIFICATE_OF_ARC,
     JUMP_OF_ANOTHER,
     SYSTEM_MISSING,
     TLS_OF_SSH,
@@ -88,6 +89,7 @@ def test_an_address_that_can_t_be_is_answered_with_one_sentence(api: Api, url: s
     assert samples.complaints(told) == [f"spec.gateway.url: Invalid value: {json.dumps(url)}: {answer}"]
 
 
+CLIENT_SECRET = {"clientSecret": {"name": "mine"}}
 SSH = {"driver": "ssh", "url": "ssh://login.example", "credentials": {"name": "lumi"}}
 
 
@@ -107,6 +109,7 @@ def test_login_nodes_are_taken(api: Api, url: str) -> None:
         (SSH | {"tls": {}}, "tls", TLS_OF_SSH),
         (SMALL["gateway"] | {"url": "ssh://login.example"}, "driver", URL_OF_ANOTHER),
         (SMALL["gateway"] | {"jump": "ssh://jump.example"}, "jump", JUMP_OF_ANOTHER),
+        (SMALL["gateway"] | {"driver": "arc", "tls": CLIENT_SECRET}, "tls.clientSecret", CERTIFICATE_OF_ARC),
     ],
 )
 def test_what_belongs_to_another_driver_is_answered_with_one_sentence(

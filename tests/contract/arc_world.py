@@ -12,7 +12,7 @@ from contract.slurm_world import MIN_JOB_AGE, fail_node, preempt
 from contract.world import SCRATCH, Allocation, World
 from passerelle.gateways.arc.credential import ArcCredential, credential_from_secret
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import Files, Signals
+from passerelle.gateways.base import Files, Info, Signals
 from passerelle.slurm import RemoteJob
 from passerelle_sandbox.site import arc_server, serve
 from passerelle_sandbox.site.arc_server import ArcServer, Daemon
@@ -25,10 +25,11 @@ class ArcWorld(World):
 
     name = driver = "arc"
     api_version = "1.1"
-    capabilities = frozenset({Files, Signals})
+    capabilities = frozenset({Files, Info, Signals})
     own_rows = frozenset({"submit-gpu", "reject", "purge", "requeue", "comment", "files"})
     """Rows of the contract that test_arc.py states as far as they can hold."""
     unknown_id = "0123456789ab"
+    scheduler_down = "Unreachable"
     slow = 1.0
     credential: ArcCredential
 

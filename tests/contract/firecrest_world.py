@@ -19,7 +19,7 @@ from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done, TimeIsUp
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Accounting, Credential, Files, Upload
+from passerelle.gateways.base import Accounting, Credential, Files, Info, Upload
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle_sandbox.errors import SandboxError
@@ -39,9 +39,10 @@ SETTING = "PASSERELLE_FIRECREST_"
 class FirecrestWorld(SiteWorld):
     """`fake` is None where a real server is asked."""
 
-    capabilities = frozenset({Accounting, Files, Upload})
-    silent = frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "state_reason"})
+    capabilities = frozenset({Accounting, Files, Info, Upload})
+    silent = Firecrest.traits.silent | {"state_reason"}
     forgets = False
+    refusals = MappingProxyType({"garbage": "TokenRefused", "wrong user": "UserMismatch"})
     accounting_apart = False
     cut_codes = True
     strange = frozenset({"LEAKED", "SBATCH_COMMENT", "F7T_version"})

@@ -8,8 +8,9 @@ import secrets
 from pathlib import Path
 from typing import Self
 
+from contract.token_server import TokenServer
 from contract.world import SCRATCH, Allocation, World
-from passerelle.gateways.base import Accounting, Info, Signals
+from passerelle.gateways.base import Accounting, Credential, Info, Signals
 from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.slurm import RemoteJob
@@ -26,6 +27,9 @@ MIN_JOB_AGE = 10
 
 _RUNNING: dict[str, Site] = {}
 """By release: a site has several doors, and serves the rows of each."""
+
+_SHUT: dict[str, set[str]] = {}
+"""By release: accounts that take no jobs there."""
 
 
 class SiteWorld(World):
@@ -80,12 +84,18 @@ class SiteWorld(World):
         await preempt(self.site, job)
 
     async def shut(self, account: str) -> None:
-        """By a limit of the account, which its users don't inherit."""
+        """By a limit of the account, which its users don't inherit. Another door of this site may have done so."""
+        if account in _SHUT.setdefault(self.release, set()):
+            return
+        _SHUT[self.release].add(account)
         for words in (
             f"add account {account} cluster={self.cluster} grpsubmitjobs=0",
             f"add user {self.user} account={account}",
         ):
             await asyncio.to_thread(self.site.manage, words)
+
+    async def turn_partition(self, partition: str, state: str) -> None:
+        await self._run("scontrol", "update", f"PartitionName={partition}", f"State={state}")
 
     async def write_comment(self, job_id: str, text: str) -> None:
         await self._run("scontrol", "update", f"JobId={job_id}", f"Comment={text}", user=self.user)
@@ -132,6 +142,7 @@ class SiteWorld(World):
 
     def end(self) -> None:
         if _RUNNING.pop(self.release, None) is not None:
+            _SHUT.pop(self.release, None)
             self.site.end()
 
 
@@ -161,6 +172,8 @@ async def preempt(site: Site, job: RemoteJob) -> None:
 class SlurmWorld(SiteWorld):
     """Behind slurmrestd."""
 
+    issuer: TokenServer | None = None
+
     capabilities = frozenset({Accounting, Info, Signals})
     credential: TokenCredential
 
@@ -175,6 +188,16 @@ class SlurmWorld(SiteWorld):
     def good(self) -> TokenCredential:
         data = {"username": self.user.encode(), "token": self.site.token(3600).encode()}
         return credential_from_secret("ns/contract", data)
+
+    def also_good(self) -> list[Credential]:
+        """An OIDC client's, of an issuer whose tokens Slurm takes: here they are Slurm's own."""
+        self.issuer = self.issuer or TokenServer(self.site.token)
+        return [credential_from_secret("ns/contract", {"username": self.user.encode(), **self.issuer.secret})]
+
+    def end(self) -> None:
+        if self.issuer is not None:
+            self.issuer.end()
+        super().end()
 
     def expired(self) -> TokenCredential:
         """One whose end our own code doesn't know of, so that Slurm must find it out."""

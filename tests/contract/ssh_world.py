@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from types import MappingProxyType
 
 import asyncssh
 
 from contract.slurm_world import SiteWorld
-from passerelle.gateways.base import Accounting, Credential, Files, Signals, Transfer, Upload
+from passerelle.gateways.base import Accounting, Credential, Files, Info, Signals, Transfer, Upload
 from passerelle.gateways.ssh.address import address
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
@@ -31,7 +32,8 @@ class SshWorld(SiteWorld):
 
     driver = "ssh"
     api_version = "ssh"
-    capabilities = frozenset({Accounting, Files, Upload, Transfer, Signals})
+    capabilities = frozenset({Accounting, Files, Info, Signals, Transfer, Upload})
+    refusals = MappingProxyType({"garbage": "LoginRefused", "wrong user": "LoginRefused"})
     credential: SshCredential
 
     def __init__(self, name: str, release: str, site: Site) -> None:

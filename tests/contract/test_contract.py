@@ -15,7 +15,8 @@ import pytest
 
 from contract.world import SCRATCH, Allocation, World, new_run
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import SIZE_DIFFERS, Association, Entry, Gateway, SitePartition
+from passerelle.gateways.base import SIZE_DIFFERS, Association, Entry, Gateway, Listing, SitePartition, Topic
+from passerelle.gateways.meter import metered
 from passerelle.marker import ATTEMPT_LIMIT, parse
 from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import JOB_ID, RemoteJob, Stage
@@ -264,6 +265,39 @@ async def test_a_hundred_states_at_once(world: World) -> None:
     if accounting is not None:
         await world.until(all_accounted, "accounting of waiting jobs", seconds=20)
     await asyncio.gather(*(door.cancel(job_id) for job_id in ids))
+
+
+@row("states")
+async def test_states_cost_what_the_driver_says(world: World) -> None:
+    door = world.door()
+    blocker = await door.submit(world.whole_site())
+    await reach(world, door, blocker, Stage.RUNNING)
+    ids = await asyncio.gather(*(door.submit(world.batch(gpus_per_node=1)) for _ in range(10)))
+    await door.states(ids)
+    with metered() as meter:
+        assert set(await door.states(ids)) == set(ids)
+    assert (meter.responses >= len(ids)) is (door.traits.listing is Listing.EACH)
+    await asyncio.gather(*(door.cancel(job_id) for job_id in ids))
+
+
+@row("forecast")
+async def test_a_waiting_job_is_told_its_start_where_the_driver_says_so(world: World) -> None:
+    door = world.door()
+    blocker = await door.submit(world.whole_site(seconds=600))
+    running = await reach(world, door, blocker, Stage.RUNNING)
+    waiting = await door.submit(world.batch(gpus_per_node=1))
+
+    async def forecast() -> int | None:
+        return (await one(door, waiting)).start_time
+
+    if not door.traits.forecasts:
+        await world.let_pass(world.slow)
+        assert await forecast() is None
+        return
+    start = await world.until(forecast, "a forecast", seconds=90)
+    assert start is not None
+    assert running.start_time is not None
+    assert start > running.start_time
 
 
 @row("cancel")
@@ -541,28 +575,38 @@ async def test_a_log_is_followed_through_the_middle_of_its_characters(world: Wor
 
 @row("survey")
 async def test_a_survey_tells_what_our_user_may_have(world: World) -> None:
-    info = world.info(world.door())
+    door = world.door()
+    info = world.info(door)
     if info is None:
         return
-    told = await info.survey()
-    open_ones = {each for each in told.associations or () if not each.closed}
-    assert open_ones == {
-        Association(account="startup", qos=("debug", "normal"), default_qos="normal", default=True),
-    }
+    topics, told = door.traits.surveys, await info.survey()
+    if Topic.ACCOUNTS in topics:
+        qos = ("debug", "normal") if Topic.QOS in topics else None
+        expected = Association(account="startup", qos=qos, default_qos="normal" if qos else "", default=True)
+        assert [each for each in told.associations or () if each.account == "startup"] == [expected]
+    else:
+        assert told.associations is None
     assert told.partitions == (
         SitePartition(
-            name="gpu", state="UP", nodes=world.nodes, max_time_minutes=60, gpus_per_node=world.gpus_per_node
+            name="gpu",
+            state="UP" if Topic.STATES in topics else "",
+            nodes=world.nodes if Topic.NODES in topics else None,
+            max_time_minutes=60 if Topic.TIMES in topics else None,
+            gpus_per_node=world.gpus_per_node if Topic.GPUS in topics else None,
         ),
     )
-    assert told.clock is not None
-    assert abs(told.clock - world.now()) < 30
+    if Topic.CLOCK in topics:
+        assert told.clock is not None
+        assert abs(told.clock - world.now()) < 30
+    else:
+        assert told.clock is None
 
 
 @row("survey")
 async def test_a_survey_tells_of_an_account_that_takes_no_jobs(world: World) -> None:
     door = world.door()
     info = world.info(door)
-    if info is None:
+    if info is None or Topic.CLOSED not in door.traits.surveys:
         return
     await world.shut("shut")
     told = {each.account: each.closed for each in (await info.survey()).associations or ()}
@@ -575,7 +619,7 @@ async def test_a_survey_tells_of_an_account_that_takes_no_jobs(world: World) -> 
 async def test_a_survey_without_accounting_tells_the_rest(world: World) -> None:
     door = world.door()
     info = world.info(door)
-    if info is None:
+    if info is None or Topic.ACCOUNTS not in door.traits.surveys:
         return
     await door.probe()
     await world.stop_accounting()

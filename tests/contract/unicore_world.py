@@ -11,12 +11,14 @@ import json
 import secrets
 import time
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
 from contract.slurm_world import SlurmWorld
+from contract.token_server import TokenServer
 from contract.world import Allocation, World
-from passerelle.gateways.base import Credential, Files, Transfer, Upload
+from passerelle.gateways.base import Credential, Files, Info, Transfer, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
@@ -33,14 +35,17 @@ class UnicoreWorld(World):
     name = "unicore"
     driver = "unicore"
     api_version = API
-    capabilities = frozenset({Files, Upload, Transfer})
+    capabilities = frozenset({Files, Info, Upload, Transfer})
     digests = False
     refuses_later = True
+    scheduler_down = "Unreachable"
+    refusals = MappingProxyType({"garbage": "Anonymous", "wrong user": "Anonymous"})
     cuts_comments = True
     awkward = ' a "b" $(x) `y` ?#&;é日'
     unknown_id = "noSuchJob"
     slow = 0.5
     credential: UnicoreCredential
+    issuer: TokenServer | None = None
 
     def __init__(self, server: Server, slurm: SlurmWorld) -> None:
         self.server = server
@@ -61,6 +66,8 @@ class UnicoreWorld(World):
         return cls(server, slurm)
 
     def end(self) -> None:
+        if self.issuer is not None:
+            self.issuer.end()
         self.server.stop()
         self.slurm.end()
 
@@ -134,9 +141,13 @@ class UnicoreWorld(World):
         await self.slurm.hostile_job(name, comment)
 
     def also_good(self) -> list[Credential]:
-        """A token of the server, and one of several accounts, chosen by name."""
+        """A token of the server, and one of several accounts, chosen by name; and an OIDC client's, of an issuer whose
+        tokens the server takes: here they are its own.
+        """
         token = self._token(seconds=600)
-        return [self._secret(token=token), self._secret(token=token, uid=self.user)]
+        self.issuer = self.issuer or TokenServer(lambda seconds: self._token(seconds=seconds))
+        client = credential_from_secret("ns/contract", self.issuer.secret)
+        return [self._secret(token=token), self._secret(token=token, uid=self.user), client]
 
     async def kept_seconds(self, job_id: str) -> float:
         told = json.loads(await asyncio.to_thread(self._ask, "GET", f"jobs/{job_id}?fields=terminationTime"))

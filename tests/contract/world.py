@@ -6,9 +6,10 @@ import dataclasses
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from passerelle.batch import Batch, Options
@@ -49,7 +50,7 @@ class World(ABC):
     """Of a world with Signals: whether this release can signal the batch script alone."""
     unknown_id = "60000000"
     silent: frozenset[str] = frozenset()
-    """Fields of RemoteJob that these gateways don't tell."""
+    """Fields of RemoteJob that these gateways don't tell, beside those that the driver says it never does."""
     forgets = True
     """Whether a job leaves the listing some time after its end."""
     accounting_apart = True
@@ -62,6 +63,10 @@ class World(ABC):
     """Whether a job is taken first, and a refusal is how it ends."""
     cuts_comments = False
     """Whether what Slurm says comes in words, so that a comment with blanks is none."""
+    scheduler_down = "SchedulerUnavailable"
+    """The reason of the error while it is: Unreachable where the gateway itself is what is stopped."""
+    refusals: Mapping[str, str] = MappingProxyType({"garbage": "TokenRefused", "wrong user": "TokenRefused"})
+    """By the kind of a bad credential: the reason of the error."""
     awkward = ' it\'s "so" $(x) %41?#&;é日'
     """A name of a file that must come to no harm."""
     digests = True

@@ -65,7 +65,7 @@ class LoginNode:
             case "sacctmgr":
                 return Done(0, "startup\n", "")
             case "scontrol":
-                return Done(0, "PartitionName=gpu AllowAccounts=ALL\n", "")
+                return Done(0, "PartitionName=gpu Hidden=NO State=UP TotalCPUs=24 TotalNodes=3\n", "")
             case "sbatch":
                 self.scripts.append((stdin or b"").decode())
                 return self.sbatch() if callable(self.sbatch) else self.sbatch

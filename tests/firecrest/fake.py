@@ -174,16 +174,38 @@ class Fake:
         return Answer(200, {"systems": [entry]})
 
     def _userinfo(self, request: Request) -> Answer:
-        self._run("sacctmgr --parsable2 --noheader list associations format=account", request.user)
+        listed, default = (
+            self._run(f"sacctmgr --parsable2 --noheader show {words}", request.user)
+            for words in (
+                f"associations user={request.user} format=account",
+                f"user {request.user} format=defaultaccount",
+            )
+        )
+        if listed.code or default.code:
+            raise Refusal(500, f"Unexpected Slurm command response. exit_status:1 std_err:{listed.err}")
         uid = self._run("id -u", request.user).out.strip()
-        return Answer(200, {"user": {"id": uid, "name": request.user}, "group": {}, "groups": [], "accounts": []})
+        user = {"id": uid, "name": request.user}
+        accounts = [
+            {"name": name, "default": name == default.out.strip()} for name in dict.fromkeys(listed.out.split())
+        ]
+        return Answer(200, {"user": user, "group": user, "groups": [], "accounts": accounts or None})
 
     def _partitions(self, request: Request) -> Answer:
         done = self._run("scontrol --all --oneliner show partitions", request.user)
         if done.code:
             raise Refusal(500, f"Unexpected Slurm command response. exit_status:{done.code} std_err:{done.err}")
-        names = [line.split()[0].partition("=")[2] for line in done.out.splitlines()]
-        return Answer(200, {"partitions": [{"name": name, "partition": "UP"} for name in names]})
+        rows = [dict(word.partition("=")[::2] for word in line.split()) for line in done.out.splitlines()]
+        rows = [row for row in rows if row["Hidden"] == "NO"]
+        told = [
+            {
+                "name": row["PartitionName"],
+                "cpus": int(row["TotalCPUs"]),
+                "totalNodes": int(row["TotalNodes"]),
+                "partition": row["State"],
+            }
+            for row in rows
+        ]
+        return Answer(200, {"partitions": told})
 
     def _submit(self, request: Request) -> Answer:
         self._healthy()

@@ -13,6 +13,7 @@ import samples
 from passerelle.crd import KINDS, SITE, TRAINING_JOB, Kind, definition, file_name, render, schema, write
 from passerelle.v1alpha1.meta import DURATION_HELP, seconds
 from passerelle.v1alpha1.site import (
+    CERTIFICATE_OF_ARC,
     ENVIRONMENT_OF_ANOTHER,
     JUMP_OF_ANOTHER,
     TLS_OF_SSH,
@@ -213,6 +214,7 @@ def test_a_url_that_can_t_be_is_answered_with_what_to_write(url: str, answer: st
         ({"driver": "slurmrestd", "url": "ssh://login.example"}, URL_OF_ANOTHER),
         ({"driver": "slurmrestd", "url": "https://a.example", "jump": "ssh://jump.example"}, JUMP_OF_ANOTHER),
         ({"driver": "unicore", "url": "https://a.example", "runtimeEnvironment": "X"}, ENVIRONMENT_OF_ANOTHER),
+        ({"driver": "arc", "url": "https://a.example", "tls": {"clientSecret": {"name": "a"}}}, CERTIFICATE_OF_ARC),
     ],
 )
 def test_what_belongs_to_another_driver_is_answered_with_what_to_write(gateway: dict[str, Any], answer: str) -> None:

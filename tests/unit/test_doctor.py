@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,18 +14,24 @@ from typing import Any
 import httpx
 import pytest
 
+from listening import certificate_error, listening
 from passerelle.doctor import Check
 from passerelle.doctor.machine import partitions
 from passerelle.errors import Rejected, Unavailable
 from passerelle.examination import Subject, examine
 from passerelle.gateways.base import Association, Credential, Gateway, SitePartition, Survey
+from passerelle.gateways.firecrest.credential import FirecrestCredential
+from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import open_gateway
 from passerelle.gateways.slurmrestd.credential import credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.trust import Trust
+from passerelle.gateways.unicore.credential import UnicoreCredential
+from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
-from passerelle_sandbox.control_plane.pki import Authority, Pair
+from passerelle_sandbox.control_plane.pki import Authority
 from plans import profile, site
 from unit.gateways.scripted_server import BATCH, Server
 
@@ -84,8 +87,8 @@ class Case:
         async def secret(name: str) -> Mapping[str, bytes] | None:
             return self.secrets.get(name)
 
-        def opener(spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway:
-            real = open_gateway(spec, credentials, ca)
+        def opener(spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust) -> Gateway:
+            real = open_gateway(spec, credentials, trust)
             return real if self.gateway is None else self.gateway
 
         subject = Subject(
@@ -175,10 +178,20 @@ def with_job(minutes: int, expires: float) -> Case:
     return well(gateway=gateway, secrets={"token": {"token": jwt(expires=NOW + expires)}})
 
 
-def certificate_error(code: int) -> ssl.SSLCertVerificationError:
-    error = ssl.SSLCertVerificationError(1, "noise")
-    error.verify_code, error.verify_message = code, "noise"
-    return error
+def firecrest(mode: str, asked: str = "alps") -> Firecrest:
+    """A FirecREST whose one system is asked in this mode."""
+    system = {"name": "alps", "scheduler": {"type": "slurm", "connectionMode": mode}, "servicesHealth": []}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"systems": [system]}))
+    held = FirecrestCredential(user="ada", token="hush")
+    return Firecrest("https://gateway.example", asked, lambda: held, transport=transport)
+
+
+def unicore() -> Unicore:
+    """A UNICORE to whom our token is nobody's."""
+    told = {"client": {"role": {"selected": "anonymous"}}, "server": {"siteName": "X", "version": "11.0.0"}}
+    held = UnicoreCredential(user="ada", token="hush")
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=told))
+    return Unicore("https://gateway.example/rest/core", lambda: held, transport=transport)
 
 
 SCHEDULER_ERROR = {"errors": [{"error_number": 1800, "error": "Unable to contact slurm controller"}]}
@@ -258,6 +271,21 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
         lambda: of_secret(token=jwt(issued=NOW - 90_000, expires=NOW + 10_000)),
         "CredentialEndsSoon",
         "ends in 2 h, of 27 h that it had",
+    ),
+    "a FirecREST in rest mode": (
+        lambda: Case(gateway=firecrest("rest")),
+        "RestModeRefused",
+        "drops a job's nodes, GPUs and time limit",
+    ),
+    "a system that FirecREST does not have": (
+        lambda: Case(gateway=firecrest("ssh", "daint")),
+        "SystemNotFound",
+        "write one of alps into gateway.system",
+    ),
+    "a token that UNICORE does not know": (
+        lambda: Case(gateway=unicore()),
+        "Anonymous",
+        "does not know the holder of the credential",
     ),
     "a scheduler that is down": (
         lambda: Case(gateway=served(42, licenses=httpx.Response(502, json=SCHEDULER_ERROR))),
@@ -390,7 +418,19 @@ async def test_a_site_that_is_well_has_nothing_to_put_right() -> None:
 
     assert {each.verdict for each in checks} == {"ok"}
     assert [each.subject for each in checks] == [
-        *("site", "secret", "address", "slurm", "identity", "accounting", "token", "accounts", "qos", "partition"),
+        *(
+            "site",
+            "secret",
+            "address",
+            "slurm",
+            "identity",
+            "gateway",
+            "accounting",
+            "token",
+            "accounts",
+            "qos",
+            "partition",
+        ),
         *("clock", "run root", "operator"),
     ]
 
@@ -400,6 +440,17 @@ async def test_what_a_gateway_can_not_tell_is_no_alarm() -> None:
 
     assert {each.subject for each in checks if each.verdict == "open"} == {"accounts", "partition", "clock"}
     assert not [each for each in checks if each.verdict in ("wrong", "warning")]
+
+
+async def test_a_gateway_that_knows_accounts_and_not_their_qos_raises_no_alarm() -> None:
+    known = Association(account="startup", qos=None, default=True)
+    checks = await told(associations=(known,), partitions=(SitePartition(name="gpu"),)).checks()
+
+    assert [each.text for each in checks if each.verdict == "open"] == [
+        "QoS were not checked: the site does not tell them."
+    ]
+    assert not [each for each in checks if each.verdict in ("wrong", "warning")]
+    assert "gpu is there." in [each.text for each in checks]
 
 
 async def test_the_run_root_keeps_one_file_whoever_looks_how_often() -> None:
@@ -433,24 +484,6 @@ async def test_slurm_takes_names_in_any_letters(case: str) -> None:
         replace(GOOD, partitions=(replace(GOOD.partitions[0], allowed_accounts=listed),)),
     )
     assert found.verdict == "ok"
-
-
-@asynccontextmanager
-async def listening(pair: Pair | None = None) -> AsyncIterator[int]:
-    """The port of a server that knows no Slurm, with TLS where there is a certificate."""
-    context = None
-    if pair is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair.certificate, pair.key)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1024)
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
 
 
 async def alarm(url: str, **secrets: Mapping[str, bytes]) -> Check:

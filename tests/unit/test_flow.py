@@ -318,7 +318,7 @@ def test_a_site_that_answers_as_another_user_neither_adopts_nor_cancels() -> Non
         world.site.cluster = "memory"
         await world.until(finished(world, key))
         assert len(world.site.snapshot()) == 1
-        assert [each["type"] for each in world.site_conditions()] == ["Ready"]
+        assert [each["type"] for each in world.site_conditions()] == ["Ready", "FullyCapable"]
 
     told(story)
 

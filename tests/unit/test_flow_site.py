@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from little_world import SITE, KubeClient, World, gateway
+from little_world import SECRET, SITE, KubeClient, World, gateway
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
@@ -34,6 +34,7 @@ def test_without_accounting_whatever_the_live_listing_shows_goes_on() -> None:
         assert [(each["type"], each["status"]) for each in world.site_conditions()] == [
             ("Ready", "True"),
             ("AccountingAvailable", "False"),
+            ("FullyCapable", "False"),
         ]
         world.api.delete(key)
         await world.until(lambda: key not in world.api.objects, 120)
@@ -41,7 +42,7 @@ def test_without_accounting_whatever_the_live_listing_shows_goes_on() -> None:
         world.site.faults.accounting_down = False
         await world.until(running(world, new))
 
-        assert [each["type"] for each in world.site_conditions()] == ["Ready"]
+        assert [each["type"] for each in world.site_conditions()] == ["Ready", "FullyCapable"]
 
     told(story, Fate(queued=1, running=100_000))
 
@@ -239,7 +240,7 @@ def test_a_site_whose_status_could_once_not_be_written_has_it_written_later(monk
         assert world.site_conditions()[0]["status"] == "True"
         await asyncio.sleep(10)
 
-        assert [(each["type"], each["status"]) for each in world.site_conditions()] == [("Ready", "False")]
+        assert [(each["type"], each["status"]) for each in world.site_conditions()][:-1] == [("Ready", "False")]
 
     told(story)
 
@@ -258,6 +259,25 @@ def test_a_certificate_authority_that_comes_later_needs_no_restart() -> None:
         assert world.site_conditions()[0]["status"] == "True"
 
     told(story)
+
+
+def test_certificates_that_are_renewed_are_shown_within_a_minute_or_two() -> None:
+    async def story(world: World) -> None:
+        world.api.secrets["mine"] = {"tls.crt": b"old", "tls.key": b"k"}
+        await world.edit_site(gateway=gateway(tls={"clientSecret": {"name": "mine"}}))
+        await asyncio.sleep(30)
+        before, asked = world.service.trust, world.api.calls.count("secret")
+        await asyncio.sleep(600)
+        assert world.service.trust == before
+        world.api.secrets["mine"] = {"tls.crt": b"new", "tls.key": b"k"}
+        await asyncio.sleep(120)
+
+        assert before.certificate is not None
+        assert world.service.trust.certificate is not None
+        assert (before.certificate.chain, world.service.trust.certificate.chain) == (b"old", b"new")
+        assert world.api.calls.count("secret") - asked < 40, "one look of the site's a minute, and one at this"
+
+    told(story, period="60s")
 
 
 def test_while_kube_apiserver_is_away_the_last_credential_serves_on() -> None:
@@ -456,13 +476,52 @@ def test_a_site_whose_partition_does_not_exist_is_not_ready() -> None:
         assert {each["type"]: each["reason"] for each in world.site_conditions()} == {
             "Ready": "PartitionNotFound",
             "Stalled": "PartitionNotFound",
+            "FullyCapable": "GatewayLimits",
         }
         await world.edit_site(partition="gpu")
         await asyncio.sleep(5)
 
-        assert {each["type"]: each["reason"] for each in world.site_conditions()} == {"Ready": "Answering"}
+        assert {each["type"]: each["reason"] for each in world.site_conditions()} == {
+            "Ready": "Answering",
+            "FullyCapable": "GatewayLimits",
+        }
 
     told(story, partition="nope")
+
+
+def test_what_a_door_lacks_is_told_in_one_sentence_with_what_follows() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        (told,) = [each for each in world.site_conditions() if each["type"] == "FullyCapable"]
+
+        assert (told["status"], told["reason"]) == ("False", "GatewayLimits")
+        assert told["message"].startswith("Not all can be done through this slurmrestd gateway: it reads no files, so ")
+        assert told["message"].count(".") == 1
+
+    told(story)
+
+
+def test_a_credential_that_ends_before_a_live_job_is_told_with_the_job() -> None:
+    def about(world: World) -> list[dict[str, Any]]:
+        return [each for each in world.site_conditions() if each["type"] == "CredentialLasts"]
+
+    async def story(world: World) -> None:
+        ends = world.loop.time() + 1800  # the clock by which the site's jobs begin
+        world.api.secrets[SECRET]["expires"] = str(ends).encode()
+        await asyncio.sleep(120)
+        assert about(world) == [], "nobody would notice"
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        await asyncio.sleep(120)
+        (told_of,) = about(world)
+
+        assert (told_of["status"], told_of["reason"]) == ("False", "CredentialEndsFirst")
+        assert f"and job {world.status(key)['attempts'][0]['jobId']} may run for longer" in told_of["message"]
+        world.api.secrets[SECRET]["expires"] = str(ends + 7200).encode()
+        await asyncio.sleep(120)
+        assert about(world) == []
+
+    told(story, Fate(queued=1, running=100_000))
 
 
 def test_a_site_counts_its_first_job_soon_and_others_once_a_minute() -> None:

@@ -28,9 +28,11 @@ from passerelle.gateways.base import (
     Files,
     Identity,
     Info,
+    Listing,
     Probe,
     Signals,
     Survey,
+    Traits,
     Transfer,
     Upload,
 )
@@ -307,6 +309,7 @@ class Door:
     """A gateway that answers, or fails with `error`."""
 
     settle_seconds = 3.0
+    traits = Traits(listing=Listing.STATES)
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -441,6 +444,7 @@ def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
 
     assert capabilities(around) == capabilities(door)
     assert around.settle_seconds == door.settle_seconds
+    assert around.traits is door.traits
 
 
 def test_no_capability_is_hidden() -> None:

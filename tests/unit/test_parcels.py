@@ -20,6 +20,7 @@ from passerelle.gateways.base import Gateway, Identity, Upload
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import DRIVERS, open_gateway
+from passerelle.gateways.trust import Trust
 from passerelle.parcels import CARRIERS, Parcel, no_way, payload, sealed
 from passerelle.render import NeedsFiles, packed, render
 from passerelle.v1alpha1.site import SiteSpec
@@ -46,7 +47,7 @@ async def test_the_drivers_that_carry_files_are_known_by_name(driver: str) -> No
     def nobody() -> Any:
         raise Unauthorized("none")
 
-    gateway = open_gateway(spec_of(driver), nobody, None)
+    gateway = open_gateway(spec_of(driver), nobody, Trust())
     try:
         assert isinstance(gateway, Upload) == (driver in CARRIERS)
     finally:

@@ -8,15 +8,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from passerelle import objects
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.open import credential, open_gateway
+from passerelle.gateways.trust import trust
 from passerelle.kube import REFUSED, Gone, Kube
 from passerelle.objects import Key, Site, TrainingJob
-from passerelle.v1alpha1.site import CA_KEY, SiteSpec
+from passerelle.v1alpha1.site import SiteSpec
 
 _T = TypeVar("_T")
 
@@ -55,10 +57,8 @@ class Cluster:
         """The Site's gateway, opened with the credential that the operator uses. Raises PasserelleError."""
         where = f"{self.secrets}/{spec.gateway.credentials.name}"
         read = credential(spec.gateway.driver, where, await self._secret(name, spec.gateway.credentials.name))
-        authority = None
-        if spec.gateway.tls.ca_secret is not None:
-            authority = (await self._secret(name, spec.gateway.tls.ca_secret.name)).get(CA_KEY)
-        gateway = open_gateway(spec, lambda: read, authority)
+        known = await trust(spec.gateway.tls, partial(self.secret, name), f"{self.secrets}/")
+        gateway = open_gateway(spec, lambda: read, known)
         try:
             yield gateway
         finally:

@@ -19,6 +19,7 @@ Subject = Literal[
     "token",
     "identity",
     "slurm",
+    "gateway",
     "accounting",
     "accounts",
     "qos",

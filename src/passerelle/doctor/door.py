@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from passerelle.doctor.check import Check, ok, refused
 from passerelle.errors import PasserelleError, Unauthorized
@@ -45,7 +45,7 @@ def token(credential: Credential, now: float, jobs: Iterable[RemoteJob]) -> Chec
         return ok("token", "The site accepts the credential, which does not tell its end.")
     left = credential.expires - now
     fix = "Write a new one into the Site's Secret before; nothing needs a restart."
-    last = max(filter(None, (_latest_end(job, now) for job in jobs)), default=None)
+    last = max(filter(None, (latest_end(job, now) for job in jobs)), default=None)
     if last is not None and last > credential.expires:
         text = f"The credential ends in {span(left)}, before jobs that may run for {span(last - now)}."
         return Check("token", "warning", text, fix, "CredentialEndsFirst")
@@ -71,6 +71,9 @@ def unanswered(error: PasserelleError) -> Iterator[Check]:
     elif error.reason == "SchedulerUnavailable":
         yield ok("address", "The gateway answers.")
         yield refused("slurm", error)
+    elif error.reason == "AccountingUnavailable":
+        yield ok("address", "The gateway answers.")
+        yield refused("accounting", error)
     elif error.reason == "ClusterUnknown":
         yield refused("identity", error)
     else:
@@ -91,6 +94,13 @@ def answered(probe: Probe, took: float, status: SiteStatus | None) -> Iterator[C
         yield Check("identity", "warning", text, fix, "IdentityChanged")
     else:
         yield ok("identity", f"Jobs run as {who.user} on cluster {who.cluster}.")
+
+
+def capable(driver: str, missing: Sequence[str]) -> Check:
+    """What the door can't do. Nothing is wrong with that, and nobody should find out by a job."""
+    if not missing:
+        return ok("gateway", f"All that Passerelle does can be done through this {driver} gateway.")
+    return ok("gateway", f"Not all can be done through this {driver} gateway: {'; '.join(missing)}.")
 
 
 def clock(told: float | None, before: float, after: float) -> Check:
@@ -133,7 +143,7 @@ def span(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
-def _latest_end(job: RemoteJob, now: float) -> float | None:
+def latest_end(job: RemoteJob, now: float) -> float | None:
     """When a live job ends at the latest, if it starts now at the latest."""
     if job.stage is Stage.ENDED or job.time_limit_minutes is None:
         return None

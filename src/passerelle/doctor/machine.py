@@ -29,7 +29,7 @@ def partitions(spec: SiteSpec, profile: Profile, survey: Survey) -> Iterator[Che
             yield _missing(facts, there, first=number == 0)
         else:
             judged = [*_state(found, first=number == 0), *_lists(spec, found), *_drift(facts, found, profile)]
-            yield from judged or [ok("partition", f"{found.name} is up: {_shape(found)}.")]
+            yield from judged or [ok("partition", _shape(found))]
 
 
 def _gone_to(spec: SiteSpec, profile: Profile) -> Iterator[Partition]:
@@ -50,7 +50,7 @@ def _missing(facts: Partition, there: dict[str, SitePartition], *, first: bool) 
 
 
 def _state(found: SitePartition, *, first: bool) -> Iterator[Check]:
-    if found.state != _UP:
+    if found.state not in ("", _UP):
         text = f"Partition {found.name} is {found.state}: jobs wait there, or are refused."
         fix = "Ask the site when it is up again; set spec.suspend meanwhile, or name another in spec.partition."
         yield Check("partition", "wrong" if first else "warning", text, fix, "PartitionDown")
@@ -100,6 +100,11 @@ def _drift(facts: Partition, found: SitePartition, profile: Profile) -> Iterator
 
 
 def _shape(found: SitePartition) -> str:
-    gpus = f" of {found.gpus_per_node} GPUs" if found.gpus_per_node is not None else ""
-    longest = f"at most {duration(found.max_time_minutes)}" if found.max_time_minutes is not None else "no time limit"
-    return f"{found.nodes} nodes{gpus}, {longest}"
+    """What is told of a partition that is well."""
+    told = [
+        f"{found.nodes} nodes" if found.nodes is not None else "",
+        f"{found.gpus_per_node} GPUs a node" if found.gpus_per_node is not None else "",
+        f"at most {duration(found.max_time_minutes)}" if found.max_time_minutes is not None else "",
+    ]
+    words = ", ".join(filter(None, told))
+    return f"{found.name} is {'up' if found.state else 'there'}{f': {words}' if words else ''}."

@@ -33,6 +33,9 @@ def rights(spec: SiteSpec, profile: Profile, survey: Survey, user: str) -> Itera
         named = [name for entry in spec.admission for name in entry.accounts]
         default = _default(survey.associations)
         yield ok("accounts", f"{user} may charge {_words(named or [default or 'none by default'])}.")
+    if all(each.qos is None for each in survey.associations):
+        yield Check("qos", "open", "QoS were not checked: the site does not tell them.")
+        return
     found = list(_qualities(spec, profile, survey.associations, partition))
     yield from found
     if not any(each.verdict == "wrong" for each in found):
@@ -48,7 +51,11 @@ def charged(associations: Sequence[Association], account: str, partition: str) -
 
 
 def _may(row: Association, qos: str) -> bool:
-    return qos.lower() in {each.lower() for each in row.qos}
+    return qos.lower() in {each.lower() for each in _qos(row)}
+
+
+def _qos(row: Association) -> tuple[str, ...]:
+    return row.qos or ()
 
 
 def _default(associations: Sequence[Association]) -> str | None:
@@ -101,7 +108,7 @@ def _named(entry: Admission, rows: Sequence[Association], field: str) -> Iterato
         without = [row for row in rows if not _may(row, name)]
         if not without:
             continue
-        shared = sorted(set.intersection(*(set(row.qos) for row in rows)))
+        shared = sorted(set.intersection(*(set(_qos(row)) for row in rows)))
         fix = f"Write one of {_words(shared)} in {field}, or ask the site for it."
         accounts = _words([row.account for row in without])
         if len(without) == len(rows):
@@ -119,11 +126,11 @@ def _unnamed(profile: Profile, rows: Sequence[Association], field: str, partitio
         for row in rows:
             if not _may(row, row.account):
                 text = f"Jobs of account {row.account} name a QoS of that name, which it may not use."
-                fix = f"Write one of {_words(row.qos)} in {field}."
+                fix = f"Write one of {_words(_qos(row))} in {field}."
                 yield Check("qos", "wrong", text, fix, "QosNotAllowed")
         return
     if rule.required and not automatic:
-        shared = sorted(set.intersection(*(set(row.qos) for row in rows)))
+        shared = sorted(set.intersection(*(set(_qos(row)) for row in rows)))
         text = f"The site wants each job to name a QoS, and {field} is empty."
         yield Check("qos", "wrong", text, f"Write one of {_words(shared)}.", "QosRequired")
     for name in automatic:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from passerelle.batch import Batch
@@ -45,24 +46,70 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a reachable site says of itself, asked with a credential that it accepted."""
+    """What a reachable site says of itself, asked with a credential that it accepted.
+
+    `lacks` are clauses about what this very site can't do, although its kind of gateway can.
+    """
 
     identity: Identity
     version: str
     api_version: str
+    lacks: tuple[str, ...] = ()
+
+
+class Listing(StrEnum):
+    """What the states of a hundred jobs cost."""
+
+    STATES = "in one answer, states alone"
+    RECORDS = "in one answer, whole records"
+    EACH = "a request for each job"
+
+
+class Topic(StrEnum):
+    """What a survey may tell of."""
+
+    ACCOUNTS = "accounts"
+    QOS = "their QoS"
+    CLOSED = "which take no jobs"
+    PARTITIONS = "partitions"
+    STATES = "their states"
+    NODES = "nodes"
+    TIMES = "time limits"
+    GPUS = "GPUs"
+    CLOCK = "the clock"
+
+
+EVERY_TOPIC = frozenset(Topic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What no method tells of a kind of gateway; the contract holds each word of it against a live server.
+
+    `silent` are the fields of RemoteJob that are never told. `surveys` is what a survey tells. `forecasts`: a waiting
+    job's start is the scheduler's forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its
+    name.
+    """
+
+    listing: Listing
+    silent: frozenset[str] = frozenset()
+    surveys: frozenset[Topic] = frozenset()
+    forecasts: bool = True
+    tags: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Association:
     """An account that our user may charge, in Slurm's word for the pair. `partition` is "" where it holds for all.
 
-    `qos` are those that may be named with it, `default_qos` the one that counts where none is, "" where the site has no
-    such. `default`: the account that is charged where none is named. `closed`: a limit of 0 lets no job of ours in.
+    `qos` are those that may be named with it, None where the gateway doesn't tell; `default_qos` the one that counts
+    where none is, "" where the site has no such. `default`: the account that is charged where none is named. `closed`:
+    a limit of 0 lets no job of ours in.
     """
 
     account: str
     partition: str = ""
-    qos: tuple[str, ...] = ()
+    qos: tuple[str, ...] | None = ()
     default_qos: str = ""
     default: bool = False
     closed: bool = False
@@ -70,15 +117,15 @@ class Association:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePartition:
-    """A partition as the scheduler has it. `state` is Slurm's word: UP, DOWN, DRAIN or INACTIVE.
+    """A partition as the scheduler has it. `state` is Slurm's word: UP, DOWN, DRAIN or INACTIVE; "" if it isn't told.
 
-    A limit that is None is none; `gpus_per_node` None: not told, or not the same on all nodes. Of the lists an empty
-    one of those that are allowed means: all are.
+    A limit that is None is none, or not told; `nodes` None: not told; `gpus_per_node` None: not told, or not the same
+    on all nodes. Of the lists an empty one of those that are allowed means: all are.
     """
 
     name: str
-    state: str
-    nodes: int
+    state: str = ""
+    nodes: int | None = None
     max_nodes: int | None = None
     max_time_minutes: int | None = None
     gpus_per_node: int | None = None
@@ -118,6 +165,8 @@ class Gateway(Protocol):
 
     settle_seconds: float
     """How long after the first good live answer an earlier, unknown submit may still come to light."""
+
+    traits: Traits
 
     async def probe(self) -> Probe:
         """Prove that the site answers and accepts the credential."""

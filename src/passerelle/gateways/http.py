@@ -2,17 +2,22 @@
 
 It carries bytes and judges nothing but whether they may have arrived: a failure before the first byte of a request is
 `Unavailable(sent=False)`, whatever comes after it `Unavailable(sent=True)`. It tries once, follows no redirect (a
-token must not travel to another host), and never puts a header or a body into a message.
+token must not travel to another host), and never puts a header or a body into a message. What a server echoes of a
+proof that was shown to it is taken out of its refusal before anybody reads that.
+
+A proxy of the environment (HTTPS_PROXY, NO_PROXY) is gone through, but never between us and our own host.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import ipaddress
 import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -33,6 +38,20 @@ TIMEOUTS = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=60.0)
 
 BODY_LIMIT = 256 * 1024 * 1024
 """Bytes of an answer: a full listing takes 8 KiB a job, so this is some 30,000 jobs."""
+
+CODINGS = frozenset({"", "identity", "gzip"})
+"""Of an answer: one that is packed twice, or otherwise than was asked for, could grow a thousandfold twice over before
+its size is seen.
+"""
+
+PROOFS = frozenset({"authorization", "x-slurm-user-token", "x-unicore-securitysession"})
+SECRET_FIELDS = frozenset({"client_secret", "refresh_token"})
+"""Headers, and fields of a form, whose values a refusal may echo."""
+
+LEAST_PROOF = 8
+"""Characters: a shorter word may stand anywhere by chance."""
+
+HIDDEN = b"[hidden]"
 
 LONGEST_RESET_SECONDS = 86_400
 """A larger RateLimit-Reset is a moment and no number of seconds, as some proxies send it."""
@@ -131,6 +150,14 @@ class Answer:
         return found if isinstance(found, dict) else None
 
     @property
+    def clock(self) -> float | None:
+        """The server's clock, by its Date header."""
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except (ValueError, TypeError):
+            return None
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks us to wait; a date counts from the server's own Date header."""
         return retry_after(self.headers)
@@ -194,22 +221,43 @@ class Carrier:
             async with self._client.stream(
                 method,
                 path.lstrip("/"),
-                headers=dict(headers),
+                headers={"accept-encoding": "gzip", **headers},
                 params=list(query) or None,
                 json=body,
                 content=payload,
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
-                received = await _bounded(response.aiter_raw() if raw else response.aiter_bytes(), limit or BODY_LIMIT)
+                received = await _bounded(response, limit or BODY_LIMIT, raw=raw)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
             raise unavailable(error, self._where, self._server) from None
         head = {name.lower(): value for name, value in response.headers.items()}
+        if not response.is_success:
+            received = _without(received, proofs(headers, form or {}))
         return Answer(response.status_code, head.get("content-type", ""), received, head, response.reason_phrase)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def proofs(headers: Mapping[str, str], form: Mapping[str, str]) -> set[str]:
+    """The words in a request that prove who we are, with and without their scheme, and a login's decoded."""
+    shown = {value for name, value in headers.items() if name.lower() in PROOFS}
+    shown |= {value for name, value in form.items() if name in SECRET_FIELDS}
+    for scheme, _, word in [value.partition(" ") for value in shown]:
+        shown.add(word)
+        if scheme == "Basic":
+            with contextlib.suppress(ValueError):
+                shown.add(base64.b64decode(word).decode().partition(":")[2])
+    return {word for word in shown if len(word) >= LEAST_PROOF}
+
+
+def _without(body: bytes, words: set[str]) -> bytes:
+    """The longest first: one may be a part of another."""
+    for word in sorted(words, key=len, reverse=True):
+        body = body.replace(word.encode(), HIDDEN)
+    return body
 
 
 def unavailable(error: Exception, where: str, server: Server = GATEWAY) -> Unavailable:
@@ -301,9 +349,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-async def _bounded(pieces: AsyncIterator[bytes], limit: int) -> bytes:
+async def _bounded(response: httpx.Response, limit: int, *, raw: bool) -> bytes:
+    """The body, unpacked unless `raw`. What one piece may unpack to is bounded, since it is packed once at most."""
+    if not raw and response.headers.get("content-encoding", "").strip().lower() not in CODINGS:
+        raise Unavailable("The answer is packed in a way that was not asked for.", reason="AnswerTooLarge")
     content = bytearray()
-    async for piece in pieces:
+    async for piece in response.aiter_raw() if raw else response.aiter_bytes():
         content += piece
         if len(content) > limit:
             raise Unavailable(f"The answer is larger than {limit} bytes.", reason="AnswerTooLarge")

@@ -57,6 +57,7 @@ class _Measured:
 
     def __init__(self, gateway: Gateway, tell: Tell, clock: Callable[[], float]) -> None:
         self.settle_seconds = gateway.settle_seconds
+        self.traits = gateway.traits
         self._gateway = gateway
         self._tell = tell
         self._clock = clock

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field, replace
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Credential, Identity, Probe, SitePartition, Survey
+from passerelle.gateways.base import (
+    EVERY_TOPIC,
+    Association,
+    Credential,
+    Identity,
+    Listing,
+    Probe,
+    SitePartition,
+    Survey,
+    Traits,
+)
 from passerelle.gateways.memory_files import MemoryFiles
 from passerelle.marker import parse
 from passerelle.onsite.codes import CONTINUE
@@ -102,6 +112,9 @@ class Faults:
     accounting_lag: float = 0.0  # seconds until a new job shows in accounting
 
 
+_TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False)
+
+
 @dataclass(slots=True)
 class Memory(MemoryFiles):
     """One site and one client of it. `fates` is asked once a submit; `token` is the only one that is accepted; `ids`
@@ -124,6 +137,7 @@ class Memory(MemoryFiles):
     signals: list[tuple[str, str]] = field(default_factory=list)
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _held_back: list[Batch] = field(default_factory=list)
+    traits: Traits = _TRAITS
 
     async def probe(self) -> Probe:
         self._enter("probe")

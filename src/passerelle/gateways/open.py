@@ -16,8 +16,9 @@ from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
-from passerelle.gateways.slurmrestd.credential import TokenCredential, credential_from_secret
+from passerelle.gateways.slurmrestd import credential as slurmrestd
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore import credential as unicore
 from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec
@@ -34,16 +35,17 @@ class Driver(Generic[_C]):
 
     `credential` makes a credential of a Secret's namespace/name and keys, or raises Unauthorized with what is missing.
     `open` makes the gateway, which asks for its credential before each call; it sends nothing, and raises Invalid for
-    what can't be used.
+    what can't be used. `kind` is the gateway's class, loaded when it is called.
     """
 
     keys: str
     credential: Callable[[str, Mapping[str, bytes]], _C]
-    open: Callable[[SiteSpec, Callable[[], _C], bytes | None], Gateway]
+    open: Callable[[SiteSpec, Callable[[], _C], Trust], Gateway]
+    kind: Callable[[], type[Gateway]]
 
 
-def _slurmrestd(spec: SiteSpec, credentials: Callable[[], TokenCredential], ca: bytes | None) -> Gateway:
-    return Slurmrestd(spec.gateway.url, credentials, ca=ca)
+def _slurmrestd(spec: SiteSpec, credentials: Callable[[], slurmrestd.TokenCredential], trust: Trust) -> Gateway:
+    return Slurmrestd(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate)
 
 
 def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
@@ -52,42 +54,62 @@ def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
     return credential_from_secret(name, data)
 
 
-def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], ca: bytes | None) -> Gateway:
-    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=ca)
+def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], trust: Trust) -> Gateway:
+    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=trust.ca)
 
 
-def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: bytes | None) -> Gateway:
+def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: Trust) -> Gateway:
     from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
 
     return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
 
 
-def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], ca: bytes | None) -> Gateway:
-    return Unicore(spec.gateway.url, credentials, ca=ca)
+def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], trust: Trust) -> Gateway:
+    return Unicore(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate)
 
 
-def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], ca: bytes | None) -> Gateway:
+def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], trust: Trust) -> Gateway:
     door = spec.gateway
-    return Firecrest(door.url, door.system or "", credentials, ca=ca, allow_rest=door.allow_rest_mode)
+    return Firecrest(
+        door.url,
+        door.system or "",
+        credentials,
+        ca=trust.ca,
+        certificate=trust.certificate,
+        allow_rest=door.allow_rest_mode,
+    )
+
+
+def _ssh_kind() -> type[Gateway]:
+    from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
+
+    return Ssh
 
 
 DRIVERS: Mapping[str, Driver[Any]] = {
-    "slurmrestd": Driver(keys="username and token", credential=credential_from_secret, open=_slurmrestd),
-    "ssh": Driver(keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh),
-    "unicore": Driver(keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore),
+    "slurmrestd": Driver(
+        keys=slurmrestd.KEYS, credential=slurmrestd.credential_from_secret, open=_slurmrestd, kind=lambda: Slurmrestd
+    ),
+    "ssh": Driver(
+        keys="username, ssh-privatekey and known_hosts", credential=_ssh_credential, open=_ssh, kind=_ssh_kind
+    ),
+    "unicore": Driver(
+        keys=unicore.KEYS, credential=unicore.credential_from_secret, open=_unicore, kind=lambda: Unicore
+    ),
     "firecrest": Driver(
-        keys="client-id, client-secret and token-url, or token",
+        keys=firecrest.KEYS,
         credential=firecrest.credential_from_secret,
         open=_firecrest,
+        kind=lambda: Firecrest,
     ),
-    "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc),
+    "arc": Driver(keys=arc.KEYS, credential=arc.credential_from_secret, open=_arc, kind=lambda: Arc),
 }
 """By GatewaySpec.driver."""
 
 
-def open_gateway(spec: SiteSpec, credentials: Callable[[], Credential], ca: bytes | None) -> Gateway:
+def open_gateway(spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust) -> Gateway:
     """The Site's gateway; no byte is sent yet. Raises Invalid for an address that can't be used."""
-    return DRIVERS[spec.gateway.driver].open(spec, credentials, ca)
+    return DRIVERS[spec.gateway.driver].open(spec, credentials, trust)
 
 
 def credential(driver: str, name: str, data: Mapping[str, bytes] | None) -> Credential:

@@ -23,13 +23,18 @@ TEXTS: dict[str, int] = {
     "Node count specification invalid": 2006,
     "Job size specification needs to be provided": 2008,
     "Job script not specified": 2009,
+    "Batch script is empty": 2009,
+    "Batch script contains": 2009,
+    "This does not look like a batch script": 2009,
     "Pathname of a file, directory or other parameter too long": 2012,
     "Requested node configuration is not available": 2014,
     "Memory required by task is not available": 2014,
     "Requested partition configuration not available now": 2015,
+    "Invalid node name specified": 2018,
     "Invalid feature specification": 2029,
     "Job dependency problem": 2038,
     "Invalid account or account/partition combination specified": 2045,
+    "Slurm job queue full": 2007,
     "Job violates accounting/QOS policy": 2050,
     "Requested time limit is invalid": 2051,
     "Requested reservation is invalid": 2053,
@@ -37,7 +42,9 @@ TEXTS: dict[str, int] = {
     "Invalid generic resource (gres) specification": 2072,
     "Invalid Trackable RESource (TRES) specification": 2115,
 }
-"""The beginning of the text -> the number of slurmrestd's table."""
+"""The text, or its beginning -> the number of slurmrestd's table. Whichever door sbatch's words come through, they mean
+the same.
+"""
 
 NOT_UNDERSTOOD = "NotUnderstood"
 _FAILED = re.compile(r"submission failed: (.+)")
@@ -56,8 +63,13 @@ def refusal(said: str) -> Rejected | None:
             return None
         hints = [line.rstrip(".") for line in _ERROR.findall(said) if "submission failed" not in line]
         text = "; ".join([failed[1].strip().rstrip("."), *dict.fromkeys(hints[:_HINTS])])
-        reason = REFUSALS.get(number) or POLICIES[number]
-        return Rejected(f"Slurm refused the job: {text}.", reason=reason, transient=number in POLICIES)
+        return of_number(number, text)
     if _USAGE.search(said):
         return Rejected("sbatch did not understand an option of the job.", reason=NOT_UNDERSTOOD)
     return None
+
+
+def of_number(number: int, said: str) -> Rejected:
+    """The error for a refusal that Slurm has this number for; `said` are its words."""
+    reason = REFUSALS.get(number) or POLICIES[number]
+    return Rejected(f"Slurm refused the job: {said}.", reason=reason, transient=number in POLICIES)

@@ -27,6 +27,8 @@ from passerelle.v1alpha1.meta import (
 PLURAL = "sites"
 CA_KEY = "ca.crt"
 """The key under which caSecret's Secret has the authority."""
+CERTIFICATE_KEY, PRIVATE_KEY_KEY = "tls.crt", "tls.key"
+"""The keys of clientSecret's Secret, as in one of type kubernetes.io/tls."""
 
 URL_INSECURE = (
     "write an https address, like https://slurm-api.example.eu, or for the driver ssh an ssh address, like "
@@ -39,6 +41,7 @@ URL_OF_SSH = "write a login node's address as ssh://HOST[:PORT], like ssh://logi
 URL_OF_ANOTHER = "write driver: ssh for an ssh address, and an https address for any other driver"
 JUMP_OF_ANOTHER = "leave jump out: only the driver ssh goes through another host"
 SYSTEM_MISSING = "write system, the name of the system as FirecREST's status/systems lists it"
+CERTIFICATE_OF_ARC = "leave clientSecret out: the driver arc shows the certificate that its credentials hold"
 TLS_OF_SSH = "leave tls out: the Secret's known_hosts tells which host is trusted"
 
 _SSH = r"^ssh://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
@@ -83,6 +86,11 @@ class Tls(Model):
         description="caSecret names a Secret in the operator's namespace that holds the certificate authority under "
         "the key ca.crt. Where unset, the system's authorities count.",
     )
+    client_secret: SecretName | None = Field(
+        default=None,
+        description="clientSecret names a Secret in the operator's namespace, of type kubernetes.io/tls, with the "
+        "certificate that we show to a gateway, or a proxy before it, that asks for one. It is read again each minute.",
+    )
 
 
 class GatewaySpec(Model):
@@ -94,6 +102,11 @@ class GatewaySpec(Model):
             rule("self.driver == 'ssh' || !self.url.startsWith('ssh:')", URL_OF_ANOTHER, fieldPath=".driver"),
             rule("self.driver == 'ssh' || !has(self.jump)", JUMP_OF_ANOTHER, fieldPath=".jump"),
             rule("self.driver != 'ssh' || !has(self.tls)", TLS_OF_SSH, fieldPath=".tls"),
+            rule(
+                "self.driver != 'arc' || !has(self.tls) || !has(self.tls.clientSecret)",
+                CERTIFICATE_OF_ARC,
+                fieldPath=".tls.clientSecret",
+            ),
             rule("self.driver != 'firecrest' || has(self.system)", SYSTEM_MISSING, fieldPath=".system"),
             rule(
                 "self.driver == 'arc' || !has(self.runtimeEnvironment)",
@@ -134,8 +147,9 @@ class GatewaySpec(Model):
     credentials: SecretName = Field(
         description="credentials names a Secret in the operator's namespace: for slurmrestd with the keys username and "
         "token; for ssh with username, ssh-privatekey, known_hosts, and where needed ssh-certificate and passphrase; "
-        "for unicore with username and password, or token; for firecrest with client-id, "
-        "client-secret and token-url, or token; for arc with token, or tls.crt and tls.key, or proxy.pem. "
+        "for unicore with username and password, or token; for firecrest with token; for arc with token, or tls.crt "
+        "and tls.key, or proxy.pem. In the place of a token of slurmrestd, unicore or firecrest an OIDC client may "
+        "stand: client-id and token-url, with client-secret or refresh-token. "
         "It is read again before every look: replace in time what expires, and nothing needs a restart."
     )
     runtime_environment: _RuntimeEnvironment | None = Field(
@@ -152,7 +166,8 @@ class GatewaySpec(Model):
             URL_OF_SSH: ssh and not re.fullmatch(_SSH, self.url),
             URL_OF_ANOTHER: not ssh and self.url.startswith("ssh:"),
             JUMP_OF_ANOTHER: not ssh and self.jump is not None,
-            TLS_OF_SSH: ssh and self.tls.ca_secret is not None,
+            TLS_OF_SSH: ssh and self.tls != Tls(),
+            CERTIFICATE_OF_ARC: self.driver == "arc" and self.tls.client_secret is not None,
             SYSTEM_MISSING: self.driver == "firecrest" and self.system is None,
             ENVIRONMENT_OF_ANOTHER: self.driver != "arc" and self.runtime_environment is not None,
         }
@@ -245,8 +260,10 @@ class SiteStatus(Model):
         default_factory=list,
         max_length=16,
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
-        "administrator must act; AccountingAvailable=False while Slurm's accounting does not answer; and "
-        "IdentityKept=False while the Site leads away from attempts that have not ended.",
+        "administrator must act; FullyCapable, False where the gateway can't do something, with what follows from it; "
+        "AccountingAvailable=False while Slurm's accounting does not answer; CredentialLasts=False while the "
+        "credential ends before live jobs may, or soon; and IdentityKept=False while the Site leads away from "
+        "attempts that have not ended.",
         json_schema_extra=map_list("type"),
     )
     cluster: OptionalText = Field(

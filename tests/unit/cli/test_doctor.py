@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from passerelle.cli import main
 from passerelle.errors import Unavailable
 from passerelle.examination import examine
 from passerelle.gateways.memory import Memory, Shape
-from passerelle.kube import REFUSED, Gone, Kube
+from passerelle.kube import REFUSED, Gone
+from site_api import SiteApi
 
 SITE: dict[str, Any] = {
     "apiVersion": "passerelle.dev/v1alpha1",
@@ -41,39 +41,10 @@ SITE: dict[str, Any] = {
 }
 
 
-class Api:
-    """Kube, as far as the doctor asks it."""
-
-    def __init__(self) -> None:
-        self.site_body = copy.deepcopy(SITE)
-        self.trouble: Exception | None = None
-        self.secret_error: Exception | None = None
-
-    async def site(self, name: str) -> dict[str, Any]:
-        if self.trouble is not None:
-            raise self.trouble
-        if name != "mine":
-            raise Gone
-        return self.site_body
-
-    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        assert (namespace, name) == ("passerelle-system", "secret")
-        if self.secret_error is not None:
-            raise self.secret_error
-        return {"username": b"startup", "token": b"hush"}
-
-    async def close(self) -> None:
-        return
-
-
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    found = Api()
-
-    async def connect() -> Api:
-        return found
-
-    monkeypatch.setattr(Kube, "connect", connect)
+def api(monkeypatch: pytest.MonkeyPatch) -> SiteApi:
+    found = SiteApi(SITE)
+    found.connect(monkeypatch)
     return found
 
 
@@ -105,7 +76,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
     return (code if isinstance(code, int) else 0), told.out, told.err
 
 
-def test_a_site_that_is_well(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_site_that_is_well(api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = said(capsys, "mine")
 
     assert (code, err) == (0, "")
@@ -113,7 +84,7 @@ def test_a_site_that_is_well(api: Api, site: Memory, capsys: pytest.CaptureFixtu
     assert out.splitlines()[-1] == "Site mine: ready for TrainingJobs"
 
 
-def test_what_is_wrong_is_an_exit_code(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_is_an_exit_code(api: SiteApi, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = said(capsys, "mine")
 
     assert code == 1
@@ -121,7 +92,7 @@ def test_what_is_wrong_is_an_exit_code(api: Api, capsys: pytest.CaptureFixture[s
     assert out.splitlines()[-1] == "Site mine: 1 thing to put right"
 
 
-def test_a_warning_is_none(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_none(api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
     api.site_body["spec"]["suspend"] = True
 
     code, out, _ = said(capsys, "mine")
@@ -143,14 +114,14 @@ def test_a_file_needs_no_cluster(folder: Path, site: Memory, capsys: pytest.Capt
 
 @pytest.mark.parametrize("words, sentence", [((), "Name a Site"), (("gone",), "There is no Site gone")])
 def test_a_site_must_be_named(
-    words: tuple[str, ...], sentence: str, api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], sentence: str, api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = said(capsys, *words)
 
     assert (code, sentence in err) == (2, True)
 
 
-def test_a_spec_that_does_not_fit_is_named(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_spec_that_does_not_fit_is_named(api: SiteApi, capsys: pytest.CaptureFixture[str]) -> None:
     del api.site_body["spec"]["runRoot"]
 
     code, _, err = said(capsys, "mine")
@@ -158,7 +129,7 @@ def test_a_spec_that_does_not_fit_is_named(api: Api, capsys: pytest.CaptureFixtu
     assert (code, "spec.runRoot is missing; write it" in err) == (2, True)
 
 
-def test_a_cluster_that_does_not_answer(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_that_does_not_answer(api: SiteApi, capsys: pytest.CaptureFixture[str]) -> None:
     api.trouble = Unavailable("kube-apiserver can't be asked.", reason="KubernetesUnavailable")
 
     code, _, err = said(capsys, "mine")
@@ -175,7 +146,7 @@ def test_a_cluster_that_does_not_answer(api: Api, capsys: pytest.CaptureFixture[
     ],
 )
 def test_a_secret_that_can_not_be_read(
-    error: Exception, code: int, sentence: str, api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+    error: Exception, code: int, sentence: str, api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.secret_error = error
 
@@ -184,7 +155,7 @@ def test_a_secret_that_can_not_be_read(
     assert (found, sentence in out + err) == (code, True)
 
 
-def test_nothing_is_submitted_without_a_yes(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_submitted_without_a_yes(api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, "mine", "--canary")
 
     assert (code, "write --yes" in err) == (2, True)
@@ -193,7 +164,7 @@ def test_nothing_is_submitted_without_a_yes(api: Api, site: Memory, capsys: pyte
 
 
 def test_a_canary_is_sent_once_it_is_agreed_to(
-    api: Api, site: Memory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flight, "LOOK_SECONDS", 0.0)
     times = iter(range(1000))
@@ -207,7 +178,9 @@ def test_a_canary_is_sent_once_it_is_agreed_to(
     assert "CommentMissing" in out  # a site in memory runs no probe
 
 
-def test_no_canary_is_sent_to_a_site_that_is_ill(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_canary_is_sent_to_a_site_that_is_ill(
+    api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
     api.site_body["spec"]["admission"][0]["qos"] = ["large"]
 
     code, out, _ = said(capsys, "mine", "--canary", "--yes")

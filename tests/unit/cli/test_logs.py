@@ -12,8 +12,9 @@ from passerelle.cli import cluster, main
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
-from passerelle.kube import REFUSED, Gone, Kube
+from passerelle.kube import REFUSED, Gone
 from passerelle.objects import Key
+from site_api import SiteApi
 
 LOG = "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-2-41.log"
 FIRST_LOG = "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-1-40.log"
@@ -47,12 +48,12 @@ SITE: dict[str, Any] = {
 }
 
 
-class Api:
-    """Kube, as far as a command asks it."""
+class Api(SiteApi):
+    """With one TrainingJob, too."""
 
     def __init__(self) -> None:
-        self.job, self.site_body = copy.deepcopy(JOB), copy.deepcopy(SITE)
-        self.secret_error: Exception | None = None
+        super().__init__(SITE)
+        self.job = copy.deepcopy(JOB)
         self.asked = 0
         self.ends_after: int | None = None
 
@@ -67,20 +68,6 @@ class Api:
             self.job["status"]["attempts"][1]["endTime"] = "2026-01-01T00:00:00Z"
         return self.job
 
-    async def site(self, name: str) -> dict[str, Any]:
-        if name != "lumi":
-            raise Gone
-        return self.site_body
-
-    async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        assert (namespace, name) == ("passerelle-system", "lumi")
-        if self.secret_error is not None:
-            raise self.secret_error
-        return {"username": b"startup", "token": b"hush"}
-
-    async def close(self) -> None:
-        return
-
 
 class NoFiles:
     """Every method of Gateway that a command may call, and none of Files."""
@@ -92,11 +79,7 @@ class NoFiles:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     found = Api()
-
-    async def connect() -> Api:
-        return found
-
-    monkeypatch.setattr(Kube, "connect", connect)
+    found.connect(monkeypatch)
     return found
 
 

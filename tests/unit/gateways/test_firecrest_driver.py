@@ -18,8 +18,8 @@ from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
+from passerelle.gateways import second_try
 from passerelle.gateways.base import Accounting, Files, Gateway, Transfer, Upload
-from passerelle.gateways.firecrest import calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.slurm import Stage
@@ -31,7 +31,7 @@ POISON = "evil|name"
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_wait", lambda _: 0.0)
+    monkeypatch.setattr(second_try, "JITTER", (0.0, 0.0))
 
 
 @pytest.fixture

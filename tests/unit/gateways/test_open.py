@@ -18,6 +18,7 @@ from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.ssh.credential import SshCredential
 from passerelle.gateways.ssh.driver import Ssh
+from passerelle.gateways.trust import Trust
 from passerelle.v1alpha1.site import GatewaySpec, SiteSpec
 
 WORDS = typing.get_args(GatewaySpec.model_fields["driver"].annotation)
@@ -49,7 +50,7 @@ async def test_firecrest() -> None:
     assert isinstance(found, FirecrestCredential)
     spec = {"driver": "firecrest", "url": "https://api.example.eu/v2", "system": "Daint", "credentials": {"name": "c"}}
     site = SiteSpec.model_validate({"profile": "alps-daint", "runRoot": "/scratch", "gateway": spec})
-    made = open_gateway(site, lambda: found, None)
+    made = open_gateway(site, lambda: found, Trust())
 
     assert isinstance(made, Gateway)
     assert isinstance(made, Firecrest)
@@ -61,7 +62,7 @@ async def test_slurmrestd() -> None:
     assert found == TokenCredential(user="ada", token="opaque")
     spec = {"driver": "slurmrestd", "url": "https://slurm.example.eu", "credentials": {"name": "lumi"}}
     site = SiteSpec.model_validate({"profile": "lumi", "runRoot": "/scratch", "gateway": spec})
-    made = open_gateway(site, lambda: found, None)
+    made = open_gateway(site, lambda: found, Trust())
 
     assert isinstance(made, Gateway)
     assert isinstance(made, Slurmrestd)
@@ -84,7 +85,7 @@ async def test_ssh() -> None:
     spec = {"driver": "ssh", "url": "ssh://login.example.eu", "jump": "ssh://jump.example.eu:8822"}
     gateway = spec | {"credentials": {"name": "lumi"}}
     site = SiteSpec.model_validate({"profile": "lumi", "runRoot": "/scratch", "gateway": gateway})
-    made = open_gateway(site, lambda: found, None)
+    made = open_gateway(site, lambda: found, Trust())
 
     assert isinstance(made, Ssh)
     with pytest.raises(Unauthorized, match=r"no host key of jump\.example\.eu:8822.*\[jump\.example\.eu\]:8822"):

@@ -31,7 +31,7 @@ def test_user_and_end_come_from_the_token() -> None:
 def test_a_credential_shows_no_token() -> None:
     credential = credential_from_secret("ns/lumi", {"token": b"opaque", "username": b"ada"})
 
-    assert repr(credential) == "TokenCredential(user='ada', expires=None, issued=None)"
+    assert repr(credential) == "TokenCredential(user='ada', expires=None, issued=None, client=None)"
 
 
 def test_opaque_token_needs_a_username() -> None:
@@ -79,4 +79,4 @@ def test_expired_token_is_told_before_any_call() -> None:
 
 def test_token_with_a_line_break_is_no_header() -> None:
     with pytest.raises(Unauthorized):
-        headers_of(TokenCredential(user="ada", token="a\r\nX-Evil: 1"))
+        headers_of("ada", "a\r\nX-Evil: 1")

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from passerelle.errors import Unauthorized, Unavailable
+from passerelle.gateways import second_try
 from passerelle.gateways.base import Accounting, Files, Gateway
-from passerelle.gateways.slurmrestd import driver
 from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from unit.gateways.scripted_server import BATCH, META, OPTIONS, Reply, Server, ada, client
@@ -21,7 +21,7 @@ from unit.gateways.scripted_server import BATCH, META, OPTIONS, Reply, Server, a
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "_wait", lambda _: 0.0)
+    monkeypatch.setattr(second_try, "JITTER", (0.0, 0.0))
 
 
 def test_it_is_a_gateway_with_accounting() -> None:

@@ -8,13 +8,14 @@ import httpx
 import pytest
 
 from passerelle.errors import Unauthorized, Unavailable
+from passerelle.gateways import second_try
 from passerelle.gateways.slurmrestd import driver
 from unit.gateways.scripted_server import OPTIONS, Server, client
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "_wait", lambda _: 0.0)
+    monkeypatch.setattr(second_try, "JITTER", (0.0, 0.0))
 
 
 async def test_read_is_tried_twice_where_nothing_answered() -> None:

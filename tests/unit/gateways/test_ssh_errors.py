@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from passerelle.errors import PasserelleError, Rejected, Unavailable
+from passerelle.gateways.sbatch_words import TEXTS
 from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS
 from passerelle.gateways.ssh import errors
 from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND
@@ -45,7 +46,7 @@ def test_a_refusal_has_the_reason_that_it_has_at_every_door(release: str, what: 
 
 
 def test_every_text_has_a_number_with_a_reason() -> None:
-    assert set(errors.TEXTS.values()) <= set(REFUSALS | POLICIES)
+    assert set(TEXTS.values()) <= set(REFUSALS | POLICIES)
 
 
 @pytest.mark.parametrize(

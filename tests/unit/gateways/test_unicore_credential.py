@@ -43,7 +43,7 @@ def test_one_account_of_several_is_chosen_by_uid() -> None:
         ({"username": "ada"}, "PasswordMissing", "no key password"),
         ({"password": "x"}, "UsernameMissing", "under username"),
         ({"username": "a:b", "password": "x"}, "UsernameMissing", "without a colon"),
-        ({"username": "ada", "password": "x", "token": "y"}, "CredentialAmbiguous", "leave one of them out"),
+        ({"username": "ada", "password": "x", "token": "y"}, "CredentialAmbiguous", "leave one"),
         ({"token": "a\nb"}, "TokenMalformed", "under token"),
         ({"token": "é"}, "TokenMalformed", "under token"),
         ({"token": "t", "uid": "a\tb"}, "TokenMalformed", "under uid"),

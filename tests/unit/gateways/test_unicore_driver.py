@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
+from passerelle.gateways import second_try
 from passerelle.gateways.base import Accounting, Files, Gateway, Identity, Upload
-from passerelle.gateways.unicore import calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import LEAST_SECONDS, PAGE, Unicore
 from unit.gateways.scripted_server import BATCH, OPTIONS
@@ -28,7 +28,7 @@ CREATED = httpx.Response(201, headers={"location": f"{ELSEWHERE}/jobs/B4jDR837AB
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_wait", lambda _: 0.0)
+    monkeypatch.setattr(second_try, "JITTER", (0.0, 0.0))
 
 
 def test_it_is_a_gateway_with_files_and_without_accounting() -> None:

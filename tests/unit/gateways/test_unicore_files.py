@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unavailable
-from passerelle.gateways.unicore import calls
+from passerelle.gateways import second_try
 from unit.gateways.unicore_server import ELSEWHERE, Server, client
 
 STORAGES = {"HOME": "/p/ada", "SCRATCH": "/e/scratch", "PROJECT": "/e/scratch/proj/", "s-uspace": "n/a"}
@@ -18,7 +18,7 @@ STORAGES = {"HOME": "/p/ada", "SCRATCH": "/e/scratch", "PROJECT": "/e/scratch/pr
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_wait", lambda _: 0.0)
+    monkeypatch.setattr(second_try, "JITTER", (0.0, 0.0))
 
 
 @pytest.fixture

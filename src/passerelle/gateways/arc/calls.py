@@ -8,24 +8,20 @@ carries a request of another.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
-import tenacity
 
-from passerelle.errors import Unavailable
 from passerelle.gateways.arc import decode, errors
 from passerelle.gateways.arc.credential import ArcCredential, refuse_expired
-from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, ClientCertificate
+from passerelle.gateways.http import Answer, Carrier, ClientCertificate
+from passerelle.gateways.second_try import twice
 
 Query = Sequence[tuple[str, str]]
 
 IDS_PER_CALL = 500
 """Jobs in one request of many: an answer of action=info takes some 2 KB a job, and A-REX reads two files for each."""
-
-READ_ATTEMPTS = 2
-LONGEST_WAIT = 5.0
-"""Seconds that a call waits in place for a second try; what the server wants beyond is the loop's to wait."""
 
 _JSON = {"accept": "application/json"}
 _TEXT = {"accept": "*/*"}
@@ -87,12 +83,7 @@ class Calls:
         headers: Mapping[str, str] = _JSON,
     ) -> Answer:
         """A read or a cancel, tried again where A-REX was not reached."""
-        return await tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
-            retry=tenacity.retry_if_exception(_worth_a_second_try),
-            wait=_wait,
-            reraise=True,
-        )(self._heard, method, path, query, body, headers)
+        return await twice(partial(self._heard, method, path, query, body, headers))
 
     async def text(self, path: str) -> str | None:
         """A small text file; None where there is none."""
@@ -145,18 +136,3 @@ class Calls:
             self._busy.pop(carrier, None)
             if carrier is not self._carrier:
                 await carrier.close()
-
-
-def _worth_a_second_try(error: BaseException) -> bool:
-    return (
-        isinstance(error, Unavailable)
-        and error.reason in (UNREACHABLE, BUSY)
-        and (error.retry_after or 0) <= LONGEST_WAIT
-    )
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """What the server asked for, else a jittered moment."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after if isinstance(error, Unavailable) else None
-    return (asked or 0) + tenacity.wait_random(0.2, 0.6)(state)

@@ -15,7 +15,7 @@ from passerelle.errors import Unauthorized
 from passerelle.gateways.arc.x509 import holder
 from passerelle.gateways.base import Credential
 from passerelle.gateways.http import ClientCertificate
-from passerelle.gateways.slurmrestd.credential import claims_of
+from passerelle.gateways.jwt import claims_of
 
 TOKEN, CERTIFICATE, KEY, PROXY = "token", "tls.crt", "tls.key", "proxy.pem"
 KEYS = f"{TOKEN}, or {CERTIFICATE} and {KEY}, or {PROXY}"

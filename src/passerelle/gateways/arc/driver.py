@@ -24,7 +24,7 @@ from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.describe import description, passed_on
 from passerelle.gateways.arc.payload import EXIT, RECORD, SIGNAL
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -34,12 +34,21 @@ READS_AT_ONCE = 4
 SETTLE_SECONDS = 15.0
 """A frozen web service that goes on takes waiting submits at once; a job is listed as soon as it has been taken."""
 
+NO_ENVIRONMENT = "no runtimeEnvironment is named: a job that asks for GPUs, an account or a QoS is refused"
+
 
 class Arc:
     """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway, Signals and Files.
 
     `environment` is the runtime environment by which options reach sbatch (describe.py).
     """
+
+    traits = Traits(
+        listing=Listing.STATES,
+        silent=frozenset({"comment", "restart_count", "failed_node", "cancelled_by"}),
+        surveys=frozenset({Topic.PARTITIONS, Topic.STATES, Topic.NODES, Topic.TIMES}),
+        forecasts=False,
+    )
 
     def __init__(
         self,
@@ -69,7 +78,8 @@ class Arc:
         if answer.status != errors.OK or answer.json() is None:
             raise errors.failure(answer)
         told = await self._serves(version)
-        return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version)
+        lacks = () if self._environment is not None else (NO_ENVIRONMENT,)
+        return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         document = description(batch, self._environment)
@@ -140,6 +150,14 @@ class Arc:
 
     async def write(self, path: str, content: bytes, *, mode: int = files.OWN_MODE) -> None:
         await self._sessions.write(path, content, mode=mode)
+
+    async def survey(self) -> Survey:
+        """As A-REX's information system last saw it, minutes ago. A-REX sends no Date, and knows no accounts."""
+        await self.probe()
+        answer = await self._calls.ask("GET", f"rest/{await self._spoken()}/info")
+        if answer.status != errors.OK:
+            raise errors.failure(answer)
+        return Survey(partitions=service.partitions(answer.json()) or None, clock=answer.clock)
 
     async def close(self) -> None:
         await self._calls.close()

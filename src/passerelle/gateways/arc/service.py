@@ -8,11 +8,15 @@ from typing import Any
 
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.arc.decode import texts
+from passerelle.gateways.base import SitePartition
 
 KNOWN = ("1.1", "1.0")
 """Newest first. What is asked for here is the same in both."""
 
 _SLURM = "slurm"
+
+SERVING = {"production": "UP", "queueing": "DOWN", "draining": "DRAIN", "closed": "INACTIVE"}
+"""GLUE2's word for what a queue does with jobs -> Slurm's for a partition that does so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,41 @@ def service(body: Mapping[str, Any] | None) -> Service:
     )
 
 
+def partitions(body: Mapping[str, Any] | None) -> tuple[SitePartition, ...]:
+    """The queues of `GET info`. The nodes of one are those of the execution environments that name it."""
+    found = _first(_first(_first(_first(body, "Domains"), "AdminDomain"), "Services"), "ComputingService")
+    places = _objects(_first(_first(found, "ComputingManager"), "ExecutionEnvironments"), "ExecutionEnvironment")
+    shares = _objects(found, "ComputingShare")
+    return tuple(_partition(share, places) for share in shares if share.get("MappingQueue"))
+
+
+def _partition(share: Mapping[str, Any], places: list[dict[str, Any]]) -> SitePartition:
+    counts = [
+        str(place.get("TotalInstances") or "")
+        for place in places
+        if share.get("ID") in texts(_first(place, "Associations").get("ComputingShareID"))
+    ]
+    seconds = str(share.get("MaxWallTime") or "")
+    return SitePartition(
+        name=str(share["MappingQueue"]),
+        state=SERVING.get(str(share.get("ServingState") or ""), ""),
+        nodes=sum(map(int, counts)) if counts and all(each.isdecimal() for each in counts) else None,
+        max_time_minutes=int(seconds) // 60 if seconds.isdecimal() else None,
+    )
+
+
 def _environment(told: Mapping[str, Any]) -> str:
     """ENV/X-1.0 is told as a name and a version."""
     version = str(told.get("AppVersion") or "")
     return f"{told.get('AppName')}-{version}" if version else str(told.get("AppName"))
 
 
+def _objects(holder: object, key: str) -> list[dict[str, Any]]:
+    """The objects below another: 1.0 tells a single one without a list around it."""
+    found = texts(holder.get(key)) if isinstance(holder, dict) else []
+    return [each for each in found if isinstance(each, dict)]
+
+
 def _first(holder: object, key: str) -> dict[str, Any]:
     """An object below another, the first where there are several, an empty one where there is none."""
-    found = texts(holder.get(key)) if isinstance(holder, dict) else []
-    return found[0] if found and isinstance(found[0], dict) else {}
+    return next(iter(_objects(holder, key)), {})

@@ -13,14 +13,16 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Identity, Probe
-from passerelle.gateways.firecrest import decode, encode, errors, system
+from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.firecrest import decode, encode, errors, survey, system
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
 from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
 from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
+from passerelle.gateways.http import ClientCertificate
+from passerelle.gateways.oidc import ROTATES
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -30,11 +32,19 @@ SETTLE_SECONDS = 30.0
 MEMO_SECONDS = 1.0
 """How long the records of a list serve those who ask for them next, within the same look."""
 
+REST_MODE = "its rest mode drops a job's nodes, GPUs and time limit: jobs run on their partition's defaults"
+
 _HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
 
 
 class Firecrest:
     """One system behind one server. Gateway, Accounting, Files and Upload."""
+
+    traits = Traits(
+        listing=Listing.RECORDS,
+        silent=frozenset({"submit_time", "restart_count", "gpus", "qos", "standard_output", "comment", "failed_node"}),
+        surveys=frozenset({Topic.ACCOUNTS, Topic.PARTITIONS, Topic.STATES, Topic.NODES, Topic.CLOCK}),
+    )
 
     def __init__(
         self,
@@ -43,12 +53,13 @@ class Firecrest:
         credentials: Callable[[], FirecrestCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         allow_rest: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settle_seconds = settle_seconds
-        self._calls = Calls(url, credentials, ca=ca, transport=transport)
+        self._calls = Calls(url, credentials, ca=ca, certificate=certificate, transport=transport)
         self._name = system_name.lower()
         self._allow_rest = allow_rest
         self._system: System | None = None
@@ -69,7 +80,8 @@ class Firecrest:
         found.refuse(allow_rest=self._allow_rest)
         user = await self._me()
         errors.read(await self._calls.ask("GET", f"status/{self._name}/partitions"))
-        return Probe(Identity(self._name, user.name), version=found.version, api_version="v2")
+        lacks = ((REST_MODE,) if found.mode == "rest" else ()) + ((ROTATES,) if self._calls.rotates else ())
+        return Probe(Identity(self._name, user.name), version=found.version, api_version="v2", lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         try:
@@ -138,6 +150,20 @@ class Firecrest:
     async def make_directory(self, path: str) -> None:
         await self._me()
         await self._files.make_directory(path)
+
+    async def survey(self) -> Survey:
+        """The clock is FirecREST's, which judges tokens. Where accounting is silent, userinfo fails as a whole."""
+        await self._me()
+        shown = await self._calls.ask("GET", f"status/{self._name}/partitions")
+        try:
+            user = errors.read(await self._calls.ask("GET", f"status/{self._name}/userinfo"))
+        except Unavailable:
+            user = {}
+        return Survey(
+            partitions=survey.partitions(errors.read(shown)),
+            associations=survey.associations(user),
+            clock=shown.clock,
+        )
 
     async def close(self) -> None:
         await self._calls.close()

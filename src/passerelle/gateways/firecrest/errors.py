@@ -32,6 +32,7 @@ ENDED = ("invalid job id", "already completing or completed", "Job not found")
 _PERMISSION = "Permission denied"
 _UNHEALTHY = "is unhealthy"
 _NO_SYSTEM = "System not found"
+_ACCOUNTING = "sacctmgr: error"
 _QUOTA = "accounting/QOS policy limit"
 _TELLING = (
     "Error executing Slurm command",
@@ -103,6 +104,9 @@ def failure(answer: Answer) -> PasserelleError:
     if message_of(answer) is None:
         text = f"What answers is not FirecREST: HTTP {answer.status}."
         return Unavailable(text, reason="UnexpectedAnswer", retry_after=answer.retry_after)
+    if _ACCOUNTING in (message_of(answer) or ""):
+        text = "Slurm's accounting, which FirecREST asks first who we are, does not answer."
+        return Unavailable(text, reason="AccountingUnavailable", retry_after=answer.retry_after)
     text = f"Slurm can't be asked through FirecREST: {said(answer)}."
     return Unavailable(text, reason=SCHEDULER_UNAVAILABLE, retry_after=answer.retry_after)
 

@@ -7,33 +7,37 @@ here is said here, in words, before a request is made.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from passerelle.errors import Unauthorized
+from passerelle.gateways import oidc
 from passerelle.gateways.base import Credential
+from passerelle.gateways.jwt import claims_of, moment
+from passerelle.gateways.oidc import Client
 
 USERNAME, TOKEN = "username", "token"
-_PARTS = 3
+KEYS = f"{USERNAME} and {TOKEN}, or {USERNAME} and an OIDC client: {oidc.KEYS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCredential(Credential):
-    """A user name and a bearer token. `expires` is None where the token does not tell."""
+    """A user name, and a token or the OIDC client that gets tokens. `expires` is None where neither tells."""
 
-    token: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    client: Client | None = None
 
 
 def credential_from_secret(name: str, data: Mapping[str, bytes]) -> TokenCredential:
-    """The credential in a Secret's keys `token` and `username` (optional where the token names its user).
+    """The credential in a Secret's keys `token` and `username` (optional where the token names its user), or those of
+    an OIDC client, whose tokens a site with AuthAltParameters=jwks takes: then `username` says whom it takes them for.
 
     `name` is namespace/name, for messages. `SLURM_JWT=…`, as `scontrol token` prints it, is taken, too. Raises
     Unauthorized with what is missing or differs.
     """
+    client = oidc.client_in(name, data)
+    if client is not None:
+        return _of_client(name, data, client)
     token = _text(name, data, TOKEN).removeprefix("SLURM_JWT=")
     if not token:
         text = f"The Secret {name} has no key token, or it is empty; write the site's token under token."
@@ -53,22 +57,18 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> TokenCredent
             f"token of {user} under token."
         )
         raise Unauthorized(text, reason="UserMismatch")
-    return TokenCredential(user=user, token=token, expires=_time(claims.get("exp")), issued=_time(claims.get("iat")))
+    return TokenCredential(user=user, token=token, expires=moment(claims.get("exp")), issued=moment(claims.get("iat")))
 
 
-def claims_of(token: str) -> dict[str, Any]:
-    """A token's claims, unverified. Slurm's own have `sun` (the user), `exp` and `iat` (epoch seconds).
-
-    Empty where the text is no such token: a site may hand out others, and only the site can judge them.
-    """
-    parts = token.split(".")
-    if len(parts) != _PARTS:
-        return {}
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
+def _of_client(name: str, data: Mapping[str, bytes], client: Client) -> TokenCredential:
+    if data.get(TOKEN, b"").strip():
+        text = f"The Secret {name} has both a token and an OIDC client; leave one of them out."
+        raise Unauthorized(text, reason="CredentialAmbiguous")
+    user = _text(name, data, USERNAME)
+    if not user:
+        text = f"The Secret {name} has no key username; write the site's user name there, beside its OIDC client."
+        raise Unauthorized(text, reason="UsernameMissing")
+    return TokenCredential(user=user, client=client, expires=client.expires)
 
 
 def refuse_expired(credential: Credential, now: float) -> None:
@@ -79,12 +79,12 @@ def refuse_expired(credential: Credential, now: float) -> None:
         raise Unauthorized(text, reason="TokenExpired")
 
 
-def headers_of(credential: TokenCredential) -> dict[str, str]:
+def headers_of(user: str, token: str) -> dict[str, str]:
     """Both headers, always: 22.05 demands the name, later releases refuse a name that isn't the token's.
 
     Raises Unauthorized where a value can't be a header (a line break inside a pasted token).
     """
-    values = {"X-SLURM-USER-NAME": credential.user, "X-SLURM-USER-TOKEN": credential.token}
+    values = {"X-SLURM-USER-NAME": user, "X-SLURM-USER-TOKEN": token}
     if not all(value.isascii() and value.isprintable() for value in values.values()):
         text = "The Site's Secret holds a character that no name and no token has; write both without line breaks."
         raise Unauthorized(text, reason="TokenMalformed")
@@ -97,10 +97,6 @@ def _text(name: str, data: Mapping[str, bytes], key: str) -> str:
     except UnicodeDecodeError:
         text = f"The Secret {name} has no text under {key}; write it as UTF-8."
         raise Unauthorized(text, reason="TokenMalformed") from None
-
-
-def _time(claim: object) -> float | None:
-    return float(claim) if isinstance(claim, int | float) else None
 
 
 def _ago(seconds: float) -> str:

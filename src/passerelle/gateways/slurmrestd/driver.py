@@ -13,12 +13,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from typing import Any, TypeVar
 
 import httpx
-import tenacity
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways.base import Association, Identity, Probe, SitePartition, Survey
-from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier, Hook
+from passerelle.gateways import oidc
+from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, SitePartition, Survey, Traits
+from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate, Hook
+from passerelle.gateways.oidc import ROTATES
+from passerelle.gateways.second_try import twice
 from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
@@ -39,10 +41,7 @@ READS_AT_ONCE = 4
 SETTLE_SECONDS = 15.0
 """A frozen slurmctld that goes on takes waiting submits at once; its rows reach accounting within 5 s (22.05: 3.7)."""
 
-READ_ATTEMPTS = 2
-LONGEST_WAIT = 5.0
-"""Seconds that a call waits in place for a second try; what the server wants beyond is the loop's to wait."""
-
+NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
 _HTTP_OK, _HTTP_NOT_FOUND, _HTTP_URL_TOO_LONG = 200, 404, 414
 _T = TypeVar("_T")
 
@@ -53,18 +52,22 @@ class Slurmrestd:
     `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
     """
 
+    traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC)
+
     def __init__(
         self,
         url: str,
         credentials: Callable[[], TokenCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settle_seconds = settle_seconds
         self.not_understood: list[str] = []
-        self._carrier = Carrier(url, ca=ca, transport=transport)
+        self._carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
+        self._tokens = oidc.tokens(ca, transport)
         self._credentials = credentials
         self._version: Version | None = None
         self._cluster: str | None = None
@@ -80,7 +83,8 @@ class Slurmrestd:
         about = meta.get("slurm") or meta.get("Slurm") or {}
         self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
         identity = Identity(self._cluster, self._credential().user)
-        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word)
+        lacks = (() if version.signals_batch else (NO_SIGNALS,)) + ((ROTATES,) if self._tokens.rotates else ())
+        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         try:
@@ -192,6 +196,7 @@ class Slurmrestd:
         )
 
     async def close(self) -> None:
+        await self._tokens.close()
         await self._carrier.close()
 
     # Versions and identity
@@ -264,7 +269,8 @@ class Slurmrestd:
 
     def _credential(self) -> TokenCredential:
         credential = self._credentials()
-        refuse_expired(credential, time.time())
+        if credential.client is None:
+            refuse_expired(credential, time.time())
         return credential
 
     # Calls
@@ -328,7 +334,7 @@ class Slurmrestd:
                 raise failed
             return answer
 
-        return await _twice(once)
+        return await twice(once)
 
     async def _send(
         self,
@@ -339,10 +345,14 @@ class Slurmrestd:
         body: object | None = None,
         lost_version: bool = True,
     ) -> Answer:
-        headers = headers_of(self._credential()) | {"accept": "application/json"}
+        held = self._credential()
+        token = held.token if held.client is None else await self._tokens.of(held.client)
+        headers = headers_of(held.user, token) | {"accept": "application/json"}
         answer = await self._carrier.send(method, path, headers=headers, query=query or [], body=body)
         if lost_version and answer.status == _HTTP_NOT_FOUND and answer.json() is None:
             self._version = None  # the server was upgraded under us, and no longer serves what it did
+        if held.client is not None and errors.refuses_token(answer):
+            self._tokens.refused(token)  # the next call fetches another
         return answer
 
     def _report_ignored_fields(self, body: dict[str, Any], version: Version) -> None:
@@ -352,30 +362,6 @@ class Slurmrestd:
             if source.startswith("#/"):
                 self.not_understood.append(source)
                 log.error("slurmrestd ignored a field of a submit", extra={"field": source, "api": version.word})
-
-
-async def _twice(call: Callable[[], Awaitable[_T]]) -> _T:
-    return await tenacity.AsyncRetrying(
-        stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
-        retry=tenacity.retry_if_exception(_worth_a_second_try),
-        wait=_wait,
-        reraise=True,
-    )(call)
-
-
-def _worth_a_second_try(error: BaseException) -> bool:
-    return (
-        isinstance(error, Unavailable)
-        and error.reason in (UNREACHABLE, BUSY)
-        and (error.retry_after or 0) <= LONGEST_WAIT
-    )
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """What the server asked for, else a jittered moment."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after if isinstance(error, Unavailable) else None
-    return (asked or 0) + tenacity.wait_random(0.2, 0.6)(state)
 
 
 def _live(body: dict[str, Any]) -> list[RemoteJob]:

@@ -96,6 +96,10 @@ def failure(answer: Answer) -> PasserelleError:
     return Unavailable(f"Slurm does not answer: {said}.", reason=reason, retry_after=answer.retry_after)
 
 
+def refuses_token(answer: Answer) -> bool:
+    return answer.status != _OK and isinstance(failure(answer), Unauthorized)
+
+
 def read(answer: Answer, hook: Hook | None = None) -> dict[str, Any]:
     """The body of a successful read. Raises Unauthorized or Unavailable.
 

@@ -83,6 +83,12 @@ ACCOUNTED = (
 )
 """sacct's fields, all of which 22.05 has."""
 
+ASSOCIATED = (
+    *("Cluster", "Account", "User", "Partition", "QOS", "DefaultQOS"),
+    *("GrpSubmit", "GrpJobs", "MaxSubmit", "MaxJobs", "DefaultAccount"),
+)
+"""sacctmgr's fields of a user with its associations, all of which 22.05 has; accounts have no DefaultAccount."""
+
 _EVER = "1970-01-02"
 _ENDED = "BOOT_FAIL,CANCELLED,COMPLETED,DEADLINE,FAILED,NODE_FAIL,OUT_OF_MEMORY,PREEMPTED,TIMEOUT"
 
@@ -154,6 +160,30 @@ def cancel(mark: str, job_id: str) -> Command:
 def warn(mark: str, job_id: str, signal: str) -> Command:
     """A signal for the batch script alone: --batch is older than any release that is spoken here."""
     return _command(_ASK, mark, ["scancel", "--batch", f"--signal={signal}", job_id])
+
+
+def partitions(mark: str) -> Command:
+    """Those that our user may see."""
+    return _command(_ASK, mark, ["scontrol", "show", "partitions", "--oneliner"])
+
+
+def charged(mark: str, user: str) -> Command:
+    """Our own user's associations. Raises ValueError for a user whose name is no plain word."""
+    return _sacctmgr(mark, ["user", f"name={user}", "withassoc"])
+
+
+def accounts(mark: str, names: Collection[str]) -> Command:
+    """The accounts' own associations, which are of no user."""
+    return _sacctmgr(mark, ["associations", f"accounts={','.join(sorted(names))}", "user="])
+
+
+def clock(mark: str) -> Command:
+    return _command(_ASK, mark, ["date", "+%s"])
+
+
+def _sacctmgr(mark: str, what: list[str]) -> Command:
+    common = ["sacctmgr", "--readonly", "--noheader", "--parsable", "show", *what]
+    return _command(_ASK, mark, [*common, f"format={','.join(ASSOCIATED)}"])
 
 
 def digest(mark: str, path: str) -> Command:

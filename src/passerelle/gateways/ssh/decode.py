@@ -133,7 +133,7 @@ def _live_job(row: Row, here: Site) -> RemoteJob:
         qos=_text(row["QOS"]),
         nodes=nodes,
         node_count=_number(row["NumNodes"]) or 0,
-        gpus=_gpus(row["tres-alloc"]),
+        gpus=tres_gpus(row["tres-alloc"]),
         time_limit_minutes=minutes(row["TimeLimit"]),
         exit_code=code,
         exit_signal=signal,
@@ -162,7 +162,7 @@ def _accounted_job(row: Row, here: Site) -> RemoteJob:
         qos=_text(row["QOS"]),
         nodes=nodes,
         node_count=_number(row["NNodes"]) or 0,
-        gpus=_gpus(row["AllocTRES"]) or _gpus(row["ReqTRES"]),
+        gpus=tres_gpus(row["AllocTRES"]) or tres_gpus(row["ReqTRES"]),
         time_limit_minutes=_number(row["TimelimitRaw"]),
         exit_code=code,
         exit_signal=signal,
@@ -196,7 +196,7 @@ def _start(text: str, state: JobState, nodes: str) -> int | None:
     return None if state.ending is not None and not nodes else _number(text)
 
 
-def _gpus(tres: str) -> int:
+def tres_gpus(tres: str) -> int:
     """The untyped count is the total; a site that counts only typed ones has `gres/gpu:a100=4`."""
     found = _TRES_GPUS.findall(tres)
     total = sum(int(count) for kind, count in found if not kind)

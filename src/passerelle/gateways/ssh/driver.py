@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Unavailable
-from passerelle.gateways.base import Identity, Probe
+from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, Survey, Traits
 from passerelle.gateways.slurmrestd.decode import is_job_id
-from passerelle.gateways.ssh import commands, decode, errors
+from passerelle.gateways.ssh import commands, decode, errors, survey
 from passerelle.gateways.ssh.address import address
 from passerelle.gateways.ssh.commands import Command
 from passerelle.gateways.ssh.connection import Connection
@@ -24,6 +24,7 @@ from passerelle.gateways.ssh.credential import SshCredential, refuse_untimely
 from passerelle.gateways.ssh.decode import NotUnderstood, Site
 from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import UNREACHABLE
+from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -42,9 +43,9 @@ _T = TypeVar("_T")
 
 
 class Ssh(SshTransfer):
-    """One login node, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals, Files,
-    Upload and Transfer.
-    """
+    """One login node, asked as whoever `credentials` returns at that moment. Gateway, and all capabilities."""
+
+    traits = Traits(listing=Listing.STATES, silent=frozenset({"failed_node"}), surveys=EVERY_TOPIC)
 
     def __init__(
         self,
@@ -144,6 +145,28 @@ class Ssh(SshTransfer):
         answer = await self._run(what(_mark(), job_id))
         if answer.status != 0 and not errors.job_is_gone(answer):
             raise errors.refusal(answer)
+
+    async def survey(self) -> Survey:
+        """The scheduler must answer; accounting may be silent, or keep from users what they may charge."""
+        here = await self._here()
+        shown = await self._run(commands.partitions(_mark()))
+        return Survey(
+            partitions=_read(shown, survey.partitions, errors.failure),
+            associations=await self._associations(here),
+            clock=_read(await self._run(commands.clock(_mark())), survey.clock, errors.failure),
+        )
+
+    async def _associations(self, here: Site) -> tuple[Association, ...] | None:
+        try:
+            own = await self._accounts(commands.charged(_mark(), here.user))
+            names = survey.accounts_of(own, here.cluster)
+            others = await self._accounts(commands.accounts(_mark(), names)) if names else []
+        except (Unavailable, ValueError):  # a name that is no word for a command line is not asked for
+            return None
+        return survey.associations(own, others, here.cluster)
+
+    async def _accounts(self, command: Command) -> list[Row]:
+        return _read(await self._run(command), survey.rows, errors.accounting_failure)
 
     async def digest(self, path: str) -> str | None:
         """By sha256sum on the login node; None where there is none."""

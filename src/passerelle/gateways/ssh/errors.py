@@ -1,7 +1,7 @@
 """What Slurm's commands say when they fail, by Slurm's own texts. Pure.
 
-The texts are those of slurm_errno.c, the numbers and reasons those of slurmrestd's table: one refusal has one reason,
-whichever door it came through. Whatever no table names is unknown, and unknown is never a refusal.
+The texts are those of slurm_errno.c, in the one table of sbatch_words.py: one refusal has one reason, whichever door it
+came through. Whatever no table names is unknown, and unknown is never a refusal.
 """
 
 from __future__ import annotations
@@ -10,37 +10,8 @@ import re
 from dataclasses import dataclass
 
 from passerelle.errors import PasserelleError, Rejected, Unavailable
-from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS
+from passerelle.gateways.sbatch_words import TEXTS, of_number
 from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND, TIMED_OUT
-
-TEXTS = {
-    "Invalid partition name specified": 2000,
-    "No partition specified or system default partition": 2001,
-    "Access/permission denied": 2002,
-    "User's group not permitted to use this partition": 2003,
-    "Requested nodes not in this partition": 2004,
-    "More processors requested than permitted": 2005,
-    "Node count specification invalid": 2006,
-    "Job size specification needs to be provided": 2008,
-    "Batch script is empty": 2009,
-    "Batch script contains": 2009,
-    "This does not look like a batch script": 2009,
-    "Pathname of a file, directory or other parameter too long": 2012,
-    "Requested node configuration is not available": 2014,
-    "Requested partition configuration not available now": 2015,
-    "Invalid node name specified": 2018,
-    "Invalid feature specification": 2029,
-    "Job dependency problem": 2038,
-    "Invalid account or account/partition combination specified": 2045,
-    "Requested time limit is invalid": 2051,
-    "Requested reservation is invalid": 2053,
-    "Invalid qos specification": 2066,
-    "Invalid Trackable RESource (TRES) specification": 2115,
-    "Invalid generic resource (gres) specification": 2072,
-    "Slurm job queue full": 2007,
-    "Job violates accounting/QOS policy": 2050,
-}
-"""A text, or its beginning -> Slurm's number."""
 
 _SITES_OWN = "Batch job submission failed: Unspecified error"
 """slurmctld's answer where a job_submit plugin of the site says no."""
@@ -70,8 +41,7 @@ def refusal(answer: Answer) -> PasserelleError:
     ended = answer.status is not None and answer.status not in TIMED_OUT
     for text, number in TEXTS.items():
         if ended and text in answer.stderr:
-            reason = REFUSALS.get(number) or POLICIES[number]
-            return Rejected(f"Slurm refused the job: {said}.", reason=reason, transient=number in POLICIES)
+            return of_number(number, said)
     if ended and _SITES_OWN in answer.stderr:
         return Rejected(f"The site refused the job by a rule of its own: {said}.", reason="RefusedBySite")
     reached = _NOT_REACHED.search(answer.stderr) is None

@@ -6,20 +6,15 @@ was refused is followed by the question who we are; only then it is an answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import tenacity
 
 from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import Identity
-from passerelle.gateways.http import BUSY, UNREACHABLE, Answer, Carrier
+from passerelle.gateways.http import Answer, Carrier
+from passerelle.gateways.second_try import twice
 from passerelle.gateways.unicore import errors
 from passerelle.gateways.unicore.passport import Passport
-
-READ_ATTEMPTS = 2
-LONGEST_WAIT = 5.0
-"""Seconds that a call waits in place for a second try; what the server wants beyond is the loop's to wait."""
 
 JSON, BYTES = "application/json", "application/octet-stream"
 
@@ -72,7 +67,7 @@ class Calls:
                 raise errors.failure(answer)
             return answer
 
-        return await _twice(once)
+        return await twice(once)
 
     async def send(
         self,
@@ -100,7 +95,12 @@ class Calls:
             answer = await sent(session=False)
         return answer
 
+    @property
+    def rotates(self) -> bool:
+        return self._passport.rotates
+
     async def close(self) -> None:
+        await self._passport.close()
         await self._carrier.close()
 
     async def _asked_who(self) -> tuple[Identity, dict[str, Any]] | None:
@@ -110,7 +110,7 @@ class Calls:
         async def once() -> Answer:
             return await self._carrier.send("GET", "", headers=sent, query=[("fields", "client,server")])
 
-        answer = await _twice(once)
+        answer = await twice(once)
         if answer.status in (401, 403):
             return None
         found = answer.json() or {}
@@ -125,15 +125,6 @@ class Calls:
         return Identity(str(server.get("siteName") or ""), str(user)), server
 
 
-async def _twice(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    return await tenacity.AsyncRetrying(
-        stop=tenacity.stop_after_attempt(READ_ATTEMPTS),
-        retry=tenacity.retry_if_exception(_worth_a_second_try),
-        wait=_wait,
-        reraise=True,
-    )(call)
-
-
 def _no_unicore(answer: Answer) -> PasserelleError:
     """The error for an answer that tells of no one: a server that is about to begin leaves parts of it out."""
     if answer.status not in (errors.OK, errors.NOT_FOUND):
@@ -145,18 +136,3 @@ def _no_unicore(answer: Answer) -> PasserelleError:
         "https://unicore.example.eu/SITE/rest/core.",
         reason="NoUnicore",
     )
-
-
-def _worth_a_second_try(error: BaseException) -> bool:
-    return (
-        isinstance(error, Unavailable)
-        and error.reason in (UNREACHABLE, BUSY)
-        and (error.retry_after or 0) <= LONGEST_WAIT
-    )
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """What the server asked for, and a jittered moment."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after if isinstance(error, Unavailable) else None
-    return (asked or 0) + tenacity.wait_random(0.2, 0.6)(state)

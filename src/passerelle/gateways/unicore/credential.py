@@ -1,33 +1,33 @@
-"""What a Secret must hold for UNICORE: a login and its password, or a token.
+"""What a Secret must hold for UNICORE: a login and its password, a token, or an OIDC client.
 
 With a password the driver fetches tokens of the server by itself, so nothing expires. A token, of the site's OpenID
-Connect or of UNICORE, ends when it says so, and a person replaces it in time.
+Connect or of UNICORE, ends when it says so, and a person replaces it in time; those of an OIDC client are fetched.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from passerelle.errors import Unauthorized
+from passerelle.gateways import oidc
 from passerelle.gateways.base import Credential
+from passerelle.gateways.jwt import claims_of, moment
+from passerelle.gateways.oidc import Client
 
 USERNAME, PASSWORD, TOKEN, UID = "username", "password", "token", "uid"
-KEYS = "username and password, or token"
+KEYS = f"username and password, or token, or an OIDC client: {oidc.KEYS}"
 _NAMES = ("preferred_username", "sub")
-_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnicoreCredential(Credential):
-    """`password` or `token`, never both. `uid` is the account at the site to use, where one login has several."""
+    """One of `password`, `token` and `client`. `uid` is the account at the site to use, where one login has several."""
 
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    client: Client | None = None
     uid: str = ""
 
 
@@ -38,15 +38,18 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> UnicoreCrede
     """
     username, token = _text(name, data, USERNAME), _text(name, data, TOKEN)
     password, uid = _text(name, data, PASSWORD), _text(name, data, UID)
-    if token and password:
-        text = f"The Secret {name} has both a password and a token; leave one of them out."
+    client = oidc.client_in(name, data)
+    if (bool(token), bool(password), client is not None).count(True) > 1:
+        text = f"The Secret {name} has more than one of password, token and OIDC client; leave one."
         raise Unauthorized(text, reason="CredentialAmbiguous")
+    if client is not None:
+        user = uid or username or client.client_id
+        return UnicoreCredential(user=user, client=client, uid=uid, expires=client.expires)
     if token:
         claims = claims_of(token)
         said = next((str(claims[key]) for key in _NAMES if claims.get(key)), "")
-        ends = claims.get("exp")
-        expires = float(ends) if isinstance(ends, int | float) else None
-        return UnicoreCredential(user=uid or username or said, token=token, uid=uid, expires=expires)
+        ends = moment(claims.get("exp"))
+        return UnicoreCredential(user=uid or username or said, token=token, uid=uid, expires=ends)
     if not password:
         text = f"The Secret {name} has no key password and no key token; write username and password, or token."
         raise Unauthorized(text, reason="PasswordMissing")
@@ -60,18 +63,6 @@ def basic(credential: UnicoreCredential) -> str:
     """The Authorization header of a login and its password."""
     pair = f"{credential.user}:{credential.password}".encode()
     return f"Basic {base64.b64encode(pair).decode('ascii')}"
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    """A token's claims, unverified; empty where it is no JSON Web Token: only the site can judge it then."""
-    parts = token.split(".")
-    if len(parts) != _PARTS:
-        return {}
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
 
 
 def _text(name: str, data: Mapping[str, bytes], key: str) -> str:

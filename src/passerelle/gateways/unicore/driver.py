@@ -22,9 +22,10 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import Identity, Probe
-from passerelle.gateways.http import Carrier
-from passerelle.gateways.unicore import decode, encode, errors
+from passerelle.gateways import oidc
+from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.http import Carrier, ClientCertificate
+from passerelle.gateways.unicore import decode, encode, errors, survey
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.passport import Passport
@@ -60,20 +61,29 @@ class Unicore(Transfers):
     Transfer.
     """
 
+    traits = Traits(
+        listing=Listing.EACH,
+        tags=True,
+        silent=frozenset({"failed_node", "cancelled_by"}),
+        surveys=frozenset({Topic.PARTITIONS, Topic.CLOCK}),
+    )
+
     def __init__(
         self,
         url: str,
         credentials: Callable[[], UnicoreCredential],
         *,
         ca: bytes | None = None,
+        certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not url.rstrip("/").endswith(f"/{API}"):
             raise Invalid(URL_HELP, reason="InvalidUrl")
-        carrier = Carrier(url, ca=ca, transport=transport)
-        super().__init__(Calls(carrier, Passport(carrier, credentials, clock)))
+        carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
+        passport = Passport(carrier, credentials, clock, tokens=oidc.tokens(ca, transport))
+        super().__init__(Calls(carrier, passport))
         self.settle_seconds = settle_seconds
         self._clock = clock
         self._identity: Identity | None = None
@@ -93,7 +103,8 @@ class Unicore(Transfers):
         broken = [word for word in told if not word.startswith("OK")]
         if broken:
             raise Unavailable(f"UNICORE does not reach the site: {'; '.join(broken)}.", reason="SchedulerUnavailable")
-        return Probe(identity, version=str(server.get("version") or ""), api_version=API)
+        lacks = (oidc.ROTATES,) if self._calls.rotates else ()
+        return Probe(identity, version=str(server.get("version") or ""), api_version=API, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
         """By the credential itself: a session that has ended would ask for a second try."""
@@ -150,6 +161,14 @@ class Unicore(Transfers):
             return
         if answer.status not in (errors.OK, errors.NO_CONTENT):
             raise errors.failure(answer)
+
+    async def survey(self) -> Survey:
+        """Of a site with several factories the queues of all are told: a job's queue is looked for by its name."""
+        _, server = await self._calls.who()
+        listed = (await self._calls.read("factories") or {}).get("factories")
+        names = [_id(str(href)) for href in listed] if isinstance(listed, list) else []
+        told = [await self._calls.read(f"factories/{name}", [("fields", "resources")]) for name in filter(None, names)]
+        return Survey(partitions=survey.partitions(filter(None, told)), clock=survey.clock(server))
 
     async def close(self) -> None:
         await self._calls.close()

@@ -1,9 +1,9 @@
 """Who asks: a header for each request, and what was learned for the next one.
 
-With a password, a token of the server is fetched and used in its place, renewed at two thirds of its life: the password
-travels once in hours. A server that gives out none gets the password. Reads may go by the security session that the
-server opened for an earlier request, which spares a site's identity provider; it is kept only once the server has said
-that it knows us, since it opens one for anybody.
+With an OIDC client, a token of its issuer is shown. With a password, a token of the server is fetched and used in its
+place, renewed at two thirds of its life: the password travels once in hours. A server that gives out none gets the
+password. Reads may go by the security session that the server opened for an earlier request, which spares a site's
+identity provider; it is kept only once the server has said that it knows us, since it opens one for anybody.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways.http import Answer, Carrier
+from passerelle.gateways.jwt import claims_of
+from passerelle.gateways.oidc import LEAST_SECONDS, LIFE_USED, Tokens
 from passerelle.gateways.unicore import errors
-from passerelle.gateways.unicore.credential import UnicoreCredential, basic, claims_of
+from passerelle.gateways.unicore.credential import UnicoreCredential, basic
 
 log = logging.getLogger("passerelle.unicore")
 
 LIFETIME_SECONDS = 43_200
-RENEWED_AT = 2 / 3
 NO_TOKENS_SECONDS = 3_600.0
 """How long a server that gave no token is not asked again."""
 SESSION = "x-unicore-securitysession"
@@ -45,10 +46,14 @@ class Passport:
         carrier: Carrier,
         credentials: Callable[[], UnicoreCredential],
         clock: Callable[[], float] = time.time,
+        *,
+        tokens: Tokens,
     ) -> None:
         self._carrier = carrier
         self._credentials = credentials
         self._clock = clock
+        self._tokens = tokens
+        self._shown = ""
         self._holder: UnicoreCredential | None = None
         self._issued: _Kept | None = None
         self._none_before = 0.0
@@ -57,18 +62,22 @@ class Passport:
     @property
     def issued(self) -> bool:
         """Whether the last request went by a token that was fetched: one that is refused may be fetched anew."""
-        return self._issued is not None
+        return self._issued is not None or bool(self._shown)
+
+    @property
+    def rotates(self) -> bool:
+        return self._tokens.rotates
 
     async def headers(self, *, session: bool) -> dict[str, str]:
         """Proof of who asks; by a session where that is allowed and there is one. Raises Unauthorized, Unavailable."""
         held = self._held()
         now = self._clock()
-        if held.expires is not None and held.expires <= now:
+        if held.client is None and held.expires is not None and held.expires <= now:
             text = f"The token of {held.user or 'the Site'} has expired; write a new one under token into its Secret."
             raise Unauthorized(text, reason="TokenExpired")
         if session and self._session is not None and self._session.until > now:
             return {SESSION: self._session.value}
-        sent = {"authorization": f"Bearer {held.token}" if held.token else await self._by_password(held, now)}
+        sent = {"authorization": await self._proof(held, now)}
         return sent | ({"x-unicore-user-preferences": f"uid:{held.uid}"} if held.uid else {})
 
     def known(self, answer: Answer) -> None:
@@ -83,6 +92,11 @@ class Passport:
     def forget(self) -> None:
         """What was fetched or opened is not believed any more."""
         self._session = self._issued = None
+        self._tokens.refused(self._shown)
+        self._shown = ""
+
+    async def close(self) -> None:
+        await self._tokens.close()
 
     def _held(self) -> UnicoreCredential:
         held = self._credentials()
@@ -90,6 +104,12 @@ class Passport:
             self._holder, self._none_before = held, 0.0
             self.forget()
         return held
+
+    async def _proof(self, held: UnicoreCredential, now: float) -> str:
+        if held.client is not None:
+            self._shown = await self._tokens.of(held.client)
+            return f"Bearer {self._shown}"
+        return f"Bearer {held.token}" if held.token else await self._by_password(held, now)
 
     async def _by_password(self, held: UnicoreCredential, now: float) -> str:
         if self._issued is None or self._issued.until <= now:
@@ -108,7 +128,7 @@ class Passport:
         claims = claims_of(token)
         life = claims["exp"] - claims["iat"] if {"exp", "iat"} <= claims.keys() else 0
         if answer.status == errors.OK and life > 0:
-            return _Kept(f"Bearer {token}", now + life * RENEWED_AT)
+            return _Kept(f"Bearer {token}", now + max(LEAST_SECONDS, life * LIFE_USED))
         if answer.status in (401, 403):
             raise errors.refused()
         log.info("the server gives out no tokens: the password is sent", extra={"status": answer.status})

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
 
 from passerelle.errors import Unauthorized, Unavailable
-from passerelle.gateways.firecrest.calls import TOKEN_SERVER
-from passerelle.gateways.firecrest.credential import Client, FirecrestCredential, credential_from_secret
-from passerelle.gateways.firecrest.tokens import LEAST_SECONDS, Tokens, renewal
+from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.http import Carrier
+from passerelle.gateways.oidc import LEAST_SECONDS, TOKEN_SERVER, Client, Tokens, client_in, renewal
+from passerelle.gateways.slurmrestd import credential as slurmrestd
+from passerelle.gateways.unicore import credential as unicore
 
 CLIENT = Client(client_id="we", secret="hu:sh%", token_url="https://auth.example.eu/realms/a/token")
 CREDENTIAL = FirecrestCredential(user="we", client=CLIENT)
@@ -21,7 +23,9 @@ class Issuer:
     """Hands out t1, t2, …; `broken` answers instead while it is there."""
 
     def __init__(self, life: object = 300) -> None:
+        self.client = CLIENT
         self.life = life
+        self.refresh: list[str] = []
         self.now = 1_000_000.0
         self.given = 0
         self.asked: list[httpx.Request] = []
@@ -38,11 +42,13 @@ class Issuer:
             return self.broken
         self.given += 1
         body = {"access_token": f"t{self.given}", "token_type": "Bearer", "expires_in": self.life}
+        if self.refresh:
+            body["refresh_token"] = self.refresh.pop(0)
         return httpx.Response(200, json={key: value for key, value in body.items() if value is not None})
 
     async def after(self, seconds: float) -> str:
         self.now += seconds
-        return await self.tokens.of(CREDENTIAL)
+        return await self.tokens.of(self.client)
 
 
 async def test_token_serves_for_two_thirds_of_its_life() -> None:
@@ -86,18 +92,38 @@ async def test_token_serves_on_while_its_server_is_away() -> None:
 async def test_token_that_is_refused_is_fetched_anew() -> None:
     issuer = Issuer()
     token = await issuer.after(0)
-    assert issuer.tokens.refused(token)
     assert not issuer.tokens.refused("another")
+    assert issuer.tokens.refused(token)
 
     assert await issuer.after(0) == "t2"
+    assert not issuer.tokens.refused("t2"), "what follows a refused one at once is refused for what it is"
+    assert await issuer.after(0) == "t2"
+
+
+async def test_an_issuer_that_is_away_is_asked_now_and_then() -> None:
+    issuer = Issuer()
+    issuer.broken = httpx.ConnectError("refused")
+    for _ in range(100):
+        with pytest.raises(Unavailable):
+            await issuer.after(0.5)
+    assert len(issuer.asked) <= 50 / LEAST_SECONDS + 1
+    issuer.broken = None
+
+    assert await issuer.after(LEAST_SECONDS) == "t1"
+
+
+async def test_a_site_that_refuses_every_token_has_few_fetched() -> None:
+    issuer = Issuer()
+    for _ in range(100):
+        issuer.tokens.refused(await issuer.after(0.5))
+
+    assert len(issuer.asked) <= 50 / LEAST_SECONDS + 1
 
 
 async def test_another_client_gets_its_own_token() -> None:
     issuer = Issuer()
     await issuer.after(0)
-    other = FirecrestCredential(
-        user="they", client=Client(client_id="they", secret="s", token_url="https://other.example.eu/token")
-    )
+    other = Client(client_id="they", secret="s", token_url="https://other.example.eu/token")
 
     assert await issuer.tokens.of(other) == "t2"
     assert issuer.asked[1].url == "https://other.example.eu/token"
@@ -107,7 +133,7 @@ async def test_form_of_both_kinds_of_client() -> None:
     issuer = Issuer()
     await issuer.after(0)
     basic = Client(client_id=CLIENT.client_id, secret=CLIENT.secret, token_url=CLIENT.token_url, auth="basic")
-    await issuer.tokens.of(FirecrestCredential(user="we", client=basic))
+    await issuer.tokens.of(basic)
     posted, given = issuer.asked
     form = {key: values[0] for key, values in parse_qs(posted.content.decode()).items()}
 
@@ -147,16 +173,64 @@ async def test_answer_without_a_token_is_no_token(answer: httpx.Response) -> Non
     assert not caught.value.sent
 
 
-async def test_static_token_is_used_until_it_ends() -> None:
-    issuer = Issuer()
-    static = FirecrestCredential(user="ada", token="t", expires=issuer.now + 10)
-    assert await issuer.tokens.of(static) == "t"
-    issuer.now += 11
-    with pytest.raises(Unauthorized, match="write a new one under token") as caught:
-        await issuer.tokens.of(static)
+def public(refresh_token: str = "r0", **more: str) -> Client:  # noqa: S107 -- no secret
+    """A client without a secret, of a person who logged in."""
+    return Client(client_id="we", token_url=CLIENT.token_url, refresh_token=refresh_token, **more)  # type: ignore[arg-type]  # words
 
-    assert caught.value.reason == "TokenExpired"
-    assert issuer.asked == []
+
+def forms(issuer: Issuer) -> list[dict[str, str]]:
+    return [{key: values[0] for key, values in parse_qs(each.content.decode()).items()} for each in issuer.asked]
+
+
+async def test_a_refresh_token_that_stays_is_shown_again_and_again() -> None:
+    issuer = Issuer(life=300)
+    issuer.client = public()
+
+    assert [await issuer.after(seconds) for seconds in (0, 201, 201)] == ["t1", "t2", "t3"]
+    assert forms(issuer) == [{"grant_type": "refresh_token", "refresh_token": "r0", "client_id": "we"}] * 3
+    assert not issuer.tokens.rotates
+
+
+async def test_a_refresh_token_that_is_replaced_is_followed_and_told() -> None:
+    issuer = Issuer(life=300)
+    issuer.client, issuer.refresh = public(secret="s"), ["r1", "r2"]
+    for seconds in (0, 201, 201):
+        await issuer.after(seconds)
+
+    assert [each["refresh_token"] for each in forms(issuer)] == ["r0", "r1", "r2"]
+    assert {each["client_secret"] for each in forms(issuer)} == {"s"}
+    assert issuer.tokens.rotates
+
+
+async def test_another_refresh_token_in_the_secret_begins_anew() -> None:
+    issuer = Issuer(life=300)
+    issuer.client, issuer.refresh = public(), ["r1"]
+    await issuer.after(0)
+    issuer.client = public("fresh")
+    await issuer.after(0)
+
+    assert [each["refresh_token"] for each in forms(issuer)] == ["r0", "fresh"]
+    assert not issuer.tokens.rotates
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+async def test_a_refresh_token_that_has_ended_asks_for_a_login(rotated: bool) -> None:
+    issuer = Issuer(life=100)
+    issuer.client, issuer.refresh = public(), ["hush"] if rotated else []
+    await issuer.after(0)
+    issuer.broken = httpx.Response(400, json={"error": "invalid_grant", "error_description": "hush"})
+    with pytest.raises(Unauthorized, match="log in anew, and write the new one under refresh-token") as caught:
+        await issuer.after(101)
+
+    assert ("it replaces them" in caught.value.message) is rotated
+    assert "hush" not in caught.value.message
+
+
+def test_a_refresh_token_tells_its_end_where_it_has_one() -> None:
+    assert public(token(exp=5000)).expires == 5000.0
+    assert public(token(exp=0)).expires is None, "an offline token of Keycloak's"
+    assert public("opaque").expires is None
+    assert "opaque" not in repr(public("opaque"))
 
 
 def token(**claims: object) -> str:
@@ -183,6 +257,40 @@ def test_client_ends_never() -> None:
     assert found.client.auth == "basic"
 
 
+@pytest.mark.parametrize(
+    "read, told, user",
+    [
+        (unicore.credential_from_secret, {}, "we"),
+        (unicore.credential_from_secret, {"username": "ada"}, "ada"),
+        (slurmrestd.credential_from_secret, {"username": "ada"}, "ada"),
+        (credential_from_secret, {}, "we"),
+    ],
+)
+def test_each_driver_that_takes_bearer_tokens_takes_a_client(read: Any, told: dict[str, str], user: str) -> None:
+    data = secret(client_id="we", refresh_token=token(exp=9000), token_url=CLIENT.token_url, **told)
+    found = read("ns/site", data)
+
+    assert (found.user, found.token, found.expires) == (user, "", 9000.0)
+    assert found.client == client_in("ns/site", data)
+
+
+@pytest.mark.parametrize("read", [unicore.credential_from_secret, slurmrestd.credential_from_secret])
+def test_a_client_beside_a_token_is_ambiguous(read: Any) -> None:
+    data = secret(client_id="we", client_secret="s", token_url=CLIENT.token_url, username="ada", token="t")
+    with pytest.raises(Unauthorized) as caught:
+        read("ns/site", data)
+
+    assert caught.value.reason == "CredentialAmbiguous"
+
+
+def test_slurm_is_told_for_whom_a_client_asks() -> None:
+    data = secret(client_id="we", client_secret="s", token_url=CLIENT.token_url)
+    with pytest.raises(Unauthorized, match="username") as caught:
+        slurmrestd.credential_from_secret("ns/site", data)
+
+    assert caught.value.reason == "UsernameMissing"
+
+
 def test_no_secret_is_shown() -> None:
     for shown in (repr(CREDENTIAL), repr(FirecrestCredential(user="ada", token="hush"))):
         assert "hu" not in shown
@@ -192,7 +300,11 @@ def test_no_secret_is_shown() -> None:
     "told, reason, fix",
     [
         ({}, "TokenMissing", "write an OIDC client under client-id, client-secret and token-url, or a token"),
-        ({"client_id": "we", "token_url": "https://a.example/token"}, "TokenMissing", "has no client-secret"),
+        (
+            {"client_id": "we", "token_url": "https://a.example/token"},
+            "TokenMissing",
+            "has no client-secret or refresh-token",
+        ),
         ({"client_id": "we", "client_secret": "s", "token_url": "http://a.example/t"}, "TokenUrlInvalid", "https://"),
         ({"client_id": "we", "client_secret": "s", "token_url": "https://a.example"}, "TokenUrlInvalid", "/token"),
         (
