@@ -10,10 +10,11 @@ import logging
 from collections.abc import Iterable
 
 from passerelle.errors import PasserelleError, Rejected
+from passerelle.gate import WAITING
 from passerelle.gateways.base import Files, Identity, Transfer, Upload
 from passerelle.parcels import Parcel
 from passerelle.render import NeedsFiles
-from passerelle.watch import WAITING, SiteWatch
+from passerelle.watch import SiteWatch
 
 log = logging.getLogger("passerelle.delivery")
 

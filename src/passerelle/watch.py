@@ -21,6 +21,7 @@ from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.decide import Seen
 from passerelle.errors import PasserelleError, Unavailable
+from passerelle.gate import WAITING, Gate
 from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, Question, View, beyond
@@ -34,9 +35,6 @@ GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
 one every moment does not turn the period into nothing."""
 
 LONGEST_BACKOFF_SECONDS = 60.0
-
-WAITING = "Waiting"
-"""The reason why nobody may act while it isn't known who answers."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -74,9 +72,7 @@ class SiteWatch:
         self._reports = Reports(name, run_directory, self._now)
         self._wake = asyncio.Event()
         self._failures = 0
-        self._acting = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._gate = Gate(lambda: self._identity)
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
         self._next_progress = 0.0
@@ -99,11 +95,11 @@ class SiteWatch:
 
     def acting(self, identity: Identity) -> AbstractContextManager[None]:
         """An act in hand, towards this cluster and as this user. Raises Unavailable where others answer."""
-        return _Act(self, identity)
+        return self._gate.passing(identity)
 
     async def submit(self, run: Run, attempt: int, batch: Batch, identity: Identity) -> str:
         """Submit to the cluster and as the user of the intent, or not at all. Errors are the gateway's."""
-        with _Act(self, identity):
+        with self._gate.passing(identity):
             try:
                 return await self.gateway.submit(batch)
             except Unavailable as error:
@@ -119,7 +115,7 @@ class SiteWatch:
 
     async def cancel(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """End this job, after reading that the id is still its own: ids start again where a site lost its state."""
-        with _Act(self, Identity(job.cluster, job.user)):
+        with self._gate.passing(Identity(job.cluster, job.user)):
             records = await self.gateway.get([job.job_id])
             if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
                 await self.gateway.cancel(job.job_id)
@@ -130,7 +126,7 @@ class SiteWatch:
 
     async def ask_to_stop(self, job: RemoteJob) -> bool:
         """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
-        with _Act(self, Identity(job.cluster, job.user)):
+        with self._gate.passing(Identity(job.cluster, job.user)):
             records = await self.gateway.get([job.job_id])
             if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
                 return await stopping.ask(self.gateway, job, self._run_directory)
@@ -155,7 +151,7 @@ class SiteWatch:
         """Within a look, before its user changes: nobody acts until the look has proven who answers."""
         self.probe, self.trouble = None, _waiting()
         self._next_listing = 0.0
-        await self._idle.wait()
+        await self._gate.empty()
 
     async def move(self, gateway: Gateway) -> None:
         """Another door. Neither a look nor an act is in hand meanwhile: what the one says is never the other's."""
@@ -370,27 +366,6 @@ class SiteWatch:
             return None
         self.accounting_trouble = None
         return rows
-
-
-class _Act(AbstractContextManager[None]):
-    """A submit or cancel in hand: allowed only towards who was proven to answer, and waited for before that changes."""
-
-    def __init__(self, watch: SiteWatch, identity: Identity) -> None:
-        self._watch = watch
-        self._identity = identity
-
-    def __enter__(self) -> None:
-        watch = self._watch
-        answering = watch.probe.identity if watch.probe is not None and watch.trouble is None else None
-        if answering != self._identity:
-            raise Unavailable("The site is asked first who answers there.", reason=WAITING, sent=False)
-        watch._acting += 1  # noqa: SLF001 -- its other half
-        watch._idle.clear()  # noqa: SLF001
-
-    def __exit__(self, *_: object) -> None:
-        self._watch._acting -= 1  # noqa: SLF001
-        if not self._watch._acting:  # noqa: SLF001
-            self._watch._idle.set()  # noqa: SLF001
 
 
 def _waiting() -> Unavailable:

@@ -16,6 +16,7 @@ from passerelle.batch import SCRIPT_LIMIT
 from passerelle.brought import Brought, Sealed
 from passerelle.delivery import deliver, discard
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gate import WAITING
 from passerelle.gateways.base import Gateway, Identity, Upload
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
@@ -24,7 +25,7 @@ from passerelle.gateways.trust import Trust
 from passerelle.parcels import CARRIERS, Parcel, no_way, payload, sealed
 from passerelle.render import NeedsFiles, packed, render
 from passerelle.v1alpha1.site import SiteSpec
-from passerelle.watch import WAITING, SiteWatch
+from passerelle.watch import SiteWatch
 from plans import job, planned, site
 
 LARGE = (("/w/a.bin", os.urandom(SCRIPT_LIMIT)), ("/w/b/c.py", b"x"))

@@ -18,7 +18,7 @@ from passerelle.gateways.base import EVERY_TOPIC, Accounting, Files, Gateway, Si
 YES = "yes"
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
 
-UNTOLD = frozenset({"refusal", "slurm_id", "live"})
+UNTOLD = frozenset({"refusal", "slurm_id", "live", "report_trouble"})
 """Fields of RemoteJob of which an empty one is an answer."""
 
 

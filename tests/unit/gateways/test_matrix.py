@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.gateways.base import Accounting, Files, Gateway, Listing, Signals, Traits
+from passerelle.gateways.base import Accounting, Files, Gateway, Listing, Signals, Traits, Upload
 from passerelle.gateways.matrix import BEGIN, CAPABILITIES, CONDITIONS, END, UNTOLD, lacks, settles, table, written
 from passerelle.gateways.measured import measured
 from passerelle.gateways.memory import Memory
@@ -43,14 +43,23 @@ def test_a_yes_is_a_protocol_that_the_class_has() -> None:
     found = rows(KINDS)
     able = {
         "accounting: jobs that Slurm has forgotten": Accounting,
-        "a suspended run may save first": Signals,
         "reads files; `passerelle logs`": Files,
+        "carries Secrets, and files beyond a script's 64 KiB": Upload,
     }
 
     for title, protocol in able.items():
         said = [cell.startswith("yes") for cell in found[title]]
         assert said == [issubclass(kind, protocol) for kind in KINDS.values()]
         assert {True, False} == set(said), "a row that says the same of all would prove nothing"
+
+
+def test_a_suspended_run_saves_by_a_signal_or_by_a_file() -> None:
+    found = dict(zip(KINDS, rows(KINDS)["a suspended run may save first"], strict=True))
+
+    for driver, kind in KINDS.items():
+        signals, writes = issubclass(kind, Signals), issubclass(kind, Upload)
+        assert found[driver].startswith("yes") is (signals or writes)
+        assert found[driver].endswith("by a file") is (writes and not signals)
 
 
 def test_a_condition_stands_beside_a_yes_and_nowhere_else() -> None:

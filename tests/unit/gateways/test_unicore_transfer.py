@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unavailable
+from passerelle.gateways import second_try
 from passerelle.gateways.base import SIZE_DIFFERS, Entry
-from passerelle.gateways.unicore import calls, transfer
+from passerelle.gateways.unicore import transfer
 from passerelle.gateways.unicore.driver import Unicore
 from unit.gateways.unicore_server import BY_TOKEN, ELSEWHERE, NOW, Server
 
@@ -98,7 +99,7 @@ def disk() -> Disk:
 
 @pytest.fixture(autouse=True)
 def door(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Unicore:
-    monkeypatch.setattr(calls, "_wait", lambda _: 0.0)
+    monkeypatch.setattr(second_try, "JITTER", (0.0, 0.0))
     monkeypatch.setattr(transfer, "REST_SECONDS", 0.0)
     return Unicore(
         "http://127.0.0.1:1/rest/core", lambda: BY_TOKEN, transport=httpx.MockTransport(disk), clock=lambda: NOW

@@ -1,0 +1,43 @@
+"""The gate before a site: whoever submits, cancels or writes there passes it, towards who was proven to answer and
+nobody else. Before that may change, it is waited for until nobody is within.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from passerelle.errors import Unavailable
+from passerelle.gateways.base import Identity
+
+WAITING = "Waiting"
+"""The reason why nobody may act while it isn't known who answers."""
+
+
+class Gate:
+    """`answering` tells who was proven to answer, None while nobody was."""
+
+    def __init__(self, answering: Callable[[], Identity | None]) -> None:
+        self._answering = answering
+        self._within = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @contextmanager
+    def passing(self, identity: Identity) -> Iterator[None]:
+        """An act towards this cluster and user. Raises Unavailable, with nothing sent, where another answers."""
+        if self._answering() != identity:
+            raise Unavailable("The site is asked first who answers there.", reason=WAITING, sent=False)
+        self._within += 1
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self._within -= 1
+            if not self._within:
+                self._empty.set()
+
+    async def empty(self) -> None:
+        """Until no act is in hand."""
+        await self._empty.wait()
