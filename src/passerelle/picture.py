@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from passerelle.decide import Seen
 from passerelle.gateways.base import Identity
 from passerelle.marker import Run, parse
+from passerelle.progress import newest
 from passerelle.slurm import RemoteJob, Stage
 
 LOOK_AHEAD = 2
@@ -188,8 +189,12 @@ def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dic
 
 
 def _with_comment(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
-    """With the comment that it had: accounting keeps none by default, and some gateways tell none."""
-    return job if job.comment or before is None else replace(job, comment=before[1].comment)
+    """With the comment that it had, where that was told later: accounting keeps none by default, some gateways tell
+    none, and where the site takes none any more, the report file goes on.
+    """
+    if before is None or before[1].comment in ("", job.comment):
+        return job
+    return replace(job, comment=newest(job.comment, before[1].comment))
 
 
 def _new(view: View | None) -> bool:

@@ -6,20 +6,22 @@ The record is onsite/report.py's. Whatever does not fit is left out, never an er
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from passerelle.onsite.report import METRIC_NAME, METRICS
 from passerelle.v1alpha1.trainingjob_status import Exit, Metric, Progress
 
+log = logging.getLogger("passerelle.progress")
+
 VERSION = 1
-METRICS = 8
 NODES = 4
 NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NAME_LIMIT = 64
 _ERR_LIMIT = 600
 _LARGEST = 2**53
 _LAST_SECOND = 253402300799
@@ -31,7 +33,8 @@ _HUNDRED = 100
 class Report:
     """What the comment told. `exit` is there once the epilogue has spoken; `heard`: a record of ours is there.
 
-    `first_step` is the first one of this attempt. `nodes` are those through which it failed.
+    `first_step` is the first one of this attempt. `nodes` are those through which it failed. `told_at` is the job's own
+    clock, in epoch seconds.
     """
 
     progress: Progress | None = None
@@ -40,24 +43,48 @@ class Report:
     nodes: tuple[str, ...] = ()
     stderr: str = ""
     heard: bool = False
+    told_at: int | None = None
 
 
 def parse_comment(comment: str) -> Report:
     """Read a comment; an empty Report where it holds no record of ours."""
     try:
-        told = json.loads(comment)
+        return _parsed(comment)
     except (ValueError, RecursionError):
         return Report()
+    except Exception:  # a defect of ours: the words of one job must not stop the look at all of its site
+        log.exception("a job's record can't be read")
+        return Report()
+
+
+def newest(one: str, other: str) -> str:
+    """Of two comments of a job the one that was told later; the first, where that can't be said."""
+    if one == other or not other:
+        return one
+    first, second = parse_comment(one), parse_comment(other)
+    if not first.heard:
+        return other if second.heard or not one else one
+    return other if _moment(second) > _moment(first) else one
+
+
+def _moment(report: Report) -> int:
+    return -1 if report.told_at is None else report.told_at
+
+
+def _parsed(comment: str) -> Report:
+    told = json.loads(comment)
     if not isinstance(told, dict) or told.get("v") != VERSION:
         return Report()
-    end, first = told.get("end"), _natural(told.get("f"))
+    end = told.get("end")
+    report = Report(
+        progress=_progress(told), first_step=_natural(told.get("f")), heard=True, told_at=_natural(told.get("t"))
+    )
     if not isinstance(end, dict):
-        return Report(progress=_progress(told), first_step=first, heard=True)
+        return report
     found = Exit(code=_whole(end.get("code")), signal=_whole(end.get("signal")), rank=_whole(end.get("rank")))
     stderr = end.get("err")
     text = _clean(stderr) if isinstance(stderr, str) else ""
-    nodes = _nodes(end.get("nodes"))
-    return Report(progress=_progress(told), first_step=first, exit=found, nodes=nodes, stderr=text, heard=True)
+    return replace(report, exit=found, nodes=_nodes(end.get("nodes")), stderr=text)
 
 
 def _nodes(told: object) -> tuple[str, ...]:
@@ -85,7 +112,7 @@ def _progress(told: Mapping[str, Any]) -> Progress | None:
 
 
 def _metrics(told: Mapping[str, Any]) -> list[Metric]:
-    pairs = [(name, decimal(value)) for name, value in sorted(told.items()) if 0 < len(name) <= _NAME_LIMIT]
+    pairs = [(name, decimal(value)) for name, value in sorted(told.items()) if METRIC_NAME.fullmatch(name)]
     return [Metric(name=name, value=value) for name, value in pairs if value is not None][:METRICS]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from passerelle.objects import TrainingJob
-from passerelle.progress import METRICS
+from passerelle.onsite.report import METRICS
 from passerelle.status import epoch
 from passerelle.v1alpha1.trainingjob_status import Progress
 

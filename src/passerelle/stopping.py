@@ -25,7 +25,9 @@ REQUEST = b"Passerelle asks this attempt to save and stop.\n"
 
 
 async def ask(gateway: Gateway, job: RemoteJob, run_directory: RunDirectory) -> bool:
-    """Whether the job was asked. Raises Unauthorized and Unavailable where nobody knows."""
+    """Whether the job was asked. Raises Unauthorized and Unavailable where nobody knows, and Rejected where it may
+    pass later: a full disk is no reason to end the job before its grace.
+    """
     if isinstance(gateway, Signals) and await gateway.warn(job.job_id, WARNING):
         return True
     named = parse(job.name)
@@ -35,6 +37,8 @@ async def ask(gateway: Gateway, job: RemoteJob, run_directory: RunDirectory) -> 
     try:
         await gateway.write(places.stop_request(directory, named[1]), REQUEST)
     except (Rejected, Missing, Invalid) as error:
+        if isinstance(error, Rejected) and error.transient:
+            raise
         log.warning("a job can't be asked to stop", extra={"job_id": job.job_id, "error": error.message})
         return False
     return True

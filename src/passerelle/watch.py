@@ -142,6 +142,7 @@ class SiteWatch:
     def forget(self, run: Run) -> None:
         """Nothing more is wanted of this run."""
         self._picture.forget(run)
+        self._reports.forget(run)
 
     def nudge(self) -> None:
         """Look soon."""
@@ -300,6 +301,7 @@ class SiteWatch:
         # An active row of a job that the scheduler does not have is a runaway, no sign of life.
         ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
         records += [job for job in ended if job.name == known[job.job_id][2].name]
+        records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
         changed = await self._take_in(records, reporting=reporting)
         if accounted is not None:
             for job_id in gone - {job.job_id for job in records}:
@@ -315,7 +317,8 @@ class SiteWatch:
         ended = self._picture.newly_ended(records)
         due = [job for job in records if reporting and job.stage is Stage.RUNNING]
         told = {job.job_id: job for job in await self._reports.ended(self.gateway, ended)}
-        told |= {job.job_id: job for job in await self._reports.running(self.gateway, due)}
+        if reporting:  # not at each look: each time is a turn
+            told |= {job.job_id: job for job in await self._reports.running(self.gateway, due)}
         newest = [told.get(job.job_id, job) for job in records]
         return {run for job in newest if (run := self._picture.take_in(job)) is not None}
 

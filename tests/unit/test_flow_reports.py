@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import virtual_time
-from little_world import AccountedDoor, World
+from little_world import AccountedDoor, Door, World
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.gateways.memory_files import File
 from passerelle.marker import Run
 from passerelle.objects import Key
+from passerelle.reports import READS_PER_LOOK
 from passerelle.slurm import RemoteJob
 from stories import finished, running
 from unit.test_flow_chain import CHAIN, FAILED, LIMIT_SECONDS, fates, message, reasons, stopped, timed_out
@@ -48,11 +49,11 @@ def _mute(jobs: Sequence[RemoteJob]) -> list[RemoteJob]:
     return [replace(job, comment="") for job in jobs]
 
 
-def told(story: Callable[[World], Awaitable[None]]) -> None:
+def told(story: Callable[[World], Awaitable[None]], door: type[Door] = Mute) -> None:
     async def main() -> None:
         BROKEN.clear()
         world = World()
-        world.door = Mute
+        world.door = door
         await world.start_operator()
         try:
             await story(world)
@@ -200,3 +201,90 @@ def test_the_report_of_a_run_whose_status_was_emptied_is_found() -> None:
         await world.until(lambda: world.status(key).get("progress", {}).get("step") == 7, 40)
 
     told(story)
+
+
+def test_no_name_in_a_report_file_stops_the_looks_at_its_site() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=300)
+        forger, other = world.api.create("a"), world.api.create("b")
+        for key in (forger, other):
+            await world.until(running(world, key))
+        one, two = (world.status(key)["attempts"][0]["jobId"] for key in (forger, other))
+        write(world, world.run_of(forger), 1, one, {"v": 1, "t": 1, "m": {"\ud800": 1}})
+        await asyncio.sleep(60)
+        write(world, world.run_of(other), 1, two, {"v": 1, "t": 1, "s": 7})
+
+        await world.until(lambda: world.status(other).get("progress", {}).get("step") == 7, 60)
+        assert world.service.trouble is None
+        await world.until(finished(world, forger))
+
+    told(story)
+
+
+def test_of_many_jobs_that_run_each_has_its_turn() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=5_000)
+        keys = [world.api.create(f"j{number}") for number in range(READS_PER_LOOK + 8)]
+        for key in keys:
+            await world.until(running(world, key))
+        for key in keys:
+            job_id = world.status(key)["attempts"][0]["jobId"]
+            write(world, world.run_of(key), 1, job_id, {"v": 1, "t": 1, "s": 7})
+
+        await world.until(lambda: all("progress" in world.status(key) for key in keys), 120)
+
+    told(story)
+
+
+class Stale(AccountedDoor):
+    """Its jobs' comments stand still, and it has files."""
+
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        return [replace(job, comment='{"v": 1, "t": 10, "s": 5}') for job in await super().get(job_ids)]
+
+    async def size(self, path: str) -> int | None:
+        return await self.site.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        return await self.site.read(path, offset, length)
+
+
+def test_progress_goes_on_in_the_file_where_the_comment_stands_still_and_never_back() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=500)
+        key = world.api.create("a")
+        await world.until(lambda: world.status(key).get("progress", {}).get("step") == 5, 60)
+        write(world, world.run_of(key), 1, "1000", {"v": 1, "t": 99, "s": 50})
+        await world.until(lambda: world.status(key)["progress"]["step"] == 50, 100)
+        seen = set()
+        for _ in range(100):
+            await asyncio.sleep(1)
+            seen.add(world.status(key)["progress"]["step"])
+
+        assert seen == {50}
+
+    told(story, Stale)
+
+
+class Forgetful(Door):
+    """Has files, and no accounting."""
+
+    async def size(self, path: str) -> int | None:
+        return await self.site.size(path)
+
+    read = Mute.read
+
+
+def test_an_end_that_waits_for_its_report_outlives_the_sites_memory_of_the_job() -> None:
+    async def story(world: World) -> None:
+        BROKEN.append(Unavailable("The files are away.", reason="FileFailed"))
+        world.site.fates = lambda _: replace(FAILED, running=20)
+        key = world.api.create("a")
+        await world.until(lambda: world.condition(key, "Running")[1] == "Ending")
+        world.site.forget(world.status(key)["attempts"][0]["jobId"])
+        await world.until(finished(world, key), 200)
+
+        assert world.condition(key, "Succeeded") == ("False", "Failed")
+        assert "Its report could not be read: The files are away." in message(world, key)
+
+    told(story, Forgetful)

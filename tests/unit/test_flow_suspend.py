@@ -166,9 +166,14 @@ def test_where_no_request_can_be_left_the_job_is_cancelled_at_once() -> None:
     written(story)
 
 
-def test_a_request_that_did_not_arrive_is_left_again() -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [Unavailable("The files are away."), Rejected("Its disk or quota may be full.", transient=True)],
+    ids=["files are away", "disk is full"],
+)
+def test_a_request_that_did_not_arrive_is_left_again(trouble: PasserelleError) -> None:
     async def story(world: World) -> None:
-        TROUBLE.append(Unavailable("The files are away."))
+        TROUBLE.append(trouble)
         world.site.fates = lambda _: Fate(queued=1, running=500, stops_after=1)
         key = world.api.create("a", **CHAIN)
         await suspended(world, key)

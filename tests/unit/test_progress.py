@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passerelle.onsite.report import ERR_BYTES, LIMIT_BYTES, Progress
-from passerelle.progress import Report, decimal, parse_comment
+from passerelle.progress import Report, decimal, newest, parse_comment
 from passerelle.v1alpha1.trainingjob_status import Exit, Metric
 
 NOW = 1_800_000_000.5
@@ -80,7 +80,7 @@ def test_the_longest_record_of_a_bad_node_still_fits() -> None:
 
 
 def test_the_first_record_says_only_that_somebody_speaks() -> None:
-    assert parse_comment(Progress().record(NOW)) == Report(heard=True)
+    assert parse_comment(Progress().record(NOW)) == Report(heard=True, told_at=int(NOW))
 
 
 def test_the_error_is_worth_more_than_the_last_metrics() -> None:
@@ -158,3 +158,40 @@ def test_any_record_of_ours_is_read_without_an_error(fields: dict[str, object]) 
 )
 def test_numbers_are_written_as_decimals(value: object, expected: str | None) -> None:
     assert decimal(value) == expected
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "", "a b", "1a", "a\\n", "é", "a" * 65, "\\u0000"])
+def test_a_name_that_the_relay_would_not_pass_is_no_metric(name: str) -> None:
+    report = parse_comment(f'{{"v":1,"s":5,"m":{{"{name}":1,"loss":2}}}}')
+
+    assert report.progress is not None
+    assert (report.progress.step, report.progress.metrics) == (5, [Metric(name="loss", value="2")])
+
+
+def test_a_defect_in_reading_a_record_is_logged_and_goes_no_further(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("s")
+
+    monkeypatch.setattr("passerelle.progress._progress", broken)
+
+    assert parse_comment('{"v":1,"s":5}') == Report()
+    assert "a job's record can't be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "one, other, expected",
+    [
+        ('{"v":1,"t":5}', '{"v":1,"t":6}', 1),
+        ('{"v":1,"t":6}', '{"v":1,"t":5}', 0),
+        ('{"v":1,"t":6,"s":1}', '{"v":1,"t":6,"s":2}', 0),
+        ('{"v":1,"s":1}', '{"v":1,"t":6}', 1),
+        ("of a site's plugin", '{"v":1,"t":6}', 1),
+        ('{"v":1,"t":6}', "of a site's plugin", 0),
+        ("of a site's plugin", "", 0),
+        ("", "of a site's plugin", 1),
+    ],
+)
+def test_of_two_comments_the_one_told_later_counts(one: str, other: str, expected: int) -> None:
+    assert newest(one, other) == (one, other)[expected]

@@ -50,12 +50,44 @@ def test_a_line_without_end_costs_no_memory_and_hides_no_later_line(tmp_path: Pa
         ("slurm_update error: Unable to contact slurm controller (connect failure)", True),
         ("slurm_update error: Socket timed out on send/recv operation", True),
         ("scontrol did not answer within 20 s", True),
+        ("slurm_update error: Zero Bytes were transmitted or received", True),
+        ("slurm_update error: Protocol authentication error", True),
+        ("slurm_update error: Slurm backup controller in standby mode", True),
         ("Access/permission denied for job 5", False),
         ("[Errno 2] No such file or directory: 'scontrol'", False),
     ],
 )
 def test_what_passes_is_tried_again_and_a_refusal_is_not(why: str, passing: bool) -> None:
     assert post.passing(why) is passing
+
+
+def test_a_refused_comment_is_tried_again_after_a_long_while_and_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    asked: list[str] = []
+    filed: list[str] = []
+    answers = iter(["Access/permission denied", "Access/permission denied", None, "Access/permission denied"])
+
+    def to_comment(record: str, _: object) -> str | None:
+        asked.append(record)
+        return next(answers)
+
+    monkeypatch.setattr(relay, "to_comment", to_comment)
+    monkeypatch.setattr(relay, "to_file", filed.append)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    out = relay.Post(str(tmp_path))
+    for record in ("1", "2"):
+        assert out.post(record)
+        now += 60
+    assert (asked, filed) == (["1"], ["1", "2"])
+
+    for record in ("3", "4", "5"):
+        now += relay._REFUSED_SECONDS
+        assert out.post(record)
+    assert (asked, filed) == (["1", "3", "4", "5"], ["1", "2", "3", "4", "5"])
+    said = "".join(capfd.readouterr())
+    assert said.count("progress can't be put into the job's comment") == 2, "once each time that it began"
 
 
 def scontrol(place: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, 
 from passerelle.gateways.base import Gateway
 from passerelle.marker import Run
 from passerelle.progress import parse_comment
-from passerelle.reports import PATIENCE_SECONDS, READS_PER_LOOK, Reports, record
+from passerelle.reports import PATIENCE_SECONDS, READS_PER_LOOK, STILL, Reports, record
 from passerelle.slurm import JobState, RemoteJob, Stage
 
 RUN = Run("psr-" + "a" * 26)
@@ -180,14 +181,18 @@ async def test_a_look_reads_so_many_files_and_ends_that_were_not_read_wait(repor
     assert [job.stage for job in told].count(Stage.ENDING) == 2
 
 
-async def test_of_jobs_that_run_all_are_read_in_turn(reports: Reports, clock: Clock) -> None:
+@pytest.mark.parametrize("number_of_jobs, looks", [(2 * READS_PER_LOOK, 2), (READS_PER_LOOK + 8, 5)])
+async def test_of_jobs_that_run_all_are_read_in_turn(
+    reports: Reports, clock: Clock, number_of_jobs: int, looks: int
+) -> None:
     site = Site()
-    jobs = [a_job("RUNNING", number) for number in range(1, 2 * READS_PER_LOOK)]
-    for _ in range(2):
+    jobs = [a_job("RUNNING", number) for number in range(1, number_of_jobs + 1)]
+    for _ in range(looks):
         await reports.running(door(site), jobs)
         clock.now += 60
 
-    assert {path for path, _, _ in site.asked} == {file(number) for number in range(1, 2 * READS_PER_LOOK)}
+    often = Counter(path for path, _, _ in site.asked)
+    assert often == dict.fromkeys((file(number) for number in range(1, number_of_jobs + 1)), often[file(1)])
 
 
 async def test_a_job_that_runs_tells_its_progress_and_keeps_it_where_it_can_not_be_read(reports: Reports) -> None:
@@ -198,6 +203,126 @@ async def test_a_job_that_runs_tells_its_progress_and_keeps_it_where_it_can_not_
 
     assert (one.stage, one.comment) == (Stage.RUNNING, '{"v": 1, "s": 5}')
     assert (other.stage, other.comment) == (Stage.RUNNING, "")
+
+
+async def test_one_file_that_can_not_be_read_keeps_no_other_from_its_turn(reports: Reports, clock: Clock) -> None:
+    site = Site()
+    site.files[file(1)] = Unavailable("It can't be used.")
+    site.files |= {file(number): written({"v": 1, "s": 5}, job_id=str(40 + number)) for number in range(2, 11)}
+    first, *others = await reports.running(door(site), [a_job("RUNNING", number) for number in range(1, 11)])
+
+    assert first.comment == ""
+    assert {job.comment for job in others} == {'{"v": 1, "s": 5}'}
+
+
+async def test_one_file_that_can_not_be_read_costs_no_other_end_its_words(reports: Reports, clock: Clock) -> None:
+    site = Site()
+    site.files[file(1)] = Unavailable("It can't be used.")
+    site.files |= {file(number): written(END, job_id=str(40 + number)) for number in range(2, 11)}
+    held, *told = await reports.ended(door(site), [a_job(number=number) for number in range(1, 11)])
+
+    assert held.stage is Stage.ENDING
+    assert {(job.stage, parse_comment(job.comment).stderr) for job in told} == {(Stage.ENDED, "boom")}
+
+
+async def test_where_the_site_gives_none_those_that_were_not_tried_come_first_and_wait_for_their_own(
+    reports: Reports, clock: Clock
+) -> None:
+    site = Site()
+    jobs = [a_job(number=number) for number in range(1, 11)]
+    site.files |= {file(number): Unavailable("Broken.", reason="Unreachable") for number in range(1, 5)}
+    site.files |= {file(number): written(END, job_id=str(40 + number)) for number in range(5, 11)}
+    held = await reports.ended(door(site), jobs)
+    assert (len(site.asked), {job.stage for job in held}) == (4, {Stage.ENDING}), "the others are not tried in vain"
+
+    clock.now += PATIENCE_SECONDS + 1
+    told = await reports.ended(door(site), jobs)
+
+    assert [job.report_trouble for job in told[:4]] == ["Broken."] * 4
+    assert {parse_comment(job.comment).stderr for job in told[4:]} == {"boom"}
+
+
+async def test_what_was_not_tried_is_held_back_longer_than_what_was(reports: Reports, clock: Clock) -> None:
+    site = Site()
+    jobs = [a_job(number=number) for number in range(1, 11)]
+    site.files |= {file(number): Unavailable("Broken.", reason="Unreachable") for number in range(1, 11)}
+    await reports.ended(door(site), jobs)
+    clock.now += PATIENCE_SECONDS + 1
+    told = await reports.ended(door(site), jobs)
+
+    assert [job.stage for job in told] == [Stage.ENDED] * 4 + [Stage.ENDING] * 6
+
+
+async def test_a_standing_trouble_is_logged_once(
+    reports: Reports, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site()
+    site.files |= {file(number): Unavailable("Broken.") for number in (1, 2)}
+    site.files[file(3)] = written({"v": 1, "s": 5}, job_id="43")
+    for _ in range(5):
+        await reports.running(door(site), [a_job("RUNNING", number) for number in (1, 2, 3)])
+        await reports.ended(door(site), [])
+        await reports.ended(door(site), [a_job(number=4)])
+        clock.now += 60
+    assert caplog.text.count("reports can't be read") == 1
+
+    del site.files[file(1)], site.files[file(2)]
+    await reports.running(door(site), [a_job("RUNNING", number) for number in (1, 2)])
+    site.files[file(1)] = Unavailable("Broken.")
+    await reports.running(door(site), [a_job("RUNNING", 1)])
+    assert caplog.text.count("reports can't be read") == 2, "it is news again"
+
+
+async def test_a_defect_in_reading_one_file_stops_no_other(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(content: bytes, job: RemoteJob) -> str:
+        if job.job_id == "41":
+            raise KeyError("record")
+        return record(content, job)
+
+    monkeypatch.setattr("passerelle.reports.record", broken)
+    site = Site()
+    site.files |= {file(number): written(END, job_id=str(40 + number)) for number in (1, 2)}
+    one, other = await reports.ended(door(site), [a_job(number=1), a_job(number=2)])
+
+    assert (one.stage, one.report_trouble) == (Stage.ENDED, "The operator failed to read it; see its log.")
+    assert parse_comment(other.comment).stderr == "boom"
+    assert "a report can't be read" in caplog.text
+
+
+async def test_an_end_that_waits_is_kept_until_it_is_told_or_forgotten(reports: Reports) -> None:
+    site = Site()
+    site.files[file()] = Unavailable("busy")
+    (ending,) = await reports.ended(door(site), [a_job()])
+
+    assert reports.held([ending]) == [a_job()]
+    assert reports.held([replace(ending, restart_count=1)]) == [], "another life"
+    assert reports.held([a_job("RUNNING")]) == [], "it runs again"
+    reports.forget(Run("psr-" + "b" * 26))
+    assert reports.held([ending]) == [a_job()]
+    reports.forget(RUN)
+    assert reports.held([ending]) == []
+
+
+async def test_where_a_comment_stands_still_the_file_is_read_and_what_is_newer_counts(reports: Reports) -> None:
+    site = Site()
+    site.files[file()] = written({"v": 1, "t": 99, "s": 50})
+    old = a_job("RUNNING", comment='{"v": 1, "t": 10, "s": 5}')
+    for _ in range(STILL):
+        assert await reports.running(door(site), [old]) == [old]
+    assert site.asked == []
+
+    (told,) = await reports.running(door(site), [old])
+    assert parse_comment(told.comment).told_at == 99
+
+    moved = replace(old, comment='{"v": 1, "t": 100, "s": 51}')
+    assert await reports.running(door(site), [moved]) == [moved]
+    site.files[file()] = written({"v": 1, "t": 98, "s": 49})
+    for _ in range(STILL):
+        (told,) = await reports.running(door(site), [moved])
+    assert told == moved, "the file is older"
+    assert len(site.asked) == 2
 
 
 async def test_a_job_whose_comment_tells_needs_no_file(reports: Reports) -> None:
@@ -226,6 +351,7 @@ async def test_an_end_in_the_file_of_a_job_that_runs_waits_for_the_jobs(reports:
         (b'{"jobId": "41", "restartCount": 0, "record": "text"}', {}),
         (b"\xff\xfe", {}),
         (b"", {}),
+        (b'{"jobId": "41", "restartCount": 0, "record": {"m": ' + b"[" * 900 + b"]" * 900 + b"}, " + b'"x": 1', {}),
     ],
 )
 def test_what_is_no_record_of_this_job_tells_nothing(content: bytes, facts: dict[str, Any]) -> None:

@@ -14,8 +14,17 @@ from passerelle.onsite.claim import superseded
 from passerelle.onsite.files import read_json, scontrol, write_json
 from passerelle.onsite.places import report
 
-_TRANSIENT = ("did not answer", "unable to contact", "timed out", "try again", "temporarily")
-"""Of scontrol's complaints, those that pass: the controller restarts or is busy."""
+_TRANSIENT = (
+    "did not answer",
+    "unable to contact",
+    "timed out",
+    "try again",
+    "temporarily",
+    "zero bytes",
+    "authentication",
+    "standby",
+)
+"""Of scontrol's complaints, those that pass: the controller restarts, is busy or hands over, or munge is away."""
 
 
 def to_comment(record: str, hurry: Callable[[], bool] = lambda: False) -> Optional[str]:

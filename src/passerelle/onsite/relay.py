@@ -1,9 +1,9 @@
 """The relay: reads what the trainer appends to its progress file, and posts it where the operator reads it.
 
 It needs no network: the operator reads through the gateway. One process a job posts, at most once a period, and only
-news. Where the site refuses comments (a plugin, a missing scontrol), it writes down why, and goes on with the file. It
-never ends the job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol behind: there
-is one writer at a time.
+news. Where the site refuses comments (a plugin, a missing scontrol), it writes down why, goes on with the file, and
+tries a comment again now and then: many a refusal was a moment's. It never ends the job. The batch script ends it by
+TERM before the epilogue posts, and it leaves no scontrol behind: there is one writer at a time.
 """
 
 import os
@@ -18,6 +18,8 @@ from passerelle.onsite.report import Progress
 
 _LOOK_SECONDS = 1.0
 _LINE_BYTES = 65536
+_REFUSED_SECONDS = 1800.0
+"""Until a comment is tried again that was refused: a controller is asked once in that time by each job."""
 
 
 class Tail:
@@ -51,12 +53,13 @@ def _ending() -> bool:
 
 class Post:
     """Both ways out, and what became of them. A way that fails is tried again with the next news, or a period later;
-    the comment is given up where the site refuses it for good.
+    the comment long after, where the site does not say that its refusal passes.
     """
 
     def __init__(self, here: str) -> None:
         self._here = here
-        self._comments = True
+        self._next_comment = 0.0
+        self._refused = ""
         self._said = ""
 
     def post(self, record: str) -> bool:
@@ -69,13 +72,19 @@ class Post:
         return told and why is None
 
     def _comment(self, record: str) -> bool:
-        why = to_comment(record, _ending) if self._comments else None
+        if time.monotonic() < self._next_comment:
+            return True
+        why = to_comment(record, _ending)
         if why is None:
+            self._refused = ""
             return True
         if passing(why):
             return False
+        self._next_comment = time.monotonic() + _REFUSED_SECONDS
+        if why == self._refused:
+            return True
         tell("progress can't be put into the job's comment: " + why)
-        self._comments = False
+        self._refused = why
         try:
             write_json(os.path.join(self._here, "comment-refused.json"), {"why": why, "time": time.time()})
         except OSError as error:

@@ -26,7 +26,7 @@ NODES = 4
 _NODE = 64
 
 _KEYS = {"step": "s", "checkpointStep": "c", "totalSteps": "n", "percentage": "p", "etaSeconds": "e"}
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}$")
+METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}")
 _LARGEST = 2**53
 """Beyond it an integer is not the same number to every reader of JSON."""
 
@@ -54,7 +54,7 @@ class Progress:
                 self.values[_KEYS[key]] = int(max(-_LARGEST, min(number, _LARGEST)))
                 if key == "step":
                     self.values.setdefault("f", self.values["s"])
-            elif _NAME.match(key) and (key in self.metrics or len(self.metrics) < METRICS):
+            elif METRIC_NAME.fullmatch(key) and (key in self.metrics or len(self.metrics) < METRICS):
                 self.metrics[key] = number
         return True
 

@@ -205,6 +205,20 @@ def test_a_signal_that_is_put_there_reaches_the_script_alone(session: Session) -
     assert session.run(session.batch(f'#!/bin/sh\n{step}{trap}{put}wait "$step"\nexit 2\n')) == 215
 
 
+def test_what_an_earlier_life_was_told_is_not_told_to_a_later_one(session: Session) -> None:
+    (session.place / "signal").write_text("USR1\n")
+    (session.place / "pid").write_text("1\n")
+    wait = f"sleep {2 * payload.LOOK_SECONDS + 1} & wait $!\n"
+    assert session.run(session.batch(f"#!/bin/sh\ntrap 'exit 215' USR1\n{wait}exit 2\n")) == 2
+
+
+def test_a_signal_that_is_half_written_is_looked_at_again(session: Session) -> None:
+    half, whole = (f"printf {word} > {session.place}/signal\n" for word in ("USR", "1"))
+    wait = f"sleep {2 * payload.LOOK_SECONDS} & wait $!\n"
+    script = f"#!/bin/sh\ntrap 'exit 215' USR1\n{half}{wait}{whole.replace('>', '>>')}{wait}exit 2\n"
+    assert session.run(session.batch(script)) == 215
+
+
 def test_what_looks_for_a_signal_ends_with_the_job(session: Session) -> None:
     mark = f"MARK={session.place}"
     session.environment["SLURM_MARK"] = mark

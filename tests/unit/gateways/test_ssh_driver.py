@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Accounting, Files, Gateway, Signals, Transfer, Upload
 from passerelle.gateways.meter import metered
-from passerelle.gateways.ssh import commands, connection, login
+from passerelle.gateways.ssh import commands, connection, files, login
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import AUTHORITY, STRANGERS_KEY, USER_KEY, Call, LoginNode
@@ -480,3 +482,68 @@ async def test_files(node: LoginNode, door: Ssh, tmp_path: Path) -> None:
         await door.make_directory("/new/below")
     assert set(os.listdir(tmp_path)) == {"log", "new", "a b"}  # noqa: PTH208 -- a look at what is left
     assert node.connections == 1
+
+
+class Serial:
+    """Has SFTP servers do one thing after the other, as OpenSSH's does; opening `/hung`, or a pipe, never ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rooms: dict[object, asyncio.Lock] = {}
+        for name in ("open", "stat"):
+            monkeypatch.setattr(asyncssh.SFTPServer, name, self._one_by_one(getattr(asyncssh.SFTPServer, name)))
+
+    def _one_by_one(self, done: Callable[..., Any]) -> Callable[..., Any]:
+        async def act(server: asyncssh.SFTPServer, path: bytes, *more: Any) -> Any:
+            async with self.rooms.setdefault(server, asyncio.Lock()):
+                found = Path(os.fsdecode(server.map_path(path)))
+                if more and (found.name == "hung" or stat.S_ISFIFO(os.stat(found).st_mode)):  # noqa: PTH116 -- likewise
+                    await asyncio.sleep(3600)
+                return done(server, path, *more)
+
+        return act
+
+
+async def test_only_what_is_a_file_is_opened(door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Serial(monkeypatch)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_bytes(b"text")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "pipe-link").symlink_to("pipe")
+
+    async with asyncio.timeout(5):
+        for name in ("/pipe", "/directory", "/pipe-link"):
+            with pytest.raises(Missing, match="no regular file"):
+                await door.read(name, 0, 9)
+        assert await door.read("/file", 0, 9) == await door.read("/link", 0, 9) == b"text"
+
+
+async def test_a_session_that_hangs_is_used_by_nobody_new(
+    node: LoginNode, door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = Serial(monkeypatch)
+    (tmp_path / "hung").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"text")
+    for given_up in range(1, connection.HUNG_SESSIONS + 1):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await door.read("/hung", 0, 9)
+        async with asyncio.timeout(5):
+            assert await door.read("/file", 0, 9) == b"text"
+        assert len(serial.rooms) == given_up + 1
+
+    assert node.connections == 2, "sshd counts those that hang, so that no command would start any more"
+
+
+async def test_a_write_that_hangs_ends_all_the_same(door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(files, "SFTP_SECONDS", 0.3)
+    monkeypatch.setattr(files, "TIDY_SECONDS", 0.3)
+    for name in ("setstat", "remove"):
+        monkeypatch.setattr(asyncssh.SFTPServer, name, hang)
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="did not answer in time"):
+            await door.write("/new", b"one")
+    assert not (tmp_path / "new").exists()

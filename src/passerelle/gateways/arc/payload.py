@@ -10,7 +10,9 @@ of the submitter, its working directory and its log. It also leaves two notes in
 does not tell: what Slurm has given (`record`), and the script's own end (`exit`), since A-REX tells a job that Slurm
 ended early from one that succeeded by an exit code, and Slurm's code may be 0 for both.
 
-And it looks for one (`signal`): A-REX has no word for a signal to the script alone, but lets files be put there.
+And it looks for one (`signal`): A-REX has no word for a signal to the script alone, but lets files be put there. One
+that was meant for an earlier life of a requeued job is removed first, as is that life's process id. A note that is only
+half there yet names no signal, and is read again.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ _START = """\
 #!/bin/sh
 # Written by Passerelle. A-REX has started this in the session directory; what follows is the job as it was asked for.
 session=$PWD
+rm -f {signal} {pid}
 chmod 700 {script}
 for name in $(env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do
     case $name in
@@ -66,11 +69,10 @@ cd {directory} || exit {fault}
 {open} "$out" && {open} "$err" || exit {fault}
 exec >> "$out" 2>> "$err" < /dev/null
 (
-    until [ -s "$session/{signal}" ] && [ -s "$session/{pid}" ]; do
+    until kill -s "$(cat "$session/{signal}")" "$(cat "$session/{pid}")"; do
         kill -0 $$ || exit
         sleep {look}
     done
-    kill -s "$(cat "$session/{signal}")" "$(cat "$session/{pid}")"
 ) 2> /dev/null &
 watcher=$!
 {environment}

@@ -40,6 +40,19 @@ STDOUT_LIMIT, STDERR_LIMIT, GREETING_LIMIT = 128 * 1024 * 1024, 64 * 1024, 256 *
 _PIECE = 64 * 1024
 
 
+HUNG_SESSIONS = 3
+"""SFTP sessions of a connection that may be given up: sshd counts each until its server ends, and a hung one stays."""
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One of SFTP, for as long as somebody uses it. `given_up`: it hangs, or may, and nobody new gets it."""
+
+    client: asyncssh.SFTPClient
+    users: int = 0
+    given_up: bool = False
+
+
 @dataclass(eq=False, slots=True)
 class Link:
     """A connection that stands, for as long as somebody uses it."""
@@ -48,7 +61,8 @@ class Link:
     jump: asyncssh.SSHClientConnection | None
     digest: str
     since: float
-    sftp: asyncssh.SFTPClient | None = None
+    sftp: Session | None = None
+    hung: int = 0
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     retired: bool = False
@@ -117,6 +131,16 @@ class Connection:
             if link.retired and not link.users:
                 link.close()
             self._notice_loss()
+
+    def give_up(self, link: Link, session: Session) -> None:
+        """The next one gets another SFTP session; and another connection, where this one has had too many that hang."""
+        session.given_up = True
+        if link.sftp is not session:
+            return
+        link.sftp = None
+        link.hung += 1
+        if link.hung >= HUNG_SESSIONS and link is self._link:
+            self._retire()
 
     async def close(self) -> None:
         self._closed = True

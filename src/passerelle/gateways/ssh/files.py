@@ -1,5 +1,9 @@
 """The site's files over SFTP, one session a connection. Whole or not at all: a file is written beside its place, and
 renamed into it.
+
+OpenSSH's server does one thing after the other, and opening a pipe that nobody writes to never ends. So only regular
+files are opened, and links to such: the server runs as the site's user, who may read the same without us. A session
+in which something was not answered is used by nobody new.
 """
 
 from __future__ import annotations
@@ -15,10 +19,12 @@ import asyncssh
 
 from passerelle.errors import Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import meter
-from passerelle.gateways.ssh.connection import Connection
+from passerelle.gateways.ssh.connection import Connection, Session
 from passerelle.gateways.ssh.login import UNREACHABLE
 
 SFTP_SECONDS = 60.0
+TIDY_SECONDS = 5.0
+"""For removing what a broken write has left."""
 DIRECTORY_MODE = 0o750
 LARGE = 1024 * 1024
 """Bytes: more of them at once have a connection for themselves."""
@@ -43,13 +49,14 @@ class SshFiles:
                 found = await sftp.stat(path)
             except (*NO_FILE, asyncssh.SFTPPermissionDenied):
                 return None
-            is_file = found.permissions is None or stat.S_ISREG(found.permissions)
-            return found.size if is_file else None
+            return found.size if _is_file(found) else None
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
         async with self._session(path, size=length) as sftp:
             try:
-                async with sftp.open(path, "rb") as file:
+                if not _is_file(await sftp.stat(path)):
+                    raise Missing(f"The site's {path} is no regular file.")
+                async with holding(await sftp.open(path, "rb")) as file:
                     content = cast("bytes", await file.read(length, offset)) if length else b""
             except asyncssh.SFTPPermissionDenied:
                 raise Missing(f"The site has no file {path} that its user may read.") from None
@@ -60,13 +67,15 @@ class SshFiles:
         beside = f"{path}.{secrets.token_hex(6)}.new"
         async with self._session(path, refusal) as sftp:
             try:
-                async with sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=0o600)) as file:
+                opened = await sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=0o600))
+                async with holding(opened) as file:
                     await file.write(content)
                 await sftp.chmod(beside, mode)
                 await sftp.posix_rename(beside, path)
             except BaseException:
-                with contextlib.suppress(asyncssh.Error, OSError):
-                    await sftp.remove(beside)
+                with contextlib.suppress(asyncssh.Error, OSError):  # OSError holds TimeoutError
+                    async with asyncio.timeout(TIDY_SECONDS):
+                        await sftp.remove(beside)
                 raise
 
     async def make_directory(self, path: str) -> None:
@@ -86,14 +95,40 @@ class SshFiles:
             async with connection.link() as link, asyncio.timeout(SFTP_SECONDS + size / SLOWEST):
                 async with link.opening:
                     if link.sftp is None:
-                        link.sftp = await link.connection.start_sftp_client()
+                        link.sftp = Session(await link.connection.start_sftp_client())
+                    session = link.sftp
+                session.users += 1
                 try:
-                    yield link.sftp
-                except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection):
-                    link.sftp = None
+                    yield session.client
+                except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, TimeoutError, asyncio.CancelledError):
+                    connection.give_up(link, session)
                     raise
+                finally:
+                    session.users -= 1
+                    if session.given_up and not session.users:
+                        session.client.exit()
         except (asyncssh.Error, OSError) as error:  # OSError holds TimeoutError
             raise (meaning or _meaning)(error, path) from None
+
+
+@contextlib.asynccontextmanager
+async def holding(file: asyncssh.SFTPClientFile) -> AsyncIterator[asyncssh.SFTPClientFile]:
+    """An open file, closed in the end. Where an answer did not come it's the session that goes, and the file with it: a
+    word more would be waited for without end.
+    """
+    try:
+        yield file
+    except (TimeoutError, asyncio.CancelledError):
+        raise
+    except BaseException:
+        with contextlib.suppress(asyncssh.Error, OSError):
+            await file.close()
+        raise
+    await file.close()
+
+
+def _is_file(found: asyncssh.SFTPAttrs) -> bool:
+    return found.permissions is None or stat.S_ISREG(found.permissions)
 
 
 def refusal(error: BaseException, path: str) -> PasserelleError:

@@ -16,7 +16,7 @@ import asyncssh
 
 from passerelle.errors import Missing, Rejected
 from passerelle.gateways.base import SIZE_DIFFERS, Entry
-from passerelle.gateways.ssh.files import NO_FILE, SshFiles, refusal
+from passerelle.gateways.ssh.files import NO_FILE, SshFiles, holding, refusal
 
 PART_BYTES = 16 * 1024 * 1024
 
@@ -35,7 +35,7 @@ class SshTransfer(SshFiles):
                 if offset:
                     raise _differs(path, 0, offset) from None
                 raise
-            async with opened as file:
+            async with holding(opened) as file:
                 size = (await file.stat()).size or 0
                 if size != offset:
                     raise _differs(path, size, offset)
