@@ -18,6 +18,7 @@ import kopf
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.health import Health
+from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Gone, Kube
 from passerelle.logs import configure
 from passerelle.metrics import Metrics
@@ -75,7 +76,13 @@ class Operator:
         )
         await self.health.start()
         self.kube = await Kube.connect(metrics.wrote)
-        self.reconciler = Reconciler(self.kube, Planner(self.kube), clock=time.monotonic, witness=metrics)
+        secrets = JobSecrets(
+            self.kube,
+            home=self.settings.namespace,
+            listed=self.settings.secret_namespaces,
+            of_sites=lambda: self.sites.secrets(),  # noqa: PLW0108 -- there is no self.sites yet
+        )
+        self.reconciler = Reconciler(self.kube, Planner(self.kube, secrets), clock=time.monotonic, witness=metrics)
         self.sites = self.reconciler.sites = Sites(
             self.kube,
             namespace=self.settings.namespace,

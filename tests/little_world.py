@@ -19,6 +19,7 @@ from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Entry, Gateway, Probe, Traits
 from passerelle.gateways.memory import Memory, MemoryCredential
+from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Conflict, Forbidden, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key
@@ -352,6 +353,8 @@ class World:
         self.loop = asyncio.get_running_loop()
         self.api = ApiServer()
         self.store = MemoryStore()
+        self.home = "passerelle-system"  # the operator's own namespace
+        self.listed: list[str] = []  # where TrainingJobs may name Secrets, as the operator was told
         self.site = Memory(clock=self.loop.time)
         self.behind = {gateway()["url"]: self.site}
         self.api.secrets[SECRET] = {"username": b"startup", "token": b"valid"}
@@ -370,19 +373,25 @@ class World:
         self._tasks: list[asyncio.Task[None]] = []
         self._sites: Sites | None = None
 
+    def _secrets(self, kube: Kube) -> JobSecrets:
+        def of_sites() -> Collection[str]:
+            return self._sites.secrets() if self._sites is not None else ()
+
+        return JobSecrets(kube, home=self.home, listed=self.listed, of_sites=of_sites)
+
     async def start_operator(self, points: Points | None = None) -> Points:
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
         reconciler = Reconciler(
             kube,
-            Planner(kube, self.loop.time),
+            Planner(kube, self._secrets(kube), self.loop.time),
             clock=self.loop.time,
             now=lambda: EPOCH + self.loop.time(),
             open_store=self._open_store,
         )
         sites = reconciler.sites = Sites(
             kube,
-            namespace="passerelle-system",
+            namespace=self.home,
             open_gateway=lambda spec, *_: cast("Gateway", self.door(self.behind[spec.gateway.url], points)),
             read_credential=_credential,
             work=reconciler.work,

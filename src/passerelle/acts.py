@@ -1,7 +1,8 @@
 """The acts of a pass, one each: write an intent, submit, cancel, release; and the report that follows.
 
 The order of the writes is the law here: the finalizer, then the intent, then the parcels, then the POST, then the
-answer. Whatever is lost between two of them is found again by the marker.
+answer. Whatever is lost between two of them is found again by the marker. At the end the Secrets that nobody took are
+removed before the end is written, so that whoever dies between does it again.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 
 from passerelle import brought
 from passerelle.batch import Batch
-from passerelle.decide import Cancel
+from passerelle.decide import ABANDONED, Cancel
 from passerelle.delivery import deliver, discard
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
-from passerelle.passes import Memory, Pass, accepted_job
+from passerelle.passes import Memory, Pass, accepted_job, run_directory
 from passerelle.plan import sealed_path
 from passerelle.reporting import Reporter
 from passerelle.slurm import RemoteJob, Stage
@@ -46,6 +47,16 @@ STOP_SECONDS = 60.0
 it, and then to end the steps and to write how they ended.
 """
 
+CLEAR_AGAIN_SECONDS, CLEAR_LONGEST_SECONDS, CLEAR_TRIES = 5.0, 3600.0, 20
+"""When Secrets that could not be removed are tried again, twice as long each time, and how often in a row; an operator
+that starts anew begins anew.
+"""
+RELEASE_TRIES = 5
+"""How often of these while a deletion waits for it."""
+
+DELIVER_AGAIN_SECONDS = 5.0
+"""How soon a delivery is tried again that got no answer, or no credential was taken for."""
+
 ASK_AGAIN_SECONDS = 1.0
 """How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
 
@@ -69,12 +80,18 @@ class Acts:
         self._clock = clock
         self._now = now
 
-    async def release(self, now: Pass) -> None:
-        job, ended = now.job, _ended(now.job)
-        await self._clear(now, [each for each in now.attempts if each.number not in ended])
+    async def release(self, now: Pass) -> float | None:
+        """Let the TrainingJob go. An abandoned job may still begin: nothing of it is removed."""
+        job, memory = now.job, now.memory
+        if now.action.reason != ABANDONED:
+            ended = _ended(job)
+            due = [each for each in now.attempts if each.secrets_left or each.number not in ended]
+            if await self._clear(now, due) and memory.left < RELEASE_TRIES:
+                return CLEAR_AGAIN_SECONDS
         kept = [name for name in job.finalizers if name != FINALIZER]
         await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
         log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
+        return None
 
     async def intend(self, now: Pass) -> float | None:
         """Write the intent: the finalizer first, so that no deletion overtakes it."""
@@ -88,7 +105,6 @@ class Acts:
             job = trainingjob(body)
         attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
         attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
-        await self.clear(now, attempts)
         await self._reporter.report(
             replace(now, job=job, hold=None),
             attempts=attempts,
@@ -160,22 +176,43 @@ class Acts:
         if isinstance(error, Rejected) and now.service is not None:
             _refused(now.memory, error, self._clock(), now.service.site.generation)
         await self._reporter.report(now, trouble=error)
-        return None if isinstance(error, Rejected) else ASK_AGAIN_SECONDS
+        if isinstance(error, Rejected):
+            return None
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        return max(DELIVER_AGAIN_SECONDS, asked or 0.0)
 
-    async def clear(self, now: Pass, attempts: Sequence[Attempt]) -> None:
-        """Leave no secrets at the site of attempts that have ended since the last pass: a job that never began has not
-        taken them.
+    async def clear(self, now: Pass) -> Pass:
+        """Leave no Secrets at the site of attempts that have ended: a job that never began has not taken them. What
+        could not be removed is marked in the status that is written after this, and tried again.
         """
-        ended = _ended(now.job)
-        await self._clear(now, [each for each in attempts if is_final(each) and each.number not in ended])
+        ended, attempts, patient = _ended(now.job), now.attempts, self._clock() < now.memory.left_until
+        left = {each.number for each in attempts if each.secrets_left}
+        due = [each for each in attempts if is_final(each) and each.number not in ended]
+        if not patient and now.memory.left < CLEAR_TRIES:
+            due += [each for each in attempts if each.number in left and each not in due]
+        if not due:
+            return now
+        failed = await self._clear(now, due)
+        return replace(now, secrets_left=frozenset(left - {each.number for each in due} | failed))
 
-    async def _clear(self, now: Pass, ended: Sequence[Attempt]) -> None:
-        spec, watch = now.job.spec, now.service.watch if now.service is not None else None
-        if spec is None or watch is None or not brought.secrets(spec):
-            return
-        for each in ended:
-            path = sealed_path(each.run_directory, each.marker)
-            await discard(watch, path, Identity(each.cluster, each.user))
+    async def _clear(self, now: Pass, due: Sequence[Attempt]) -> set[int]:
+        """Returns those of which Secrets are left."""
+        job, memory = now.job, now.memory
+        watch = now.service.watch if now.service is not None else None
+        sealed = job.spec is not None and bool(brought.secrets(job.spec))
+        left: set[int] = set()
+        for each in due:
+            if not sealed and not each.secrets_left:
+                continue
+            path = sealed_path(run_directory(job, now.service, each.number), job.run.marker(each.number))
+            if watch is None or not await discard(watch, path, Identity(each.cluster, each.user)):
+                left.add(each.number)
+        if left:
+            wait = min(CLEAR_AGAIN_SECONDS * 2.0**memory.left, CLEAR_LONGEST_SECONDS)
+            memory.left, memory.left_until = memory.left + 1, self._clock() + wait
+        else:
+            memory.left = 0
+        return left
 
     async def cancel(self, now: Pass, action: Cancel) -> float | None:
         job, service, target, current = now.job, now.service, action.job, now.current

@@ -20,9 +20,13 @@ Data = Mapping[str, Mapping[str, bytes] | None]
 """ConfigMaps or Secrets by name: their keys, or None where there is none of this name."""
 
 VARIABLES_LIMIT = 64 * 1024
-"""Bytes of all variables from Secrets together: they reach the trainers as one of Slurm's, and the kernel takes no
-more than 128 KiB of one, in base64.
+"""Bytes of all variables from Secrets together, as an environment holds them: they reach the trainers as one of
+Slurm's, in base64, and the kernel takes no more than 128 KiB of one.
 """
+_BETWEEN = len("=\0")
+
+SOURCES_LIMIT = 32
+"""ConfigMaps and Secrets that one job may name: each is a request to kube-apiserver, again for every plan."""
 
 Files = tuple[tuple[str, bytes], ...]
 """Absolute path in the container, and content."""
@@ -52,6 +56,17 @@ class Brought:
     passed_over: tuple[tuple[str, str], ...] = ()
 
 
+def check_sources(job: TrainingJobSpec) -> None:
+    """Raises Invalid where the job names too many ConfigMaps and Secrets."""
+    number = len(config_maps(job)) + len(secrets(job))
+    if number > SOURCES_LIMIT:
+        raise Invalid(
+            f"env, envFrom, files and imagePullSecrets name {number} ConfigMaps and Secrets, and may name "
+            f"{SOURCES_LIMIT}; bring several keys in one.",
+            reason="TooManySources",
+        )
+
+
 def config_maps(job: TrainingJobSpec) -> tuple[str, ...]:
     """The ConfigMaps that the job names, each once."""
     named = [entry.config_map for entry in job.files]
@@ -77,6 +92,7 @@ def bring(
     """Sort out what these ConfigMaps and Secrets hold for the job. Raises Invalid for what is missing, and for what
     can't be brought. Of the kinds in `lenient` a whole object may be missing, too.
     """
+    check_sources(job)
     there = _There(namespace, {"ConfigMap": config_maps, "Secret": secrets}, lenient)
     plain: dict[str, str] = {}
     hidden: dict[str, str] = {}
@@ -97,7 +113,7 @@ def bring(
     for entry in job.env:
         if entry.value_from is None:
             hidden.pop(entry.name, None)
-    size = sum(len(name) + len(value.encode()) for name, value in hidden.items())
+    size = sum(len(name) + len(value.encode()) + _BETWEEN for name, value in hidden.items())
     if size > VARIABLES_LIMIT:
         raise Invalid(
             f"env and envFrom: the variables from Secrets have {size} bytes, and may have {VARIABLES_LIMIT} together; "

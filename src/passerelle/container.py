@@ -1,8 +1,9 @@
 """The image and how it is entered at a site: runtime, file or registry, what is mounted. Pure.
 
 The site's runtimes are asked in order, and the first that can enter the image is taken. A registry's image becomes a
-SIF for Apptainer, under the run root: once and for all where its digest is written, for one attempt where a tag may
-move. The container engines that fetch images themselves are given its name.
+SIF for Apptainer: once and for all where its digest is written, for one run where a login was needed, since it is not
+everybody's, and for one attempt where a tag may move. The container engines that fetch images themselves are given its
+name.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ class Container:
     pull: str | None = None
 
 
-def container(image: str, profile: Profile, *, run_root: str, attempt_image: str) -> Container | None:
+def container(image: str, profile: Profile, *, images: str, attempt_image: str) -> Container | None:
     """The site's first way into the image; None where trainers run on the nodes as they are.
 
-    `attempt_image` is the SIF of an image that has no digest. Raises Invalid.
+    `images` is the directory for SIFs of images with a digest, `attempt_image` the SIF of one without. Raises Invalid.
     """
     kinds = [each.kind for each in profile.runtimes]
     if image.startswith("/"):
@@ -78,10 +79,10 @@ def container(image: str, profile: Profile, *, run_root: str, attempt_image: str
             text = f"image: the site's container runtime ({', '.join(kinds)}) can't enter {image}; write the absolute"
             raise Invalid(f"{text} path of {_file_for(kinds)}.", reason="ImageFormat")
         return _of(runtime, image)
-    return _fetched(image, profile, run_root, attempt_image)
+    return _fetched(image, profile, images, attempt_image)
 
 
-def _fetched(image: str, profile: Profile, run_root: str, attempt_image: str) -> Container | None:
+def _fetched(image: str, profile: Profile, images: str, attempt_image: str) -> Container | None:
     found = _REFERENCE.fullmatch(image)
     if found is None or re.search(r"\.(sif|sqsh|img|toml|tar|def)$", image):
         text = f"image {hosts_only(image)!r} is neither a path at the site nor a registry's image; write the absolute"
@@ -106,7 +107,7 @@ def _fetched(image: str, profile: Profile, run_root: str, attempt_image: str) ->
     pinned = f"@sha256:{digest}" if digest else tag  # with both, the digest counts, and some tools refuse the two
     if runtime.kind in _ENGINES:
         return _of(runtime, (f"{host}#{rest}" if is_host else name) + pinned)
-    place = f"{run_root}/images/sha256-{digest}.sif" if digest else attempt_image
+    place = f"{images}/sha256-{digest}.sif" if digest else attempt_image
     return _of(runtime, place, pull=f"docker://{name}{pinned}")
 
 

@@ -23,6 +23,8 @@ RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
 
 CONTINUED = "Continued"
 """Reason of the intent that follows a time limit."""
+ABANDONED = "Abandoned"
+"""Reason of a release that knows nothing of the run's jobs: they may still wait or run."""
 NO_PROGRESS = "NoProgress"
 """Reason of the rest that ends a chain of attempts which come no further."""
 
@@ -202,7 +204,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
     if not wanted.held_finalizer:
         return Rest("NothingHeld")
     if wanted.abandon:
-        return Release("Abandoned")
+        return Release(ABANDONED)
     if _closed(wanted):
         return Release("Ended")
     strange = _strange(wanted, seen)

@@ -1,7 +1,7 @@
 """Parcels to the site and away from it: written before their script is submitted, removed where no job took them.
 
-Nothing was submitted yet when a delivery fails, so it is no doubt about a job; it is tried again whole, like a refused
-submit.
+Nothing was submitted yet when a delivery fails, so it is no doubt about a job; it is tried again whole. An error keeps
+its class, which says when.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from passerelle.errors import PasserelleError, Rejected
+from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gate import WAITING
 from passerelle.gateways.base import Files, Identity, Transfer, Upload
 from passerelle.parcels import Parcel
@@ -20,8 +20,8 @@ log = logging.getLogger("passerelle.delivery")
 
 
 async def deliver(watch: SiteWatch, parcels: Iterable[Parcel], identity: Identity) -> None:
-    """Write each, in the place of one that is there. Raises Rejected where the site or its gateway doesn't let us, and
-    Unavailable while it isn't known who answers.
+    """Write each, in the place of one that is there. Raises Rejected where the site or its gateway doesn't let us,
+    `transient` where that may pass by itself; Unauthorized; and Unavailable where no answer came.
     """
     try:
         with watch.acting(identity):
@@ -33,12 +33,23 @@ async def deliver(watch: SiteWatch, parcels: Iterable[Parcel], identity: Identit
     except PasserelleError as error:
         if error.reason == WAITING:
             raise
-        text = f"Nothing is submitted while the job's files can't be written at the site: {error.message}"
-        raise Rejected(text, reason=error.reason, transient=True) from error
+        raise _undelivered(error) from error
 
 
-async def discard(watch: SiteWatch, path: str, identity: Identity) -> None:
-    """Leave nothing of a parcel that no job has taken. What can't be done is logged: only its user could read it."""
+def _undelivered(error: PasserelleError) -> PasserelleError:
+    """The same, in a sentence that says what it means."""
+    text = f"Nothing is submitted while the job's files can't be written at the site: {error.message}"
+    if isinstance(error, Unavailable):
+        return Unavailable(text, reason=error.reason, sent=False, retry_after=error.retry_after)
+    if isinstance(error, Unauthorized):
+        return Unauthorized(text, reason=error.reason)
+    return Rejected(text, reason=error.reason, transient=not isinstance(error, Invalid))
+
+
+async def discard(watch: SiteWatch, path: str, identity: Identity) -> bool:
+    """Leave nothing of a parcel that no job has taken. Whether that is so: what can't be done is logged, and it is the
+    caller's to try again.
+    """
     gateway = watch.gateway
     try:
         with watch.acting(identity):
@@ -48,3 +59,5 @@ async def discard(watch: SiteWatch, path: str, identity: Identity) -> None:
                 await gateway.write(path, b"\n")
     except PasserelleError as error:
         log.warning("a parcel was left", extra={"site": watch.name, "path": path, "error": str(error)})
+        return False
+    return True

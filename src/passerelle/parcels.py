@@ -16,10 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from passerelle.brought import Sealed
+from passerelle.errors import Invalid
 from passerelle.plan import Plan
 
 CARRIERS = frozenset({"firecrest", "ssh", "unicore"})
 """The drivers whose gateways carry files to the site; a test holds it against them."""
+
+PARCEL_LIMIT = 5 * 1024 * 1024
+"""Bytes of one: what every gateway carries at once, unless its site allows less. Larger data are staged."""
 
 _MODE = 0o600
 
@@ -56,6 +60,16 @@ def no_way(secrets: Sequence[str], site: str, driver: str) -> str:
         "files; put the value into a file at the site that only its user can read and let the trainer read that, or "
         "choose a Site whose gateway carries files."
     )
+
+
+def check_size(parcel: Parcel) -> None:
+    """Raises Invalid for one that not every gateway carries."""
+    if len(parcel.content) > PARCEL_LIMIT:
+        raise Invalid(
+            f"files and env bring {len(parcel.content)} bytes beside the job's script, and may bring {PARCEL_LIMIT}; "
+            "put large files at the site, or have them copied there as data.",
+            reason="FilesTooLarge",
+        )
 
 
 def payload(plan: Plan) -> Payload:

@@ -30,6 +30,8 @@ class Memory:
     refused_until: float = 0.0
     refused_under: int = 0  # the Site's generation
     anywhere: bool = False  # a submit away from bad nodes was refused: then on any node
+    left: int = 0  # how often in a row Secrets of attempts that have ended could not be removed
+    left_until: float = 0.0
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
@@ -47,6 +49,7 @@ class Pass:
     planned: Planned
     hold: Word | None = None
     staged: Staged | None = None
+    secrets_left: frozenset[int] | None = None  # attempts whose Secrets lie at the site, though they have ended
 
     @property
     def current(self) -> Current | None:
@@ -55,6 +58,12 @@ class Pass:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """The recorded attempts, the current one as the site's record tells it; rebuilt where the status lost it."""
+        if self.secrets_left is None:
+            return self._attempts()
+        left = self.secrets_left
+        return tuple(each.model_copy(update={"secrets_left": each.number in left or None}) for each in self._attempts())
+
+    def _attempts(self) -> tuple[Attempt, ...]:
         attempts = tuple(self.job.status.attempts)
         current = self.current
         if current is None:
@@ -74,7 +83,7 @@ class Pass:
         """The run's directory at the site, of its attempts or where they would have it."""
         attempts = self.attempts
         if attempts:
-            return attempts[-1].run_directory
+            return run_directory(self.job, self.service, attempts[-1].number)
         spec = self.service.site.spec if self.service is not None else None
         return f"{spec.run_root if spec else ''}/{self.job.run.key}"
 
@@ -91,11 +100,13 @@ class Pass:
 
 def run_directory(job: TrainingJob, service: Service | None, attempt: int) -> str:
     """Where an attempt lies at its site: as its intent says, else, where the status has lost it, as one that is made
-    now would.
+    now would. A status may be written by others: no directory counts that is not this run's.
     """
     known = next((each.run_directory for each in job.status.attempts if each.number == attempt), "")
     spec = service.site.spec if service is not None else None
-    return known or f"{spec.run_root.rstrip('/') if spec else ''}/{job.run.key}"
+    if known.startswith("/") and known.endswith(f"/{job.run.key}") and "/../" not in known:
+        return known
+    return f"{spec.run_root.rstrip('/') if spec else ''}/{job.run.key}"
 
 
 def recorded(job: TrainingJob) -> tuple[Recorded, ...]:

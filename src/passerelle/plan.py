@@ -207,7 +207,8 @@ def check_variable(name: str, origin: str = "env") -> None:
 def _container(job: TrainingJobSpec, profile: Profile, root: str, place: Place) -> Container | None:
     """The way into the image; it shows what the site shows to all, and the job's data."""
     own = f"{place.run_directory}/{place.marker}.sif"
-    found = container(job.image, profile, run_root=root, attempt_image=own)
+    shared = place.run_directory if job.image_pull_secrets else root
+    found = container(job.image, profile, images=f"{shared}/images", attempt_image=own)
     if found is None:
         return None
     if job.image_pull_secrets and not job.image.startswith("/") and found.pull is None:

@@ -6,6 +6,7 @@ submitted.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,9 +19,10 @@ from passerelle.body import body, filled
 from passerelle.brought import Brought
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.base import Upload
-from passerelle.kube import Forbidden, Gone, Kube
+from passerelle.job_secrets import JobSecrets
+from passerelle.kube import Gone, Kube
 from passerelle.objects import TrainingJob
-from passerelle.parcels import Parcel, no_way, sealed
+from passerelle.parcels import Parcel, check_size, no_way, sealed
 from passerelle.plan import Plan, plan
 from passerelle.preflight import Finding, preflight
 from passerelle.render import NeedsFiles, packed
@@ -47,10 +49,11 @@ class Planned:
 
 
 class Planner:
-    """Reads what a plan needs, then plans purely."""
+    """Reads what a plan needs, then plans purely. `secrets` are those that TrainingJobs may name."""
 
-    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kube: Kube, secrets: JobSecrets, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
+        self.secrets = secrets
         self._clock = clock
         self._labels: dict[str, tuple[float, dict[str, str]]] = {}  # namespace -> read when, its labels
 
@@ -123,17 +126,18 @@ class Planner:
             assert service.site.spec is not None  # noqa: S101 -- plan() has looked
             text = no_way(secrets, service.site.name, service.site.spec.gateway.driver)
             raise NeedsFiles(text)
+        brought.check_sources(job.spec)
         names = brought.config_maps(job.spec)
-        config_maps = {name: await _there(self._kube.config_map(namespace, name)) for name in names}
-        try:
-            found = {name: await _there(self._kube.secret(namespace, name)) for name in secrets}
-        except Forbidden:
-            text = (
-                f"The operator may not read Secrets in namespace {namespace}; its administrator adds {namespace} to "
-                "the chart's value secretNamespaces."
-            )
-            raise Invalid(text, reason="SecretForbidden") from None
-        return brought.bring(job.spec, namespace, config_maps, found)
+        asked = [self._kube.config_map(namespace, name) for name in names]
+        asked_secrets = [self.secrets.read(namespace, name) for name in secrets]
+        found = await asyncio.gather(*map(_there, [*asked, *asked_secrets]), return_exceptions=True)
+        read: list[Mapping[str, bytes] | None] = []
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+            read.append(each)
+        config_maps = dict(zip(names, read[: len(names)], strict=True))
+        return brought.bring(job.spec, namespace, config_maps, dict(zip(secrets, read[len(names) :], strict=True)))
 
 
 async def _there(read: Awaitable[Mapping[str, bytes]]) -> Mapping[str, bytes] | None:
@@ -154,6 +158,8 @@ def _packed(made: Plan, along: Brought, *, carried: bool) -> Planned:
     parcels = [payload.parcel] if payload is not None else []
     if along.sealed is not None:
         parcels.append(sealed(made, along.sealed))
+    for each in parcels:
+        check_size(each)
     return Planned(plan=made, batch=batch, parcels=tuple(parcels))
 
 

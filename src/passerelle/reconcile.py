@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from passerelle import decide
-from passerelle.acts import Acts
+from passerelle.acts import CLEAR_TRIES, Acts
 from passerelle.announce import Announcer
 from passerelle.chain import excluded
 from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
@@ -71,7 +71,7 @@ class Reconciler:
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
         self._holds = Holds(self._wake)
-        self._transfers = Transfers(kube, self._wake, self._witness.moved, now, open_store)
+        self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store)
         self._memory: dict[str, Memory] = {}
         self._began = now()
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
@@ -168,6 +168,8 @@ class Reconciler:
         if service is not None:
             _note_stranger(service, job.key, strange=action.reason == "IdentityChanged")
         now = Pass(job, service, memory, seen, action, planned, hold)
+        if not isinstance(action, Release):
+            now = await self._acts.clear(now)
         return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
 
     def _hold(
@@ -182,8 +184,7 @@ class Reconciler:
     async def _act(self, now: Pass) -> float | None:
         action = now.action
         if isinstance(action, Release):
-            await self._acts.release(now)
-            return None
+            return await self._acts.release(now)
         if isinstance(action, Intend):
             return await self._acts.intend(now)
         if isinstance(action, Submit):
@@ -203,7 +204,6 @@ class Reconciler:
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
         kept = await self._reporter.report(now)
-        await self._acts.clear(now, kept)
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             self._holds.forget(now.job, _limit(now.service))
             if now.service is not None and now.service.watch is not None:
@@ -254,6 +254,8 @@ class Reconciler:
             waits.append(TURN_AGAIN_SECONDS)
         if now.hold is not None and now.hold.reason == BACK_OFF:
             waits.append(back_off(now.job, now.memory, self._clock()))
+        if 0 < now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
+            waits.append(max(now.memory.left_until - self._clock(), 1.0))
         current, watch = now.current, now.service.watch if now.service is not None else None
         if watch is not None and watch.trouble is not None and watch.silent_seconds < UNSEEN_SECONDS:
             waits.append(UNSEEN_SECONDS - watch.silent_seconds)  # then they say that it is out of sight

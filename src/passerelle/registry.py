@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 KEY = ".dockerconfigjson"
+LOGIN_LIMIT = 16 * 1024
+"""Bytes of a user name with its password: both become variables of a process, which the kernel bounds."""
 _HUB = "docker.io"
 _HUB_NAMES = frozenset({_HUB, "index.docker.io", "registry-1.docker.io"})
 
@@ -34,13 +36,14 @@ def login(image: str, configurations: Iterable[bytes]) -> Login | None:
     """The login for an image, the first of those that fit alike; None where there is none. Raises ValueError, whose
     text holds nothing of them, for what is no such file.
     """
-    place, best, found = f"{_place(_untagged(image))}/", "", None
+    place, best = f"{_place(_untagged(image))}/", ""
+    found: list[Any] = []  # the best entry, which alone is looked into
     for each in configurations:
         for address, entry in _entries(each).items():
             known = _place(re.sub(r"^https?://|/(v[12]/?)?$", "", address))
             if place.startswith(f"{known}/") and len(known) > len(best):
-                best, found = known, _login(entry)
-    return found
+                best, found = known, [entry]
+    return _login(found[0]) if found else None
 
 
 def _untagged(image: str) -> str:
@@ -58,10 +61,12 @@ def _place(name: str) -> str:
 
 def _entries(configuration: bytes) -> dict[str, Any]:
     try:
-        told = dict(json.loads(configuration)["auths"])
-    except (ValueError, KeyError, TypeError):
+        told = json.loads(configuration)["auths"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
         text = f"{KEY} is no such file; create the Secret with kubectl create secret docker-registry"
-        raise ValueError(text) from None
+        raise ValueError(text) from None  # noqa: TRY004 -- one error for whatever it is
     return told
 
 
@@ -74,6 +79,13 @@ def _login(entry: Any) -> Login:  # noqa: ANN401 -- whatever stands in the file
             username, _, password = base64.b64decode(told["auth"], validate=True).decode().partition(":")
         except ValueError:
             username = None
-    if not isinstance(username, str) or not isinstance(password, str) or "\0" in username + password:
+    if not (isinstance(username, str) and isinstance(password, str) and _is_text(username) and _is_text(password)):
         raise ValueError(f"{KEY} has an entry without a user name and a password; write both") from None
+    if len((username + password).encode()) > LOGIN_LIMIT:
+        raise ValueError(f"{KEY} has a user name and a password of more than {LOGIN_LIMIT} bytes; write shorter ones")
     return Login(username, password)
+
+
+def _is_text(word: str) -> bool:
+    """Whether a variable can hold it, and there is something to hold."""
+    return bool(word) and "\0" not in word and not any("\ud800" <= each <= "\udfff" for each in word)

@@ -11,12 +11,16 @@ from passerelle.errors import Invalid
 
 @dataclass(frozen=True)
 class Settings:
-    """`namespace` holds the Sites' Secrets. `http_port` serves health and metrics; 0 lets the system choose."""
+    """`namespace` holds the Sites' Secrets; `secret_namespaces` are those whose Secrets TrainingJobs may name.
+
+    `http_port` serves health and metrics; 0 lets the system choose.
+    """
 
     namespace: str = "passerelle-system"
     http_host: str = "0.0.0.0"  # noqa: S104 -- the kubelet's probes and Prometheus come from outside the pod
     http_port: int = 8080
     log_format: str = "json"
+    secret_namespaces: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -32,4 +36,5 @@ class Settings:
             http_host=environ.get("PASSERELLE_HTTP_HOST", cls.http_host),
             http_port=int(port),
             log_format=log_format,
+            secret_namespaces=tuple(environ.get("PASSERELLE_SECRET_NAMESPACES", "").split()),
         )

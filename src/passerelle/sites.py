@@ -120,6 +120,12 @@ class Sites:
     def services(self) -> list[Service]:
         return list(self._services.values())
 
+    def secrets(self) -> frozenset[str]:
+        """The names of all Secrets that Sites name, which lie in the operator's namespace."""
+        gateways = [each.site.spec.gateway for each in self.services() if each.site.spec is not None]
+        authorities = [each.tls.ca_secret.name for each in gateways if each.tls.ca_secret is not None]
+        return frozenset([*(each.credentials.name for each in gateways), *authorities])
+
     async def observe(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """A Site was seen, changed or deleted."""
         seen = site(body)

@@ -14,7 +14,8 @@ from passerelle.decide import Action, Intend, Rest
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.facts import Staged, Word
 from passerelle.gateways.base import Transfer
-from passerelle.kube import REFUSED, Gone, Kube
+from passerelle.job_secrets import JobSecrets, Withheld
+from passerelle.kube import Gone
 from passerelle.objects import Key, TrainingJob
 from passerelle.planning import Planned
 from passerelle.sites import Service
@@ -41,13 +42,13 @@ class Transfers:
 
     def __init__(
         self,
-        kube: Kube,
+        secrets: JobSecrets,
         wake: Callable[[Key], None],
         moved: Moved,
         now: Callable[[], float],
         open_store: OpenStore,
     ) -> None:
-        self._kube = kube
+        self._secrets = secrets
         self._wake = wake
         self._moved = moved
         self._now = now
@@ -140,18 +141,12 @@ class Transfers:
 
     async def _access(self, namespace: str, name: str) -> Access:
         try:
-            return access(f"{namespace}/{name}", await self._kube.secret(namespace, name))
+            return access(f"{namespace}/{name}", await self._secrets.read(namespace, name))
         except Gone:
             text = f"There is no Secret named {name!r} in namespace {namespace}; create it first."
             raise Unauthorized(text, reason="SecretNotFound") from None
-        except Unavailable as error:
-            if error.reason != REFUSED:
-                raise
-            text = (
-                f"The operator may not read Secrets in namespace {namespace}; its administrator adds {namespace} to "
-                "the chart's value secretNamespaces."
-            )
-            raise Unauthorized(text, reason="SecretForbidden") from None
+        except Withheld as error:
+            raise Unauthorized(error.message, reason=error.reason) from None
 
 
 def steps_in(spec: TrainingJobSpec) -> tuple[Step, ...]:

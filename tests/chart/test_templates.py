@@ -140,6 +140,16 @@ def test_the_environment_is_one_that_the_operator_reads() -> None:
     assert environment()["PASSERELLE_NAMESPACE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
 
 
+def test_the_operator_is_told_which_namespaces_secrets_trainings_may_name() -> None:
+    def listed(*values: str) -> tuple[str, ...]:
+        told = environment(*values)["PASSERELLE_SECRET_NAMESPACES"]["value"]
+        return Settings.read({"PASSERELLE_SECRET_NAMESPACES": told}).secret_namespaces
+
+    assert listed() == ()
+    assert listed('secretNamespaces=["team-a", "team-b"]') == ("team-a", "team-b")
+    assert listed('secretNamespaces=["*"]') == ("*",)
+
+
 def test_a_site_behind_a_proxy_can_be_reached() -> None:
     assert environment('env=[{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]')["HTTPS_PROXY"]["value"]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
 
 from passerelle import brought
-from passerelle.brought import VARIABLES_LIMIT, Brought, Sealed, bring
+from passerelle.brought import SOURCES_LIMIT, VARIABLES_LIMIT, Brought, Sealed, bring
 from passerelle.errors import Invalid
+from passerelle.onsite.sealed import _carrier
 from passerelle.parcels import sealed
 from passerelle.profiles import load
 from passerelle.registry import Login
@@ -197,6 +199,36 @@ def test_variables_that_are_too_large_are_to_come_as_files() -> None:
         brought_by({"wandb": {"A": b"x" * VARIABLES_LIMIT}}, envFrom=[{"secretRef": {"name": "wandb"}}])
 
     assert refused.value.reason == "SecretTooLarge"
+
+
+@pytest.mark.parametrize("unit", ["é", "\x01", '{"a": "b"}\n', "x"])
+def test_all_variables_that_are_taken_fit_into_one_of_the_kernel_s(unit: str) -> None:
+    """Whatever they hold: what carries them escapes nothing."""
+    value = (unit * VARIABLES_LIMIT).encode()[: VARIABLES_LIMIT - len("A=\0")].decode("utf-8", "ignore")
+    found = sealed_variables(brought_by({"wandb": {"A": value.encode()}}, envFrom=[{"secretRef": {"name": "wandb"}}]))
+    carrier = _carrier([f"{name}={text}" for name, text in found.items()])
+
+    assert len(carrier) < 128 * 1024 - len("PASSERELLE_SEALED=\0")
+    done = subprocess.run(["/bin/true"], env={"PASSERELLE_SEALED": carrier}, check=False)
+    assert done.returncode == 0
+
+
+def test_many_small_variables_count_with_what_stands_between_them() -> None:
+    many = {f"A{number}": b"" for number in range(VARIABLES_LIMIT // len("A1234"))}
+
+    with pytest.raises(Invalid, match="bring large values by files"):
+        brought_by({"wandb": many}, envFrom=[{"secretRef": {"name": "wandb"}}])
+
+
+def test_a_job_names_a_bounded_number_of_sources() -> None:
+    def of(number: int) -> list[dict[str, Any]]:
+        chosen = [{"secretKeyRef": {"name": f"s{each}", "key": "a"}} for each in range(number)]
+        return [{"name": f"A{each}", "valueFrom": source} for each, source in enumerate(chosen)]
+
+    brought.check_sources(job(env=of(SOURCES_LIMIT)))
+    with pytest.raises(Invalid, match="may name 32; bring several keys in one") as refused:
+        brought.check_sources(job(env=of(SOURCES_LIMIT), envFrom=[{"configMapRef": {"name": "c"}}]))
+    assert refused.value.reason == "TooManySources"
 
 
 @pytest.mark.parametrize("kind", ["secretRef", "configMapRef"])

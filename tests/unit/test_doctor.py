@@ -201,6 +201,11 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
     "a profile that is none": (lambda: of_spec(profile="lumi-x"), "ProfileNotFound", "write one of"),
     "a partition that the profile lacks": (lambda: of_spec(partition="boost"), "PartitionNotFound", "Write one of gpu"),
     "nobody is admitted": (lambda: of_spec(admission=[]), "NobodyAdmitted", "Name the namespaces"),
+    "two namespaces share a user": (
+        lambda: of_spec(admission=[{"namespaces": ["team-a"]}, {"namespaces": ["team-b"]}]),
+        "NamespacesShareUser",
+        "give each a Site with a credential of its own",
+    ),
     "suspended": (lambda: of_spec(suspend=True), "Suspended", "Set it to false"),
     "no Secret": (lambda: well(secrets={}), "SecretMissing", "create it with the keys username and token"),
     "a Secret without a token": (lambda: of_secret(username=b"ada"), "TokenMissing", "no key token"),

@@ -10,14 +10,17 @@ import logging
 import os
 import re
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
-from little_world import NAMESPACE, Points, World
-from passerelle.gateways.memory import Fate
+from little_world import NAMESPACE, SECRET, KubeClient, Points, World
+from passerelle.acts import RELEASE_TRIES
+from passerelle.errors import Invalid, Unavailable
+from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.memory_files import File
 from passerelle.objects import Key
-from passerelle.v1alpha1.trainingjob import FINALIZER
+from passerelle.v1alpha1.trainingjob import ABANDON, FINALIZER
 from stories import finished, running, told
 from virtual_time import run as in_virtual_time
 
@@ -83,6 +86,23 @@ def test_no_secrets_stay_of_an_attempt_that_has_ended(ends: str) -> None:
         await asyncio.sleep(60)
 
         assert world.site.calls.count("remove") == 1
+
+    told(story, files=True)
+
+
+def test_an_abandoned_job_that_waits_keeps_its_secrets() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=3600)
+        key = with_secret(world)
+        path = sealed_path(world, key)
+        await world.until(lambda: bool(world.site.snapshot()))
+        await asyncio.sleep(30)
+        world.api.annotate(key, **{ABANDON: "true"})
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["PENDING"]
+        assert content(world, path)["variables"] == {"WANDB_API_KEY": CANARY}
 
     told(story, files=True)
 
@@ -158,11 +178,18 @@ def test_whenever_the_operator_dies_one_job_runs_with_its_secrets() -> None:
         world.site.fates = lambda _: Fate(queued=3, running=20)
         points = await world.start_operator(Points(kill_at=kill_at))
         key = with_secret(world)
-        await asyncio.sleep(60)
+        path, seen = sealed_path(world, key), False
+        for _ in range(60):
+            await asyncio.sleep(1)
+            seen = seen or path in world.site.files
         await world.end_operator()
         await world.start_operator()
-        await world.until(finished(world, key))
+        while not finished(world, key)():
+            await asyncio.sleep(1)
+            seen = seen or path in world.site.files
         await asyncio.sleep(60)
+        assert seen
+        assert path not in world.site.files
         assert [job.state.base for job in world.site.snapshot()] == ["COMPLETED"]
         assert world.condition(key, "Succeeded")[0] == "True"
         await world.end_operator()
@@ -173,6 +200,154 @@ def test_whenever_the_operator_dies_one_job_runs_with_its_secrets() -> None:
             await story(point)
 
     in_virtual_time(main())
+
+
+def test_whenever_the_operator_dies_no_secrets_stay_of_a_job_that_never_began() -> None:
+    async def story(kill_at: int | None) -> int:
+        world = World(files=True)
+        world.site.fates = lambda _: Fate(queued=3600)
+        points = await world.start_operator(Points(kill_at=kill_at))
+        key = with_secret(world)
+        path, seen = sealed_path(world, key), False
+
+        async def cancelled(seconds: int) -> None:
+            nonlocal seen
+            for _ in range(seconds):
+                await asyncio.sleep(1)
+                seen = seen or path in world.site.files
+                for job in world.site.snapshot():
+                    if job.state.base == "PENDING":
+                        await world.site.cancel(job.job_id)
+
+        await cancelled(60)
+        await world.end_operator()
+        await world.start_operator()
+        await cancelled(120)
+        assert seen
+        assert world.condition(key, "Finished")[0] == "True"
+        assert path not in world.site.files, (kill_at, points.names[-1])
+        await world.end_operator()
+        return points.passed
+
+    async def main() -> None:
+        for point in range(await story(None)):
+            await story(point)
+
+    in_virtual_time(main())
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_secrets_that_can_t_be_removed_are_told_of_and_tried_again(
+    restarts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=3600)
+        key = with_secret(world)
+        path = sealed_path(world, key)
+        await world.until(lambda: bool(world.site.snapshot()))
+        monkeypatch.setattr(Memory, "remove", AsyncMock(side_effect=Unavailable("No answer.")))
+        await world.site.cancel(world.site.snapshot()[0].job_id)
+        await world.until(finished(world, key))
+        await asyncio.sleep(60)
+
+        assert path in world.site.files
+        assert world.status(key)["attempts"][0]["secretsLeft"] is True
+        if restarts:
+            await world.end_operator()
+            await world.start_operator()
+        monkeypatch.undo()
+        await world.until(lambda: path not in world.site.files)
+        await world.until(lambda: "secretsLeft" not in world.status(key)["attempts"][0])
+
+        await asyncio.sleep(7200)
+        assert world.site.calls.count("remove") == 1
+
+    told(story, files=True)
+
+
+def test_a_deletion_waits_for_secrets_to_be_removed_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=3600)
+        key = with_secret(world)
+        await world.until(lambda: bool(world.site.snapshot()))
+        tries = AsyncMock(side_effect=Unavailable("No answer."))
+        monkeypatch.setattr(Memory, "remove", tries)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert tries.await_count == RELEASE_TRIES
+
+    told(story, files=True)
+
+
+def test_what_stands_in_a_status_leads_to_no_other_file() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=3600)
+        key = with_secret(world)
+        path = sealed_path(world, key)
+        await world.until(lambda: bool(world.site.snapshot()))
+        others = "/scratch/other/x.sealed"
+        world.site.files[others] = File(b"x")
+        await asyncio.sleep(30)
+        (attempt,) = world.status(key)["attempts"]
+        attempt |= {"runDirectory": "/scratch/other", "marker": "x"}
+        world.api.annotate(key, a="b")
+        await asyncio.sleep(1)
+        await world.site.cancel(world.site.snapshot()[0].job_id)
+        await world.until(finished(world, key))
+
+        assert path not in world.site.files
+        assert others in world.site.files
+
+    told(story, files=True)
+
+
+def test_a_delivery_without_an_answer_is_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr(Memory, "write", AsyncMock(side_effect=Unavailable("No answer.", reason="Unreachable")))
+        key = with_secret(world)
+        await world.until(lambda: world.condition(key, "Submitted")[1] == "Unreachable")
+        await asyncio.sleep(120)
+        assert world.site.snapshot() == []
+        monkeypatch.undo()
+        await world.until(lambda: bool(world.site.snapshot()), 10)
+
+    told(story, files=True)
+
+
+def test_what_a_gateway_will_never_take_waits_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        tries = AsyncMock(side_effect=Invalid("Too long.", reason="TooLong"))
+        monkeypatch.setattr(Memory, "write", tries)
+        key = with_secret(world)
+        await world.until(lambda: world.condition(key, "Submitted") == ("False", "TooLong"))
+        await asyncio.sleep(500)
+
+        assert tries.await_count == 1
+
+    told(story, files=True)
+
+
+def test_no_training_gets_a_secret_of_the_operator_s_own_namespace() -> None:
+    async def story(world: World) -> None:
+        world.home = NAMESPACE
+        await world.end_operator()
+        await world.start_operator()
+        steal = [{"name": "T", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "token"}}}]
+        own = with_secret(world, env=steal)
+        await world.until(lambda: world.condition(own, "Accepted") == ("False", "SecretForbidden"))
+        assert "are the operator's own, and no TrainingJob gets one" in message(world, own, "Accepted")
+
+        world.listed = [NAMESPACE]
+        await world.end_operator()
+        await world.start_operator()
+        await asyncio.sleep(120)
+        assert f"Secret {SECRET} in namespace {NAMESPACE} belongs to a Site" in message(world, own, "Accepted")
+        other = world.api.create("b", envFrom=ENV_FROM)
+        await world.until(running(world, other))
+        assert list(world.site.files) == [sealed_path(world, other)]
+
+    told(story, files=True)
 
 
 def test_a_door_without_files_takes_no_job_with_secrets() -> None:
@@ -346,5 +521,41 @@ def test_a_finished_job_is_deleted_without_asking_the_site() -> None:
         await world.until(lambda: key not in world.api.objects)
 
         assert "remove" not in world.site.calls
+
+    told(story, files=True)
+
+
+def test_all_sources_of_a_job_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        reading, most, read = 0, 0, KubeClient.secret
+
+        async def slowly(self: KubeClient, namespace: str, name: str) -> dict[str, bytes]:
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await asyncio.sleep(0.5)
+            reading -= 1
+            return await read(self, namespace, name)
+
+        names = [f"s{number}" for number in range(16)]
+        world.api.secrets |= {name: {name: b"x"} for name in names}
+        monkeypatch.setattr(KubeClient, "secret", slowly)
+        key = world.api.create("a", envFrom=[{"secretRef": {"name": name}} for name in names])
+        await world.until(running(world, key))
+
+        assert most >= len(names)
+        assert content(world, sealed_path(world, key))["variables"] == dict.fromkeys(names, "x")
+
+    told(story, files=True)
+
+
+def test_too_many_sources_are_refused_before_any_is_read() -> None:
+    async def story(world: World) -> None:
+        env = [
+            {"name": f"A{number}", "valueFrom": {"secretKeyRef": {"name": f"s{number}", "key": "a"}}}
+            for number in range(33)
+        ]
+        key = world.api.create("a", env=env)
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "TooManySources"))
 
     told(story, files=True)

@@ -216,6 +216,20 @@ def test_a_missing_secret_is_named_and_waited_for() -> None:
     told(story)
 
 
+def test_no_data_are_copied_with_a_secret_of_the_operator_s_own_namespace() -> None:
+    async def story(world: World) -> None:
+        world.home = NAMESPACE
+        await world.end_operator()
+        await world.start_operator()
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Stalled") == ("True", "SecretForbidden"))
+
+        assert "are the operator's own, and no TrainingJob gets one" in message(world, key, "Stalled")
+        assert PATH not in world.site.files
+
+    told(story)
+
+
 def test_a_secret_that_may_not_be_read_says_who_gives_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
     read = KubeClient.secret
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from passerelle.brought import Brought, Sealed
 from passerelle.container import Container
 from passerelle.errors import Invalid
 from passerelle.launch import LAUNCHERS
@@ -137,6 +138,14 @@ def test_a_pinned_image_becomes_one_sif_for_all() -> None:
 
     assert container.image == f"/scratch/startup/passerelle/images/sha256-{DIGEST}.sif"
     assert container.pull == f"docker://nvcr.io/nvidia/pytorch@sha256:{DIGEST}"
+
+
+def test_an_image_that_needed_a_login_is_the_run_s_own() -> None:
+    """Whoever names its digest without the login must not find it."""
+    image = f"ghcr.io/lab/train@sha256:{DIGEST}"
+    plan = planned(job(image=image, imagePullSecrets=[{"name": "ghcr"}]), brought=Brought(sealed=Sealed()))
+
+    assert entered(plan).image == f"{plan.run_directory}/images/sha256-{DIGEST}.sif"
 
 
 def test_a_tag_may_move_so_its_sif_is_the_attempts_own() -> None:

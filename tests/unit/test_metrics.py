@@ -39,6 +39,7 @@ from passerelle.gateways.base import (
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.health import Health
+from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.metrics import Metrics
 from passerelle.objects import Key, Site, TrainingJob, site, trainingjob
@@ -674,7 +675,9 @@ async def test_a_write_is_counted_by_what_it_is_and_how_it_ended(
 async def test_the_reconciler_tells_of_each_trainingjob_and_of_its_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = Metrics(now=Clock())
     kube = Kube(Mock())
-    reconciler = Reconciler(kube, Planner(kube), clock=Clock(), witness=metrics)
+    reconciler = Reconciler(
+        kube, Planner(kube, JobSecrets(kube, home="", of_sites=tuple)), clock=Clock(), witness=metrics
+    )
     monkeypatch.setattr(reconciler, "sites", Nowhere(), raising=False)
     body = {
         "metadata": {"namespace": "team", "name": "llm", "uid": UID, "resourceVersion": "1"},

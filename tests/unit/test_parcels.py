@@ -22,7 +22,7 @@ from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import DRIVERS, open_gateway
 from passerelle.gateways.trust import Trust
-from passerelle.parcels import CARRIERS, Parcel, no_way, payload, sealed
+from passerelle.parcels import CARRIERS, PARCEL_LIMIT, Parcel, check_size, no_way, payload, sealed
 from passerelle.render import NeedsFiles, packed, render
 from passerelle.v1alpha1.site import SiteSpec
 from passerelle.watch import SiteWatch
@@ -117,7 +117,7 @@ def test_whoever_has_no_way_for_a_secret_is_told_what_to_do() -> None:
     )
 
 
-Act = Callable[[SiteWatch], Awaitable[None]]
+Act = Callable[[SiteWatch], Awaitable[object]]
 
 
 async def acted(gateway: Gateway, act: Act) -> None:
@@ -153,23 +153,33 @@ async def test_a_delivery_makes_the_directory_and_writes_in_the_place_of_what_is
 
 
 @pytest.mark.parametrize(
-    "error",
+    "error, kind, transient",
     [
-        Rejected("No room.", reason="NotWritten"),
-        Unavailable("No answer.", reason="Unreachable"),
-        Unauthorized("Expired.", reason="TokenExpired"),
-        Invalid("Too long.", reason="TooLong"),
+        (Rejected("No room.", reason="NotWritten"), Rejected, True),
+        (Unavailable("No answer.", reason="Unreachable", retry_after=7.0), Unavailable, None),
+        (Unauthorized("Expired.", reason="TokenExpired"), Unauthorized, None),
+        (Invalid("Too long.", reason="TooLong"), Rejected, False),
     ],
 )
-async def test_whatever_stops_a_delivery_is_a_refusal_that_may_pass(
-    error: PasserelleError, monkeypatch: pytest.MonkeyPatch
+async def test_what_stops_a_delivery_says_who_must_act_and_when_it_is_tried_again(
+    error: PasserelleError, kind: type[PasserelleError], transient: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Memory, "write", AsyncMock(side_effect=error))
-    with pytest.raises(Rejected, match="Nothing is submitted while the job's files") as refused:
+    with pytest.raises(kind, match="Nothing is submitted while the job's files") as refused:
         await acted(memory(), lambda watch: deliver(watch, [PARCEL], ME))
 
-    assert (refused.value.reason, refused.value.transient) == (error.reason, True)
+    assert (refused.value.reason, getattr(refused.value, "transient", None)) == (error.reason, transient)
     assert str(error) in str(refused.value)
+    if isinstance(refused.value, Unavailable):
+        assert (refused.value.sent, refused.value.retry_after) == (False, 7.0)
+
+
+def test_what_not_every_gateway_carries_is_refused() -> None:
+    check_size(Parcel("/run/a", b"x" * PARCEL_LIMIT))
+
+    with pytest.raises(Invalid, match="put large files at the site, or have them copied there as data") as refused:
+        check_size(Parcel("/run/a", b"x" * (PARCEL_LIMIT + 1)))
+    assert refused.value.reason == "FilesTooLarge"
 
 
 async def test_nothing_is_delivered_to_another_than_the_intent_s() -> None:

@@ -1,5 +1,6 @@
 """What a pull that failed says of the image, and what of the site."""
 
+import base64
 import sys
 from pathlib import Path
 
@@ -33,3 +34,14 @@ def test_only_a_registrys_own_words_make_an_image_missing(
     monkeypatch.setattr(pull, "report", lambda _, code=SITE_FAULT: code)
 
     assert pull.pull({"image": f"{tmp_path}/a.sif", "binary": str(binary), "pull": "docker://a"}) == code
+
+
+def test_neither_password_nor_what_http_makes_of_it_is_told() -> None:
+    basic = base64.b64encode(b"alice:c4n4ry").decode()
+    said = f"GET /v2/ Authorization: Basic {basic}: alice c4n4ry is wrong; also {basic.rstrip('=')}"
+
+    assert pull._redacted(said, ["alice", "c4n4ry"]) == (
+        "GET /v2/ Authorization: Basic [password]: alice [password] is wrong; also [password]"
+    )
+    assert pull._redacted("manifest unknown", ["alice", ""]) == "manifest unknown"
+    assert pull._redacted("manifest unknown", []) == "manifest unknown"

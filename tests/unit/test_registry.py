@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from passerelle.registry import Login, host, login
+from passerelle.registry import LOGIN_LIMIT, Login, host, login
 
 
 def auth(login_: str) -> dict[str, str]:
@@ -70,8 +70,31 @@ def test_a_password_may_have_colons_and_auth_counts_alone() -> None:
     assert "a:b:c" not in repr(Login("alice", "a:b:c"))
 
 
+def test_only_the_entry_that_fits_best_is_looked_into() -> None:
+    assert chosen("ghcr.io/lab/train", **{"ghcr.io": {"identitytoken": "x"}, "ghcr.io/lab": auth("b")}) == "b"
+
+
 @pytest.mark.parametrize(
-    "told", [b"", b"[]", b"{}", b'{"auths": 7}', b'{"auths": {"ghcr.io": {"auth": "?"}}}', b"\xff"]
+    "username, password",
+    [("alice", ""), ("", "pw"), ("alice", "\0"), ("alice", "\ud800"), ("alice", "x" * LOGIN_LIMIT)],
+)
+def test_a_login_is_one_that_a_process_can_be_given(username: str, password: str) -> None:
+    with pytest.raises(ValueError, match="a user name and a password"):
+        chosen("ghcr.io/a", **{"ghcr.io": {"username": username, "password": password}})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"auths": 7}',
+        b'{"auths": ["ab"]}',
+        b'{"auths": {"ghcr.io": {"auth": "?"}}}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_such_file_is_refused(told: bytes) -> None:
     with pytest.raises(ValueError, match="dockerconfigjson"):

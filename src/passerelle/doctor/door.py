@@ -34,6 +34,11 @@ def site(name: str, spec: SiteSpec, profile: Profile | PasserelleError) -> Itera
     if not spec.admission:
         text = "spec.admission is empty: no namespace may use the Site."
         yield Check("site", "warning", text, "Name the namespaces that may.", "NobodyAdmitted")
+    named = {name for entry in spec.admission for name in entry.namespaces}
+    if len(named) > 1 or any(entry.selector for entry in spec.admission):
+        text = "spec.admission admits several namespaces, which share one user at the site and can read one another's "
+        fix = "Where they are not one team, give each a Site with a credential of its own."
+        yield Check("site", "warning", f"{text}files there, Secrets included.", fix, "NamespacesShareUser")
     if spec.suspend:
         text = "spec.suspend is true: nothing is submitted."
         yield Check("site", "warning", text, "Set it to false when the site is ready.", "Suspended")

@@ -5,6 +5,7 @@ holder dies, and the others wait for what it makes. Where the file system has no
 rename counts: all of them bring the same. The SIF appears whole or not at all.
 """
 
+import base64
 import fcntl
 import os
 import re
@@ -75,13 +76,22 @@ def pull(container: Dict[str, Any]) -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     said = done.stdout.decode("utf-8", "replace").strip()
-    if who:
-        said = said.replace(who[1], "[password]")
+    said = _redacted(said, who)
     tell(said)
     text = "%s can't be pulled: %s" % (container["pull"], said[-_SAID_BYTES:])
     if _NOT_THERE.search(said):
         return report(text, IMAGE_NOT_FOUND)
     return report(text)
+
+
+def _redacted(said: str, who: List[str]) -> str:
+    """Without the password, as it is and as HTTP carries it."""
+    if len(who) != 2 or not who[1]:  # noqa: PLR2004 -- a user name and a password
+        return said
+    basic = base64.b64encode(":".join(who).encode("utf-8")).decode("ascii")
+    for secret in (basic, basic.rstrip("="), who[1]):
+        said = said.replace(secret, "[password]")
+    return said
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ FIELDS = {
     "ConfigMapNotFound": "spec.files",
     "FilesInvalid": "spec.files",
     "FilesNotSupported": "spec.files",
+    "FilesTooLarge": "spec.files",
     "GraceTooLong": "spec.checkpoint.grace",
     "ImageFormat": "spec.image",
     "LoginInvalid": "spec.imagePullSecrets",
@@ -45,6 +46,7 @@ FIELDS = {
     "SizeInvalid": "spec.nodes",
     "TimeLimitTooLong": "spec.timeLimit",
     "TooManyGpusPerNode": "spec.gpusPerNode",
+    "TooManySources": "spec.envFrom",
     "TotalNotPossible": "spec.gpus",
     "VariableInvalid": "spec.env",
     "VariableReserved": "spec.env",
@@ -53,7 +55,7 @@ FIELDS = {
 """Where the reason of a refusal stands; elsewhere it is the spec as a whole."""
 
 _FIX = re.compile(
-    r"(?P<what>.+?)[;:] (?P<fix>(?:build|create|give|its administrator|leave|put|remove|write) .+)",
+    r"(?P<what>.+?)[;:] (?P<fix>(?:bring|build|create|give|its administrator|leave|put|remove|write) .+)",
     re.DOTALL,
 )
 

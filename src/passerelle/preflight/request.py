@@ -67,7 +67,7 @@ class Request:
     def container(self) -> Container | Invalid | None:
         """How the image is entered; None where trainers run on the nodes as they are."""
         try:
-            return container(self.job.image, self.profile, run_root=self.site.run_root, attempt_image="")
+            return container(self.job.image, self.profile, images="", attempt_image="")
         except Invalid as error:
             return error
 

@@ -63,6 +63,11 @@ class Attempt(Model):
         description="reason is Slurm's reason while the job waits, and the reason of its end once it has ended.",
     )
     exit: Exit | None = Field(default=None, description="exit tells how the trainer ended.")
+    secrets_left: bool | None = Field(
+        default=None,
+        description="secretsLeft tells that the attempt has ended and the operator could not yet remove the file with "
+        "its Secrets, which only the site's user can read; it tries again.",
+    )
     suspended: bool = Field(default=False, description="suspended tells that spec.suspend ended this attempt.")
     suspend_time: Time | None = Field(
         default=None, description="suspendTime is when the operator began to end it for that, on its own clock."
