@@ -124,7 +124,9 @@ class Sites:
         """The names of all Secrets that Sites name, which lie in the operator's namespace."""
         gateways = [each.site.spec.gateway for each in self.services() if each.site.spec is not None]
         of_tls = [named for each in gateways for named in (each.tls.ca_secret, each.tls.client_secret)]
-        return frozenset(named.name for named in (*(each.credentials for each in gateways), *of_tls) if named is not None)
+        return frozenset(
+            named.name for named in (*(each.credentials for each in gateways), *of_tls) if named is not None
+        )
 
     async def observe(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """A Site was seen, changed or deleted."""

@@ -566,3 +566,13 @@ def test_a_site_that_is_deleted_as_soon_as_it_is_there_is_let_go() -> None:
         assert [each.site.name for each in world._sites.services()] == [SITE]
 
     told(story)
+
+
+def test_every_secret_that_a_site_names_is_known_as_its_own() -> None:
+    async def story(world: World) -> None:
+        await world.until(lambda: world._sites is not None and bool(world._sites.secrets()))
+        assert world._sites is not None
+        assert world._sites.secrets() == {SECRET, "authority", "door"}
+
+    tls = {"caSecret": {"name": "authority"}, "clientSecret": {"name": "door"}}
+    told(story, gateway=gateway(tls=tls))
