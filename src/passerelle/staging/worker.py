@@ -150,8 +150,8 @@ class Staging:
         async with self._in_hand:
             stage.tell(began=stage.progress.began or self._now())
             try:
-                async with self._stored(namespace, stage.step) as store:
-                    await stage.run(self._door(), store)
+                async with self._stored(namespace, stage.step) as (store, endpoint):
+                    await stage.run(self._door(), store, endpoint)
             except PasserelleError as error:
                 mend = must_be_mended(error)
                 if stage.progress.reason != error.reason:
@@ -174,14 +174,16 @@ class Staging:
             if stage.progress.done:
                 continue
             with contextlib.suppress(PasserelleError, TimeoutError):
-                async with asyncio.timeout(DROP_SECONDS), self._stored(namespace, stage.step) as store:
+                async with asyncio.timeout(DROP_SECONDS), self._stored(namespace, stage.step) as (store, _):
                     await stage.drop(self._door(), store)
 
     @contextlib.asynccontextmanager
-    async def _stored(self, namespace: str, step: Step) -> AsyncIterator[Store]:
-        store = self._open_store(step.place.bucket, await self._read_access(namespace, step.secret))
+    async def _stored(self, namespace: str, step: Step) -> AsyncIterator[tuple[Store, str]]:
+        """The step's bucket, and the endpoint where it is."""
+        access = await self._read_access(namespace, step.secret)
+        store = self._open_store(step.place.bucket, access)
         try:
-            yield store
+            yield store, access.endpoint
         finally:
             await store.close()
 
