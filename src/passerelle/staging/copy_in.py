@@ -77,11 +77,7 @@ class CopyIn:
 
     async def receipt(self, path: str) -> Receipt | None:
         """What stands in the receipt of a path, where there is one."""
-        try:
-            content = await self.site.read(receipt.receipt_place(self.run_root, path), 0, RECEIPT_LIMIT)
-        except Missing:
-            return None
-        return receipt.receipt(content, path)
+        return await kept_receipt(self.site, self.run_root, path)
 
     async def keep(self, kept: Receipt) -> None:
         await self.site.make_directory(receipt.folder(self.run_root))
@@ -259,6 +255,15 @@ class CopyIn:
                 length = min(self.site.part_bytes, size - done.offset)
                 done = await done.after(await read_exactly(self.site, path, done.offset, length))
         return done.hexdigest
+
+
+async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
+    """What stands in the receipt of a path at the site, where there is one."""
+    try:
+        content = await site.read(receipt.receipt_place(run_root, path), 0, RECEIPT_LIMIT)
+    except Missing:
+        return None
+    return receipt.receipt(content, path)
 
 
 async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:

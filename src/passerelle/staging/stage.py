@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
 from passerelle.staging import receipt
-from passerelle.staging.copy_in import CopyIn
+from passerelle.staging.copy_in import CopyIn, kept_receipt
 from passerelle.staging.copy_out import CopyOut
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
@@ -52,6 +52,7 @@ class Stage:
     moved: Callable[[int], None] = lambda _: None
     progress: Progress = field(init=False)
     hashes: dict[str, Hashed] = field(default_factory=dict)
+    _proof: tuple[str, str] | None = None
     _begun: dict[str, tuple[Stored, Claim]] = field(default_factory=dict)
     _sent: set[Outgoing] = field(default_factory=set)
 
@@ -70,6 +71,25 @@ class Stage:
             await self._run_in(self._copy_in(site, store, endpoint))
         else:
             await self._run_out(site, self._copy_out(site, store))
+
+    async def lies(self, site: Door) -> bool:
+        """Whether what was copied lies at the site, by its receipt and its size: a few calls, and none to the store.
+        After a restart of the operator any version counts: the run began with what lies there.
+        """
+        step, path = self.step, self.step.path.rstrip("/")
+        kept = await kept_receipt(site, self.run_root, f"{path}/" if step.place.is_prefix else path)
+        if kept is None or (kept.source.bucket, kept.source.key) != (step.place.bucket, step.place.key):
+            return False
+        if self._proof not in (None, (kept.source.endpoint, kept.etag)):
+            return False
+        if step.place.is_prefix:
+            sizes: list[int | None] = [size for _, size in await walk(site, path) or ()]
+        else:
+            sizes = [await site.size(path)]
+        if sum(size or 0 for size in sizes) != kept.size or None in sizes:
+            return False
+        self.progress = replace(self.progress, files=len(sizes), moved=kept.size, total=kept.size)
+        return True
 
     async def drop(self, site: Door, store: Store) -> None:
         """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it."""
@@ -114,6 +134,7 @@ class Stage:
             source = copies.source(step.place.key)
             whole = Receipt(path=path, source=source, size=self.progress.total or 0, etag=digest, sha256="")
             if await copies.receipt(whole.path) == whole and await self._lies_there(copies.site, found):
+                self._proof = (copies.endpoint, digest)
                 self.tell(files=len(found), moved=whole.size)
                 return
 
@@ -128,6 +149,7 @@ class Stage:
             self.tell(files=self.progress.files + 1)
 
         await _all(one(stored, path) for stored, path in found)
+        self._proof = (copies.endpoint, whole.etag if whole is not None else found[0][0].version)
         if whole is not None:
             await copies.keep(whole)
 
