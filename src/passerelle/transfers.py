@@ -24,7 +24,7 @@ from passerelle.staged import STAGING, all_out, told
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.credential import Access, access
-from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.steps import Direction, Progress, Step, overlap
 from passerelle.staging.turns import ROOM
 from passerelle.staging.worker import OpenStore, Staging
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
@@ -58,12 +58,13 @@ class Transfers:
         self._room = asyncio.Semaphore(ROOM)
 
     def checked(self, job: TrainingJob, service: Service | None, planned: Planned) -> Planned:
-        """The plan, refused where the Site's gateway can't carry what is to be copied."""
+        """The plan, refused where the Site's gateway can't carry what is to be copied, or two copies meet."""
         copies = job.spec is not None and (steps_in(job.spec) or job.spec.outputs)
         if not copies or planned.plan is None or service is None or service.watch is None:
             return planned
         if isinstance(service.watch.gateway, Transfer):
-            return planned
+            meet = overlap((*steps_in(job.spec), *steps_out(job.spec, "."))) if job.spec is not None else None
+            return planned if meet is None else Planned(invalid=meet, findings=planned.findings)
         driver = service.site.spec.gateway.driver if service.site.spec is not None else "its"
         text = (
             f"Site {job.site} has the gateway {driver}, which copies no data; leave source and outputs out and copy "

@@ -273,6 +273,28 @@ def test_a_gateway_that_carries_no_files_is_told_at_once() -> None:
     told_without(story)
 
 
+def test_copies_that_would_meet_are_refused() -> None:
+    async def story(world: World) -> None:
+        inside = data("other.bin", f"{PATH}/inside", "inside")
+        key = world.api.create("a", data=[data(), inside])
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "CopiesOverlap"))
+        assert message(world, key, "Accepted") == (
+            "data: corpus and inside are both copied to /scratch/corpus.bin; write paths that don't lie within one "
+            "another."
+        )
+        key = world.api.create("b", outputs=[output("a"), output("b") | {"name": "log"}])
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "CopiesOverlap"))
+        assert message(world, key, "Accepted") == (
+            "outputs: model and log both go to s3://bucket/run1/; write a destination of its own for each, such as "
+            "s3://bucket/run1/model/ and s3://bucket/run1/log/."
+        )
+        await asyncio.sleep(100)
+        assert world.store.calls == []
+        assert world.states() == []
+
+    told(story)
+
+
 def test_what_cant_be_planned_is_not_copied_for() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a", data=[data()], nodes=1_000)
