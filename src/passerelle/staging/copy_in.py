@@ -27,6 +27,9 @@ IN_THE_WAY = "DataInTheWay"
 DIFFERS = "DigestDiffers"
 RECEIPT_LIMIT = 64 * 1024
 
+REHASHED_BYTES = 1024 * 1024 * 1024
+"""A login node hashes as much in some seconds; a terabyte would take it most of an hour, for each TrainingJob."""
+
 Tell = Callable[[int], None]
 """So many bytes more are where they shall be, or less where a copy begins anew."""
 
@@ -50,7 +53,8 @@ class Count:
 @dataclass(slots=True)
 class CopyIn:
     """Copies of one owner from one bucket to one site. `hashes` outlives it: what was hashed is not hashed again.
-    `endpoint` and `bucket` tell in receipts what the store is.
+    `endpoint` and `bucket` tell in receipts what the store is. `rehash`: what has a receipt and is small is hashed
+    at the site again.
     """
 
     site: Door
@@ -63,6 +67,7 @@ class CopyIn:
     hashes: dict[str, Hashed] = field(default_factory=dict)
     endpoint: str = ""
     bucket: str = ""
+    rehash: bool = True
     _opened: set[str] = field(default_factory=set)
 
     async def copy(self, stored: Stored, path: str) -> None:
@@ -70,7 +75,7 @@ class CopyIn:
         kept, size = await self.receipt(path), await self.site.size(path)
         if size is None:
             await self._bring(stored, path, kept)
-        elif kept is not None and kept == self._receipt(stored, path, kept.sha256) and size == stored.size:
+        elif kept == self._receipt(stored, path, kept.sha256 if kept else "") and await self._as_told(kept, size):
             self.tell(stored.size)
         else:
             await self._adopt(stored, path, size, kept)
@@ -78,6 +83,12 @@ class CopyIn:
     async def receipt(self, path: str) -> Receipt | None:
         """What stands in the receipt of a path, where there is one."""
         return await kept_receipt(self.site, self.run_root, path)
+
+    async def _as_told(self, kept: Receipt, size: int) -> bool:
+        """Whether a receipt is to be believed. A small file that was edited at the site may have its size still."""
+        if kept.size != size or not self.rehash or size > REHASHED_BYTES:
+            return kept.size == size
+        return await self.site.digest(kept.path) in (None, kept.sha256)
 
     async def keep(self, kept: Receipt) -> None:
         await self.site.make_directory(receipt.folder(self.run_root))
@@ -92,8 +103,9 @@ class CopyIn:
 
     async def _adopt(self, stored: Stored, path: str, size: int, kept: Receipt | None) -> None:
         """Take what lies there and is the same. Only its bytes tell: what the store says of them is somebody's word."""
-        older = kept is not None and kept.source == self.source(stored.key)
-        what = "was copied from another version of" if older else "is not what lies in the store as"
+        what = "is not what lies in the store as"
+        if kept is not None and kept.size == size and kept.source == self.source(stored.key):
+            what = "was copied from another version of" if kept.etag != stored.version else what
         refusal = Invalid(
             f"{path} exists at the site and {what} {stored.key}: it is not replaced. Write another path, such as one "
             "with the version in it, or remove the file at the site.",

@@ -115,6 +115,7 @@ class Stage:
             self.hashes,
             endpoint.rstrip("/"),
             self.step.place.bucket,
+            rehash=not self.step.place.is_prefix,
         )
 
     def _copy_out(self, site: Door, store: Store) -> CopyOut:

@@ -354,6 +354,26 @@ async def test_what_somebody_changed_after_us_is_somebodys(world: World) -> None
         await world.run()
 
 
+async def test_an_edit_of_the_same_size_is_seen_in_a_small_file_and_never_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.run()
+    edited = bytes(len(CORPUS))
+    world.site.files[PATH] = File(edited)
+    with pytest.raises(Invalid, match=r"is not what lies in the store as corpus\.bin: it is not replaced"):
+        await world.run()
+    assert world.content() == edited
+
+    monkeypatch.setattr("passerelle.staging.copy_in.REHASHED_BYTES", len(CORPUS) - 1)
+    digests = world.site.calls.count("digest")
+    await world.run()
+    assert world.site.calls.count("digest") == digests, "a terabyte is not hashed for each TrainingJob"
+    world.store.objects["corpus.bin"] = b"newer"
+    with pytest.raises(Invalid, match="not replaced"):
+        await world.run()
+    assert world.content() == edited
+
+
 @pytest.mark.parametrize("told", [True, False])
 async def test_what_lies_there_and_is_the_same_is_adopted(world: World, told: bool) -> None:
     world.site.files[PATH] = File(CORPUS)

@@ -8,8 +8,8 @@ from passerelle.staging.place import place
 from passerelle.staging.steps import Direction, Step, overlap
 
 
-def step(direction: Direction, name: str, path: str, url: str, secret: str = "s3") -> Step:
-    return Step(name=name, direction=direction, path=path, place=place(url), secret=secret)
+def step(direction: Direction, name: str, path: str, url: str, who: str = "s3") -> Step:
+    return Step(name=name, direction=direction, path=path, place=place(url), secret=who)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_outputs_that_may_become_one_object_are_refused(urls: tuple[str, str], m
 
 
 def test_stores_of_two_secrets_are_two_stores() -> None:
-    assert overlap([step("Out", name, "/a", "s3://bucket/run/", secret=name) for name in "ab"]) is None
+    assert overlap([step("Out", name, "/a", "s3://bucket/run/", who=name) for name in "ab"]) is None
 
 
 def test_what_is_read_and_what_is_written_may_be_one() -> None:
