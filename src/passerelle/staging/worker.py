@@ -196,7 +196,7 @@ class Staging:
         seen, copied = [], False
         for stage in work.stages:
             if look or stage.progress.done:
-                await self._look(stage)
+                await self._look(uid, stage)
             failures, copied = 0, copied or not stage.progress.done
             while not stage.progress.done:
                 pause = await self._try(work.namespace, stage, failures)
@@ -208,19 +208,28 @@ class Staging:
         work.looked = min(seen) if copied else clock()  # the first may have been seen long before the last was copied
         self._changed(uid)  # nothing is awaited from here on: whoever is woken finds the task at its end
 
-    async def _look(self, stage: Stage) -> None:
-        """Have a step be done where it lies there, and waiting where it doesn't, or nobody knows."""
-        try:
-            lies = await stage.lies(self._door())
-        except PasserelleError:
-            lies = False  # to take the step tells why
-        except Exception:
-            log.exception("looking failed", extra={"site": self._site, "step": stage.step.name})
-            lies = False
+    async def _look(self, uid: str, stage: Stage) -> None:
+        """Have a step be done where it lies there, and waiting where it doesn't. A site that is silent is asked again:
+        to take the step instead could find a newer version in the store.
+        """
+        failures, lies = 0, None
+        while lies is None:
+            try:
+                lies = await stage.lies(self._door())
+            except Unavailable as error:
+                stage.tell(state="Waiting", reason=error.reason, message=error.message, stalled=False, ended=None)
+                self._changed(uid)
+                await asyncio.sleep(_again(error, failures))
+                failures += 1
+            except Exception as error:  # to take the step tells why
+                if not isinstance(error, PasserelleError):
+                    log.exception("looking failed", extra={"site": self._site, "step": stage.step.name})
+                lies = False
         if not lies:
             stage.tell(state="Waiting", ended=None)
         elif not stage.progress.done:
-            stage.tell(state="Done", reason="", message="", stalled=False, began=self._now(), ended=self._now())
+            began, now = stage.progress.began, self._now()
+            stage.tell(state="Done", reason="", message="", stalled=False, began=began or now, ended=now)
 
     async def _try(self, namespace: str, stage: Stage, failures: int) -> float:
         """Take a step once. Returns the seconds until it is taken again, 0 where it is done."""

@@ -229,6 +229,27 @@ async def test_a_run_goes_on_with_the_version_that_it_began_with(world: World) -
     await eventually(lambda: ask("new", "team", [into("a")], "/r")[0].reason == "DataInTheWay")
 
 
+async def test_a_site_that_is_silent_at_the_look_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.until("Done")
+    world.store.objects["a"] = b"newer"
+    monkeypatch.setattr(worker, "SURE_SECONDS", -1.0)
+    read, cuts = Memory.read, 3
+
+    async def silent(site: Memory, path: str, offset: int, length: int) -> bytes:
+        nonlocal cuts
+        cuts -= 1
+        if cuts >= 0:
+            raise Unavailable("The site is silent.")
+        return await read(site, path, offset, length)
+
+    monkeypatch.setattr(Memory, "read", silent)
+    assert not world.staging.sure("uid-1")
+    monkeypatch.setattr(worker, "SURE_SECONDS", 60.0)
+    await eventually(lambda: world.ask()[0].message == "The site is silent.")
+    await eventually(lambda: world.staging.sure("uid-1"))
+    assert [(each.state, each.message, each.moved) for each in world.ask()] == [("Done", "", 950), ("Done", "", 50)]
+
+
 async def test_a_job_that_rested_long_is_looked_at_again(world: World) -> None:
     await world.until("Done")
     world.staging.stop("uid-1")
