@@ -178,7 +178,7 @@ class Reconciler:
         """What holds the TrainingJob back. Its data are copied while it waits for its turn."""
         hold = self._holds.reason(job, service, memory, action, self._clock())
         if planned and (hold is None or hold.reason == MAX_JOBS):
-            return self._transfers.hold(job, service, action) or hold
+            return self._transfers.hold(job, service, action, turn=hold is None) or hold
         return hold
 
     async def _act(self, now: Pass) -> float | None:

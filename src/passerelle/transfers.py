@@ -1,7 +1,9 @@
 """Between the pass over a TrainingJob and the staging of its Site: what is asked for, when, and what holds the submit.
 
-Data are copied when the job can be planned and nothing but its turn holds it, before its first intent; outputs when
-the run has succeeded. A suspended TrainingJob copies nothing, and a deleted one leaves nothing half-named.
+Data are copied when the job can be planned and nothing but its turn holds it, before its first intent; outputs when the
+run has succeeded. In the pass that writes an intent, of the first attempt or a later one, the data were seen at the
+site a moment ago: a scratch is purged, and a Site turned to another cluster, while a TrainingJob waits. A suspended
+TrainingJob copies nothing, and a deleted one leaves nothing half-named.
 """
 
 from __future__ import annotations
@@ -13,17 +15,17 @@ from typing import Protocol, cast
 from passerelle.decide import Action, Intend, Rest
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.facts import Staged, Word
-from passerelle.gateways.base import Transfer
+from passerelle.gateways.base import Identity, Transfer
 from passerelle.job_secrets import JobSecrets, Withheld
 from passerelle.kube import Gone
 from passerelle.objects import Key, TrainingJob
 from passerelle.planning import Planned
 from passerelle.sites import Service
-from passerelle.staged import all_out, told
+from passerelle.staged import STAGING, all_out, told
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.credential import Access, access
-from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.steps import Direction, Progress, Step, overlap
 from passerelle.staging.turns import ROOM
 from passerelle.staging.worker import OpenStore, Staging
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
@@ -57,12 +59,13 @@ class Transfers:
         self._room = asyncio.Semaphore(ROOM)
 
     def checked(self, job: TrainingJob, service: Service | None, planned: Planned) -> Planned:
-        """The plan, refused where the Site's gateway can't carry what is to be copied."""
+        """The plan, refused where the Site's gateway can't carry what is to be copied, or two copies meet."""
         copies = job.spec is not None and (steps_in(job.spec) or job.spec.outputs)
         if not copies or planned.plan is None or service is None or service.watch is None:
             return planned
         if isinstance(service.watch.gateway, Transfer):
-            return planned
+            meet = overlap((*steps_in(job.spec), *steps_out(job.spec, "."))) if job.spec is not None else None
+            return planned if meet is None else Planned(invalid=meet, findings=planned.findings)
         driver = service.site.spec.gateway.driver if service.site.spec is not None else "its"
         text = (
             f"Site {job.site} has the gateway {driver}, which copies no data; leave source and outputs out and copy "
@@ -70,12 +73,19 @@ class Transfers:
         )
         return Planned(invalid=Invalid(text, reason=NEEDS_FILES), findings=planned.findings)
 
-    def hold(self, job: TrainingJob, service: Service | None, action: Action) -> Word | None:
-        """What the submit waits for, after asking for it. None where all is there, or nothing is to be copied."""
+    def hold(self, job: TrainingJob, service: Service | None, action: Action, *, turn: bool) -> Word | None:
+        """What the submit waits for, after asking for it. None where all is there, or nothing is to be copied.
+        `turn`: nothing else holds it, so that it is worth a look whether all is there still.
+        """
         progress = self._into(job, service, action)
-        if progress is None or all(each.done for each in progress):
+        if progress is None:
             return None
-        return told(progress, "At the site")
+        if not all(each.done for each in progress):
+            return told(progress, "At the site")
+        staging = self._staging(service)
+        if turn and isinstance(action, Intend) and staging is not None and not staging.sure(job.uid):
+            return Word("False", STAGING, "The operator looks whether all data still lie at the site.")
+        return None
 
     def look(self, job: TrainingJob, service: Service | None, action: Action, run_directory: str) -> Staged | None:
         """How far all is, after asking for outputs where it is time."""
@@ -90,7 +100,7 @@ class Transfers:
             if staging is not None and service is not None and service.site.spec is not None and not job.deleting:
                 self._keys[job.uid] = job.key
                 steps = steps_out(spec, run_directory)
-                out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root)
+                out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, _where(service))
         return Staged(len(steps_in(spec)), len(spec.outputs), into, out)
 
     def forget(self, job: TrainingJob, service: Service | None) -> None:
@@ -101,8 +111,8 @@ class Transfers:
     def _into(
         self, job: TrainingJob, service: Service | None, action: Action, *, ask: bool = True
     ) -> tuple[Progress, ...] | None:
-        """The data's progress, while it counts: before the first intent."""
-        if job.spec is None or job.status.attempts:
+        """The data's progress, while it counts: before an intent."""
+        if job.spec is None:
             return None
         steps = steps_in(job.spec)
         staging = self._staging(service) if steps else None
@@ -111,11 +121,14 @@ class Transfers:
         if job.deleting or job.spec.suspend or service.site.spec.suspend:
             staging.stop(job.uid)
             return None
-        known = job.uid in self._keys
-        if not (known or (ask and isinstance(action, Intend))):
+        begun = bool(job.status.attempts)
+        intends = ask and isinstance(action, Intend)
+        if begun and not intends:
+            return staging.known(job.uid, steps)
+        if not (intends or job.uid in self._keys):
             return None
         self._keys[job.uid] = job.key
-        return staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root)
+        return staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, _where(service), begun=begun)
 
     def _staging(self, service: Service | None) -> Staging | None:
         if service is None:
@@ -182,6 +195,12 @@ def outputs_are_safe(job: TrainingJob) -> bool:
     """Whether nothing is lost to the object store when the TrainingJob goes: a failed run's outputs go nowhere."""
     succeeded = any(each.type == "Succeeded" and each.status == "True" for each in job.status.conditions)
     return not succeeded or job.spec is None or not job.spec.outputs or all_out(job.status)
+
+
+def _where(service: Service) -> Identity | None:
+    """Who answers at the site, and as whom we ask; None while nobody does."""
+    probe = service.watch.probe if service.watch is not None else None
+    return probe.identity if probe is not None else None
 
 
 def _door(service: Service) -> Door:

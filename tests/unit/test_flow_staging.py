@@ -287,6 +287,28 @@ def test_a_gateway_that_carries_no_files_is_told_at_once() -> None:
     told_without(story)
 
 
+def test_copies_that_would_meet_are_refused() -> None:
+    async def story(world: World) -> None:
+        inside = data("other.bin", f"{PATH}/inside", "inside")
+        key = world.api.create("a", data=[data(), inside])
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "CopiesOverlap"))
+        assert message(world, key, "Accepted") == (
+            "data: corpus and inside are both copied to /scratch/corpus.bin; write paths that don't lie within one "
+            "another."
+        )
+        key = world.api.create("b", outputs=[output("a"), output("b") | {"name": "log"}])
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "CopiesOverlap"))
+        assert message(world, key, "Accepted") == (
+            "outputs: model and log both go to s3://bucket/run1/; write a destination of its own for each, such as "
+            "s3://bucket/run1/model/ and s3://bucket/run1/log/."
+        )
+        await asyncio.sleep(100)
+        assert world.store.calls == []
+        assert world.states() == []
+
+    told(story)
+
+
 def test_what_cant_be_planned_is_not_copied_for() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a", data=[data()], nodes=1_000)
@@ -349,6 +371,96 @@ def test_a_deleted_job_leaves_nothing_half_named() -> None:
         assert world.store.open == 0
 
     virtual_time.run(main())
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_suspended_job_that_is_deleted_leaves_nothing_half_named(held: bool) -> None:
+    async def main() -> None:
+        world = World(files=True)
+        prepare(world)
+        slowly(world)
+        await world.start_operator()
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: bool(world.site.files))
+        if held:  # by a finalizer of somebody else
+            world.api.objects[key]["metadata"]["finalizers"] = ["foregroundDeletion"]
+        else:
+            world.api.edit(key, suspend=True)
+            await asyncio.sleep(30)
+        world.api.delete(key)
+        await asyncio.sleep(30)
+        if held:
+            version = world.api.objects[key]["metadata"]["resourceVersion"]
+            world.api.patch(key, {"metadata": {"finalizers": [], "resourceVersion": version}}, "metadata")
+        await world.until(lambda: not world.site.files)
+        await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_another_job_does_not_touch_what_a_running_one_reads() -> None:
+    async def story(world: World) -> None:
+        world.store.objects["other.bin"] = CORPUS[::-1]
+        first = world.api.create("first", data=[data()])
+        await world.until(running(world, first))
+        second = world.api.create("second", data=[data("other.bin")])
+        await world.until(lambda: world.condition(second, "Stalled") == ("True", "DataInTheWay"))
+        assert "Write another path" in message(world, second, "Stalled")
+        assert world.site.files[PATH].content == CORPUS
+
+    told(story, Fate(queued=3, running=300))
+
+
+def test_data_that_were_purged_while_the_job_waited_are_copied_again() -> None:
+    async def story(world: World) -> None:
+        first = world.api.create("first")
+        await world.until(running(world, first))
+        second = world.api.create("second", data=[data()])
+        await world.until(lambda: world.condition(second, "DataStaged")[0] == "True")
+        world.site.files.clear()
+        await world.until(running(world, second))
+        assert world.site.files[PATH].content == CORPUS
+
+    told(story, Fate(queued=3, running=300), maxJobs=1)
+
+
+def test_a_site_that_was_turned_while_the_job_waited_gets_the_data() -> None:
+    async def story(world: World) -> None:
+        first = world.api.create("first")
+        await world.until(running(world, first))
+        second = world.api.create("second", data=[data()])
+        await world.until(lambda: world.condition(second, "DataStaged")[0] == "True")
+        world.site.files.clear()
+        await world.edit_site(runRoot="/elsewhere/runs")
+        await world.until(running(world, second))
+        assert world.site.files[PATH].content == CORPUS
+
+    told(story, Fate(queued=3, running=300), maxJobs=1)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("purged", [False, True])
+def test_a_later_attempt_finds_its_data(restarts: bool, purged: bool) -> None:
+    """Purged, they are copied again; else the run goes on with the version that it began with."""
+
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=200, end="NODE_FAIL", exit_code=1)
+        key = world.api.create("a", data=[data()], retry={"maxAttempts": 2})
+        await world.until(running(world, key))
+        world.store.objects["corpus.bin"] = CORPUS[::-1]
+        if purged:
+            world.site.files.clear()
+        if restarts:
+            await world.end_operator()
+            await world.start_operator()
+        await world.until(lambda: len(world.status(key)["attempts"]) == 2)
+        assert world.site.files[PATH].content == (CORPUS[::-1] if purged else CORPUS)
+        await world.until(finished(world, key))
+        assert world.condition(key, "DataStaged") == ("True", "Staged")
+        assert message(world, key, "DataStaged") == "At the site: 1 file, 10.2 kB."
+        assert transfers(world, key) == [("corpus", "In", "Done", 1, len(CORPUS))]
+
+    told(story)
 
 
 def test_while_a_job_waits_for_its_turn_its_data_are_copied() -> None:

@@ -2,7 +2,8 @@
 
 It grows in a `.part` file beside its place, which tells how far it has come. What S3 sent is hashed as it passes; what
 arrived is hashed by the site where it can, else its seams are read back. Only then it gets its name, and a receipt.
-What lies at the path and is not ours is never written over.
+What lies at the path is never replaced, whosever it is: the same is taken as it is, and all else is in the way, an
+older version of the same object, too.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from passerelle.gateways.base import SIZE_DIFFERS
 from passerelle.staging import receipt
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
-from passerelle.staging.receipt import Receipt
+from passerelle.staging.receipt import Receipt, Source
 from passerelle.staging.store import Changed, Store, Stored
 from passerelle.staging.turns import SLICE_SECONDS, Turns
 
 IN_THE_WAY = "DataInTheWay"
 DIFFERS = "DigestDiffers"
 RECEIPT_LIMIT = 64 * 1024
+
+REHASHED_BYTES = 1024 * 1024 * 1024
+"""A login node hashes as much in some seconds; a terabyte would take it most of an hour, for each TrainingJob."""
 
 Tell = Callable[[int], None]
 """So many bytes more are where they shall be, or less where a copy begins anew."""
@@ -48,7 +52,10 @@ class Count:
 
 @dataclass(slots=True)
 class CopyIn:
-    """Copies of one owner from one bucket to one site. `hashes` outlives it: what was hashed is not hashed again."""
+    """Copies of one owner from one bucket to one site. `hashes` outlives it: what was hashed is not hashed again.
+    `endpoint` and `bucket` tell in receipts what the store is. `rehash`: what has a receipt and is small is hashed
+    at the site again.
+    """
 
     site: Door
     store: Store
@@ -58,49 +65,70 @@ class CopyIn:
     tell: Tell
     moved: Tell = lambda _: None
     hashes: dict[str, Hashed] = field(default_factory=dict)
+    endpoint: str = ""
+    bucket: str = ""
+    rehash: bool = True
+    _opened: set[str] = field(default_factory=set)
 
     async def copy(self, stored: Stored, path: str) -> None:
         """Raises Invalid (DataInTheWay), Changed, and what the site and the store raise."""
         kept, size = await self.receipt(path), await self.site.size(path)
-        if kept is not None and kept.size == size and (kept.etag, kept.size) == (stored.version, stored.size):
+        if size is None:
+            await self._bring(stored, path, kept)
+        elif kept == self._receipt(stored, path, kept.sha256 if kept else "") and await self._as_told(kept, size):
             self.tell(stored.size)
-            return
-        if size is not None and (kept is None or kept.size != size):
-            await self._adopt(stored, path, size)
-            return
-        await self._bring(stored, path)
+        else:
+            await self._adopt(stored, path, size, kept)
 
     async def receipt(self, path: str) -> Receipt | None:
         """What stands in the receipt of a path, where there is one."""
-        try:
-            content = await self.site.read(receipt.receipt_place(self.run_root, path), 0, RECEIPT_LIMIT)
-        except Missing:
-            return None
-        return receipt.receipt(content, path)
+        return await kept_receipt(self.site, self.run_root, path)
+
+    async def _as_told(self, kept: Receipt, size: int) -> bool:
+        """Whether a receipt is to be believed. A small file that was edited at the site may have its size still."""
+        if kept.size != size or not self.rehash or size > REHASHED_BYTES:
+            return kept.size == size
+        return await self.site.digest(kept.path) in (None, kept.sha256)
 
     async def keep(self, kept: Receipt) -> None:
         await self.site.make_directory(receipt.folder(self.run_root))
         await self.site.write(receipt.receipt_place(self.run_root, kept.path), kept.written(), mode=0o640)
 
-    async def _adopt(self, stored: Stored, path: str, size: int) -> None:
-        """Take for ours what lies there and is the same."""
+    def source(self, key: str) -> Source:
+        return Source(endpoint=self.endpoint, bucket=self.bucket, key=key)
+
+    def _receipt(self, stored: Stored, path: str, sha256: str) -> Receipt:
+        source = self.source(stored.key)
+        return Receipt(path=path, source=source, size=stored.size, etag=stored.version, sha256=sha256)
+
+    async def _adopt(self, stored: Stored, path: str, size: int, kept: Receipt | None) -> None:
+        """Take what lies there and is the same. Only its bytes tell: what the store says of them is somebody's word."""
+        what = "is not what lies in the store as"
+        if kept is not None and kept.size == size and kept.source == self.source(stored.key):
+            what = "was copied from another version of" if kept.etag != stored.version else what
         refusal = Invalid(
-            f"{path} exists at the site and is not what {stored.key} is: nothing is written over it. Move it away, or "
-            "write another path.",
+            f"{path} exists at the site and {what} {stored.key}: it is not replaced. Write another path, such as one "
+            "with the version in it, or remove the file at the site.",
             reason=IN_THE_WAY,
         )
         if size != stored.size:
             raise refusal
-        theirs = await self.site.digest(path)
-        if theirs is None:
-            theirs = await self._read_digest(path, size)
-        ours = stored.sha256 or (await self._hashed(stored, stored.size)).hexdigest
-        if theirs != ours:
+        told = kept.sha256 if kept is not None and kept.size == size else ""
+        theirs = told or await self._site_digest(path, size)
+        if stored.sha256 and theirs != stored.sha256:
             raise refusal
-        await self.keep(Receipt(path=path, size=size, etag=stored.version, sha256=ours))
+        part = receipt.part_place(path, stored.version)
+        ours = self.hashes[part] = await self._hashed(stored, size, self.hashes.get(part))
+        if theirs != ours.hexdigest or (told and await self._site_digest(path, size) != told):
+            raise refusal
+        await self.keep(self._receipt(stored, path, theirs))
+        self.hashes.pop(part, None)
         self.tell(size)
 
-    async def _bring(self, stored: Stored, path: str) -> None:
+    async def _bring(self, stored: Stored, path: str, kept: Receipt | None) -> None:
+        if await self.site.entries(path) is not None:
+            text = f"{path} is a directory at the site; write the path of a file that is not there yet, or end the "
+            raise Invalid(f"{text}source's url with a slash to copy all below it.", reason=IN_THE_WAY)
         part = receipt.part_place(path, stored.version)
         await self.site.make_directory(posixpath.dirname(path))
         count = Count(self.tell)
@@ -113,14 +141,40 @@ class CopyIn:
                 async with self.turns.turn(self.owner):
                     done = await self._slice(stored, part, done, count)
             await self._compare(stored, part, done)
-            await self.site.rename(part, path)
-            await self.keep(Receipt(path=path, size=stored.size, etag=stored.version, sha256=done.hexdigest))
+            await self._name(stored, part, path, kept, done, count)
         except BaseException as error:
             count.undo()
             if isinstance(error, Changed) or (isinstance(error, PasserelleError) and error.reason == DIFFERS):
                 await self.drop(stored, path)
             raise
         self.hashes.pop(part, None)
+
+    async def _name(
+        self, stored: Stored, part: str, path: str, kept: Receipt | None, done: Hashed, count: Count
+    ) -> None:
+        """Give what is whole its name, where nothing has it: somebody else may have come meanwhile, from another Site.
+
+        Whatever dies here leaves no receipt of another content: those that stand go first, ours comes last.
+        """
+        await self._open(path, kept)
+        size = await self.site.size(path)
+        if size is None:
+            await self.site.rename(part, path)
+            await self.keep(self._receipt(stored, path, done.hexdigest))
+            return
+        self.hashes[part] = done
+        count.undo()
+        await self._adopt(stored, path, size, None)
+        await self.site.remove(part)
+
+    async def _open(self, path: str, kept: Receipt | None) -> None:
+        """Take back what receipts tell of this path, and of the directories that it lies in."""
+        if kept is not None:
+            await self.site.remove(receipt.receipt_place(self.run_root, path))
+        for each in receipt.directories(path):
+            if each not in self._opened:
+                await self.site.remove(receipt.receipt_place(self.run_root, each))
+                self._opened.add(each)
 
     async def drop(self, stored: Stored, path: str) -> None:
         """Leave nothing of a copy that is not whole."""
@@ -202,13 +256,26 @@ class CopyIn:
             text = f"What arrived at the site of {stored.key} is not what was sent; it is copied anew."
             raise Unavailable(text, reason=DIFFERS)
 
-    async def _read_digest(self, path: str, size: int) -> str:
+    async def _site_digest(self, path: str, size: int) -> str:
+        """Of a file at the site, which is read where the site can't hash."""
+        told = await self.site.digest(path)
+        if told is not None:
+            return told
         done = Hashed()
         while done.offset < size:
             async with self.turns.turn(self.owner):
                 length = min(self.site.part_bytes, size - done.offset)
                 done = await done.after(await read_exactly(self.site, path, done.offset, length))
         return done.hexdigest
+
+
+async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
+    """What stands in the receipt of a path at the site, where there is one."""
+    try:
+        content = await site.read(receipt.receipt_place(run_root, path), 0, RECEIPT_LIMIT)
+    except Missing:
+        return None
+    return receipt.receipt(content, path)
 
 
 async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:

@@ -1,12 +1,14 @@
 """What is left at the site of a copy that is whole: which object lies there, for the next TrainingJob that wants it.
 
-A receipt is believed as long as its file has its size. It says nothing of a file that is not there. Pure.
+A receipt is believed as long as its file has its size. It says nothing of a file that is not there, and nothing to who
+wants another object, or another version. None stands while another content gets the name that it tells of. Pure.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -16,12 +18,22 @@ _PART_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What was copied: a key in a bucket, or the beginning of keys. `endpoint` is the store's, "" where that is AWS."""
+
+    endpoint: str
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Of one file; or of a directory, whose `etag` is the listing's digest, `size` the sum, and `sha256` "". `path` is
     kept, since the receipt's own name doesn't tell it.
     """
 
     path: str
+    source: Source
     size: int
     etag: str
     sha256: str
@@ -47,8 +59,15 @@ class Note:
 def receipt(content: bytes, path: str) -> Receipt | None:
     """What stands there; None where it is no receipt of this path."""
     match _object(content):
-        case {"path": str(there), "size": int(size), "etag": str(etag), "sha256": str(sha256)} if there == path:
-            return Receipt(path=path, size=size, etag=etag, sha256=sha256)
+        case {
+            "path": str(there),
+            "source": {"endpoint": str(endpoint), "bucket": str(bucket), "key": str(key)},
+            "size": int(size),
+            "etag": str(etag),
+            "sha256": str(sha256),
+        } if there == path:
+            source = Source(endpoint=endpoint, bucket=bucket, key=key)
+            return Receipt(path=path, source=source, size=size, etag=etag, sha256=sha256)
     return None
 
 
@@ -72,6 +91,11 @@ def folder(run_root: str) -> str:
 
 def receipt_place(run_root: str, path: str) -> str:
     return f"{folder(run_root)}/{_hash(path)}.json"
+
+
+def directories(path: str) -> list[str]:
+    """The directories that a path lies in, as their receipts have them: with a slash at the end."""
+    return [path[: each.end()] for each in re.finditer("/", path)][1:]
 
 
 def note_place(run_root: str, path: str, target: str) -> str:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
 from passerelle.staging import receipt
-from passerelle.staging.copy_in import CopyIn
+from passerelle.staging.copy_in import CopyIn, kept_receipt
 from passerelle.staging.copy_out import CopyOut
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
@@ -25,8 +25,18 @@ from passerelle.staging.turns import AT_ONCE, Turns
 MOST_WRONG = 20
 """Files of a step that may be wrong before the others are left alone, too."""
 
-Locks = WeakValueDictionary[str, asyncio.Lock]
-"""By path at a site: two TrainingJobs that want the same object there copy it once."""
+
+class Claim:
+    """One path at a site: two TrainingJobs that want the same object there copy it once. `wanted` has the part file of
+    each owner that has begun and is not done, be it that it copies now, rests, or waits for another try.
+    """
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wanted: dict[str, str] = {}
+
+
+Locks = WeakValueDictionary[str, Claim]
 
 
 @dataclass(slots=True)
@@ -42,8 +52,9 @@ class Stage:
     moved: Callable[[int], None] = lambda _: None
     progress: Progress = field(init=False)
     hashes: dict[str, Hashed] = field(default_factory=dict)
-    _begun: list[tuple[Stored, str]] = field(default_factory=list)
-    _sent: list[Outgoing] = field(default_factory=list)
+    _proof: tuple[str, str] | None = None
+    _begun: dict[str, tuple[Stored, Claim]] = field(default_factory=dict)
+    _sent: set[Outgoing] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.progress = Progress(name=self.step.name, direction=self.step.direction)
@@ -52,27 +63,60 @@ class Stage:
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]  # fields of it, by name
         self.note()
 
-    async def run(self, site: Door, store: Store) -> None:
-        """Raises what a copy raises; what was copied by then stays."""
+    async def run(self, site: Door, store: Store, endpoint: str = "") -> None:
+        """Raises what a copy raises; what was copied by then stays. `endpoint` is where the store is."""
         self.progress = self.progress.waiting()
         self.note()
         if self.step.direction == "In":
-            await self._run_in(self._copy_in(site, store))
+            await self._run_in(self._copy_in(site, store, endpoint))
         else:
             await self._run_out(site, self._copy_out(site, store))
+
+    async def lies(self, site: Door) -> bool:
+        """Whether what was copied lies at the site, by its receipt and its size: a few calls, and none to the store.
+        After a restart of the operator any version counts: the run began with what lies there.
+        """
+        step, path = self.step, self.step.path.rstrip("/")
+        kept = await kept_receipt(site, self.run_root, f"{path}/" if step.place.is_prefix else path)
+        if kept is None or (kept.source.bucket, kept.source.key) != (step.place.bucket, step.place.key):
+            return False
+        if self._proof not in (None, (kept.source.endpoint, kept.etag)):
+            return False
+        if step.place.is_prefix:
+            sizes: list[int | None] = [size for _, size in await walk(site, path) or ()]
+        else:
+            sizes = [await site.size(path)]
+        if sum(size or 0 for size in sizes) != kept.size or None in sizes:
+            return False
+        self.progress = replace(self.progress, files=len(sizes), moved=kept.size, total=kept.size)
+        return True
 
     async def drop(self, site: Door, store: Store) -> None:
         """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it."""
         into, out = self._copy_in(site, store), self._copy_out(site, store)
-        for stored, path in self._begun:
-            lock = self.locks.get(path)
-            if lock is None or not lock.locked():
-                await into.drop(stored, path)
+        for path, (stored, claim) in self._begun.items():
+            part = claim.wanted.pop(self.owner, "")
+            if part not in claim.wanted.values():
+                async with claim.lock:
+                    if part not in claim.wanted.values():
+                        await into.drop(stored, path)
         for each in self._sent:
             await out.drop(each.path, each.key)
 
-    def _copy_in(self, site: Door, store: Store) -> CopyIn:
-        return CopyIn(site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
+    def _copy_in(self, site: Door, store: Store, endpoint: str = "") -> CopyIn:
+        return CopyIn(
+            site,
+            store,
+            self.run_root,
+            self.turns,
+            self.owner,
+            self._there,
+            self._moved,
+            self.hashes,
+            endpoint.rstrip("/"),
+            self.step.place.bucket,
+            rehash=not self.step.place.is_prefix,
+        )
 
     def _copy_out(self, site: Door, store: Store) -> CopyOut:
         def place(key: str) -> str:
@@ -87,21 +131,26 @@ class Stage:
         whole: Receipt | None = None
         if step.place.is_prefix:
             digest = receipt.listing_digest([stored for stored, _ in found])
-            whole = Receipt(path=step.path.rstrip("/") + "/", size=self.progress.total or 0, etag=digest, sha256="")
+            path = step.path.rstrip("/") + "/"
+            source = copies.source(step.place.key)
+            whole = Receipt(path=path, source=source, size=self.progress.total or 0, etag=digest, sha256="")
             if await copies.receipt(whole.path) == whole and await self._lies_there(copies.site, found):
+                self._proof = (copies.endpoint, digest)
                 self.tell(files=len(found), moved=whole.size)
                 return
 
         async def one(stored: Stored, path: str) -> None:
-            lock = self.locks.get(path) or asyncio.Lock()
-            self.locks[path] = lock
-            async with lock:
-                self._begun.append((stored, path))
+            claim = self.locks.get(path) or Claim()
+            self.locks[path] = claim
+            self._begun[path] = stored, claim
+            claim.wanted[self.owner] = receipt.part_place(path, stored.version)
+            async with claim.lock:
                 await copies.copy(stored, path)
-                self._begun.remove((stored, path))
+            del self._begun[path], claim.wanted[self.owner]
             self.tell(files=self.progress.files + 1)
 
         await _all(one(stored, path) for stored, path in found)
+        self._proof = (copies.endpoint, whole.etag if whole is not None else found[0][0].version)
         if whole is not None:
             await copies.keep(whole)
 
@@ -130,7 +179,7 @@ class Stage:
         self.tell(total=sum(each.size for each in found))
 
         async def one(each: Outgoing) -> None:
-            self._sent.append(each)
+            self._sent.add(each)
             await copies.copy(each.path, each.size, each.key)
             self._sent.remove(each)
             self.tell(files=self.progress.files + 1)

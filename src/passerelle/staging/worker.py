@@ -1,9 +1,10 @@
 """A site's staging: the steps of its TrainingJobs, taken until they are done, and who is told of it.
 
 Level-triggered: whoever wants a TrainingJob's steps done asks, again and again, and is told how far they are; a step is
-begun by the first ask, and by the first after a restart of the operator. What a person must mend is tried again after
-minutes, and said meanwhile; what nobody can help is tried again within seconds. So many TrainingJobs are in hand at a
-time, and none keeps its place while it waits for another try.
+begun by the first ask, and by the first after a restart of the operator. Done is what was done for these steps, at this
+run root, on this cluster, as this user; and before a submit it is looked whether it lies there still. What a person
+must mend is tried again after minutes, and said meanwhile; what nobody can help is tried again within seconds. So many
+TrainingJobs are in hand at a time, and none keeps its place while it waits for another try.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Identity
 from passerelle.staging.door import Door
 from passerelle.staging.s3.credential import Access
 from passerelle.staging.stage import Locks, Stage
@@ -32,6 +34,8 @@ TOLD_SECONDS = 10.0
 FIRST_AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 60.0
 MENDED_AGAIN_SECONDS = 120.0
 """How long a step waits that a person must help: a Secret, a bucket and a right are looked at, not watched."""
+SURE_SECONDS = 60.0
+"""How long a look counts: a site that purges its scratch does so between two of them."""
 DROP_SECONDS = 30.0
 """What tidying up after a deleted TrainingJob may take."""
 
@@ -45,10 +49,26 @@ Moved = Callable[[Direction, int], None]
 class _Work:
     """The steps of one TrainingJob in one direction, in hand."""
 
+    namespace: str
     steps: tuple[Step, ...]
+    run_root: str
+    where: Identity | None
     stages: list[Stage]
-    task: asyncio.Task[None] = field(init=False)
+    task: asyncio.Task[None] | None = None
+    resting: bool = False
     told: float = 0.0
+    looked: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        return all(stage.progress.done for stage in self.stages)
+
+    def is_for(self, steps: tuple[Step, ...], run_root: str, where: Identity | None) -> bool:
+        same_site = where is None or self.where is None or where == self.where
+        return same_site and (self.steps, self.run_root) == (steps, run_root)
+
+    def progress(self) -> tuple[Progress, ...]:
+        return tuple(stage.progress for stage in self.stages)
 
 
 class Staging:
@@ -81,32 +101,62 @@ class Staging:
         self._works: dict[str, _Work] = {}
         self._dropping: set[asyncio.Task[None]] = set()
 
-    def ask(self, uid: str, namespace: str, steps: Sequence[Step], run_root: str) -> tuple[Progress, ...]:
-        """Have these steps done; how far they are."""
+    def ask(
+        self,
+        uid: str,
+        namespace: str,
+        steps: Sequence[Step],
+        run_root: str,
+        where: Identity | None = None,
+        *,
+        begun: bool = False,
+    ) -> tuple[Progress, ...]:
+        """Have these steps done; how far they are. `where` is who answers at the site, None where nobody does now.
+        `begun`: the run goes on with what lies there, which the store may have in another version by now.
+        """
         work = self._works.get(uid)
-        if work is None or work.steps != tuple(steps):
-            if work is not None:
-                work.task.cancel()
-            work = self._works[uid] = self._begin(uid, namespace, tuple(steps), run_root)
-        return tuple(stage.progress for stage in work.stages)
+        if work is None or not work.is_for(tuple(steps), run_root, where):
+            before = work.task if work is not None else None
+            work = self._works[uid] = self._work(uid, namespace, tuple(steps), run_root)
+            self._start(uid, work, before, look=begun)
+        elif work.resting:
+            self._start(uid, work, work.task, look=begun)
+        work.where = where or work.where
+        return work.progress()
 
-    def stop(self, uid: str) -> None:
-        """Let it rest where it is: it is asked for again, or not."""
-        work = self._works.pop(uid, None)
-        if work is not None:
+    def known(self, uid: str, steps: Sequence[Step]) -> tuple[Progress, ...] | None:
+        """How far these steps are, where they are in hand or done."""
+        work = self._works.get(uid)
+        return work.progress() if work is not None and work.steps == tuple(steps) else None
+
+    def sure(self, uid: str) -> bool:
+        """Whether all that was done lay there a moment ago. Else it is looked, and told when that is over."""
+        work = self._works.get(uid)
+        if work is None or not work.done or work.task is None or not work.task.done():
+            return False
+        if asyncio.get_running_loop().time() - work.looked <= SURE_SECONDS:
+            return True
+        self._start(uid, work, None, look=True)
+        return False
+
+    def stop(self, uid: str, direction: Direction = "In") -> None:
+        """Let it rest where it is: it is asked for again, or forgotten."""
+        work = self._works.get(uid)
+        if work is not None and work.task is not None and not work.resting and work.steps[0].direction == direction:
+            work.resting = True
             work.task.cancel()
 
     def forget(self, uid: str, namespace: str) -> None:
         """Nobody wants it any more: leave nothing half-named."""
         work = self._works.pop(uid, None)
-        if work is not None:
+        if work is not None and work.task is not None:
             work.task.cancel()
-            dropping = asyncio.create_task(self._drop(work, namespace), name=f"staging-drop-{self._site}")
+            dropping = asyncio.create_task(self._drop(work, work.task, namespace), name=f"staging-drop-{self._site}")
             self._dropping.add(dropping)
             dropping.add_done_callback(self._dropping.discard)
 
     async def close(self) -> None:
-        tasks = [*(work.task for work in self._works.values()), *self._dropping]
+        tasks = [*(work.task for work in self._works.values() if work.task is not None), *self._dropping]
         self._works.clear()
         for task in tasks:
             task.cancel()
@@ -114,16 +164,21 @@ class Staging:
 
     # The steps of one TrainingJob
 
-    def _begin(self, uid: str, namespace: str, steps: tuple[Step, ...], run_root: str) -> _Work:
+    def _work(self, uid: str, namespace: str, steps: tuple[Step, ...], run_root: str) -> _Work:
         def note() -> None:
             self._note(uid)
 
         stages = [
             Stage(step, run_root, uid, self._turns, self._locks, note, self._counted(step.direction)) for step in steps
         ]
-        work = _Work(steps, stages)
-        work.task = asyncio.create_task(self._run(uid, namespace, work), name=f"staging-{self._site}")
-        return work
+        return _Work(namespace, steps, run_root, None, stages)
+
+    def _start(self, uid: str, work: _Work, before: asyncio.Task[None] | None, *, look: bool) -> None:
+        """Take its steps, when the task before has come to its end: two never write to one file."""
+        if before is not None:
+            before.cancel()
+        work.resting = False
+        work.task = asyncio.create_task(self._run(uid, work, before, look=look), name=f"staging-{self._site}")
 
     def _counted(self, direction: Direction) -> Callable[[int], None]:
         return lambda size: self._moved(direction, size)
@@ -134,15 +189,47 @@ class Staging:
             work.told = now
             self._changed(uid)
 
-    async def _run(self, uid: str, namespace: str, work: _Work) -> None:
+    async def _run(self, uid: str, work: _Work, before: asyncio.Task[None] | None, *, look: bool) -> None:
+        if before is not None:
+            await asyncio.gather(before, return_exceptions=True)
+        clock = asyncio.get_running_loop().time
+        seen, copied = [], False
         for stage in work.stages:
-            failures = 0
+            if look or stage.progress.done:
+                await self._look(uid, stage)
+            failures, copied = 0, copied or not stage.progress.done
             while not stage.progress.done:
-                pause = await self._try(namespace, stage, failures)
+                pause = await self._try(work.namespace, stage, failures)
                 self._changed(uid)
                 if pause:
                     failures += 1
                     await asyncio.sleep(pause)
+            seen.append(clock())
+        work.looked = min(seen) if copied else clock()  # the first may have been seen long before the last was copied
+        self._changed(uid)  # nothing is awaited from here on: whoever is woken finds the task at its end
+
+    async def _look(self, uid: str, stage: Stage) -> None:
+        """Have a step be done where it lies there, and waiting where it doesn't. A site that is silent is asked again:
+        to take the step instead could find a newer version in the store.
+        """
+        failures, lies = 0, None
+        while lies is None:
+            try:
+                lies = await stage.lies(self._door())
+            except Unavailable as error:
+                stage.tell(state="Waiting", reason=error.reason, message=error.message, stalled=False, ended=None)
+                self._changed(uid)
+                await asyncio.sleep(_again(error, failures))
+                failures += 1
+            except Exception as error:  # to take the step tells why
+                if not isinstance(error, PasserelleError):
+                    log.exception("looking failed", extra={"site": self._site, "step": stage.step.name})
+                lies = False
+        if not lies:
+            stage.tell(state="Waiting", ended=None)
+        elif not stage.progress.done:
+            began, now = stage.progress.began, self._now()
+            stage.tell(state="Done", reason="", message="", stalled=False, began=began or now, ended=now)
 
     async def _try(self, namespace: str, stage: Stage, failures: int) -> float:
         """Take a step once. Returns the seconds until it is taken again, 0 where it is done."""
@@ -150,8 +237,8 @@ class Staging:
         async with self._in_hand:
             stage.tell(began=stage.progress.began or self._now())
             try:
-                async with self._stored(namespace, stage.step) as store:
-                    await stage.run(self._door(), store)
+                async with self._stored(namespace, stage.step) as (store, endpoint):
+                    await stage.run(self._door(), store, endpoint)
             except PasserelleError as error:
                 mend = must_be_mended(error)
                 if stage.progress.reason != error.reason:
@@ -168,20 +255,22 @@ class Staging:
             log.info("staged", extra={**about, "files": stage.progress.files, "bytes": stage.progress.total})
             return 0.0
 
-    async def _drop(self, work: _Work, namespace: str) -> None:
-        await asyncio.gather(work.task, return_exceptions=True)
+    async def _drop(self, work: _Work, task: asyncio.Task[None], namespace: str) -> None:
+        await asyncio.gather(task, return_exceptions=True)
         for stage in work.stages:
             if stage.progress.done:
                 continue
             with contextlib.suppress(PasserelleError, TimeoutError):
-                async with asyncio.timeout(DROP_SECONDS), self._stored(namespace, stage.step) as store:
+                async with asyncio.timeout(DROP_SECONDS), self._stored(namespace, stage.step) as (store, _):
                     await stage.drop(self._door(), store)
 
     @contextlib.asynccontextmanager
-    async def _stored(self, namespace: str, step: Step) -> AsyncIterator[Store]:
-        store = self._open_store(step.place.bucket, await self._read_access(namespace, step.secret))
+    async def _stored(self, namespace: str, step: Step) -> AsyncIterator[tuple[Store, str]]:
+        """The step's bucket, and the endpoint where it is."""
+        access = await self._read_access(namespace, step.secret)
+        store = self._open_store(step.place.bucket, access)
         try:
-            yield store
+            yield store, access.endpoint
         finally:
             await store.close()
 

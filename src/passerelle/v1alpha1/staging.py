@@ -97,7 +97,7 @@ class Data(Model):
     source: Source | None = Field(
         default=None,
         description="source is copied to path before the job is submitted, once: what is there already is not copied "
-        "again, and what is not its copy is never written over. Unset, the data lie at the site.",
+        "again, and what lies at path is never replaced, an older version neither. Unset, the data lie at the site.",
     )
 
     @model_validator(mode="after")

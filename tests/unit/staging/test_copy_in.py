@@ -208,11 +208,129 @@ async def test_an_object_that_changes_meanwhile_is_copied_anew(world: World) -> 
     assert world.content() == newer
 
 
-async def test_a_newer_object_takes_the_place_of_what_an_older_one_brought(world: World) -> None:
+@pytest.mark.parametrize("newer", [CORPUS[:5000], CORPUS[::-1]])
+async def test_a_newer_version_does_not_take_the_place_of_an_older_one(world: World, newer: bytes) -> None:
     await world.run()
-    world.store.objects["corpus.bin"] = CORPUS[:5000]
+    world.store.objects["corpus.bin"] = newer
+    with pytest.raises(Invalid, match=r"was copied from another version of corpus\.bin: it is not replaced") as refused:
+        await world.run()
+    assert refused.value.reason == "DataInTheWay"
+    assert world.content() == CORPUS
+
+
+async def test_another_object_does_not_take_the_place_of_one_that_was_copied(world: World) -> None:
     await world.run()
-    assert world.content() == CORPUS[:5000]
+    world.store.objects["other"] = CORPUS[::-1]
+    with pytest.raises(Invalid, match="is not what lies in the store as other: it is not replaced"):
+        await world.run(world.stage("s3://bucket/other"))
+    assert world.content() == CORPUS
+    await world.run()
+
+
+@pytest.mark.parametrize("where", ["endpoint", "bucket", "key"])
+async def test_a_receipt_counts_for_its_own_source_alone(world: World, where: str) -> None:
+    """The store says the same of another object: then its bytes are compared, not its name or its ETag."""
+    await world.run()
+    world.site.files[PATH] = File(CORPUS[::-1])
+    other = "s3://elsewhere/corpus.bin" if where == "bucket" else "s3://bucket/corpus.bin"
+    if where == "key":
+        world.store.objects["other"], other = CORPUS, "s3://bucket/other"
+    stage = world.stage(other)
+    with pytest.raises(Invalid, match="not replaced"):
+        await stage.run(world.site, world.store, "https://elsewhere" if where == "endpoint" else "")
+
+
+async def test_the_same_bytes_from_elsewhere_are_taken(world: World) -> None:
+    await world.run()
+    world.store.objects["other"] = CORPUS
+    await world.run(world.stage("s3://bucket/other"))
+    assert world.moved == len(CORPUS)
+
+
+async def test_a_file_that_came_during_the_copy_is_not_replaced(world: World) -> None:
+    def come(call: str) -> None:
+        if call == "read" and world.store.calls.count("read") == 5:
+            world.site.files[PATH] = File(b"the user's own")
+
+    world.store.before = come
+    stage = world.stage()
+    with pytest.raises(Invalid, match="not replaced"):
+        await world.run(stage)
+    assert world.content() == b"the user's own"
+    assert stage.progress.moved == 0
+
+    world.store.before = lambda _: None
+    del world.site.files[PATH]
+    await world.run(stage)
+    assert world.moved == len(CORPUS), "what was copied by then is not copied again"
+
+
+async def test_the_same_that_came_during_the_copy_is_taken(world: World) -> None:
+    def come(call: str) -> None:
+        if call == "read" and world.store.calls.count("read") == 5:
+            world.site.files[PATH] = File(CORPUS, mode=0o444)
+
+    world.store.before = come
+    progress = await world.run()
+    assert (progress.files, progress.moved) == (1, len(CORPUS))
+    assert world.site.files[PATH].mode == 0o444
+    assert world.left == []
+    assert world.store.read_bytes == len(CORPUS)
+
+
+async def test_a_directory_in_the_way_is_seen_before_anything_is_copied(world: World) -> None:
+    world.site.directories.add(PATH)
+    with pytest.raises(Invalid, match="is a directory at the site; write the path of a file") as refused:
+        await world.run()
+    assert refused.value.reason == "DataInTheWay"
+    assert world.store.read_bytes == 0
+
+
+@pytest.mark.parametrize("dies_at", ["rename", "write"])
+async def test_no_receipt_outlives_what_it_tells_of(
+    world: World, dies_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody removed the older file; the operator dies around the name of the newer one, which is as long."""
+    await world.run()
+    del world.site.files[PATH]
+    world.store.objects["other"] = CORPUS[::-1]
+
+    async def dies(*_: object, **__: object) -> None:
+        raise Unavailable("The operator is gone.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, dies_at, dies)
+        with pytest.raises(Unavailable):
+            await world.run(world.stage("s3://bucket/other"))
+    await world.run(world.stage("s3://bucket/other"))
+    assert world.content() == CORPUS[::-1]
+    with pytest.raises(Invalid, match="not replaced"):
+        await world.run()
+
+
+async def test_a_directorys_receipt_goes_before_anything_comes_into_it(world: World) -> None:
+    world.store.objects = {f"{version}/{name}": version.encode() for version in ("v1", "v2") for name in "ab"}
+    await world.run(world.stage("s3://bucket/v1/", "/d"))
+    del world.site.files["/d/a"]
+    with pytest.raises(Invalid, match="not replaced"):
+        await world.run(world.stage("s3://bucket/v2/", "/d"))
+    assert (world.content("/d/a"), world.content("/d/b")) == (b"v2", b"v1")
+    with pytest.raises(Invalid, match="/d/a exists at the site and is not what lies in the store as v1/a"):
+        await world.run(world.stage("s3://bucket/v1/", "/d"))
+
+
+async def test_a_part_that_another_one_goes_on_with_is_left_to_it(world: World) -> None:
+    """That one waits for its next try meanwhile, and holds no lock."""
+    first, second = world.stage(owner="a"), world.stage(owner="b")
+    world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("read") >= 8))
+    for each in (first, second):
+        with pytest.raises(Unavailable):
+            await world.run(each)
+    assert world.left
+    await first.drop(world.site, world.store)
+    assert world.left, "the second goes on from it"
+    await second.drop(world.site, world.store)
+    assert world.left == []
 
 
 @pytest.mark.parametrize("there", [b"mine", CORPUS[:-1] + b"x"])
@@ -223,7 +341,7 @@ async def test_what_is_somebodys_is_never_written_over(
     if not hashes:
         without_digest(world, monkeypatch)
     world.site.files[PATH] = File(there)
-    with pytest.raises(Invalid, match=r"nothing is written over it\. Move it away") as refused:
+    with pytest.raises(Invalid, match=r"it is not replaced\. Write another path") as refused:
         await world.run()
     assert refused.value.reason == "DataInTheWay"
     assert world.content() == there
@@ -232,8 +350,28 @@ async def test_what_is_somebodys_is_never_written_over(
 async def test_what_somebody_changed_after_us_is_somebodys(world: World) -> None:
     await world.run()
     world.site.files[PATH] = File(b"edited")
-    with pytest.raises(Invalid, match="nothing is written over it"):
+    with pytest.raises(Invalid, match="is not replaced"):
         await world.run()
+
+
+async def test_an_edit_of_the_same_size_is_seen_in_a_small_file_and_never_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.run()
+    edited = bytes(len(CORPUS))
+    world.site.files[PATH] = File(edited)
+    with pytest.raises(Invalid, match=r"is not what lies in the store as corpus\.bin: it is not replaced"):
+        await world.run()
+    assert world.content() == edited
+
+    monkeypatch.setattr("passerelle.staging.copy_in.REHASHED_BYTES", len(CORPUS) - 1)
+    digests = world.site.calls.count("digest")
+    await world.run()
+    assert world.site.calls.count("digest") == digests, "a terabyte is not hashed for each TrainingJob"
+    world.store.objects["corpus.bin"] = b"newer"
+    with pytest.raises(Invalid, match="not replaced"):
+        await world.run()
+    assert world.content() == edited
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -246,8 +384,16 @@ async def test_what_lies_there_and_is_the_same_is_adopted(world: World, told: bo
 
     assert progress.moved == len(CORPUS)
     assert "append" not in world.site.calls
-    assert world.store.read_bytes == (0 if told else len(CORPUS))
+    assert world.store.read_bytes == len(CORPUS), "only its bytes tell"
     assert receipt.receipt_place("/scratch/p/runs", PATH) in world.site.files
+
+
+async def test_what_the_store_says_of_an_object_is_not_taken_for_its_bytes(world: World) -> None:
+    other = bytes(len(CORPUS))
+    world.site.files[PATH] = File(other)
+    world.store.digests["corpus.bin"] = hashlib.sha256(other).hexdigest()
+    with pytest.raises(Invalid, match="not replaced"):
+        await world.run()
 
 
 async def test_a_crash_between_name_and_receipt_costs_no_second_copy(world: World) -> None:
@@ -356,7 +502,8 @@ async def test_what_is_given_up_leaves_nothing(world: World) -> None:
 
 
 def test_a_receipt_of_another_path_is_none() -> None:
-    kept = receipt.Receipt(path="/a", size=1, etag="e", sha256="s")
+    source = receipt.Source(endpoint="https://s3.example", bucket="b", key="k")
+    kept = receipt.Receipt(path="/a", source=source, size=1, etag="e", sha256="s")
     assert receipt.receipt(kept.written(), "/a") == kept
     for content in (b"", b"[]", b'{"path": "/a"}', kept.written().replace(b'"/a"', b'"/b"')):
         assert receipt.receipt(content, "/a") is None

@@ -10,6 +10,7 @@ import pytest
 
 from little_store import MemoryStore
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.staging import worker
@@ -74,7 +75,11 @@ class World:
 
 def into(key: str, path: str = "") -> Step:
     return Step(
-        name=f"data-{key}", direction="In", path=path or f"/p/{key}", place=place(f"s3://bucket/{key}"), secret="s3"
+        name=f"data-{key.strip('/')}",
+        direction="In",
+        path=path or f"/p/{key}",
+        place=place(f"s3://bucket/{key}"),
+        secret="s3",
     )
 
 
@@ -157,6 +162,109 @@ async def test_a_stopped_job_rests_where_it_was_and_goes_on(world: World) -> Non
     await asyncio.sleep(0.01)
     assert world.site.files == there
     await world.until("Done")
+
+
+@pytest.mark.parametrize("other", ["run root", "cluster", "user"])
+async def test_what_is_done_is_done_for_one_place_and_one_user(world: World, other: str) -> None:
+    await world.until("Done")
+    here, step = Identity("lumi", "us"), into("a")
+    ask = world.staging.ask
+    await eventually(lambda: ask("uid-2", "team", [step], "/r", here)[0].done)
+    assert ask("uid-2", "team", [step], "/r", None)[0].done, "the site is silent"
+    world.site.files.clear()
+    there = {"run root": here, "cluster": Identity("leonardo", "us"), "user": Identity("lumi", "them")}[other]
+    run_root = "/elsewhere" if other == "run root" else "/r"
+    assert not ask("uid-2", "team", [step], run_root, there)[0].done
+    await eventually(lambda: ask("uid-2", "team", [step], run_root, there)[0].done)
+    assert world.site.files["/p/a"].content == b"a" * 950
+
+
+async def test_what_was_seen_a_moment_ago_is_not_looked_at_again(world: World) -> None:
+    await world.until("Done")
+    calls = len(world.site.calls)
+    assert world.staging.sure("uid-1")
+    assert len(world.site.calls) == calls
+
+
+@pytest.mark.parametrize("loss", ["file", "receipt", "bytes", "nothing"])
+@pytest.mark.parametrize("url", ["a", "many/"])
+async def test_before_a_submit_it_is_looked_whether_all_lies_there_still(
+    world: World, loss: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.store.objects |= {f"many/{name}": b"x" * 150 for name in "ab"}
+    path = "/p/many/a" if url == "many/" else "/p/a"
+    await world.until("Done", "uid-1", into(url))
+    moved = len(world.moved)
+    if loss == "file":
+        del world.site.files[path]
+    elif loss == "bytes":
+        world.site.files[path] = File(b"x")
+    elif loss == "receipt":
+        world.site.files = {name: each for name, each in world.site.files.items() if name.startswith("/p/")}
+    monkeypatch.setattr(worker, "SURE_SECONDS", -1.0)
+    asked, calls, world.changed[:] = len(world.store.calls), len(world.site.calls), []
+
+    assert not world.staging.sure("uid-1")
+    await eventually(lambda: "uid-1" in world.changed)
+    monkeypatch.setattr(worker, "SURE_SECONDS", 60.0)
+    if loss == "bytes":
+        await eventually(lambda: world.staging.known("uid-1", [into(url)])[0].reason == "DataInTheWay")  # type: ignore[index]
+        assert not world.staging.sure("uid-1")
+        return
+    await eventually(lambda: world.staging.sure("uid-1"))
+    assert (len(world.moved) > moved) == (loss == "file")
+    assert path in world.site.files
+    if loss == "nothing":
+        assert len(world.store.calls) == asked, "the store is not asked"
+        assert len(world.site.calls) - calls == 2, "a receipt, and a size"
+
+
+async def test_a_run_goes_on_with_the_version_that_it_began_with(world: World) -> None:
+    await world.until("Done")
+    world.store.objects["a"] = b"newer"
+    ask = world.staging.ask
+    await eventually(lambda: ask("after a restart", "team", [into("a")], "/r", begun=True)[0].done)
+    progress = ask("after a restart", "team", [into("a")], "/r", begun=True)[0]
+    assert (progress.files, progress.moved, progress.total) == (1, 950, 950)
+    await eventually(lambda: ask("new", "team", [into("a")], "/r")[0].reason == "DataInTheWay")
+
+
+async def test_a_site_that_is_silent_at_the_look_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.until("Done")
+    world.store.objects["a"] = b"newer"
+    monkeypatch.setattr(worker, "SURE_SECONDS", -1.0)
+    read, cuts = Memory.read, 3
+
+    async def silent(site: Memory, path: str, offset: int, length: int) -> bytes:
+        nonlocal cuts
+        cuts -= 1
+        if cuts >= 0:
+            raise Unavailable("The site is silent.")
+        return await read(site, path, offset, length)
+
+    monkeypatch.setattr(Memory, "read", silent)
+    assert not world.staging.sure("uid-1")
+    monkeypatch.setattr(worker, "SURE_SECONDS", 60.0)
+    await eventually(lambda: world.ask()[0].message == "The site is silent.")
+    await eventually(lambda: world.staging.sure("uid-1"))
+    assert [(each.state, each.message, each.moved) for each in world.ask()] == [("Done", "", 950), ("Done", "", 50)]
+
+
+async def test_a_job_that_rested_long_is_looked_at_again(world: World) -> None:
+    await world.until("Done")
+    world.staging.stop("uid-1")
+    world.site.files.clear()
+    await eventually(lambda: bool(world.ask()) and world.staging.sure("uid-1"))
+    assert world.site.files["/p/a"].content == b"a" * 950
+
+
+async def test_a_job_that_rests_and_is_deleted_leaves_nothing_half_named(world: World) -> None:
+    world.site.cut_appends = 1_000
+    world.ask()
+    await eventually(lambda: bool(world.site.files))
+    world.staging.stop("uid-1")
+    world.staging.forget("uid-1", "team")
+    await eventually(lambda: not world.site.files and not world.staging._dropping)
 
 
 async def test_a_deleted_job_leaves_nothing_half_named(world: World) -> None:
