@@ -39,6 +39,7 @@ LONGEST_RESET_SECONDS = 86_400
 
 UNREACHABLE = "Unreachable"
 BUSY = "Busy"
+TOO_LARGE = "AnswerTooLarge"
 
 EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
     httpx.ConnectError: (False, "The gateway can't be reached"),
@@ -306,7 +307,7 @@ async def _bounded(pieces: AsyncIterator[bytes], limit: int) -> bytes:
     async for piece in pieces:
         content += piece
         if len(content) > limit:
-            raise Unavailable(f"The answer is larger than {limit} bytes.", reason="AnswerTooLarge")
+            raise Unavailable(f"The answer is larger than {limit} bytes.", reason=TOO_LARGE)
     return bytes(content)
 
 

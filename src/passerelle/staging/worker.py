@@ -30,6 +30,10 @@ IN_HAND = 32
 TOLD_SECONDS = 10.0
 """How often mere progress is told, at most; a change of a state is told at once."""
 FIRST_AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 60.0
+LONGEST_WISHED_SECONDS = 900.0
+"""What a server may ask us to wait: it is asked again after that, whatever it said."""
+MOST_CHANGES = 8
+"""Times in a row that an object or a file may have changed under its copy, before somebody is told."""
 MENDED_AGAIN_SECONDS = 120.0
 """How long a step waits that a person must help: a Secret, a bucket and a right are looked at, not watched."""
 DROP_SECONDS = 30.0
@@ -195,4 +199,7 @@ def _again(error: PasserelleError, failures: int) -> float:
     if isinstance(error, Changed):
         return FIRST_AGAIN_SECONDS
     wished = error.retry_after if isinstance(error, Unavailable) else None
-    return max(min(FIRST_AGAIN_SECONDS * 2.0 ** min(failures, 10), LONGEST_AGAIN_SECONDS), wished or 0.0)
+    return max(
+        min(FIRST_AGAIN_SECONDS * 2.0 ** min(failures, 10), LONGEST_AGAIN_SECONDS),
+        min(wished or 0.0, LONGEST_WISHED_SECONDS),
+    )

@@ -111,6 +111,8 @@ def test_a_place_tells_whether_it_is_one_object() -> None:
         ({"AWS_ACCESS_KEY_ID": b"\xff", "AWS_SECRET_ACCESS_KEY": b"b"}, Unauthorized, "in AWS_ACCESS_KEY_ID"),
         ({"AWS_ENDPOINT_URL": b"http://lumidata.eu"}, Invalid, r"write https://HOST\[:PORT\]"),
         ({"AWS_ENDPOINT_URL": b"https://user:pass@lumidata.eu"}, Invalid, r"write https://HOST\[:PORT\]"),
+        ({"AWS_ENDPOINT_URL": b"https://lumidata..eu"}, Invalid, r"write https://HOST\[:PORT\]"),
+        ({"AWS_ENDPOINT_URL": b"https://lumidata.eu:99999"}, Invalid, r"write https://HOST\[:PORT\]"),
         ({"AWS_REGION": b"eu west"}, Unauthorized, "in AWS_REGION"),
         ({"AWS_REGION": b"eu/west"}, Invalid, "write one like eu-west-1"),
     ],
@@ -180,6 +182,27 @@ def test_a_completion_may_fail_after_it_was_answered() -> None:
 def test_what_is_no_answer_of_s3_is_nobodys_mistake(body: bytes) -> None:
     with pytest.raises(Unavailable, match="is not understood"):
         decode.page(body)
+
+
+BOMB = b'<!DOCTYPE r [<!ENTITY a "AAAAAAAAAA">]><Error><Code>&a;</Code></Error>'
+
+
+@pytest.mark.parametrize("before", [b"", b"<!--" + b"x" * 5000 + b"-->"])
+def test_no_document_type_is_read_wherever_it_begins(before: bytes) -> None:
+    assert decode.fault(before + BOMB) == ("", "")
+    with pytest.raises(Unavailable, match="is not understood"):
+        decode.page(before + BOMB.replace(b"Error", b"ListBucketResult"))
+
+
+def test_an_answer_of_too_many_elements_is_left_alone() -> None:
+    body = b"<ListBucketResult>" + b"<a/>" * decode.MOST_ELEMENTS + b"</ListBucketResult>"
+    with pytest.raises(Unavailable, match="is not understood"):
+        decode.page(body)
+    assert decode.fault(b"<Error><Code>SlowDown</Code>" + b" " * decode.FAULT_LIMIT + b"</Error>") == ("", "")
+
+
+def test_white_space_before_a_late_error_is_none_of_it() -> None:
+    assert decode.fault(b'\n \n<?xml version="1.0"?><Error><Code>InternalError</Code></Error>')[0] == "InternalError"
 
 
 def test_a_listing_is_read_in_any_name_space() -> None:
