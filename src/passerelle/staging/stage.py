@@ -152,11 +152,19 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
     if top is None:
         return None
     found: list[tuple[str, int]] = []
+    count = 0
     left = [("", top, 1)]
     while left:
         above, entries, depth = left.pop()
+        count += len(entries)  # of directories, too: empty ones would be walked through without an end
+        if count > MOST_FILES:
+            text = f"{path} has more than {MOST_FILES} files and directories; pack them into fewer, larger files."
+            raise Invalid(text, reason="TooManyFiles")
         for each in entries:
             name = above + each.name
+            if each.broken:  # to leave it out would tell that all are there
+                text = f"{path}/{name} is {each.broken}; have the trainer remove it, or write another path."
+                raise Invalid(text, reason="BrokenLink")
             if not each.is_directory:
                 found.append((name, each.size))
             elif depth >= DEEPEST:
@@ -164,9 +172,6 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
                 raise Invalid(text, reason="TooDeep")
             else:
                 left.append((f"{name}/", await site.entries(f"{path}/{name}") or (), depth + 1))
-        if len(found) > MOST_FILES:
-            text = f"{path} has more than {MOST_FILES} files; pack them into fewer, larger files."
-            raise Invalid(text, reason="TooManyFiles")
     return sorted(found)
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from little_store import MemoryStore
 from passerelle.errors import Invalid, Missing, PasserelleError, Unavailable
+from passerelle.gateways.base import Entry
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
-from passerelle.staging import copy_out
+from passerelle.staging import copy_out, stage
 from passerelle.staging.copy_out import part_bytes
 from passerelle.staging.place import place
 from passerelle.staging.stage import Stage
@@ -181,6 +182,28 @@ async def test_an_empty_directory_and_an_endless_one_are_told(world: World) -> N
         await world.stage(path=f"{RUN}/empty").run(world.site, world.store)
     world.site.files = {f"{RUN}/{'loop/' * 40}x": File(b"")}
     with pytest.raises(Invalid, match="link that leads upwards"):
+        await world.stage(path=RUN).run(world.site, world.store)
+
+
+async def test_a_link_that_leads_nowhere_is_told_and_not_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Memory.entries
+
+    async def entries(self: Memory, path: str) -> list[Entry]:
+        link = Entry(name="model.safetensors", size=0, is_directory=False, broken="a link that leads nowhere")
+        return [*(await real(self, path) or ()), link]
+
+    monkeypatch.setattr(Memory, "entries", entries)
+    with pytest.raises(Invalid, match=rf"{RUN}/model.safetensors is a link that leads nowhere; have the trainer"):
+        await world.stage(path=RUN).run(world.site, world.store)
+    assert world.store.objects == {}
+
+
+async def test_directories_are_counted_as_files_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "MOST_FILES", 10)
+    world.site.directories |= {f"{RUN}/{number // 5}/{number}" for number in range(20)}
+    with pytest.raises(Invalid, match="more than 10 files and directories"):
         await world.stage(path=RUN).run(world.site, world.store)
 
 
