@@ -78,7 +78,7 @@ class Stage:
         def place(key: str) -> str:
             return str(Place(self.step.place.bucket, key))
 
-        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved)
+        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved, self.hashes)
 
     async def _run_in(self, copies: CopyIn) -> None:
         step = self.step

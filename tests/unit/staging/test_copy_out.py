@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -132,6 +133,60 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_taken_for_whole(world
 
     await world.stage().run(world.site, world.store)
     assert world.store.objects == {"run1/model.pt": MODEL[::-1]}
+
+
+@pytest.mark.parametrize("checksums", [True, False], ids=["store-sums", "store-does-not-sum"])
+@pytest.mark.parametrize("restarted", [True, False], ids=["restarted", "same-operator"])
+async def test_a_part_of_other_content_is_not_trusted_after_a_break(
+    world: World, hashes: bool, checksums: bool, restarted: bool
+) -> None:
+    """For a moment the file shows other bytes, as where a writer's cache was not flushed; then it is as it was."""
+    path = f"{RUN}/model.pt"
+    world.store.checksums = checksums
+
+    def meanwhile(call: str) -> None:
+        uploads = world.store.calls.count("upload")
+        if call == "upload" and uploads == 1:
+            world.site.files[path] = File(bytes(len(MODEL)))
+        if call == "upload" and uploads == 4:
+            world.site.files[path] = File(MODEL)
+            world.store.cuts = 1
+
+    world.store.before = meanwhile
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await stage.run(world.site, world.store)
+    world.store.before = lambda _: None
+
+    for again in (world.stage() if restarted else stage, world.stage()):
+        with contextlib.suppress(Changed):
+            await again.run(world.site, world.store)
+        assert world.store.objects.get("run1/model.pt", MODEL) == MODEL
+    assert world.store.objects == {"run1/model.pt": MODEL}
+    assert (world.notes, world.store.uploads) == ([], {})
+
+
+async def test_what_was_sent_is_not_read_again_by_the_same_operator(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("upload") == 8))
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await stage.run(world.site, world.store)
+    world.store.before = lambda _: None
+    world.store.cuts = 0
+    read, real = 0, Memory.read
+
+    async def counted(self: Memory, at: str, offset: int, length: int) -> bytes:
+        nonlocal read
+        content = await real(self, at, offset, length)
+        read += len(content) if at == f"{RUN}/model.pt" else 0
+        return content
+
+    monkeypatch.setattr(Memory, "read", counted)
+    await stage.run(world.site, world.store)
+    assert read == len(MODEL) - 8 * PART
+    assert stage.hashes == {}
 
 
 async def test_a_file_that_becomes_shorter_is_not_waited_for(world: World) -> None:
