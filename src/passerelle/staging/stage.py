@@ -41,6 +41,8 @@ class Stage:
     note: Callable[[], None]
     moved: Callable[[int], None] = lambda _: None
     progress: Progress = field(init=False)
+    changes: int = 0
+    """Tries in a row that found another object or file than the one that they began with."""
     hashes: dict[str, Hashed] = field(default_factory=dict)
     _begun: list[tuple[Stored, str]] = field(default_factory=list)
     _sent: list[Outgoing] = field(default_factory=list)

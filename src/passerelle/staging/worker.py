@@ -2,8 +2,8 @@
 
 Level-triggered: whoever wants a TrainingJob's steps done asks, again and again, and is told how far they are; a step is
 begun by the first ask, and by the first after a restart of the operator. What a person must mend is tried again after
-minutes, and said meanwhile; what nobody can help is tried again within seconds. So many TrainingJobs are in hand at a
-time, and none keeps its place while it waits for another try.
+minutes, and said meanwhile; what nobody can help is tried again within seconds. None keeps its place among those in
+hand while it waits for another try.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.staging.door import Door
+from passerelle.staging.places import Places
 from passerelle.staging.s3.credential import Access
 from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Direction, Progress, Step
@@ -25,8 +26,6 @@ from passerelle.staging.turns import Turns
 
 log = logging.getLogger("passerelle.staging")
 
-IN_HAND = 32
-"""TrainingJobs with a step under way, a site: each has a listing in memory, of some MiB at most."""
 TOLD_SECONDS = 10.0
 """How often mere progress is told, at most; a change of a state is told at once."""
 FIRST_AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 60.0
@@ -81,7 +80,7 @@ class Staging:
         self._now = now
         self._turns = Turns(room=room)
         self._locks: Locks = WeakValueDictionary()
-        self._in_hand = asyncio.Semaphore(IN_HAND)
+        self._places = Places()
         self._works: dict[str, _Work] = {}
         self._dropping: set[asyncio.Task[None]] = set()
 
@@ -151,13 +150,14 @@ class Staging:
     async def _try(self, namespace: str, stage: Stage, failures: int) -> float:
         """Take a step once. Returns the seconds until it is taken again, 0 where it is done."""
         about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
-        async with self._in_hand:
+        async with self._places.place(namespace, stage.step.path):
             stage.tell(began=stage.progress.began or self._now())
             try:
                 async with self._stored(namespace, stage.step) as store:
                     await stage.run(self._door(), store)
             except PasserelleError as error:
-                mend = must_be_mended(error)
+                stage.changes = stage.changes + 1 if isinstance(error, Changed) else 0
+                mend = must_be_mended(error) or stage.changes >= MOST_CHANGES
                 if stage.progress.reason != error.reason:
                     log.warning("not staged", extra={**about, "reason": error.reason, "error": error.message})
                 state = "Failed" if mend else "Copying"
