@@ -8,9 +8,11 @@ import pytest
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import Answer
+from passerelle.settings import Settings
 from passerelle.staging.place import Place, place
 from passerelle.staging.s3 import decode, errors
 from passerelle.staging.s3.address import address
+from passerelle.staging.s3.allowed import Allowed
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.s3.sign import signed
 from passerelle.staging.store import Changed
@@ -96,6 +98,63 @@ def test_a_bucket_stands_before_aws_and_behind_an_endpoint() -> None:
 def test_what_is_no_place_is_refused(url: str) -> None:
     with pytest.raises(Invalid, match=r"Write an object as s3://BUCKET/KEY"):
         place(url)
+
+
+@pytest.mark.parametrize("key", ["../other/key", "a/../b", "./a", "a/.", "a/../"])
+def test_a_key_does_not_lead_out_of_its_bucket(key: str) -> None:
+    with pytest.raises(Invalid, match=r"write the key itself"):
+        place(f"s3://bucket/{key}")
+    assert place("s3://bucket/..a/b../.hidden").key == "..a/b../.hidden"
+
+
+@pytest.mark.parametrize(
+    "endpoint, hosts, loopback, words",
+    [
+        ("http://127.0.0.1:9000", (), False, "without TLS"),
+        ("http://127.0.0.1:9000", (), True, ""),
+        ("https://lumidata.eu", (), False, ""),
+        ("https://lumidata.eu:8443", ("LumiData.eu",), False, ""),
+        ("https://a.lumidata.eu", ("lumidata.eu",), False, "is at a.lumidata.eu, and the administrator"),
+        ("https://evil-lumidata.eu", ("*.lumidata.eu",), False, "chart's value objectStoreHosts"),
+        ("https://a.lumidata.eu", ("other", "*.lumidata.eu"), False, ""),
+        ("https://lumidata.eu.evil", ("lumidata.eu",), False, "allows lumidata.eu alone"),
+        ("", ("s3.us-east-1.amazonaws.com",), False, ""),
+        ("", ("*.amazonaws.com",), False, ""),
+        ("", ("lumidata.eu",), False, "is at s3.us-east-1.amazonaws.com"),
+    ],
+)
+async def test_an_administrator_says_which_stores_there_are(
+    endpoint: str, hosts: tuple[str, ...], loopback: bool, words: str
+) -> None:
+    who = Access(access_key_id="a", secret_access_key=KEY, endpoint=endpoint)
+    allowed = Allowed(hosts, loopback)
+    if words:
+        with pytest.raises(Invalid, match=words) as told:
+            allowed.store("bucket", who)
+        assert KEY not in told.value.message
+    else:
+        await allowed.store("bucket", who).close()
+
+
+@pytest.mark.parametrize(
+    "told, hosts",
+    [("", ()), ("lumidata.eu *.amazonaws.com", ("lumidata.eu", "*.amazonaws.com")), ("a.b,c", ("a.b", "c"))],
+)
+def test_the_hosts_are_told_by_the_environment(told: str, hosts: tuple[str, ...]) -> None:
+    assert Settings.read({"PASSERELLE_OBJECT_STORE_HOSTS": told}).object_store_hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "name, word, mend",
+    [
+        ("PASSERELLE_OBJECT_STORE_HOSTS", "https://lumidata.eu", "write hosts without a port"),
+        ("PASSERELLE_OBJECT_STORE_HOSTS", "*", "write hosts without a port"),
+        ("PASSERELLE_OBJECT_STORE_LOOPBACK", "yes", "write true or false"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(name: str, word: str, mend: str) -> None:
+    with pytest.raises(Invalid, match=mend):
+        Settings.read({name: word})
 
 
 def test_a_place_tells_whether_it_is_one_object() -> None:
