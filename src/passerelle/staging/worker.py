@@ -122,7 +122,8 @@ class Staging:
             self._note(uid)
 
         stages = [
-            Stage(step, run_root, uid, self._turns, self._locks, note, self._counted(step.direction)) for step in steps
+            Stage(step, run_root, f"{namespace}/{uid}", self._turns, self._locks, note, self._counted(step.direction))
+            for step in steps
         ]
         work = _Work(steps, stages)
         work.task = asyncio.create_task(self._run(uid, namespace, work), name=f"staging-{self._site}")

@@ -260,6 +260,12 @@ def test_an_answer_of_too_many_elements_is_left_alone() -> None:
     assert decode.fault(b"<Error><Code>SlowDown</Code>" + b" " * decode.FAULT_LIMIT + b"</Error>") == ("", "")
 
 
+def test_what_a_store_says_stands_in_no_message_unless_it_is_a_word() -> None:
+    body = b"<Error><Code>PermanentRedirect</Code><Region>x&#10;INJECTED line</Region></Error>"
+    assert decode.fault(body) == ("PermanentRedirect", "")
+    assert decode.fault(body.replace(b"x&#10;INJECTED line", b"eu-north-1"))[1] == "eu-north-1"
+
+
 def test_white_space_before_a_late_error_is_none_of_it() -> None:
     assert decode.fault(b'\n \n<?xml version="1.0"?><Error><Code>InternalError</Code></Error>')[0] == "InternalError"
 

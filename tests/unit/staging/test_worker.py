@@ -265,6 +265,23 @@ async def test_turns_go_round_by_owner() -> None:
     assert not turns.wanted
 
 
+async def test_many_trainingjobs_of_a_namespace_take_no_more_turns_than_one(world: World) -> None:
+    order: list[str] = []
+
+    async def want(owner: str) -> None:
+        async with turns.turn(owner):
+            order.append(owner)
+            await asyncio.sleep(0)
+
+    turns = Turns(1)
+    owners = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/1"]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(want(owner) for owner in owners))
+    assert order == ["a/1", "a/2", "b/1", "a/3", "b/1", "a/4"]
+    world.ask()
+    assert {stage.owner for stage in world.staging._works["uid-1"].stages} == {"team/uid-1"}
+
+
 async def test_all_sites_share_the_room() -> None:
     room, inside, most = asyncio.Semaphore(2), 0, 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ FAULT_LIMIT = 64 * 1024
 """Bytes of an error, and of every answer that is no listing."""
 MOST_ELEMENTS = 32_000
 """Of an answer: 1,000 objects have some 14 each. What has more is no listing, and would hold up everybody."""
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class _NoXml(Exception):
@@ -115,7 +117,12 @@ def fault(body: bytes) -> tuple[str, str]:
         return "", ""
     if _name(root) != "Error":
         return "", ""
-    return _text(root, "Code")[:64], _text(root, "Region")[:64]
+    return _word(_text(root, "Code")), _word(_text(root, "Region"))
+
+
+def _word(text: str) -> str:
+    """As it may stand in a message and a log; "" for what is no word of S3's."""
+    return text if _WORD.fullmatch(text) else ""
 
 
 def _root(body: bytes, name: str) -> ET.Element:
