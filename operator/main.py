@@ -26,6 +26,7 @@ from passerelle.planning import Planner
 from passerelle.reconcile import Reconciler
 from passerelle.settings import Settings
 from passerelle.sites import Sites
+from passerelle.staging.s3.allowed import Allowed
 from passerelle.v1alpha1 import GROUP, VERSION
 from passerelle.v1alpha1.site import PLURAL as SITES
 from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
@@ -82,7 +83,14 @@ class Operator:
             listed=self.settings.secret_namespaces,
             of_sites=lambda: self.sites.secrets(),  # noqa: PLW0108 -- there is no self.sites yet
         )
-        self.reconciler = Reconciler(self.kube, Planner(self.kube, secrets), clock=time.monotonic, witness=metrics)
+        allowed = Allowed(self.settings.object_store_hosts, self.settings.object_store_loopback)
+        self.reconciler = Reconciler(
+            self.kube,
+            Planner(self.kube, secrets),
+            clock=time.monotonic,
+            witness=metrics,
+            open_store=allowed.store,
+        )
         self.sites = self.reconciler.sites = Sites(
             self.kube,
             namespace=self.settings.namespace,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class MemoryStore:
     calls: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda _: None
     open: int = 0
+    checksums: bool = True
 
     async def list(self, prefix: str, limit: int) -> Sequence[Stored]:
         self._enter("list")
@@ -109,4 +111,6 @@ class MemoryStore:
         return Stored(key=key, size=len(content), version=version, sha256=self.digests.get(key, ""))
 
     def _part(self, number: int, content: bytes) -> Part:
-        return Part(number=number, size=len(content), etag=hashlib.md5(content, usedforsecurity=False).hexdigest())
+        etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        checksum = base64.b64encode(hashlib.sha256(content).digest()).decode() if self.checksums else ""
+        return Part(number=number, size=len(content), etag=etag, checksum=checksum)

@@ -28,7 +28,7 @@ from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
-from passerelle.staging.s3.client import S3
+from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
@@ -59,7 +59,7 @@ class Reconciler:
         clock: Callable[[], float],
         now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
         witness: Witness | None = None,
-        open_store: OpenStore = S3,
+        open_store: OpenStore = ALLOWED.store,
     ) -> None:
         self._kube = kube
         self._planner = planner

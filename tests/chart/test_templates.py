@@ -79,6 +79,8 @@ def test_nothing_but_the_crds_and_what_needs_others_crds_can_be_left_out() -> No
         pytest.param("replicas=2", "replicas", id="there is one operator"),
         pytest.param('image={"name": "x"}', "name", id="an unknown key below a known one"),
         pytest.param("logFormat=loud", "logFormat", id="a word that means nothing"),
+        pytest.param('objectStoreHosts=["https://lumidata.eu"]', "objectStoreHosts", id="a host is no url"),
+        pytest.param('env=[{"name": "PASSERELLE_OBJECT_STORE_HOSTS", "value": "x"}]', "env", id="what a value says"),
         pytest.param('image={"digest": "latest"}', "digest", id="a digest that is none"),
         pytest.param('env=[{"name": "PASSERELLE_NAMESPACE", "value": "x"}]', "env", id="what the chart itself sets"),
         pytest.param('nodeSelector={"gpu": true}', "nodeSelector", id="a label that is no string"),
@@ -148,6 +150,13 @@ def test_the_operator_is_told_which_namespaces_secrets_trainings_may_name() -> N
     assert listed() == ()
     assert listed('secretNamespaces=["team-a", "team-b"]') == ("team-a", "team-b")
     assert listed('secretNamespaces=["*"]') == ("*",)
+
+
+def test_the_object_stores_are_told_to_the_operator() -> None:
+    told = environment('objectStoreHosts=["lumidata.eu", "*.amazonaws.com"]')["PASSERELLE_OBJECT_STORE_HOSTS"]["value"]
+
+    hosts = Settings.read({"PASSERELLE_OBJECT_STORE_HOSTS": told}).object_store_hosts
+    assert hosts == ("lumidata.eu", "*.amazonaws.com")
 
 
 def test_a_site_behind_a_proxy_can_be_reached() -> None:

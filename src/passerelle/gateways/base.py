@@ -147,13 +147,19 @@ class Survey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A file or a directory, within one. `size` is a file's in bytes, and 0 of a directory. A link is what it leads to;
-    one that leads nowhere is not told, and neither is a pipe or a device where the gateway can tell it from a file.
+    of one that leads to nothing that may be seen, `broken` tells why. A pipe or a device is not told where the gateway
+    can tell it from a file.
     """
 
     name: str
     size: int
     is_directory: bool
+    broken: str = ""
 
+
+MOST_ENTRIES = 10_000
+"""In one directory: where a gateway is told of them piece by piece, it reads no more."""
+TOO_MANY_ENTRIES = "TooManyFiles"
 
 SIZE_DIFFERS = "SizeDiffers"
 """The reason of an append that was refused since the file has another size."""
@@ -268,7 +274,9 @@ class Transfer(Protocol):
         ...
 
     async def entries(self, path: str) -> Sequence[Entry] | None:
-        """What is in a directory, one level, in the order of names; None where there is no such directory."""
+        """What is in a directory, one level, in the order of names; None where there is no such directory. May raise
+        Rejected, TOO_MANY_ENTRIES, where there are more than MOST_ENTRIES.
+        """
         ...
 
     async def rename(self, old: str, new: str) -> None:

@@ -58,6 +58,7 @@ LONGEST_RESET_SECONDS = 86_400
 
 UNREACHABLE = "Unreachable"
 BUSY = "Busy"
+TOO_LARGE = "AnswerTooLarge"
 
 EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
     httpx.ConnectError: (False, "The gateway can't be reached"),
@@ -357,7 +358,7 @@ async def _bounded(response: httpx.Response, limit: int, *, raw: bool) -> bytes:
     async for piece in response.aiter_raw() if raw else response.aiter_bytes():
         content += piece
         if len(content) > limit:
-            raise Unavailable(f"The answer is larger than {limit} bytes.", reason="AnswerTooLarge")
+            raise Unavailable(f"The answer is larger than {limit} bytes.", reason=TOO_LARGE)
     return bytes(content)
 
 

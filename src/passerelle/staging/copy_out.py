@@ -1,15 +1,16 @@
 """One file at the site to one object: once, whole, compared, whoever asks and whatever breaks.
 
 The object carries the SHA-256 of its content, so that the next look knows that it is there. A large file goes in parts;
-a note at the site names the upload that is under way, and the store knows how far it has come. An object appears when
-its last part has: nothing is ever seen half.
+a note at the site names the upload that is under way, and the store knows how far it has come: a part that is there is
+known by its SHA-256, never by its size. An object appears when its last part has: nothing is ever seen half.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from passerelle.errors import Invalid, Missing, Unavailable
 from passerelle.staging import receipt
@@ -29,7 +30,9 @@ _MEBIBYTE = 1024 * 1024
 
 @dataclass(slots=True)
 class CopyOut:
-    """Copies of one owner from one site to one bucket. `place` names a key's object for a person."""
+    """Copies of one owner from one site to one bucket. `place` names a key's object for a person. `hashes` outlives it:
+    of each upload, the bytes that were sent so far.
+    """
 
     site: Door
     store: Store
@@ -39,19 +42,20 @@ class CopyOut:
     place: Callable[[str], str]
     tell: Tell
     moved: Tell = lambda _: None
+    hashes: dict[str, Hashed] = field(default_factory=dict)
 
     async def copy(self, path: str, size: int, key: str) -> None:
         """Raises Invalid for what is too large, Changed, and what the site and the store raise."""
         if size > LARGEST_FILE_BYTES:
             text = f"{path} has {size} bytes, and at most {LARGEST_FILE_BYTES} are copied: write it as several files."
             raise Invalid(text, reason="OutputTooLarge")
-        sha256, by_site = await self._digest(path, size)
+        sha256 = await self._digest(path, size)
         found = await self.store.head(key)
         if found is None or (found.size, found.sha256) != (size, sha256):
             if size <= PART_BYTES:
                 await self._whole(path, size, key, sha256)
             else:
-                await self._parts(path, size, key, sha256, by_site=by_site)
+                await self._parts(path, size, key, sha256)
             found = await self.store.head(key)
             if found is None or (found.size, found.sha256) != (size, sha256):
                 text = f"The object store does not have {self.place(key)} as it was sent; it is copied anew."
@@ -62,6 +66,7 @@ class CopyOut:
         """Leave nothing of an upload that is not whole."""
         kept = await self._note(path, key)
         if kept is not None:
+            self.hashes.pop(kept.upload, None)
             await self.store.abort(key, kept.upload)
             await self.site.remove(receipt.note_place(self.run_root, path, self.place(key)))
 
@@ -73,30 +78,29 @@ class CopyOut:
             await self.store.put(key, content, sha256)
             self.moved(size)
 
-    async def _parts(self, path: str, size: int, key: str, sha256: str, *, by_site: bool) -> None:
+    async def _parts(self, path: str, size: int, key: str, sha256: str) -> None:
         note, done = await self._begun(path, size, key, sha256)
         count = Count(self.tell)
         count.add(sum(part.size for part in done.values()))
         try:
-            numbers = range(1, -(-size // note.part_bytes) + 1)
-            # What is there already is read again for its hash only where the site can't hash.
-            hashed = None if done and by_site else Hashed()
-            wanted = [number for number in numbers if hashed is not None or number not in done]
+            hashed = self._sent(note, done)
+            first, last = -(-hashed.offset // note.part_bytes) + 1, -(-size // note.part_bytes)
+            wanted = list(range(first, last + 1))
             while wanted:
                 async with self.turns.turn(self.owner):
                     hashed = await self._slice(note, key, wanted, done, hashed, count)
-            again = hashed.hexdigest if hashed is not None else (await self._digest(path, size))[0]
-            if again != sha256:
+            if hashed.hexdigest != sha256:
                 await self.drop(path, key)
                 raise _changed(path)
             await self.store.complete(key, note.upload, [done[number] for number in sorted(done)])
+            self.hashes.pop(note.upload, None)
             await self.site.remove(receipt.note_place(self.run_root, path, self.place(key)))
         finally:
             count.undo()  # the whole of it is told when the object is there
 
     async def _slice(
-        self, note: Note, key: str, wanted: list[int], done: dict[int, Part], hashed: Hashed | None, count: Count
-    ) -> Hashed | None:
+        self, note: Note, key: str, wanted: list[int], done: dict[int, Part], hashed: Hashed, count: Count
+    ) -> Hashed:
         """Some parts more, taken from `wanted`: while one is sent, the next is read, and never more than that."""
         clock = asyncio.get_running_loop().time
         until = clock() + SLICE_SECONDS
@@ -108,18 +112,25 @@ class CopyOut:
                 more = len(wanted) > 1 and not (clock() >= until and self.turns.wanted)
                 if more:
                     ahead = self._ahead(note, wanted[1])
-                if hashed is not None:
-                    hashed = await hashed.after(content)
-                if number not in done:
+                following = await hashed.after(content)
+                there = done.get(number)
+                if there is None or there.checksum != await _checksum(content):
                     done[number] = await self.store.upload(key, note.upload, number, content)
-                    count.add(len(content))
+                    count.add(len(content) if there is None else 0)
                     self.moved(len(content))
+                hashed = self.hashes[note.upload] = following
                 del wanted[0]
                 if not more:
                     return hashed
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
+
+    def _sent(self, note: Note, done: dict[int, Part]) -> Hashed:
+        """What was sent of an upload, as far as we know it ourselves. What the store has beside is read again."""
+        hashed = self.hashes.get(note.upload, Hashed())
+        known = range(1, -(-hashed.offset // note.part_bytes) + 1)
+        return hashed if all(number in done for number in known) else Hashed()
 
     def _ahead(self, note: Note, number: int) -> asyncio.Task[bytes]:
         offset = (number - 1) * note.part_bytes
@@ -130,7 +141,8 @@ class CopyOut:
         """The upload to go on with, and its parts that are there; a new one where there is none of this content."""
         kept = await self._note(path, key)
         if kept is not None:
-            parts = await self.store.parts(key, kept.upload) if (kept.size, kept.sha256) == (size, sha256) else None
+            same = (kept.size, kept.sha256) == (size, sha256) and 0 < kept.part_bytes <= LARGEST_PART_BYTES
+            parts = await self.store.parts(key, kept.upload) if same else None
             if parts is not None:
                 last = -(-size // kept.part_bytes)
                 whole = {
@@ -139,6 +151,7 @@ class CopyOut:
                     if number <= last and part.size == min(kept.part_bytes, size - (number - 1) * kept.part_bytes)
                 }
                 return kept, whole
+            self.hashes.pop(kept.upload, None)
             await self.store.abort(key, kept.upload)
         upload = await self.store.begin(key, sha256)
         new = Note(path=path, upload=upload, sha256=sha256, size=size, part_bytes=part_bytes(size))
@@ -153,23 +166,28 @@ class CopyOut:
             return None
         return receipt.note(content, path)
 
-    async def _digest(self, path: str, size: int) -> tuple[str, bool]:
-        """SHA-256 of the file, and whether the site computed it; else it is read once for that."""
+    async def _digest(self, path: str, size: int) -> str:
+        """SHA-256 of the file, as the site computes it; else it is read once for that."""
         told = await self.site.digest(path)
         if told is not None:
-            return told, True
+            return told
         done = Hashed()
         while done.offset < size:
             async with self.turns.turn(self.owner):
                 length = min(self.site.part_bytes, size - done.offset)
                 done = await done.after(await read_exactly(self.site, path, done.offset, length))
-        return done.hexdigest, False
+        return done.hexdigest
 
 
 def part_bytes(size: int) -> int:
     """How large the parts of a file are: not more than S3 takes of them."""
     least = -(-size // MOST_PARTS)
     return PART_BYTES if least <= PART_BYTES else -(-least // _MEBIBYTE) * _MEBIBYTE
+
+
+async def _checksum(content: bytes) -> str:
+    """A part's, as S3 writes it."""
+    return base64.b64encode(bytes.fromhex((await Hashed().after(content)).hexdigest)).decode("ascii")
 
 
 def _changed(path: str) -> Changed:

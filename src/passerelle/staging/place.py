@@ -32,4 +32,7 @@ def place(url: str) -> Place:
     if scheme != "s3" or not slash or not _BUCKET.fullmatch(bucket) or key.startswith("/"):
         text = "Write an object as s3://BUCKET/KEY, and all that begin alike with a slash at the end: s3://BUCKET/KEY/."
         raise Invalid(text, reason="InvalidUrl")
+    if not {".", ".."}.isdisjoint(key.split("/")):  # a client on the way would resolve them, and leave the bucket
+        text = f"The url {url[:200]!a} has . or .. between slashes; write the key itself, without them."
+        raise Invalid(text, reason="InvalidUrl")
     return Place(bucket, key)

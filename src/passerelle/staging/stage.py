@@ -51,6 +51,8 @@ class Stage:
     note: Callable[[], None]
     moved: Callable[[int], None] = lambda _: None
     progress: Progress = field(init=False)
+    changes: int = 0
+    """Tries in a row that found another object or file than the one that they began with."""
     hashes: dict[str, Hashed] = field(default_factory=dict)
     _proof: tuple[str, str] | None = None
     _begun: dict[str, tuple[Stored, Claim]] = field(default_factory=dict)
@@ -122,7 +124,7 @@ class Stage:
         def place(key: str) -> str:
             return str(Place(self.step.place.bucket, key))
 
-        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved)
+        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved, self.hashes)
 
     async def _run_in(self, copies: CopyIn) -> None:
         step = self.step
@@ -201,11 +203,19 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
     if top is None:
         return None
     found: list[tuple[str, int]] = []
+    count = 0
     left = [("", top, 1)]
     while left:
         above, entries, depth = left.pop()
+        count += len(entries)  # of directories, too: empty ones would be walked through without an end
+        if count > MOST_FILES:
+            text = f"{path} has more than {MOST_FILES} files and directories; pack them into fewer, larger files."
+            raise Invalid(text, reason="TooManyFiles")
         for each in entries:
             name = above + each.name
+            if each.broken:  # to leave it out would tell that all are there
+                text = f"{path}/{name} is {each.broken}; have the trainer remove it, or write another path."
+                raise Invalid(text, reason="BrokenLink")
             if not each.is_directory:
                 found.append((name, each.size))
             elif depth >= DEEPEST:
@@ -213,9 +223,6 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
                 raise Invalid(text, reason="TooDeep")
             else:
                 left.append((f"{name}/", await site.entries(f"{path}/{name}") or (), depth + 1))
-        if len(found) > MOST_FILES:
-            text = f"{path} has more than {MOST_FILES} files; pack them into fewer, larger files."
-            raise Invalid(text, reason="TooManyFiles")
     return sorted(found)
 
 

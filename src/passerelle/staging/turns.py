@@ -1,7 +1,8 @@
-"""Who may move bytes now: so many at once at a site, and each TrainingJob in its turn.
+"""Who may move bytes now: so many at once at a site, and each namespace in its turn.
 
 A turn is a slice of a transfer, some seconds long, never the whole of it: a terabyte holds nobody up. Whoever waits is
-served by owner, round and round, and within an owner in the order of asking.
+served by namespace, round and round, and within one in the order of asking: a TrainingJob that had its slice is behind
+the others of its namespace, and many of them, or a slow store of theirs, take no more than one would.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it."""
+        """Wait for a turn, and have it. `owner` is a namespace, or NAMESPACE/UID."""
         if self._free and not self._waited:
             self._free -= 1
         else:
-            await self._wait(owner)
+            await self._wait(owner.partition("/")[0])
         try:
             async with self._room:
                 yield

@@ -3,8 +3,8 @@
 Level-triggered: whoever wants a TrainingJob's steps done asks, again and again, and is told how far they are; a step is
 begun by the first ask, and by the first after a restart of the operator. Done is what was done for these steps, at this
 run root, on this cluster, as this user; and before a submit it is looked whether it lies there still. What a person
-must mend is tried again after minutes, and said meanwhile; what nobody can help is tried again within seconds. So many
-TrainingJobs are in hand at a time, and none keeps its place while it waits for another try.
+must mend is tried again after minutes, and said meanwhile; what nobody can help is tried again within seconds. None
+keeps its place among those in hand while it waits for another try.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.staging.door import Door
+from passerelle.staging.places import Places
 from passerelle.staging.s3.credential import Access
 from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Direction, Progress, Step
@@ -27,11 +28,13 @@ from passerelle.staging.turns import Turns
 
 log = logging.getLogger("passerelle.staging")
 
-IN_HAND = 32
-"""TrainingJobs with a step under way, a site: each has a listing in memory, of some MiB at most."""
 TOLD_SECONDS = 10.0
 """How often mere progress is told, at most; a change of a state is told at once."""
 FIRST_AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 1.0, 60.0
+LONGEST_WISHED_SECONDS = 900.0
+"""What a server may ask us to wait: it is asked again after that, whatever it said."""
+MOST_CHANGES = 8
+"""Times in a row that an object or a file may have changed under its copy, before somebody is told."""
 MENDED_AGAIN_SECONDS = 120.0
 """How long a step waits that a person must help: a Secret, a bucket and a right are looked at, not watched."""
 SURE_SECONDS = 60.0
@@ -97,7 +100,7 @@ class Staging:
         self._now = now
         self._turns = Turns(room=room)
         self._locks: Locks = WeakValueDictionary()
-        self._in_hand = asyncio.Semaphore(IN_HAND)
+        self._places = Places()
         self._works: dict[str, _Work] = {}
         self._dropping: set[asyncio.Task[None]] = set()
 
@@ -169,7 +172,8 @@ class Staging:
             self._note(uid)
 
         stages = [
-            Stage(step, run_root, uid, self._turns, self._locks, note, self._counted(step.direction)) for step in steps
+            Stage(step, run_root, f"{namespace}/{uid}", self._turns, self._locks, note, self._counted(step.direction))
+            for step in steps
         ]
         return _Work(namespace, steps, run_root, None, stages)
 
@@ -234,13 +238,14 @@ class Staging:
     async def _try(self, namespace: str, stage: Stage, failures: int) -> float:
         """Take a step once. Returns the seconds until it is taken again, 0 where it is done."""
         about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
-        async with self._in_hand:
+        async with self._places.place(namespace, stage.step.path):
             stage.tell(began=stage.progress.began or self._now())
             try:
                 async with self._stored(namespace, stage.step) as (store, endpoint):
                     await stage.run(self._door(), store, endpoint)
             except PasserelleError as error:
-                mend = must_be_mended(error)
+                stage.changes = stage.changes + 1 if isinstance(error, Changed) else 0
+                mend = must_be_mended(error) or stage.changes >= MOST_CHANGES
                 if stage.progress.reason != error.reason:
                     log.warning("not staged", extra={**about, "reason": error.reason, "error": error.message})
                 state = "Failed" if mend else "Copying"
@@ -284,4 +289,7 @@ def _again(error: PasserelleError, failures: int) -> float:
     if isinstance(error, Changed):
         return FIRST_AGAIN_SECONDS
     wished = error.retry_after if isinstance(error, Unavailable) else None
-    return max(min(FIRST_AGAIN_SECONDS * 2.0 ** min(failures, 10), LONGEST_AGAIN_SECONDS), wished or 0.0)
+    return max(
+        min(FIRST_AGAIN_SECONDS * 2.0 ** min(failures, 10), LONGEST_AGAIN_SECONDS),
+        min(wished or 0.0, LONGEST_WISHED_SECONDS),
+    )

@@ -12,8 +12,8 @@ import asyncssh
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import SIZE_DIFFERS, Entry
-from passerelle.gateways.ssh import commands, connection
+from passerelle.gateways.base import SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
+from passerelle.gateways.ssh import commands, connection, transfer
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import Call, LoginNode
@@ -157,6 +157,8 @@ async def test_a_directory_is_listed(door: Ssh, tmp_path: Path) -> None:
         Entry(name="a b", size=3, is_directory=False),
         Entry(name="sub", size=0, is_directory=True),
         Entry(name="to file", size=3, is_directory=False),
+        Entry(name="to itself", size=0, is_directory=False, broken="a link that leads round in a circle"),
+        Entry(name="to nowhere", size=0, is_directory=False, broken="a link that leads nowhere"),
         Entry(name="to sub", size=0, is_directory=True),
     ]
     assert await door.entries("/set é/sub/") == []
@@ -165,6 +167,31 @@ async def test_a_directory_is_listed(door: Ssh, tmp_path: Path) -> None:
     (place / os.fsdecode(b"\xff")).write_bytes(b"")
     with pytest.raises(Rejected, match=r"no UTF-8: \\xff; rename it"):
         await door.entries("/set é")
+
+
+async def test_no_more_of_a_directory_is_read_than_is_told(
+    door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "MOST_ENTRIES", 300)
+    for number in range(300):
+        (tmp_path / f"{number}").touch()
+    assert len(await door.entries("/") or ()) == 300
+    for number in range(300, 3000):
+        (tmp_path / f"{number}").touch()
+    read = 0
+    real = asyncssh.SFTPClient.scandir
+
+    async def counted(self: asyncssh.SFTPClient, place: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        nonlocal read
+        async for each in real(self, place):
+            read += 1
+            yield each
+
+    monkeypatch.setattr(asyncssh.SFTPClient, "scandir", counted)
+    with pytest.raises(Rejected, match="more than 300 files; pack them") as told:
+        await door.entries("/")
+    assert (told.value.reason, read) == (TOO_MANY_ENTRIES, 303)
+    assert await door.size("/0") == 0, "the session goes on"
 
 
 async def test_a_file_gets_another_name_and_goes(door: Ssh, tmp_path: Path) -> None:

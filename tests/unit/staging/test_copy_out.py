@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -10,9 +11,10 @@ import pytest
 
 from little_store import MemoryStore
 from passerelle.errors import Invalid, Missing, PasserelleError, Unavailable
+from passerelle.gateways.base import Entry
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
-from passerelle.staging import copy_out
+from passerelle.staging import copy_out, stage
 from passerelle.staging.copy_out import part_bytes
 from passerelle.staging.place import place
 from passerelle.staging.stage import Stage
@@ -133,6 +135,60 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_taken_for_whole(world
     assert world.store.objects == {"run1/model.pt": MODEL[::-1]}
 
 
+@pytest.mark.parametrize("checksums", [True, False], ids=["store-sums", "store-does-not-sum"])
+@pytest.mark.parametrize("restarted", [True, False], ids=["restarted", "same-operator"])
+async def test_a_part_of_other_content_is_not_trusted_after_a_break(
+    world: World, hashes: bool, checksums: bool, restarted: bool
+) -> None:
+    """For a moment the file shows other bytes, as where a writer's cache was not flushed; then it is as it was."""
+    path = f"{RUN}/model.pt"
+    world.store.checksums = checksums
+
+    def meanwhile(call: str) -> None:
+        uploads = world.store.calls.count("upload")
+        if call == "upload" and uploads == 1:
+            world.site.files[path] = File(bytes(len(MODEL)))
+        if call == "upload" and uploads == 4:
+            world.site.files[path] = File(MODEL)
+            world.store.cuts = 1
+
+    world.store.before = meanwhile
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await stage.run(world.site, world.store)
+    world.store.before = lambda _: None
+
+    for again in (world.stage() if restarted else stage, world.stage()):
+        with contextlib.suppress(Changed):
+            await again.run(world.site, world.store)
+        assert world.store.objects.get("run1/model.pt", MODEL) == MODEL
+    assert world.store.objects == {"run1/model.pt": MODEL}
+    assert (world.notes, world.store.uploads) == ([], {})
+
+
+async def test_what_was_sent_is_not_read_again_by_the_same_operator(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("upload") == 8))
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await stage.run(world.site, world.store)
+    world.store.before = lambda _: None
+    world.store.cuts = 0
+    read, real = 0, Memory.read
+
+    async def counted(self: Memory, at: str, offset: int, length: int) -> bytes:
+        nonlocal read
+        content = await real(self, at, offset, length)
+        read += len(content) if at == f"{RUN}/model.pt" else 0
+        return content
+
+    monkeypatch.setattr(Memory, "read", counted)
+    await stage.run(world.site, world.store)
+    assert read == len(MODEL) - 8 * PART
+    assert stage.hashes == {}
+
+
 async def test_a_file_that_becomes_shorter_is_not_waited_for(world: World) -> None:
     def change(call: str) -> None:
         if call == "upload":
@@ -181,6 +237,28 @@ async def test_an_empty_directory_and_an_endless_one_are_told(world: World) -> N
         await world.stage(path=f"{RUN}/empty").run(world.site, world.store)
     world.site.files = {f"{RUN}/{'loop/' * 40}x": File(b"")}
     with pytest.raises(Invalid, match="link that leads upwards"):
+        await world.stage(path=RUN).run(world.site, world.store)
+
+
+async def test_a_link_that_leads_nowhere_is_told_and_not_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Memory.entries
+
+    async def entries(self: Memory, path: str) -> list[Entry]:
+        link = Entry(name="model.safetensors", size=0, is_directory=False, broken="a link that leads nowhere")
+        return [*(await real(self, path) or ()), link]
+
+    monkeypatch.setattr(Memory, "entries", entries)
+    with pytest.raises(Invalid, match=rf"{RUN}/model.safetensors is a link that leads nowhere; have the trainer"):
+        await world.stage(path=RUN).run(world.site, world.store)
+    assert world.store.objects == {}
+
+
+async def test_directories_are_counted_as_files_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "MOST_FILES", 10)
+    world.site.directories |= {f"{RUN}/{number // 5}/{number}" for number in range(20)}
+    with pytest.raises(Invalid, match="more than 10 files and directories"):
         await world.stage(path=RUN).run(world.site, world.store)
 
 

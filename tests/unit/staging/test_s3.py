@@ -8,9 +8,11 @@ import pytest
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import Answer
+from passerelle.settings import Settings
 from passerelle.staging.place import Place, place
 from passerelle.staging.s3 import decode, errors
 from passerelle.staging.s3.address import address
+from passerelle.staging.s3.allowed import Allowed
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.s3.sign import signed
 from passerelle.staging.store import Changed
@@ -98,6 +100,63 @@ def test_what_is_no_place_is_refused(url: str) -> None:
         place(url)
 
 
+@pytest.mark.parametrize("key", ["../other/key", "a/../b", "./a", "a/.", "a/../"])
+def test_a_key_does_not_lead_out_of_its_bucket(key: str) -> None:
+    with pytest.raises(Invalid, match=r"write the key itself"):
+        place(f"s3://bucket/{key}")
+    assert place("s3://bucket/..a/b../.hidden").key == "..a/b../.hidden"
+
+
+@pytest.mark.parametrize(
+    "endpoint, hosts, loopback, words",
+    [
+        ("http://127.0.0.1:9000", (), False, "without TLS"),
+        ("http://127.0.0.1:9000", (), True, ""),
+        ("https://lumidata.eu", (), False, ""),
+        ("https://lumidata.eu:8443", ("LumiData.eu",), False, ""),
+        ("https://a.lumidata.eu", ("lumidata.eu",), False, "is at a.lumidata.eu, and the administrator"),
+        ("https://evil-lumidata.eu", ("*.lumidata.eu",), False, "chart's value objectStoreHosts"),
+        ("https://a.lumidata.eu", ("other", "*.lumidata.eu"), False, ""),
+        ("https://lumidata.eu.evil", ("lumidata.eu",), False, "allows lumidata.eu alone"),
+        ("", ("s3.us-east-1.amazonaws.com",), False, ""),
+        ("", ("*.amazonaws.com",), False, ""),
+        ("", ("lumidata.eu",), False, "is at s3.us-east-1.amazonaws.com"),
+    ],
+)
+async def test_an_administrator_says_which_stores_there_are(
+    endpoint: str, hosts: tuple[str, ...], loopback: bool, words: str
+) -> None:
+    who = Access(access_key_id="a", secret_access_key=KEY, endpoint=endpoint)
+    allowed = Allowed(hosts, loopback)
+    if words:
+        with pytest.raises(Invalid, match=words) as told:
+            allowed.store("bucket", who)
+        assert KEY not in told.value.message
+    else:
+        await allowed.store("bucket", who).close()
+
+
+@pytest.mark.parametrize(
+    "told, hosts",
+    [("", ()), ("lumidata.eu *.amazonaws.com", ("lumidata.eu", "*.amazonaws.com")), ("a.b,c", ("a.b", "c"))],
+)
+def test_the_hosts_are_told_by_the_environment(told: str, hosts: tuple[str, ...]) -> None:
+    assert Settings.read({"PASSERELLE_OBJECT_STORE_HOSTS": told}).object_store_hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "name, word, mend",
+    [
+        ("PASSERELLE_OBJECT_STORE_HOSTS", "https://lumidata.eu", "write hosts without a port"),
+        ("PASSERELLE_OBJECT_STORE_HOSTS", "*", "write hosts without a port"),
+        ("PASSERELLE_OBJECT_STORE_LOOPBACK", "yes", "write true or false"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused(name: str, word: str, mend: str) -> None:
+    with pytest.raises(Invalid, match=mend):
+        Settings.read({name: word})
+
+
 def test_a_place_tells_whether_it_is_one_object() -> None:
     assert [place(f"s3://bucket/{key}").is_prefix for key in ("", "a/", "a")] == [True, True, False]
 
@@ -111,6 +170,8 @@ def test_a_place_tells_whether_it_is_one_object() -> None:
         ({"AWS_ACCESS_KEY_ID": b"\xff", "AWS_SECRET_ACCESS_KEY": b"b"}, Unauthorized, "in AWS_ACCESS_KEY_ID"),
         ({"AWS_ENDPOINT_URL": b"http://lumidata.eu"}, Invalid, r"write https://HOST\[:PORT\]"),
         ({"AWS_ENDPOINT_URL": b"https://user:pass@lumidata.eu"}, Invalid, r"write https://HOST\[:PORT\]"),
+        ({"AWS_ENDPOINT_URL": b"https://lumidata..eu"}, Invalid, r"write https://HOST\[:PORT\]"),
+        ({"AWS_ENDPOINT_URL": b"https://lumidata.eu:99999"}, Invalid, r"write https://HOST\[:PORT\]"),
         ({"AWS_REGION": b"eu west"}, Unauthorized, "in AWS_REGION"),
         ({"AWS_REGION": b"eu/west"}, Invalid, "write one like eu-west-1"),
     ],
@@ -180,6 +241,33 @@ def test_a_completion_may_fail_after_it_was_answered() -> None:
 def test_what_is_no_answer_of_s3_is_nobodys_mistake(body: bytes) -> None:
     with pytest.raises(Unavailable, match="is not understood"):
         decode.page(body)
+
+
+BOMB = b'<!DOCTYPE r [<!ENTITY a "AAAAAAAAAA">]><Error><Code>&a;</Code></Error>'
+
+
+@pytest.mark.parametrize("before", [b"", b"<!--" + b"x" * 5000 + b"-->"])
+def test_no_document_type_is_read_wherever_it_begins(before: bytes) -> None:
+    assert decode.fault(before + BOMB) == ("", "")
+    with pytest.raises(Unavailable, match="is not understood"):
+        decode.page(before + BOMB.replace(b"Error", b"ListBucketResult"))
+
+
+def test_an_answer_of_too_many_elements_is_left_alone() -> None:
+    body = b"<ListBucketResult>" + b"<a/>" * decode.MOST_ELEMENTS + b"</ListBucketResult>"
+    with pytest.raises(Unavailable, match="is not understood"):
+        decode.page(body)
+    assert decode.fault(b"<Error><Code>SlowDown</Code>" + b" " * decode.FAULT_LIMIT + b"</Error>") == ("", "")
+
+
+def test_what_a_store_says_stands_in_no_message_unless_it_is_a_word() -> None:
+    body = b"<Error><Code>PermanentRedirect</Code><Region>x&#10;INJECTED line</Region></Error>"
+    assert decode.fault(body) == ("PermanentRedirect", "")
+    assert decode.fault(body.replace(b"x&#10;INJECTED line", b"eu-north-1"))[1] == "eu-north-1"
+
+
+def test_white_space_before_a_late_error_is_none_of_it() -> None:
+    assert decode.fault(b'\n \n<?xml version="1.0"?><Error><Code>InternalError</Code></Error>')[0] == "InternalError"
 
 
 def test_a_listing_is_read_in_any_name_space() -> None:

@@ -13,11 +13,13 @@ from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
-from passerelle.staging import worker
+from passerelle.staging import places, worker
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
+from passerelle.staging.places import Places
 from passerelle.staging.s3.credential import Access
 from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.store import Changed, Stored
 from passerelle.staging.turns import Turns
 from passerelle.staging.worker import Staging
 
@@ -148,6 +150,7 @@ async def test_a_defect_is_told_and_tried_again(world: World) -> None:
 
 async def test_a_server_that_is_busy_is_left_alone_as_long_as_it_asks() -> None:
     assert worker._again(Unavailable("busy", retry_after=90.0), 0) == 90.0
+    assert worker._again(Unavailable("busy", retry_after=1e9), 0) == worker.LONGEST_WISHED_SECONDS
     assert worker._again(Unavailable("busy"), 3) == 8.0
     assert worker._again(Unavailable("busy"), 30) == worker.LONGEST_AGAIN_SECONDS
 
@@ -294,6 +297,68 @@ async def test_a_terabyte_holds_nobody_up(world: World, monkeypatch: pytest.Monk
     assert all(world.ask(f"uid-{number}", into(f"long{number}"))[0].state == "Copying" for number in range(3))
 
 
+async def test_what_changes_again_and_again_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be written without an end, or the store's two words for its version may never be the same."""
+    monkeypatch.setattr(worker, "MENDED_AGAIN_SECONDS", 0.01)
+    changes, real = 0, MemoryStore.read
+
+    async def read(self: MemoryStore, stored: Stored, offset: int, length: int) -> bytes:
+        nonlocal changes
+        changes += 1
+        if changes <= worker.MOST_CHANGES:
+            raise Changed("It was replaced.")
+        return await real(self, stored, offset, length)
+
+    monkeypatch.setattr(MemoryStore, "read", read)
+    seen = set()
+
+    def look() -> bool:
+        told = world.ask("uid-1", into("b"))[0]
+        seen.add((told.state, told.reason, told.stalled, changes if told.stalled else 0))
+        return told.done
+
+    await eventually(look)
+    assert ("Failed", "ObjectChanged", True, worker.MOST_CHANGES) in seen
+    assert ("Copying", "ObjectChanged", False, 0) in seen
+
+
+async def test_a_sweep_on_one_corpus_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More TrainingJobs than there are places want the same object; each of them would wait for the first."""
+    real, go_on = Memory.append, asyncio.Event()
+
+    async def slow(self: Memory, path: str, offset: int, content: bytes) -> None:
+        if "/p/a" in path:
+            await go_on.wait()
+        await real(self, path, offset, content)
+
+    monkeypatch.setattr(Memory, "append", slow)
+    for number in range(places.IN_HAND + 1):
+        world.ask(f"sweep-{number}", into("a"))
+    await asyncio.sleep(0)
+    await world.until("Done", "other", into("b"))
+    assert not world.ask("sweep-0", into("a"))[0].done
+    go_on.set()
+    for number in range(places.IN_HAND + 1):
+        await world.until("Done", f"sweep-{number}", into("a"))
+    assert world.store.read_bytes == 1000, "each object was read once"
+
+
+async def test_one_namespace_has_not_all_the_places() -> None:
+    found, order = Places(most=3, of_one=2), []
+
+    async def want(namespace: str, path: str) -> None:
+        async with found.place(namespace, path):
+            order.append(path)
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(want("a", f"a{number}") for number in range(4)), want("b", "b0"), want("a", "a0/"))
+    assert order[:3] == ["a0", "a1", "b0"]
+    assert sorted(order) == ["a0", "a0/", "a1", "a2", "a3", "b0"]
+    assert not found._own
+    assert not found._paths
+
+
 async def test_turns_go_round_by_owner() -> None:
     turns, order = Turns(1), []
 
@@ -306,6 +371,23 @@ async def test_turns_go_round_by_owner() -> None:
         await asyncio.gather(*(want(owner) for owner in "aaaabbc"))
     assert "".join(order) == "aabcaba"
     assert not turns.wanted
+
+
+async def test_many_trainingjobs_of_a_namespace_take_no_more_turns_than_one(world: World) -> None:
+    order: list[str] = []
+
+    async def want(owner: str) -> None:
+        async with turns.turn(owner):
+            order.append(owner)
+            await asyncio.sleep(0)
+
+    turns = Turns(1)
+    owners = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/1"]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(want(owner) for owner in owners))
+    assert order == ["a/1", "a/2", "b/1", "a/3", "b/1", "a/4"]
+    world.ask()
+    assert {stage.owner for stage in world.staging._works["uid-1"].stages} == {"team/uid-1"}
 
 
 async def test_all_sites_share_the_room() -> None:

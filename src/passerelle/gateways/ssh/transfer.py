@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import stat
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from typing import cast
 
 import asyncssh
 
 from passerelle.errors import Missing, Rejected
-from passerelle.gateways.base import SIZE_DIFFERS, Entry
+from passerelle.gateways.base import MOST_ENTRIES, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from passerelle.gateways.ssh.files import NO_FILE, SshFiles, holding, refusal
 
 PART_BYTES = 16 * 1024 * 1024
+_AT_ONCE = 64
+"""Links that are followed at a time: each is a request."""
 
 
 class SshTransfer(SshFiles):
@@ -50,11 +53,20 @@ class SshTransfer(SshFiles):
 
     async def entries(self, path: str) -> Sequence[Entry] | None:
         async with self._session(path) as sftp:
+            found: list[asyncssh.SFTPName] = []
             try:
-                found = [each async for each in sftp.scandir(path.encode())]
+                listing = cast("AsyncGenerator[asyncssh.SFTPName, None]", sftp.scandir(path.encode()))
+                async with contextlib.aclosing(listing) as names:
+                    async for each in names:
+                        found.append(each)
+                        if len(found) > MOST_ENTRIES + 2:  # itself and the one above are in it
+                            text = f"{path} has more than {MOST_ENTRIES} files; pack them into fewer, larger files."
+                            raise Rejected(text, reason=TOO_MANY_ENTRIES)
             except NO_FILE:
                 return None
-            told = await asyncio.gather(*(_entry(sftp, path, each) for each in found))
+            told: list[Entry | None] = []
+            for some in (found[at : at + _AT_ONCE] for at in range(0, len(found), _AT_ONCE)):
+                told += await asyncio.gather(*(_entry(sftp, path, each) for each in some))
         return sorted((each for each in told if each is not None), key=lambda each: each.name)
 
     async def rename(self, old: str, new: str) -> None:
@@ -73,24 +85,28 @@ class SshTransfer(SshFiles):
 
 
 async def _entry(sftp: asyncssh.SFTPClient, path: str, found: asyncssh.SFTPName) -> Entry | None:
-    """What a name stands for; None where that is neither a file nor a directory, or a link that leads nowhere."""
+    """What a name stands for; None where that is neither a file nor a directory."""
     raw = found.filename if isinstance(found.filename, bytes) else found.filename.encode()
     if raw in (b".", b".."):
-        return None
-    attributes = found.attrs
-    if stat.S_ISLNK(attributes.permissions or 0):
-        try:
-            attributes = await sftp.stat(b"/".join([path.rstrip("/").encode(), raw]))
-        except (*NO_FILE, asyncssh.SFTPPermissionDenied, asyncssh.SFTPFailure):  # the last is a circle of links
-            return None
-    kind = attributes.permissions or 0
-    if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
         return None
     try:
         name = raw.decode()
     except UnicodeDecodeError:
         text = f"{path} has a file whose name is no UTF-8: {raw.decode('utf-8', 'backslashreplace')}; rename it."
         raise Rejected(text, reason="InvalidPath") from None
+    attributes = found.attrs
+    if stat.S_ISLNK(attributes.permissions or 0):
+        try:
+            attributes = await sftp.stat(b"/".join([path.rstrip("/").encode(), raw]))
+        except NO_FILE:
+            return Entry(name=name, size=0, is_directory=False, broken="a link that leads nowhere")
+        except asyncssh.SFTPPermissionDenied:
+            return Entry(name=name, size=0, is_directory=False, broken="a link to what the site's user may not see")
+        except asyncssh.SFTPFailure:
+            return Entry(name=name, size=0, is_directory=False, broken="a link that leads round in a circle")
+    kind = attributes.permissions or 0
+    if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+        return None
     return Entry(name=name, size=(attributes.size or 0) if stat.S_ISREG(kind) else 0, is_directory=stat.S_ISDIR(kind))
 
 

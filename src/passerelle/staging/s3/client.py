@@ -11,27 +11,37 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import httpx
 
-from passerelle.errors import Rejected, Unavailable
-from passerelle.gateways.http import Answer, Carrier, Server
+from passerelle.errors import Invalid, Rejected, Unavailable
+from passerelle.gateways.http import TOO_LARGE, UNREACHABLE, Answer, Carrier, Server
 from passerelle.staging.place import Place
 from passerelle.staging.s3 import decode, errors
 from passerelle.staging.s3.address import Query, address
 from passerelle.staging.s3.credential import ENDPOINT, Access
 from passerelle.staging.s3.sign import EMPTY, signed
-from passerelle.staging.store import Changed, Part, Stored
+from passerelle.staging.store import MOST_PARTS, Changed, Part, Stored
+
+T = TypeVar("T")
 
 STORE = Server(
     "object store", f"{ENDPOINT} of the Secret", "put the authority's certificate into the Secret under ca.crt"
 )
-ANSWER_LIMIT = 16 * 1024 * 1024
-"""Bytes of a listing: 1,000 keys of 1 KiB, each of their bytes percent-encoded, and as much again."""
+LISTING_LIMIT = 4 * 1024 * 1024
+"""Bytes of a listing: 1,000 keys of 1 KiB, each of their bytes percent-encoded, and 1 KiB for what stands beside."""
+ANSWER_SECONDS = 60.0
+COMPLETE_SECONDS = 600.0
+"""A store may put a large object together for minutes, and sends white space meanwhile; no turn is held by then."""
+SLOWEST = 64 * 1024
+"""Bytes a second: what is slower counts as broken, or a store that drips would hold a turn for ever."""
 _PAGE = "1000"
+_MOST_PAGES = 1000
+"""Of a listing: a store may send pages that are not full, and some that are empty."""
 _NOT_FOUND, _PARTIAL = 404, 206
 _IN_THREAD_BYTES = 256 * 1024
-"""More than this is hashed beside the event loop."""
+"""More than this is hashed and read beside the event loop."""
 
 
 class S3:
@@ -49,19 +59,24 @@ class S3:
         self._access = access
         self._now = now
         self._address = address(bucket, endpoint=access.endpoint, region=access.region)
-        base = httpx.URL(self._address.base)
+        try:
+            base = httpx.URL(self._address.base)
+            _ = base.host  # a name that is no IDNA is found here
+        except (httpx.InvalidURL, ValueError):
+            text = f"The Secret has an {ENDPOINT} that can't be used; write https://HOST[:PORT], without a bucket."
+            raise Invalid(text, reason="InvalidEndpoint") from None
         self._host = base.netloc.decode("ascii")
         self._before = base.raw_path.decode("ascii").rstrip("/")
         self._carrier = Carrier(self._address.base, ca=access.authority, public=True, server=STORE, transport=transport)
 
     async def list(self, prefix: str, limit: int) -> Sequence[Stored]:
         found: list[Stored] = []
-        more = ""
+        more, before = "", set[str]()
         while True:
             query = [("list-type", "2"), ("prefix", prefix), ("max-keys", _PAGE), ("encoding-type", "url")]
             query += [("continuation-token", more)] if more else []
-            answer = await self._ask("GET", prefix, query=query, of_bucket=True)
-            page = decode.page(answer.body)
+            answer = await self._ask("GET", prefix, query=query, of_bucket=True, limit=LISTING_LIMIT)
+            page = await _read(decode.page, answer.body)
             found += page.found
             if len(found) > limit:
                 text = (
@@ -71,6 +86,10 @@ class S3:
             if not page.more:
                 return found
             more = page.more
+            if more in before or len(before) >= _MOST_PAGES:
+                text = f"The object store {self._host} sends a listing that has no end."
+                raise Unavailable(text, reason="UnexpectedAnswer")
+            before.add(more)
 
     async def head(self, key: str) -> Stored | None:
         answer = await self._send("HEAD", key)
@@ -84,15 +103,25 @@ class S3:
     async def read(self, stored: Stored, offset: int, length: int) -> bytes:
         if not length:
             return b""
-        headers = {"range": f"bytes={offset}-{offset + length - 1}", "if-match": stored.version}
-        answer = await self._ask("GET", stored.key, headers=headers, limit=length + ANSWER_LIMIT)
-        if answer.headers.get("etag", stored.version) != stored.version:
+        last = offset + length - 1
+        headers = {"range": f"bytes={offset}-{last}", "if-match": stored.version}
+        try:
+            answer = await self._ask("GET", stored.key, headers=headers, limit=length + decode.FAULT_LIMIT)
+        except Unavailable as error:
+            if error.reason != TOO_LARGE:
+                raise
+            raise self._no_ranges() from None
+        if decode.version(answer.headers.get("etag", stored.version)) != stored.version:
             raise Changed(f"{self._place(stored.key)} was replaced while it was copied; it is copied anew.")
         content = answer.body
         if answer.status != _PARTIAL and offset == 0 and len(content) == stored.size:
             content = content[:length]  # it was small, and came whole
         elif answer.status != _PARTIAL:
-            raise Rejected(f"The object store {self._host} sends no ranges of objects.", reason="NotImplemented")
+            raise self._no_ranges()
+        elif answer.headers.get("content-range", "").strip() != f"bytes {offset}-{last}/{stored.size}":
+            # Bytes of another place would be taken for those of this one.
+            text = f"The object store {self._host} sent another range of {self._place(stored.key)} than was asked for."
+            raise Unavailable(text, reason="UnexpectedAnswer")
         if len(content) != length:
             raise Unavailable(f"The object store {self._host} sent {len(content)} of {length} bytes.", reason="Cut")
         return content
@@ -110,13 +139,13 @@ class S3:
         after = 0
         while True:
             query = [("uploadId", upload), ("max-parts", _PAGE), ("part-number-marker", str(after))]
-            answer = await self._send("GET", key, query=query)
+            answer = await self._send("GET", key, query=query, limit=LISTING_LIMIT)
             if answer.status == _NOT_FOUND and decode.fault(answer.body)[0] == "NoSuchUpload":
                 return None
             self._check(answer, key)
-            page = decode.parts(answer.body)
+            page = await _read(decode.parts, answer.body)
             found |= page.found
-            if page.more is None or page.more <= after:
+            if page.more is None or not after < page.more < MOST_PARTS:
                 return found
             after = page.more
 
@@ -133,7 +162,8 @@ class S3:
 
     async def complete(self, key: str, upload: str, parts: Sequence[Part]) -> None:
         body = decode.completion(tuple(parts))
-        answer = await self._ask("POST", key, query=[("uploadId", upload)], payload=body)
+        answer = await self._send("POST", key, query=[("uploadId", upload)], payload=body, seconds=COMPLETE_SECONDS)
+        self._check(answer, key)
         if errors.failed_late(answer):
             raise errors.meaning(answer, self._place(key), self._host)
 
@@ -155,7 +185,7 @@ class S3:
         payload: bytes = b"",
         checked: bool = False,
         of_bucket: bool = False,
-        limit: int = ANSWER_LIMIT,
+        limit: int = decode.FAULT_LIMIT,
     ) -> Answer:
         """An answer that is no error. `checked`: the server shall compare the payload with its checksum."""
         answer = await self._send(
@@ -179,7 +209,8 @@ class S3:
         headers: Mapping[str, str] | None = None,
         payload: bytes = b"",
         checked: bool = False,
-        limit: int = ANSWER_LIMIT,
+        limit: int = decode.FAULT_LIMIT,
+        seconds: float | None = None,
     ) -> Answer:
         path = self._address.path(key, query)
         digest = await _sha256(payload)
@@ -197,14 +228,29 @@ class S3:
         )
         # What an object's content is encoded in is the object's own business.
         ready["accept-encoding"] = "identity"
-        return await self._carrier.send(method, path, headers=ready, payload=payload or None, limit=limit, raw=True)
+        try:
+            async with asyncio.timeout((seconds or ANSWER_SECONDS) + (limit + len(payload)) / SLOWEST):
+                return await self._carrier.send(
+                    method, path, headers=ready, payload=payload or None, limit=limit, raw=True
+                )
+        except TimeoutError:
+            text = f"The object store {self._host} did not answer in time."
+            raise Unavailable(text, reason=UNREACHABLE, sent=True) from None
 
     def _check(self, answer: Answer, key: str) -> None:
         if errors.failed(answer):
             raise errors.meaning(answer, self._place(key), self._host)
 
+    def _no_ranges(self) -> Rejected:
+        return Rejected(f"The object store {self._host} sends no ranges of objects.", reason="NotImplemented")
+
     def _place(self, key: str) -> Place:
         return Place(self._bucket, key)
+
+
+async def _read(decoded: Callable[[bytes], T], body: bytes) -> T:
+    """A large answer is read beside the event loop."""
+    return decoded(body) if len(body) < _IN_THREAD_BYTES else await asyncio.to_thread(decoded, body)
 
 
 async def _sha256(content: bytes) -> bytes:

@@ -13,10 +13,12 @@ REGION, ENDPOINT, AUTHORITY = "AWS_REGION", "AWS_ENDPOINT_URL", "ca.crt"
 DEFAULT_REGION = "us-east-1"
 """Where none is told: AWS's own default, and a word that other servers don't look at."""
 
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ENDPOINT = re.compile(
-    r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
-    r"|http://(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:[0-9]{1,5})?/?"
+    rf"https://{_LABEL}(\.{_LABEL})*(:(?P<port>[0-9]{{1,5}}))?(/[A-Za-z0-9._~/-]*)?"
+    r"|http://(127(\.[0-9]{1,3}){3}|localhost|\[::1\])(:(?P<local>[0-9]{1,5}))?/?"
 )
+_LAST_PORT = 65_535
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _VISIBLE = re.compile(r"[!-~]{1,4096}")
 
@@ -40,7 +42,7 @@ def access(name: str, data: Mapping[str, bytes]) -> Access:
     if missing:
         text = f"The Secret {name} has no {' and no '.join(missing)}; write them as the AWS SDKs name them."
         raise Unauthorized(text, reason="SecretIncomplete")
-    if words[ENDPOINT] and not _ENDPOINT.fullmatch(words[ENDPOINT]):
+    if words[ENDPOINT] and not _is_endpoint(words[ENDPOINT]):
         text = f"The Secret {name} has an {ENDPOINT} that can't be used; write https://HOST[:PORT], without a bucket."
         raise Invalid(text, reason="InvalidEndpoint")
     if words[REGION] and not _REGION.fullmatch(words[REGION]):
@@ -55,6 +57,12 @@ def access(name: str, data: Mapping[str, bytes]) -> Access:
         endpoint=words[ENDPOINT],
         authority=data.get(AUTHORITY) or None,
     )
+
+
+def _is_endpoint(url: str) -> bool:
+    found = _ENDPOINT.fullmatch(url)
+    port = found and next(filter(None, found.group("port", "local")), "443")
+    return bool(port) and 0 < int(str(port)) <= _LAST_PORT
 
 
 def _text(name: str, data: Mapping[str, bytes], key: str) -> str:

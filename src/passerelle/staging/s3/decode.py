@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
 from passerelle.errors import Unavailable
 from passerelle.staging.store import Part, Stored
 
 SHA256 = "x-amz-meta-sha256"
 """Metadata of the objects that we make: the SHA-256 of the whole, which no server computes of an upload in parts."""
+
+FAULT_LIMIT = 64 * 1024
+"""Bytes of an error, and of every answer that is no listing."""
+MOST_ELEMENTS = 32_000
+"""Of an answer: 1,000 objects have some 14 each. What has more is no listing, and would hold up everybody."""
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class _NoXml(Exception):
+    """It is no XML that S3 would send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +50,25 @@ def page(body: bytes) -> Page:
     for each in _children(root, "Contents"):
         key = _text(each, "Key")
         key = unquote(key.replace("+", " ")) if quoted else key
-        version = _text(each, "ETag")
-        if not version:
-            raise _strange("an object without an ETag")
-        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=version))
+        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=version(_text(each, "ETag"))))
     more = _text(root, "NextContinuationToken") if _text(root, "IsTruncated") == "true" else ""
     return Page(tuple(found), more)
 
 
 def stored(key: str, headers: Mapping[str, str]) -> Stored:
     """An answer to HeadObject."""
-    version = headers.get("etag", "")
-    if not version:
-        raise _strange("an object without an ETag")
     size = _number(headers.get("content-length", ""))
-    return Stored(key=key, size=size, version=version, sha256=headers.get(SHA256, "").lower())
+    return Stored(key=key, size=size, version=version(headers.get("etag", "")), sha256=headers.get(SHA256, "").lower())
+
+
+def version(etag: str) -> str:
+    """An ETag, quoted as If-Match wants it: some stores leave the quotes out of their listings, and a proxy that
+    compresses calls an ETag weak. Raises Unavailable where there is none.
+    """
+    bare = etag.removeprefix("W/").strip('"')
+    if not bare or not (bare.isascii() and bare.isprintable()) or '"' in bare:
+        raise _strange("an object without an ETag")
+    return f'"{bare}"'
 
 
 def upload_id(body: bytes) -> str:
@@ -93,19 +109,26 @@ def completion(found: Iterator[Part] | tuple[Part, ...]) -> bytes:
 
 def fault(body: bytes) -> tuple[str, str]:
     """Code and region of an error's body; both "" where it is none."""
+    if len(body) > FAULT_LIMIT:
+        return "", ""
     try:
         root = _parsed(body)
-    except ET.ParseError:
+    except _NoXml:
         return "", ""
     if _name(root) != "Error":
         return "", ""
-    return _text(root, "Code")[:64], _text(root, "Region")[:64]
+    return _word(_text(root, "Code")), _word(_text(root, "Region"))
+
+
+def _word(text: str) -> str:
+    """As it may stand in a message and a log; "" for what is no word of S3's."""
+    return text if _WORD.fullmatch(text) else ""
 
 
 def _root(body: bytes, name: str) -> ET.Element:
     try:
         root = _parsed(body)
-    except ET.ParseError:
+    except _NoXml:
         raise _strange("an answer that is no XML") from None
     if _name(root) != name:
         raise _strange(f"another answer than {name}")
@@ -113,9 +136,30 @@ def _root(body: bytes, name: str) -> ET.Element:
 
 
 def _parsed(body: bytes) -> ET.Element:
-    if b"<!DOCTYPE" in body[:4096]:
-        raise ET.ParseError("S3 has no document types")
-    return ET.fromstring(body)  # noqa: S314 -- no document type, no entity
+    """The document's element. Entities can do harm by a document type alone, and that is refused wherever it begins."""
+    builder, count = ET.TreeBuilder(), 0
+
+    def start(tag: str, _: object) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_ELEMENTS:
+            raise _NoXml
+        builder.start(tag, {})
+
+    def refuse(*_: object) -> None:
+        raise _NoXml
+
+    parser = expat.ParserCreate("utf-8", "}")
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(body.lstrip(), True)  # white space comes before an answer that took long
+    except expat.ExpatError:
+        raise _NoXml from None
+    return builder.close()
 
 
 def _children(element: ET.Element, name: str) -> Iterator[ET.Element]:
@@ -131,7 +175,7 @@ def _text(element: ET.Element, name: str) -> str:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):  # noqa: PLR2004 -- 64 bits
         raise _strange("a size that is no number")
     return int(text)
 
