@@ -216,10 +216,21 @@ def test_when_every_node_answers_none_is_to_blame(stubs: Stubs) -> None:
     assert last(stubs).nodes == ()
 
 
+_TOGETHER = """\
+import os, pathlib, time
+here = pathlib.Path(os.environ["PASSERELLE_ATTEMPT_DIR"])
+(here / ("up-" + os.environ["RANK"])).touch()
+while len(list(here.glob("up-*"))) < int(os.environ["WORLD_SIZE"]):
+    time.sleep(0.01)
+raise SystemExit(5)
+"""
+"""A trainer that fails when all ranks are there: one that is ended before it has begun leaves no word."""
+
+
 def test_an_end_that_a_rank_explains_asks_no_node(stubs: Stubs) -> None:
     (stubs.place / "silent").write_text("n2")
 
-    done = stubs.run(batch(stubs, "raise SystemExit(5)"))
+    done = stubs.run(batch(stubs, _TOGETHER))
 
     assert done.returncode == 5, done.stdout
     assert len(stubs.asked("steps")) == 1
