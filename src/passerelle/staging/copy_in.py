@@ -13,6 +13,7 @@ import contextlib
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import SIZE_DIFFERS
@@ -114,12 +115,13 @@ class CopyIn:
         if size != stored.size:
             raise refusal
         told = kept.sha256 if kept is not None and kept.size == size else ""
-        theirs = told or await self._site_digest(path, size)
+        hashed = partial(site_digest, self.site, self.turns, self.owner, path, size)
+        theirs = told or await hashed()
         if stored.sha256 and theirs != stored.sha256:
             raise refusal
         part = receipt.part_place(path, stored.version)
         ours = self.hashes[part] = await self._hashed(stored, size, self.hashes.get(part))
-        if theirs != ours.hexdigest or (told and await self._site_digest(path, size) != told):
+        if theirs != ours.hexdigest or (told and await hashed() != told):
             raise refusal
         await self.keep(self._receipt(stored, path, theirs))
         self.hashes.pop(part, None)
@@ -256,18 +258,6 @@ class CopyIn:
             text = f"What arrived at the site of {stored.key} is not what was sent; it is copied anew."
             raise Unavailable(text, reason=DIFFERS)
 
-    async def _site_digest(self, path: str, size: int) -> str:
-        """Of a file at the site, which is read where the site can't hash."""
-        told = await self.site.digest(path)
-        if told is not None:
-            return told
-        done = Hashed()
-        while done.offset < size:
-            async with self.turns.turn(self.owner):
-                length = min(self.site.part_bytes, size - done.offset)
-                done = await done.after(await read_exactly(self.site, path, done.offset, length))
-        return done.hexdigest
-
 
 async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
     """What stands in the receipt of a path at the site, where there is one."""
@@ -276,6 +266,19 @@ async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
     except Missing:
         return None
     return receipt.receipt(content, path)
+
+
+async def site_digest(site: Door, turns: Turns, owner: str, path: str, size: int) -> str:
+    """SHA-256 of a file at the site, as the site computes it; else it is read for that, in this owner's turns."""
+    told = await site.digest(path)
+    if told is not None:
+        return told
+    done = Hashed()
+    while done.offset < size:
+        async with turns.turn(owner):
+            length = min(site.part_bytes, size - done.offset)
+            done = await done.after(await read_exactly(site, path, done.offset, length))
+    return done.hexdigest
 
 
 async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from passerelle.errors import Invalid, Missing, Unavailable
 from passerelle.staging import receipt
-from passerelle.staging.copy_in import RECEIPT_LIMIT, Count, Tell, read_exactly
+from passerelle.staging.copy_in import RECEIPT_LIMIT, Count, Tell, read_exactly, site_digest
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.receipt import Note
@@ -49,7 +49,7 @@ class CopyOut:
         if size > LARGEST_FILE_BYTES:
             text = f"{path} has {size} bytes, and at most {LARGEST_FILE_BYTES} are copied: write it as several files."
             raise Invalid(text, reason="OutputTooLarge")
-        sha256 = await self._digest(path, size)
+        sha256 = await site_digest(self.site, self.turns, self.owner, path, size)
         found = await self.store.head(key)
         if found is None or (found.size, found.sha256) != (size, sha256):
             if size <= PART_BYTES:
@@ -165,18 +165,6 @@ class CopyOut:
         except Missing:
             return None
         return receipt.note(content, path)
-
-    async def _digest(self, path: str, size: int) -> str:
-        """SHA-256 of the file, as the site computes it; else it is read once for that."""
-        told = await self.site.digest(path)
-        if told is not None:
-            return told
-        done = Hashed()
-        while done.offset < size:
-            async with self.turns.turn(self.owner):
-                length = min(self.site.part_bytes, size - done.offset)
-                done = await done.after(await read_exactly(self.site, path, done.offset, length))
-        return done.hexdigest
 
 
 def part_bytes(size: int) -> int:
