@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 _PARTS = 3
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -20,11 +22,13 @@ def claims_of(token: str) -> dict[str, Any]:
         return {}
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
 
 
 def moment(claim: object) -> float | None:
-    """A time among the claims, in epoch seconds; None where it is none, or the 0 of a token that never ends."""
-    return float(claim) if isinstance(claim, int | float) and claim > 0 else None
+    """A time among the claims, in epoch seconds; None where it is none, or one of a token that never ends: 0, or beyond
+    what a calendar has.
+    """
+    return float(claim) if isinstance(claim, int | float) and 0 < claim <= _LATEST else None

@@ -15,7 +15,7 @@ from passerelle.errors import Unauthorized
 from passerelle.gateways.arc.x509 import holder
 from passerelle.gateways.base import Credential
 from passerelle.gateways.http import ClientCertificate
-from passerelle.gateways.jwt import claims_of
+from passerelle.gateways.jwt import claims_of, moment
 
 TOKEN, CERTIFICATE, KEY, PROXY = "token", "tls.crt", "tls.key", "proxy.pem"
 KEYS = f"{TOKEN}, or {CERTIFICATE} and {KEY}, or {PROXY}"
@@ -80,7 +80,7 @@ def _of_token(name: str, content: bytes) -> ArcCredential:
         text = f"The Secret {name} has no token under {TOKEN}; write it as one word of ASCII, without line breaks."
         raise Unauthorized(text, reason="TokenMalformed")
     claims = claims_of(token)
-    subject, issuer, expires = claims.get("sub"), claims.get("iss"), claims.get("exp")
+    subject, issuer = claims.get("sub"), claims.get("iss")
     if not isinstance(subject, str) or not isinstance(issuer, str):
         text = (
             f"The token in the Secret {name} names no issuer and no subject; write a JSON Web Token of the VO's issuer."
@@ -89,7 +89,7 @@ def _of_token(name: str, content: bytes) -> ArcCredential:
     return ArcCredential(
         user=named(f"{issuer}/{subject}"),
         token=token,
-        expires=float(expires) if isinstance(expires, int | float) else None,
+        expires=moment(claims.get("exp")),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from passerelle.errors import Unauthorized
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Credential
-from passerelle.gateways.jwt import claims_of
+from passerelle.gateways.jwt import claims_of, moment
 from passerelle.gateways.oidc import Client, line
 
 USERNAME, TOKEN = "username", "token"
@@ -44,10 +44,10 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> FirecrestCre
         )
         raise Unauthorized(text, reason="TokenMissing")
     claims = claims_of(token)
-    holder, expires = claims.get("preferred_username") or claims.get("sub"), claims.get("exp")
+    holder = claims.get("preferred_username") or claims.get("sub")
     return FirecrestCredential(
         user=username or (holder if isinstance(holder, str) else ""),
         username=username,
         token=token,
-        expires=float(expires) if isinstance(expires, int | float) else None,
+        expires=moment(claims.get("exp")),
     )

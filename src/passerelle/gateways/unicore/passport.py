@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways.http import Answer, Carrier
-from passerelle.gateways.jwt import claims_of
+from passerelle.gateways.jwt import claims_of, moment
 from passerelle.gateways.oidc import LEAST_SECONDS, LIFE_USED, Tokens
 from passerelle.gateways.unicore import errors
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic
@@ -126,7 +126,8 @@ class Passport:
             raise Unavailable(error.message, reason=error.reason, sent=False) from error
         token = answer.body.decode("ascii", "replace").strip()
         claims = claims_of(token)
-        life = claims["exp"] - claims["iat"] if {"exp", "iat"} <= claims.keys() else 0
+        began, ends = moment(claims.get("iat")), moment(claims.get("exp"))
+        life = ends - began if began is not None and ends is not None else 0
         if answer.status == errors.OK and life > 0:
             return _Kept(f"Bearer {token}", now + max(LEAST_SECONDS, life * LIFE_USED))
         if answer.status in (401, 403):
