@@ -17,9 +17,9 @@ from contract.test_contract import one, reach, row
 from contract.world import SCRATCH, Allocation, World
 from passerelle.errors import Missing, Rejected, Unavailable
 from passerelle.gateways.arc.credential import credential_from_secret
-from passerelle.gateways.arc.door import FAILED, LOOK_SECONDS, NAME, Charge
+from passerelle.gateways.arc.door import LOOK_SECONDS, NAME, Charge
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import OPENING, Accounting
+from passerelle.gateways.base import NOT_OPENED, OPENING, Accounting
 from passerelle.marker import parse
 from passerelle.slurm import REFUSED, Stage
 
@@ -301,7 +301,7 @@ async def test_a_door_that_is_refused_is_told_of_and_not_submitted_again_at_once
                 return False
             except Rejected as error:
                 told.append(error.message)
-                return error.reason == FAILED
+                return error.reason == NOT_OPENED
             return False
 
         await arc.until(refused, "the refusal", seconds=120)

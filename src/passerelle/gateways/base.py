@@ -167,6 +167,8 @@ SIZE_DIFFERS = "SizeDiffers"
 
 OPENING = "DoorOpening"
 """The reason why files are Unavailable while a job of ours, by which the gateway reaches them, waits or runs."""
+NOT_OPENED = "DoorFailed"
+"""The reason why they are Rejected, all of them, after that job has failed."""
 
 
 @runtime_checkable
@@ -312,7 +314,7 @@ class Opens(Protocol):
     """
 
     async def open_files(self) -> None:
-        """Ask for it, and raise Unavailable, OPENING, until they are open. Raises Rejected where that failed."""
+        """Ask for it, and raise Unavailable, OPENING, until they are open; Rejected, NOT_OPENED, where that failed."""
         ...
 
 

@@ -16,9 +16,9 @@ import pytest
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.arc import listing, transfer
 from passerelle.gateways.arc.credential import ArcCredential
-from passerelle.gateways.arc.door import AGAIN_SECONDS, FAILED, LOOK_SECONDS, NAME, Charge
+from passerelle.gateways.arc.door import AGAIN_SECONDS, LOOK_SECONDS, NAME, Charge
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import OPENING, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
+from passerelle.gateways.base import NOT_OPENED, OPENING, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from unit.gateways.test_arc_driver import ID, OTHER, RECORD, Arex, bearer, local, phrase
 
 DOOR, SECOND = "0d00dd00d001", "0d00dd00d002"
@@ -242,7 +242,7 @@ async def test_a_door_that_failed_is_told_and_another_comes_later() -> None:
     for _ in range(3):
         with pytest.raises(Rejected, match=r"failed: .*Invalid qos specification") as caught:
             await arc.open_files()
-        assert caught.value.reason == FAILED
+        assert caught.value.reason == NOT_OPENED
         clock.now += LOOK_SECONDS
     assert await arc.size("/run/some.log") is None, "who reads a log is not told of it"
     clock.now += AGAIN_SECONDS

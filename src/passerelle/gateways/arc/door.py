@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from passerelle.batch import Options
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.arc import decode
-from passerelle.gateways.base import OPENING
+from passerelle.gateways.base import NOT_OPENED, OPENING
 
 NAME = "passerelle-door"
 LINK = "root"
 COMMAND = f"ln -s / {LINK}"
-FAILED = "DoorFailed"
 
 LOOK_SECONDS = 5.0
 """What a look has told counts for as long: a hundred files that wait for the door are one question."""
@@ -92,8 +91,8 @@ class Door:
             return ""
 
     async def opened(self) -> str:
-        """The open door's job. Raises Unavailable, OPENING, until there is one, and Rejected, FAILED, where the last
-        one failed; where there is none, it is submitted.
+        """The open door's job; where there is none, it is submitted. Raises Unavailable, OPENING, until it is open, and
+        Rejected, NOT_OPENED, where the last one failed.
         """
         return await self._found(submits=True)
 
@@ -139,7 +138,7 @@ class Door:
         if not newest or self.clock() - self._failed.setdefault(newest, self.clock()) >= AGAIN_SECONDS:
             return ""
         text = f"The small job that opens the site's files for ARC, {newest} there, failed: {await self.why(newest)}"
-        raise Rejected(f"{text.rstrip('.')}. Another is submitted ten minutes later.", reason=FAILED)
+        raise Rejected(f"{text.rstrip('.')}. Another is submitted ten minutes later.", reason=NOT_OPENED)
 
 
 def _opening(does: str) -> Unavailable:
