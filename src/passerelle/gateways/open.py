@@ -62,10 +62,10 @@ def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], trust: Tr
 
 
 def _charge(spec: SiteSpec) -> Charge:
-    """A small job of the gateway's own is the first admitted one's, on the Site's partition."""
+    """A small job of the gateway's own is the first admitted one's, on the Site's partition unless it has its own."""
     first = spec.admission[0] if spec.admission else Admission()
     try:
-        partition = spec.partition or profiles.load(spec.profile).default_partition
+        partition = spec.gateway.door_partition or spec.partition or profiles.load(spec.profile).default_partition
     except Invalid:
         partition = None
     return Charge(partition=partition, account=admission.account(first, None), qos=admission.qos(first, None))

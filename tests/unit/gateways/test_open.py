@@ -97,20 +97,24 @@ async def test_ssh() -> None:
 
 
 @pytest.mark.parametrize(
-    "more, charge",
+    "door, more, charge",
     [
-        ({}, Charge(partition="standard-g")),
-        ({"partition": "dev-g"}, Charge(partition="dev-g")),
+        ({}, {}, Charge(partition="standard-g")),
+        ({}, {"partition": "dev-g"}, Charge(partition="dev-g")),
+        ({"doorPartition": "small"}, {"partition": "dev-g"}, Charge(partition="small")),
         (
+            {},
             {"admission": [{"namespaces": ["a"], "accounts": ["one", "two"], "qos": ["q"]}, {"accounts": ["three"]}]},
             Charge(partition="standard-g", account="one", qos="q"),
         ),
-        ({"profile": "nowhere"}, Charge()),
+        ({}, {"profile": "nowhere"}, Charge()),
     ],
-    ids=["the profile's partition", "the Site's", "the first account", "no profile"],
+    ids=["the profile's partition", "the Site's", "its own", "the first account", "no profile"],
 )
-async def test_arcs_door_job_is_the_first_admitted_ones(more: dict[str, object], charge: Charge) -> None:
-    gateway = {"driver": "arc", "url": "https://arc.example.eu/arex", "credentials": {"name": "vega"}}
+async def test_arcs_door_job_is_the_first_admitted_ones(
+    door: dict[str, str], more: dict[str, object], charge: Charge
+) -> None:
+    gateway = {"driver": "arc", "url": "https://arc.example.eu/arex", "credentials": {"name": "vega"}, **door}
     site = SiteSpec.model_validate({"profile": "lumi-g", "runRoot": "/scratch", "gateway": gateway} | more)
     made = open_gateway(site, lambda: ArcCredential(user="ada", token="opaque"), Trust())
 
