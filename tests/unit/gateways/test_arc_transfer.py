@@ -381,13 +381,31 @@ async def test_a_directory_is_made_by_a_file_that_goes(site: Site, arc: Arc) -> 
     await arc.make_directory(f"{PLACE}/a b/c/")
     assert site.tree[f"{PLACE}/a b/c"] is None
     assert [each for each in site.tree if ".psr-" in each] == []
-    changes = len(site.changes())
+    asked = len(site.asked)
     await arc.make_directory(f"{PLACE}/a b/c")
+    assert len(site.asked) == asked, "A-REX would look at each file in it"
+    changes = len(site.changes())
+    await arc.make_directory(PLACE)
     assert len(site.changes()) == changes
     site.tree[f"{PLACE}/file"] = b"x"
     for taken in (f"{PLACE}/file", f"{PLACE}/file/below"):
         with pytest.raises(Rejected):
             await arc.make_directory(taken)
+
+
+async def test_a_directory_that_went_comes_back_with_what_is_written(site: Site, arc: Arc) -> None:
+    await arc.make_directory(f"{PLACE}/d")
+    del site.tree[f"{PLACE}/d"]
+    await arc.make_directory(f"{PLACE}/d")
+    await arc.append(f"{PLACE}/d/x", 0, b"x")
+    assert site.tree[f"{PLACE}/d"] is None
+
+
+async def test_only_so_many_directories_are_remembered(site: Site, arc: Arc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "MOST_DIRECTORIES", 2)
+    for name in "abc":
+        await arc.make_directory(f"{PLACE}/{name}")
+    assert len(arc._directories) == 1
 
 
 async def test_a_directory_is_never_removed(site: Site, arc: Arc) -> None:

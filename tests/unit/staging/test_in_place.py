@@ -209,6 +209,21 @@ async def test_a_newer_version_is_begun_anew_where_the_older_one_never_became_wh
     assert set(world.site.files) == {PATH, RECEIPT}
 
 
+async def test_an_operator_may_die_while_it_begins_anew(world: World) -> None:
+    await world.begun()
+    world.store.objects["corpus.bin"] = NEWER
+    world.site.entered = 0
+    await world.run()
+    for at in range(1, world.site.entered + 1):
+        world = World()
+        await world.begun()
+        world.store.objects["corpus.bin"] = NEWER
+        await world.dies(at)
+        await world.run()
+        assert world.content() == NEWER, at
+        assert await world.stage().lies(world.site)
+
+
 async def test_a_newer_version_does_not_take_the_place_of_one_that_is_whole(world: World) -> None:
     await world.run()
     world.store.objects["corpus.bin"] = NEWER

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from passerelle.errors import Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.arc import errors, listing
-from passerelle.gateways.arc.door import LINK
-from passerelle.gateways.arc.files import Found, Place, Sessions, address
+from passerelle.gateways.arc.calls import Calls
+from passerelle.gateways.arc.door import LINK, Door
+from passerelle.gateways.arc.files import Found, Locate, Place, Sessions, address
 from passerelle.gateways.base import MOST_ENTRIES, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from passerelle.gateways.http import Answer
 
@@ -24,6 +25,7 @@ OWN_MODE = 0o600
 """What A-REX gives to every file that it writes."""
 PART_BYTES = 16 * 1024 * 1024
 LINKS_AT_ONCE = 4
+MOST_DIRECTORIES = 4096
 
 _BYTES = "application/octet-stream"
 
@@ -32,6 +34,11 @@ class Transfers(Sessions, ABC):
     """Files, Upload, Transfer and Opens."""
 
     part_bytes = PART_BYTES
+
+    def __init__(self, calls: Calls, locate: Locate, door: Door) -> None:
+        super().__init__(calls, locate, door)
+        self._directories: set[str] = set()
+        """The addresses of those that were there, behind a door of this moment."""
 
     async def open_files(self) -> None:
         await self._jobs()
@@ -54,9 +61,15 @@ class Transfers(Sessions, ABC):
             raise Unavailable(f"ARC did not write all of {path}.", reason="FileFailed")
 
     async def make_directory(self, path: str) -> None:
-        """A-REX has no word for it, but makes those above a file: an empty one is written into it, and removed."""
+        """A-REX has no word for it, but makes those above a file: an empty one is written into it, and removed.
+
+        To look at a directory costs A-REX a look at each file in it: one that was there is not looked at again. Were it
+        gone, what is written next would bring it back.
+        """
         path = path.rstrip("/")
         place = await self._behind(path)
+        if place.address in self._directories:
+            return
         found = await self._look(place)
         if found is None:
             inside = f"{path}/.psr-{secrets.token_hex(8)}"
@@ -66,6 +79,9 @@ class Transfers(Sessions, ABC):
             found = await self._look(place)
         if found is None or not found.is_directory:
             raise Rejected(f"The site makes no directory {path}: a file is in its way.", reason="NotWritten")
+        if len(self._directories) >= MOST_DIRECTORIES:
+            self._directories.clear()
+        self._directories.add(place.address)
 
     async def append(self, path: str, offset: int, content: bytes) -> None:
         place = await self._behind(path)
