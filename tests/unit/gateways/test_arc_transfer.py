@@ -197,6 +197,7 @@ async def test_a_door_job_is_submitted_once_and_waited_for() -> None:
     assert len(site.asked) == asked, "a moment later nothing is asked"
     clock.now += LOOK_SECONDS
     assert "waits in its queue" in await opening(arc.make_directory(f"{PLACE}/d"))
+    assert not [key for key in site.asked if key.startswith("HEAD")], "a job that waits has no link"
     site.states[DOOR] = "RUNNING"
     clock.now += LOOK_SECONDS
     assert " runs: " in await opening(arc.entries(PLACE))

@@ -314,9 +314,10 @@ async def test_a_note_that_was_left_beside_a_receipt_says_nothing(world: World) 
     assert world.content() == edited
 
 
-async def test_a_file_that_comes_before_the_first_byte_is_not_written_to(world: World) -> None:
+@pytest.mark.parametrize("read", [1, 2])
+async def test_a_file_that_comes_before_the_first_byte_is_not_written_to(world: World, read: int) -> None:
     def come(call: str) -> None:
-        if call == "read" and world.store.calls.count("read") == 2:
+        if call == "read" and world.store.calls.count("read") == read:
             world.site.files[PATH] = File(b"the user's own")
 
     world.store.before = come
