@@ -76,6 +76,7 @@ OF_ONE_DRIVER = {
     ("gateway", "tls", "clientSecret"): {"slurmrestd", "unicore", "firecrest"},
     ("gateway", "tls"): {"slurmrestd", "unicore", "firecrest", "arc"},
     ("gateway", "runtimeEnvironment"): {"arc"},
+    ("gateway", "doorPartition"): {"arc"},
 }
 """Fields that only some drivers may have."""
 

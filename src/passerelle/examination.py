@@ -1,8 +1,9 @@
 """The examination of a Site: asks it and its site, cheap questions first, and hands the answers to the doctor.
 
-It changes nothing at the site but one small file in the run root, always of the same name. What can't be asked because
-of an earlier answer is told as such. It runs on the machine of whoever types: the operator's way to the site may be
-another one, so what the operator says of the Site is held against it last.
+It changes nothing at the site but one small file in the run root, always of the same name; where a gateway opens files
+by a small job of its own (Opens), that job is submitted for it. What can't be asked because of an earlier answer is
+told as such. It runs on the machine of whoever types: the operator's way to the site may be another one, so what the
+operator says of the Site is held against it last.
 """
 
 from __future__ import annotations
@@ -15,9 +16,20 @@ from dataclasses import dataclass
 from passerelle import profiles
 from passerelle.doctor import Check, door, machine, ok, refused, rights, unasked
 from passerelle.doctor.canary import canary
-from passerelle.errors import Invalid, PasserelleError, Rejected
+from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
 from passerelle.flight import Flight, fly
-from passerelle.gateways.base import Accounting, Credential, Files, Gateway, Info, Probe, Survey, Upload
+from passerelle.gateways.base import (
+    NOT_OPENED,
+    OPENING,
+    Accounting,
+    Credential,
+    Files,
+    Gateway,
+    Info,
+    Probe,
+    Survey,
+    Upload,
+)
 from passerelle.gateways.matrix import lacks
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.gateways.trust import Trust, trust
@@ -211,7 +223,14 @@ async def _run_root(gateway: Gateway, spec: SiteSpec) -> Check:
     try:
         await gateway.write(path, proof)
         kept = await gateway.read(path, 0, len(proof))
+    except Unavailable as error:
+        if error.reason == OPENING:
+            text = f"The run root was not checked yet. {error.message}"
+            return Check("run root", "open", text, "Ask again in some minutes.", error.reason)
+        return refused("run root", error)
     except Rejected as error:
+        if error.reason == NOT_OPENED:
+            return refused("run root", error)
         fix = f"Make it at the site, for the Site's user to write in: mkdir -p {spec.run_root}"
         return Check("run root", "wrong", error.message, fix, "RunRootRefused")
     except PasserelleError as error:

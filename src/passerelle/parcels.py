@@ -19,7 +19,7 @@ from passerelle.brought import Sealed
 from passerelle.errors import Invalid
 from passerelle.plan import Plan
 
-CARRIERS = frozenset({"firecrest", "ssh", "unicore"})
+CARRIERS = frozenset({"arc", "firecrest", "ssh", "unicore"})
 """The drivers whose gateways carry files to the site; a test holds it against them."""
 
 PARCEL_LIMIT = 5 * 1024 * 1024

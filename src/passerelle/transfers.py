@@ -69,7 +69,7 @@ class Transfers:
         driver = service.site.spec.gateway.driver if service.site.spec is not None else "its"
         text = (
             f"Site {job.site} has the gateway {driver}, which copies no data; leave source and outputs out and copy "
-            "them by hand, or write a Site whose gateway moves large files: driver ssh or unicore."
+            "them by hand, or write a Site whose gateway moves large files: driver ssh, unicore or arc."
         )
         return Planned(invalid=Invalid(text, reason=NEEDS_FILES), findings=planned.findings)
 

@@ -8,11 +8,15 @@ import json
 import re
 from pathlib import Path
 
-from contract.slurm_world import MIN_JOB_AGE, fail_node, preempt
+import httpx
+
+from contract.slurm_world import MIN_JOB_AGE, fail_node, make_files, preempt
 from contract.world import SCRATCH, Allocation, World
+from passerelle.errors import Unavailable
 from passerelle.gateways.arc.credential import ArcCredential, credential_from_secret
+from passerelle.gateways.arc.door import Charge
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import Files, Info, Signals
+from passerelle.gateways.base import OPENING, Files, Info, Signals, Transfer, Upload
 from passerelle.slurm import RemoteJob
 from passerelle_sandbox.site import arc_server, serve
 from passerelle_sandbox.site.arc_server import ArcServer, Daemon
@@ -25,8 +29,10 @@ class ArcWorld(World):
 
     name = driver = "arc"
     api_version = "1.1"
-    capabilities = frozenset({Files, Info, Signals})
-    own_rows = frozenset({"submit-gpu", "reject", "purge", "requeue", "comment", "files"})
+    capabilities = frozenset({Files, Info, Signals, Upload, Transfer})
+    digests = False
+    most_of_files, most_of_directories = 0o600, 0o700
+    own_rows = frozenset({"submit-gpu", "reject", "purge", "requeue", "comment"})
     """Rows of the contract that test_arc.py states as far as they can hold."""
     unknown_id = "0123456789ab"
     scheduler_down = "Unreachable"
@@ -52,19 +58,52 @@ class ArcWorld(World):
             over=(arc_server.layer(RELEASE),),
         )
         try:
-            return cls(arc_server.start(site))
+            made = cls(arc_server.start(site))
+            asyncio.run(made.open_door())
         except BaseException:
             site.end()
             raise
+        return made
 
     def open(self) -> Arc:
+        return self.open_at(self.port())
+
+    def port(self) -> int:
+        return self.server.port
+
+    def open_at(self, port: int) -> Arc:
         return Arc(
-            self.server.url,
+            self.server.url.replace(f":{self.port()}/", f":{port}/"),
             lambda: self.credential,
             environment=arc_server.ENVIRONMENT,
+            charge=Charge(partition="gpu", account="startup", qos="normal"),
             ca=self.server.authority,
             settle_seconds=5.0,
         )
+
+    async def open_door(self) -> None:
+        """What every row finds: a door job that has run."""
+        door = self.open()
+
+        async def opened() -> bool:
+            try:
+                await door.open_files()
+            except Unavailable as error:
+                if error.reason != OPENING:
+                    raise
+                return False
+            return True
+
+        try:
+            await self.until(opened, "the site's files to be open", seconds=120)
+        finally:
+            await door.close()
+
+    def seen(self, path: str) -> Path:
+        return self.site.namespace.path(path)
+
+    async def many_files(self, count: int) -> str:
+        return await make_files(self.site, self.site.user, count)
 
     def good(self) -> ArcCredential:
         return credential_from_secret("ns/contract", self._secret)
@@ -131,6 +170,21 @@ class ArcWorld(World):
     async def write_comment(self, job_id: str, text: str) -> None:
         number = await self.slurm_id(job_id)
         await self.run("scontrol", "update", f"JobId={number}", f"Comment={text}", user=self.site.user)
+
+    async def clean(self, job_id: str) -> None:
+        """A-REX removes an ended job with its session directory, as it does by itself in time."""
+        async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 -- the sandbox's own
+            answer = await client.post(
+                f"{self.server.url}/rest/1.1/jobs?action=clean",
+                json={"job": [{"id": job_id}]},
+                headers={"authorization": f"Bearer {self.credential.token}", "accept": "application/json"},
+            )
+        assert answer.status_code == 201
+
+        async def gone() -> bool:
+            return not self.seen(f"{arc_server.SESSIONS}/{job_id}").exists()
+
+        await self.until(gone, "the session directory to go", seconds=120)
 
     async def slurm_id(self, job_id: str) -> str:
         """Slurm's number, once A-REX has it."""

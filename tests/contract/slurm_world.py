@@ -132,10 +132,7 @@ class SiteWorld(World):
         return self.site.namespace.path(path)
 
     async def make_files(self, count: int) -> str:
-        place = f"{SCRATCH}/psr-{secrets.token_hex(8)}"
-        loop = 'mkdir "$0" && cd "$0" && for n in $(seq 0 "$1"); do head -c "$n" /dev/zero >"$(printf %04d "$n")"; done'
-        await self._run("sh", "-c", loop, place, str(count - 1), user=self.user)
-        return place
+        return await make_files(self.site, self.user, count)
 
     async def clear(self) -> None:
         await self._run("scancel", f"--user={self.user}")
@@ -151,6 +148,14 @@ async def run(site: Site, *words: str, user: str | None = None) -> str:
     done = await asyncio.to_thread(site.run, list(words), user)
     assert done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout
+
+
+async def make_files(site: Site, user: str, count: int) -> str:
+    """World's many_files, for a site that we can write to."""
+    place = f"{SCRATCH}/psr-{secrets.token_hex(8)}"
+    loop = 'mkdir "$0" && cd "$0" && for n in $(seq 0 "$1"); do head -c "$n" /dev/zero >"$(printf %04d "$n")"; done'
+    await run(site, "sh", "-c", loop, place, str(count - 1), user=user)
+    return place
 
 
 async def fail_node(site: Site, job: RemoteJob) -> None:

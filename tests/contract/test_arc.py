@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
@@ -16,8 +17,10 @@ from contract.test_contract import one, reach, row
 from contract.world import SCRATCH, Allocation, World
 from passerelle.errors import Missing, Rejected, Unavailable
 from passerelle.gateways.arc.credential import credential_from_secret
+from passerelle.gateways.arc.door import LOOK_SECONDS, NAME, Charge
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import Accounting
+from passerelle.gateways.base import NOT_OPENED, OPENING, Accounting
+from passerelle.marker import parse
 from passerelle.slurm import REFUSED, Stage
 
 TEN_MINUTES = 600
@@ -127,13 +130,7 @@ async def test_a_wiped_job_is_gone(arc: ArcWorld) -> None:
     job_id = await door.submit(batch := arc.batch(exit_code=3))
     await reach(arc, door, job_id, Stage.ENDED)
     assert [job.job_id for job in await door.find() if job.name == batch.options.name] == [job_id]
-    async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 -- the sandbox's own
-        answer = await client.post(
-            f"{arc.server.url}/rest/1.1/jobs?action=clean",
-            json={"job": [{"id": job_id}]},
-            headers={"authorization": f"Bearer {arc.credential.token}", "accept": "application/json"},
-        )
-    assert answer.status_code == 201
+    await arc.clean(job_id)
 
     async def forgotten() -> bool:
         return job_id not in await door.states([job_id])
@@ -221,33 +218,6 @@ async def test_a_certificate_is_taken_as_its_holder(arc: ArcWorld, kind: str) ->
 
 
 @row("files")
-async def test_a_session_directory_is_written_and_read(session: tuple[Arc, str]) -> None:
-    door, place = session
-    path, content = f"{place}/psr-{secrets.token_hex(8)}", bytes(range(256)) * 300
-    await door.write(path, content)
-    assert await door.size(path) == len(content)
-    assert await door.read(path, 0, len(content)) == content
-    assert await door.read(path, 250, 20) == content[250:270]
-    assert await door.read(path, len(content) - 5, 100) == content[-5:]
-    assert await door.read(path, len(content), 100) == b""
-    assert await door.read(path, 5, 0) == b""
-    await door.write(path, b"short")
-    assert (await door.size(path), await door.read(path, 0, 100)) == (5, b"short")
-    await door.write(path, b"")
-    assert await door.size(path) == 0
-
-
-@row("files")
-async def test_any_name_is_taken(arc: ArcWorld, session: tuple[Arc, str]) -> None:
-    door, place = session
-    path = f'{place}/ it\'s "so" $(x) %41?#&;é日'
-    await door.write(path, b"there")
-    assert await door.read(path, 0, 10) == b"there"
-    assert await door.size(path.replace("%41", "A")) is None
-    assert await arc.mode(path) == 0o600
-
-
-@row("files")
 async def test_a_log_is_read_wherever_it_lies(arc: ArcWorld, session: tuple[Arc, str]) -> None:
     door, place = session
     job = await one(door, PurePosixPath(place).name)
@@ -259,17 +229,135 @@ async def test_a_log_is_read_wherever_it_lies(arc: ArcWorld, session: tuple[Arc,
     assert b"SLURM_JOB_ID=" + job.slurm_id.encode() in text.split(b"\0")
 
 
-@row("files")
-async def test_nothing_else_of_the_site_is_shown(session: tuple[Arc, str]) -> None:
+@row("door")
+async def test_a_log_needs_no_door_and_opens_none(arc: ArcWorld, session: tuple[Arc, str]) -> None:
     door, place = session
-    assert await door.size(f"{place}/nowhere") is None
-    for path in (f"{place}/nowhere", "/etc/hostname", f"{place}/../../control/info.xml"):
-        with pytest.raises(Missing):
-            await door.read(path, 0, 1)
-    with pytest.raises(Rejected, match="session"):
-        await door.write(f"{SCRATCH}/psr-x", b"x")
-    with pytest.raises(Rejected, match="permissions"):
-        await door.write(f"{place}/x", b"x", mode=0o644)
+    job = await one(door, PurePosixPath(place).name)
+    await close(arc)
+    fresh = arc.open()
+    arc.opened.append(fresh)
+    try:
+        assert await fresh.size(job.standard_output)
+        assert await fresh.read(f"{place}/bootstrap.log", 0, 100) == b""
+        for path in (f"{place}/nowhere", "/etc/hostname", f"{place}/../../control/info.xml"):
+            assert await fresh.size(path) is None
+            with pytest.raises(Missing):
+                await fresh.read(path, 0, 1)
+        assert await fresh._doors() == {}, "a read submits nothing"
+    finally:
+        await arc.open_door()
+
+
+@row("door")
+async def test_a_door_that_arex_removes_is_renewed_and_nothing_behind_it_is_lost(arc: ArcWorld) -> None:
+    """It is asked for by two at once, and while it is not there nothing is told to be missing."""
+    door, other = arc.door(), arc.door()
+    assert isinstance(door, Arc)
+    assert isinstance(other, Arc)
+    place = f"{SCRATCH}/psr-{secrets.token_hex(8)}"
+    await door.make_directory(place)
+    await door.append(f"{place}/file", 0, b"kept")
+    assert await other.size(f"{place}/file") == 4
+    await close(arc)
+    assert arc.seen(f"{place}/file").read_bytes() == b"kept", "A-REX removes the link, and nothing behind it"
+    for call in (door.size(f"{place}/file"), door.append(f"{place}/new", 0, b"x"), other.entries(place)):
+        with pytest.raises(Unavailable) as caught:
+            await call
+        assert caught.value.reason == OPENING
+    for other_call in (door.read(f"{place}/file", 0, 9), door.remove(f"{place}/file"), door.open_files()):
+        with pytest.raises(Unavailable) as caught:
+            await other_call
+        assert caught.value.reason == OPENING
+    await arc.open_door()
+    await arc.let_pass(LOOK_SECONDS)
+    assert await door.read(f"{place}/file", 0, 9) == b"kept"
+    await other.append(f"{place}/file", 4, b" on")
+    assert arc.seen(f"{place}/file").read_bytes() == b"kept on"
+    assert not arc.seen(f"{place}/new").exists()
+    (job_id,) = await door._doors()
+    assert parse(NAME) is None
+    assert job_id not in [job.job_id for job in await door.find()], "it is nobody's attempt"
+
+
+@row("door")
+async def test_a_door_that_is_refused_is_told_of_and_not_submitted_again_at_once(arc: ArcWorld) -> None:
+    await close(arc)
+    charge = Charge(partition="gpu", account="nobody")
+    door = Arc(
+        arc.server.url,
+        lambda: arc.credential,
+        environment="PASSERELLE",
+        charge=charge,
+        ca=arc.server.authority,
+    )
+    arc.opened.append(door)
+    try:
+        told: list[str] = []
+
+        async def refused() -> bool:
+            try:
+                await door.open_files()
+            except Unavailable:
+                return False
+            except Rejected as error:
+                told.append(error.message)
+                return error.reason == NOT_OPENED
+            return False
+
+        await arc.until(refused, "the refusal", seconds=120)
+        assert "Invalid account" in told[-1]
+        await arc.let_pass(LOOK_SECONDS + 1)
+        with pytest.raises(Rejected):
+            await door.open_files()
+        assert len(await door._doors()) == 1
+        for job_id in await door._doors():
+            await arc.clean(job_id)
+    finally:
+        await arc.open_door()
+
+
+@row("door")
+async def test_links_are_what_they_lead_to(arc: ArcWorld) -> None:
+    door = arc.door()
+    assert isinstance(door, Arc)
+    place = f"{SCRATCH}/psr-{secrets.token_hex(8)}"
+    await door.make_directory(f"{place}/é d")
+    await door.append(f"{place}/file", 0, b"four")
+    here = arc.seen(place)
+    for name, target in (("to é?#;&", "file"), ("to d", "é d"), ("no", "nothing"), ("round", "round")):
+        (here / name).symlink_to(target)
+    os.mkfifo(here / "pipe")
+    (here / "mine").write_text("closed")
+    (here / "mine").chmod(0o600)
+    (here / "to mine").symlink_to("mine")
+    found = {each.name: each for each in await door.entries(place) or ()}
+    sizes = {name: (each.size, each.is_directory) for name, each in found.items() if not each.broken}
+    assert sizes == {
+        "file": (4, False),
+        "to é?#;&": (4, False),
+        "mine": (6, False),
+        "é d": (0, True),
+        "to d": (0, True),
+    }
+    assert {name for name, each in found.items() if "nowhere" in each.broken} == {"no", "round", "pipe"}
+    assert found["to mine"].broken == "a link to what the site's user may not see"
+    with pytest.raises(Rejected, match="is a directory"):
+        await door.remove(f"{place}/to d")
+    (here / "é d" / "kept").write_text("kept")
+    await door.remove(f"{place}/to é?#;&")
+    assert (here / "file").read_text() == "four", "a link goes, and not what it leads to"
+    assert (here / "é d" / "kept").read_text() == "kept"
+    (here / os.fsdecode(b"no\xffutf")).write_text("x")
+    with pytest.raises(Rejected, match=r"no UTF-8; rename it"):
+        await door.entries(place)
+
+
+async def close(arc: ArcWorld) -> None:
+    """A-REX removes every door job."""
+    door = arc.open()
+    for job_id in await door._doors():
+        await arc.clean(job_id)
+    await door.close()
 
 
 @row("adopt")

@@ -71,6 +71,8 @@ class World(ABC):
     """A name of a file that must come to no harm."""
     digests = True
     """Of a world with Transfer: whether the site can be asked for a file's digest."""
+    most_of_files = most_of_directories = 0o777
+    """The most permissions that what is written gets, whatever was asked for."""
     closed: str | None = "/etc"
     """A directory of the site in which our user may not write; None where everybody may everywhere."""
     user = "startup"

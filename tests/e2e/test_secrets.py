@@ -1,4 +1,4 @@
-"""Secrets and large files through a login node: the trainer has them, and nobody and nothing else."""
+"""Secrets and large files through a login node and through A-REX: the trainer has them, and nobody and nothing else."""
 
 import base64
 import hashlib
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from e2e.cluster import Cluster, condition, trainingjob, wait_for, wait_for_condition
+from e2e.doors import Doors
 from passerelle_sandbox import chart, deploy
 from passerelle_sandbox.deploy import OperatorProcess
+from passerelle_sandbox.site import arc_server
 
 pytestmark = pytest.mark.e2e
 
@@ -209,3 +211,37 @@ def test_files_that_no_script_holds_travel_beside_it(cluster: Cluster, namespace
     assert log.count(f"hash {hashlib.sha256(large).hexdigest()}") == 4, "two nodes with two ranks each"
     (kept,) = modes(cluster, attempt["runDirectory"], "files-*.zip")
     assert kept.startswith(f"600 {cluster.site.user} files-")
+
+
+@pytest.mark.usefixtures("secret", "operator")
+def test_secrets_and_large_files_reach_a_job_through_arc(cluster: Cluster, namespace: str, doors: Doors) -> None:
+    large = os.urandom(300_000)
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "large", "namespace": namespace},
+            "binaryData": {"data.bin": base64.b64encode(large).decode()},
+        }
+    )
+    code = "import hashlib; print('hash', hashlib.sha256(open('/workspace/data.bin', 'rb').read()).hexdigest())"
+    files = [{"secret": "wandb", "path": "/secrets"}, {"configMap": "large", "path": "/workspace"}]
+    command = ["python3", "-c", f"{code}\n{LOOK}"]
+    cluster.apply(with_secrets(namespace, "by-arc", site=doors.open("arc"), files=files, command=command))
+    job = wait_for_condition(cluster, namespace, "by-arc", "Running", seconds=240)
+    (attempt,) = job["status"]["attempts"]
+    run = attempt["runDirectory"]
+    here = looked(cluster, run, 1)
+
+    log = cluster.log(attempt["logPath"])
+    assert f"hash {hashlib.sha256(large).hexdigest()}" in log
+    assert f"variable {hashlib.sha256(CANARY.encode()).hexdigest()}" in log
+    assert f"file {hashlib.sha256(KEY).hexdigest()} 0o600" in log
+    assert modes(cluster, run, "*.sealed") == [], "taken, and gone"
+    holding = at_site(cluster, "grep", "-rla", "c4n4ry", cluster.site.run_root, arc_server.SESSIONS).split()
+    assert sorted(holding) == [f"{here}/files/0/WANDB_API_KEY", f"{here}/files/0/key.bin"]
+
+    at_site(cluster, "touch", f"{run}/go-on")
+    done = wait_for_condition(cluster, namespace, "by-arc", "Finished", seconds=240)
+    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
+    assert at_site(cluster, "grep", "-rla", "c4n4ry", cluster.site.run_root) == "", "nothing is left of them"

@@ -1,4 +1,4 @@
-"""Data from a real object store, a training on them, and its model back there, through a login node by SFTP."""
+"""Data from a real object store, a training on them, and its model back there: by SFTP, and through A-REX."""
 
 import asyncio
 import base64
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster import Cluster, condition, trainingjob, wait_for_condition
+from e2e.doors import Doors
 from passerelle.staging.s3.client import S3
 from passerelle.staging.s3.credential import access
 from passerelle_sandbox import chart, deploy, processes, state
@@ -133,6 +134,28 @@ def test_a_corpus_comes_and_a_model_goes(
     brought = f'passerelle_staged_bytes_total{{direction="In",site="{SITE}"}} '
     (counted,) = (each for each in operator.metrics().splitlines() if each.startswith(brought))
     assert float(counted.removeprefix(brought)) == len(CORPUS) + 11, "it was copied once"
+
+
+@pytest.mark.usefixtures("operator", "secret")
+def test_a_corpus_comes_and_a_model_goes_through_arc(
+    cluster: Cluster, namespace: str, store: ObjectStore, doors: Doors
+) -> None:
+    job = staged(cluster, namespace, "by-arc")
+    job["spec"]["site"] = doors.open("arc")
+    corpus = f"{cluster.site.run_root}/data/by-arc"
+    job["spec"]["data"][0]["path"] = corpus
+    job["spec"]["command"][-1] = f"{corpus}/train.bin"
+    cluster.apply(job)
+    done = wait_for_condition(cluster, namespace, "by-arc", "OutputsStaged", seconds=240)
+
+    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
+    assert condition(done, "DataStaged")["message"] == "At the site: 2 files, 40.0 MB."
+    made = store.objects / BUCKET / "by-arc"
+    assert (made / "digest").read_text(encoding="ascii") == hashlib.sha256(CORPUS).hexdigest()
+    assert (made / "model.bin").read_bytes() == CORPUS[::-1]
+    listed = cluster.site.run(["find", corpus, f"{cluster.site.run_root}/staged", "-type", "f"]).stdout.split()
+    assert {each for each in listed if each.startswith(corpus)} == {f"{corpus}/train.bin", f"{corpus}/README"}
+    assert not [each for each in listed if each.endswith((".begun.json", ".upload.json"))]
 
 
 def test_a_wrong_url_is_told_and_nothing_is_submitted(

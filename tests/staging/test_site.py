@@ -1,4 +1,6 @@
-"""A gigabyte from a real object store to a real site over SFTP, and out again, while both connections break."""
+"""A gigabyte from a real object store to a real site, and out again, while both connections break: over SFTP, and
+through A-REX, which renames nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from contract.arc_world import ArcWorld
 from contract.wire import Wire, wire
+from passerelle.gateways.base import Gateway
 from passerelle.gateways.ssh.credential import SshCredential, credential_from_secret
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle.staging.door import Door
@@ -43,26 +47,54 @@ MOST_MEMORY = 192 * MIB
 """What copying may take beyond what the process had: parts in flight, TLS and SSH."""
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@dataclass(frozen=True)
+class Behind:
+    """A site, and how it is reached: the port of its door, and the same door at another port. `refusal` is its word for
+    a place where nothing may be written.
+    """
+
+    site: Site
+    port: int
+    open_at: Callable[[int], Gateway]
+    refusal: str
+
+
+@pytest.fixture(scope="session", params=["ssh", "arc"])
+def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     env = {**os.environ, processes.SANDBOX: f"staging-{secrets.token_hex(3)}"}
-    started = serve.start(tmp_path_factory.mktemp("site"), env, release="sid", nodes=1, gpus=0)
+    directory = tmp_path_factory.mktemp("site")
+    if request.param == "arc":
+        world = ArcWorld.start(directory, env)
+        found = Behind(world.site, world.port(), world.open_at, "NotWritten")
+        end = world.end
+    else:
+        site = serve.start(directory, env, release="sid", nodes=1, gpus=0)
+        port, end = urlsplit(site.ssh_url).port or 0, site.end
+
+        def open_at(through: int) -> Ssh:
+            return Ssh(f"ssh://127.0.0.1:{through}", lambda: _credential(site, port, through))
+
+        found = Behind(site, port, open_at, "FileRefused")
     try:
-        yield started
+        yield found
     finally:
-        started.end()
+        end()
 
 
 @dataclass
 class Worlds:
     """A store and a site, each at the end of a wire."""
 
-    site: Site
+    behind: Behind
     store: ObjectStore
     to_site: Wire
     to_store: Wire
-    gateway: Ssh
+    gateway: Gateway
     moved: dict[Direction, int] = dataclasses.field(default_factory=lambda: {"In": 0, "Out": 0})
+
+    @property
+    def site(self) -> Site:
+        return self.behind.site
 
     def staging(self) -> Staging:
         """As a newly started operator has it."""
@@ -97,12 +129,10 @@ class Worlds:
 
 
 @pytest.fixture
-async def worlds(site: Site, store: ObjectStore) -> AsyncIterator[Worlds]:
-    login = urlsplit(site.ssh_url)
-    assert login.port is not None
-    async with wire(login.port) as to_site, wire(store.port) as to_store:
-        gateway = Ssh(f"ssh://127.0.0.1:{to_site.port}", lambda: _credential(site, login.port or 0, to_site.port))
-        yield Worlds(site, store, to_site, to_store, gateway)
+async def worlds(behind: Behind, store: ObjectStore) -> AsyncIterator[Worlds]:
+    async with wire(behind.port) as to_site, wire(store.port) as to_store:
+        gateway = behind.open_at(to_site.port)
+        yield Worlds(behind, store, to_site, to_store, gateway)
         await gateway.close()
 
 
@@ -218,7 +248,8 @@ async def test_a_gigabyte_goes_in_and_out_over_connections_that_break(worlds: Wo
     await done(staging, out(path, "run1"), uid="once more")
     assert worlds.moved["Out"] == SIZE
     await staging.close()
-    print(json.dumps({"staging": {name: round(value, 1) for name, value in told.items()}}))  # noqa: T201 -- the figures
+    figures = {name: round(value, 1) for name, value in told.items()}
+    print(json.dumps({"staging": {"door": type(worlds.gateway).__name__, **figures}}))  # noqa: T201 -- the figures
 
 
 async def test_a_prefix_becomes_a_tree_and_a_tree_goes_below_a_prefix(worlds: Worlds) -> None:
@@ -262,7 +293,8 @@ async def test_a_deleted_job_leaves_nothing_half_named(worlds: Worlds, corpus: t
     staging = worlds.staging()
     step = into(key, f"{RUNS}/deleted/corpus.bin")
     await begun(staging, step, 50 * MIB)
-    assert worlds.site.run(["ls", "-A", f"{RUNS}/deleted"]).stdout.endswith(".part\n")
+    begun_as = ".part\n" if worlds.gateway.traits.renames else "corpus.bin\n"
+    assert worlds.site.run(["ls", "-A", f"{RUNS}/deleted"]).stdout.endswith(begun_as)
     staging.forget("uid", "team")
     await eventually(lambda: not worlds.site.run(["ls", "-A", f"{RUNS}/deleted"]).stdout)
     await staging.close()
@@ -276,4 +308,4 @@ async def test_what_the_site_refuses_is_said(worlds: Worlds, corpus: tuple[str, 
     progress = staging.ask("uid", "team", [step], RUNS)[0]
     await staging.close()
     assert "/etc/passerelle" in progress.message
-    assert progress.reason == "FileRefused"
+    assert progress.reason == worlds.behind.refusal

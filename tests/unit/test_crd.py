@@ -14,6 +14,7 @@ from passerelle.crd import KINDS, SITE, TRAINING_JOB, Kind, definition, file_nam
 from passerelle.v1alpha1.meta import DURATION_HELP, seconds
 from passerelle.v1alpha1.site import (
     CERTIFICATE_OF_ARC,
+    DOOR_OF_ANOTHER,
     ENVIRONMENT_OF_ANOTHER,
     JUMP_OF_ANOTHER,
     TLS_OF_SSH,
@@ -214,6 +215,7 @@ def test_a_url_that_can_t_be_is_answered_with_what_to_write(url: str, answer: st
         ({"driver": "slurmrestd", "url": "ssh://login.example"}, URL_OF_ANOTHER),
         ({"driver": "slurmrestd", "url": "https://a.example", "jump": "ssh://jump.example"}, JUMP_OF_ANOTHER),
         ({"driver": "unicore", "url": "https://a.example", "runtimeEnvironment": "X"}, ENVIRONMENT_OF_ANOTHER),
+        ({"driver": "unicore", "url": "https://a.example", "doorPartition": "cpu"}, DOOR_OF_ANOTHER),
         ({"driver": "arc", "url": "https://a.example", "tls": {"clientSecret": {"name": "a"}}}, CERTIFICATE_OF_ARC),
     ],
 )

@@ -378,6 +378,11 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
         "Busy",
         "asks for patience",
     ),
+    "a door that failed": (
+        lambda: well(gateway=memory(refusal=Rejected("A small job failed: no such QoS.", reason="DoorFailed"))),
+        "DoorFailed",
+        "no such QoS",
+    ),
     "no operator": (lambda: well(status=SiteStatus()), "OperatorSilent", "No operator has looked"),
     "an operator that lags": (
         lambda: replace(watched(), generation=2),
@@ -456,6 +461,18 @@ async def test_a_gateway_that_knows_accounts_and_not_their_qos_raises_no_alarm()
     ]
     assert not [each for each in checks if each.verdict in ("wrong", "warning")]
     assert "gpu is there." in [each.text for each in checks]
+
+
+async def test_a_run_root_whose_door_opens_is_asked_again_and_is_no_alarm() -> None:
+    waits = Unavailable("A small job waits in its queue.", reason="DoorOpening")
+    checks = await well(gateway=memory(refusal=waits)).checks()
+
+    (found,) = [each for each in checks if each.subject == "run root"]
+    assert (found.verdict, found.id) == ("open", "DoorOpening")
+    assert str(found) == (
+        "The run root was not checked yet. A small job waits in its queue. Ask again in some minutes."
+    )
+    assert not [each for each in checks if each.verdict in ("wrong", "warning")]
 
 
 async def test_the_run_root_keeps_one_file_whoever_looks_how_often() -> None:

@@ -29,6 +29,7 @@ from passerelle.gateways.base import (
     Identity,
     Info,
     Listing,
+    Opens,
     Probe,
     Signals,
     Survey,
@@ -410,7 +411,12 @@ class DoorWithInfo(Door):
         return Survey(clock=1.0)
 
 
-class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles, DoorWithUpload, DoorWithTransfer, DoorWithInfo):
+class DoorThatOpens(DoorWithTransfer):
+    async def open_files(self) -> None:
+        self._answer("open_files")
+
+
+class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles, DoorWithUpload, DoorThatOpens, DoorWithInfo):
     pass
 
 
@@ -435,10 +441,11 @@ def capabilities(gateway: object) -> set[str]:
         DoorWithFiles(),
         DoorWithUpload(),
         DoorWithTransfer(),
+        DoorThatOpens(),
         DoorWithInfo(),
         DoorWithAll(),
     ],
-    ids=["nothing else", "accounting", "signals", "files", "upload", "transfer", "info", "all"],
+    ids=["nothing else", "accounting", "signals", "files", "upload", "transfer", "opens", "info", "all"],
 )
 def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
     around = measured(door, lambda _: None, Clock())
@@ -461,6 +468,7 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert isinstance(around, Files)
     assert isinstance(around, Upload)
     assert isinstance(around, Transfer)
+    assert isinstance(around, Opens)
     assert isinstance(around, Info)
 
     await around.get(["1", "2"])
@@ -478,12 +486,24 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     await around.rename("/b/c", "/b/d")
     await around.remove("/b/d")
     assert await around.digest("/b/e") == "0f"
+    await around.open_files()
     assert await around.survey() == Survey(clock=1.0)
     await around.close()
 
     files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700), ("make", "/b")]
     moved = [("/b/c", 3, b"x"), ("entries", "/b"), ("/b/c", "/b/d"), ("remove", "/b/d"), ("digest", "/b/e")]
-    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, *moved, "survey", "close"]
+    assert door.asked == [
+        ["1", "2"],
+        "find",
+        "3",
+        (["a"], ["4"]),
+        ("5", "USR1"),
+        *files,
+        *moved,
+        "open_files",
+        "survey",
+        "close",
+    ]
 
 
 async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:

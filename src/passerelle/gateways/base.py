@@ -1,7 +1,7 @@
 """What a gateway must do, and what it may do.
 
-`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`, `Upload`, `Transfer`, `Info`) are
-optional and asked for by type, with `isinstance(gateway, Accounting)`. A driver raises only errors of
+`Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`, `Upload`, `Transfer`, `Opens`,
+`Info`) are optional and asked for by type, with `isinstance(gateway, Accounting)`. A driver raises only errors of
 `passerelle.errors`:
 
 - `submit` returns an id, or raises Rejected (the scheduler said no, nothing runs), Unauthorized (the scheduler refused
@@ -88,7 +88,7 @@ class Traits:
 
     `silent` are the fields of RemoteJob that are never told. `surveys` is what a survey tells. `forecasts`: a waiting
     job's start is the scheduler's forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its
-    name.
+    name. `renames`: a file of Transfer's can get another name; where none can, a large file grows under its own.
     """
 
     listing: Listing
@@ -96,6 +96,7 @@ class Traits:
     surveys: frozenset[Topic] = frozenset()
     forecasts: bool = True
     tags: bool = False
+    renames: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,11 @@ TOO_MANY_ENTRIES = "TooManyFiles"
 
 SIZE_DIFFERS = "SizeDiffers"
 """The reason of an append that was refused since the file has another size."""
+
+OPENING = "DoorOpening"
+"""The reason why files are Unavailable while a job of ours, by which the gateway reaches them, waits or runs."""
+NOT_OPENED = "DoorFailed"
+"""The reason why they are Rejected, all of them, after that job has failed."""
 
 
 @runtime_checkable
@@ -242,12 +248,17 @@ class Upload(Protocol):
     """Small files, wherever our user may write. A driver that has it has Files."""
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        """Write a small file, in the place of one that is there: whole, or not at all. Its directory exists."""
+        """Write a small file, in the place of one that is there: whole, or it raises. Its directory exists. `mode` is
+        the most that anybody may do with it: a site may give its group and others less.
+
+        Where the gateway renames no file (Traits.renames), a beginning of it is seen meanwhile, and after an error. So
+        whoever reads it knows a whole one by its content, or was told of it after the write.
+        """
         ...
 
     async def make_directory(self, path: str) -> None:
-        """Make a directory, with those above it that are missing, for its user and group (0750). One that is there is
-        left as it is. Raises Rejected where the site says no, or something else has its name.
+        """Make a directory, with those above it that are missing, for its user and at most its group (0750, or 0700).
+        One that is there is left as it is. Raises Rejected where the site says no, or something else has its name.
         """
         ...
 
@@ -281,7 +292,7 @@ class Transfer(Protocol):
 
     async def rename(self, old: str, new: str) -> None:
         """Give a file another name in the same file system, in the place of a file that has it. Raises Missing where
-        there is no file `old`.
+        there is no file `old`, and Rejected, always, where Traits.renames is False.
         """
         ...
 
@@ -293,6 +304,17 @@ class Transfer(Protocol):
         """SHA-256 in hexadecimal digits, as the site computes it from the whole file; None where the gateway has no
         way to ask for it. Raises Missing where no file is.
         """
+        ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """Files that must be opened before they are asked for: until then only logs and reports are shown, and any other
+    file is missing. A driver that has it has Transfer. What writes, lists or removes opens them by itself.
+    """
+
+    async def open_files(self) -> None:
+        """Ask for it, and raise Unavailable, OPENING, until they are open; Rejected, NOT_OPENED, where that failed."""
         ...
 
 

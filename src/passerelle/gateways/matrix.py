@@ -84,6 +84,8 @@ CAPABILITIES = (
 
 CONDITIONS: Mapping[tuple[str, str], str] = {
     ("slurmrestd", "a suspended run may save first"): "from Slurm 23.11 on",
+    ("arc", "carries Secrets, and files beyond a script's 64 KiB"): "through a small job of ours",
+    ("arc", "copies `data` and `outputs`, in parts that go on after a break"): "through a small job of ours",
 }
 """(driver, capability) -> on what a yes depends."""
 

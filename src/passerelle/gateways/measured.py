@@ -17,6 +17,7 @@ from passerelle.gateways.base import (
     Files,
     Gateway,
     Info,
+    Opens,
     Probe,
     Signals,
     Survey,
@@ -157,6 +158,11 @@ class _Transfer(_Measured):
         return await self._measure("digest", cast("Transfer", self._gateway).digest(path))
 
 
+class _Opens(_Measured):
+    async def open_files(self) -> None:
+        await self._measure("open_files", cast("Opens", self._gateway).open_files())
+
+
 class _Info(_Measured):
     async def survey(self) -> Survey:
         return await self._measure("survey", cast("Info", self._gateway).survey())
@@ -168,5 +174,6 @@ _CAPABILITIES: Mapping[type, type[_Measured]] = {
     Files: _Files,
     Upload: _Upload,
     Transfer: _Transfer,
+    Opens: _Opens,
     Info: _Info,
 }

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from passerelle.errors import Unauthorized
+from passerelle import admission, profiles
+from passerelle.errors import Invalid, Unauthorized
 from passerelle.gateways.arc import credential as arc
+from passerelle.gateways.arc.door import Charge
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.firecrest import credential as firecrest
@@ -21,7 +23,7 @@ from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore import credential as unicore
 from passerelle.gateways.unicore.driver import Unicore
-from passerelle.v1alpha1.site import SiteSpec
+from passerelle.v1alpha1.site import Admission, SiteSpec
 
 if TYPE_CHECKING:
     from passerelle.gateways.ssh.credential import SshCredential
@@ -55,7 +57,18 @@ def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
 
 
 def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], trust: Trust) -> Gateway:
-    return Arc(spec.gateway.url, credentials, environment=spec.gateway.runtime_environment, ca=trust.ca)
+    door = spec.gateway
+    return Arc(door.url, credentials, environment=door.runtime_environment, charge=_charge(spec), ca=trust.ca)
+
+
+def _charge(spec: SiteSpec) -> Charge:
+    """A small job of the gateway's own is the first admitted one's, on the Site's partition unless it has its own."""
+    first = spec.admission[0] if spec.admission else Admission()
+    try:
+        partition = spec.gateway.door_partition or spec.partition or profiles.load(spec.profile).default_partition
+    except Invalid:
+        partition = None
+    return Charge(partition=partition, account=admission.account(first, None), qos=admission.qos(first, None))
 
 
 def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: Trust) -> Gateway:

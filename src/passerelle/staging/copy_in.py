@@ -3,7 +3,8 @@
 It grows in a `.part` file beside its place, which tells how far it has come. What S3 sent is hashed as it passes; what
 arrived is hashed by the site where it can, else its seams are read back. Only then it gets its name, and a receipt.
 What lies at the path is never replaced, whosever it is: the same is taken as it is, and all else is in the way, an
-older version of the same object, too.
+older version of the same object, too. Where a gateway renames nothing it grows under its own name: in_place.py tells
+how it is known from what is somebody's, and its receipt alone says that it is whole.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
+from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import SIZE_DIFFERS
 from passerelle.staging import receipt
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
+from passerelle.staging.in_place import IN_THE_WAY, InPlace
+from passerelle.staging.reading import kept_receipt, read_exactly, site_digest
 from passerelle.staging.receipt import Receipt, Source
 from passerelle.staging.store import Changed, Store, Stored
 from passerelle.staging.turns import SLICE_SECONDS, Turns
 
-IN_THE_WAY = "DataInTheWay"
 DIFFERS = "DigestDiffers"
-RECEIPT_LIMIT = 64 * 1024
 
 REHASHED_BYTES = 1024 * 1024 * 1024
 """A login node hashes as much in some seconds; a terabyte would take it most of an hour, for each TrainingJob."""
@@ -78,6 +79,8 @@ class CopyIn:
             await self._bring(stored, path, kept)
         elif kept == self._receipt(stored, path, kept.sha256 if kept else "") and await self._as_told(kept, size):
             self.tell(stored.size)
+        elif kept is None and await self._is_ours(stored, path, size):
+            await self._bring(stored, path, kept, ours=True)
         else:
             await self._adopt(stored, path, size, kept)
 
@@ -94,6 +97,18 @@ class CopyIn:
     async def keep(self, kept: Receipt) -> None:
         await self.site.make_directory(receipt.folder(self.run_root))
         await self.site.write(receipt.receipt_place(self.run_root, kept.path), kept.written(), mode=0o640)
+
+    async def _is_ours(self, stored: Stored, path: str, size: int) -> bool:
+        """Whether what lies there is a beginning that grows under its own name, with its note."""
+        return not self._renames and await self._in_place.is_ours(stored, self.source(stored.key), path, size)
+
+    @property
+    def _renames(self) -> bool:
+        return self.site.traits.renames
+
+    @property
+    def _in_place(self) -> InPlace:
+        return InPlace(self.site, self.store, self.run_root)
 
     def source(self, key: str) -> Source:
         return Source(endpoint=self.endpoint, bucket=self.bucket, key=key)
@@ -127,23 +142,32 @@ class CopyIn:
         self.hashes.pop(part, None)
         self.tell(size)
 
-    async def _bring(self, stored: Stored, path: str, kept: Receipt | None) -> None:
+    async def _bring(self, stored: Stored, path: str, kept: Receipt | None, *, ours: bool = False) -> None:
         if await self.site.entries(path) is not None:
             text = f"{path} is a directory at the site; write the path of a file that is not there yet, or end the "
             raise Invalid(f"{text}source's url with a slash to copy all below it.", reason=IN_THE_WAY)
         part = receipt.part_place(path, stored.version)
+        grows = part if self._renames else path
         await self.site.make_directory(posixpath.dirname(path))
         count = Count(self.tell)
         try:
-            done = await self._resumed(stored, part)
+            if not (self._renames or ours):
+                await self._open(path, kept)
+                await self._in_place.begin(stored, self.source(stored.key), path)
+            done = await self._resumed(stored, grows, part) if self._renames or ours else Hashed()
             count.add(done.offset)
-            if not stored.size and await self.site.size(part) is None:
-                await self.site.append(part, 0, b"")
+            if not stored.size and await self.site.size(grows) is None:
+                await self.site.append(grows, 0, b"")
             while done.offset < stored.size:
                 async with self.turns.turn(self.owner):
-                    done = await self._slice(stored, part, done, count)
-            await self._compare(stored, part, done)
-            await self._name(stored, part, path, kept, done, count)
+                    done = await self._slice(stored, grows, part, done, count)
+            await self._compare(stored, grows, done)
+            if self._renames:
+                await self._name(stored, part, path, kept, done, count)
+            else:
+                await self._in_place.check(stored, self.source(stored.key), path)
+                await self.keep(self._receipt(stored, path, done.hexdigest))
+                await self._in_place.end(path)
         except BaseException as error:
             count.undo()
             if isinstance(error, Changed) or (isinstance(error, PasserelleError) and error.reason == DIFFERS):
@@ -183,25 +207,28 @@ class CopyIn:
         part = receipt.part_place(path, stored.version)
         self.hashes.pop(part, None)
         with contextlib.suppress(PasserelleError):
-            await self.site.remove(part)
+            if self._renames:
+                await self.site.remove(part)
+            else:
+                await self._in_place.drop(stored, self.source(stored.key), path)
 
-    async def _resumed(self, stored: Stored, part: str) -> Hashed:
-        """How far the part file has come, with the hash of so much of the object; nothing where they don't fit."""
-        have = await self.site.size(part) or 0
+    async def _resumed(self, stored: Stored, grows: str, part: str) -> Hashed:
+        """How far it has grown, with the hash of so much of the object; nothing where they don't fit."""
+        have = await self.site.size(grows) or 0
         if have == 0:
             return Hashed()
         if have <= stored.size:
             done = await self._hashed(stored, have, self.hashes.get(part))
-            if await self._seam_fits(stored, part, have):
+            if await self._seam_fits(stored, grows, have):
                 return done
-        await self.site.remove(part)
+        await self.site.remove(grows)
         return Hashed()
 
-    async def _seam_fits(self, stored: Stored, part: str, have: int) -> bool:
+    async def _seam_fits(self, stored: Stored, grows: str, have: int) -> bool:
         """Whether the last bytes that arrived are the object's."""
         length = min(have, self.site.part_bytes)
         async with self.turns.turn(self.owner):
-            there = await read_exactly(self.site, part, have - length, length)
+            there = await read_exactly(self.site, grows, have - length, length)
             return there == await self.store.read(stored, have - length, length)
 
     async def _hashed(self, stored: Stored, end: int, begun: Hashed | None = None) -> Hashed:
@@ -213,7 +240,7 @@ class CopyIn:
                 done = await done.after(await self.store.read(stored, done.offset, length))
         return done
 
-    async def _slice(self, stored: Stored, part: str, done: Hashed, count: Count) -> Hashed:
+    async def _slice(self, stored: Stored, grows: str, part: str, done: Hashed, count: Count) -> Hashed:
         """Some parts more: while one is written, the next is read, and never more than that."""
         clock = asyncio.get_running_loop().time
         until = clock() + SLICE_SECONDS
@@ -227,7 +254,7 @@ class CopyIn:
                     ahead = self._ahead(stored, following)
                 hashing = asyncio.create_task(done.after(content))
                 try:
-                    await self.site.append(part, done.offset, content)
+                    await self.site.append(grows, done.offset, content)
                 except Rejected as error:
                     if error.reason != SIZE_DIFFERS:
                         raise
@@ -247,46 +274,13 @@ class CopyIn:
         length = min(self.site.part_bytes, stored.size - offset)
         return asyncio.create_task(self.store.read(stored, offset, length))
 
-    async def _compare(self, stored: Stored, part: str, done: Hashed) -> None:
+    async def _compare(self, stored: Stored, grows: str, done: Hashed) -> None:
         """Whether what arrived is what was sent."""
-        there = await self.site.digest(part)
+        there = await self.site.digest(grows)
         if there is None:  # its seams were read back when the copy went on from them
-            same = await self.site.size(part) == stored.size and await self._seam_fits(stored, part, stored.size)
+            same = await self.site.size(grows) == stored.size and await self._seam_fits(stored, grows, stored.size)
         else:
             same = there == done.hexdigest
         if not same:
             text = f"What arrived at the site of {stored.key} is not what was sent; it is copied anew."
             raise Unavailable(text, reason=DIFFERS)
-
-
-async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
-    """What stands in the receipt of a path at the site, where there is one."""
-    try:
-        content = await site.read(receipt.receipt_place(run_root, path), 0, RECEIPT_LIMIT)
-    except Missing:
-        return None
-    return receipt.receipt(content, path)
-
-
-async def site_digest(site: Door, turns: Turns, owner: str, path: str, size: int) -> str:
-    """SHA-256 of a file at the site, as the site computes it; else it is read for that, in this owner's turns."""
-    told = await site.digest(path)
-    if told is not None:
-        return told
-    done = Hashed()
-    while done.offset < size:
-        async with turns.turn(owner):
-            length = min(site.part_bytes, size - done.offset)
-            done = await done.after(await read_exactly(site, path, done.offset, length))
-    return done.hexdigest
-
-
-async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:
-    """So many bytes of a file at the site; a gateway may give fewer at a time. Raises Changed at its end."""
-    found = bytearray()
-    while len(found) < length:
-        piece = await site.read(path, offset + len(found), length - len(found))
-        if not piece:
-            raise Changed(f"{path} has become shorter while it was copied; it is copied anew.", reason="OutputChanged")
-        found += piece
-    return bytes(found)

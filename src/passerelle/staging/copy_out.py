@@ -12,11 +12,12 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from passerelle.errors import Invalid, Missing, Unavailable
+from passerelle.errors import Invalid, Unavailable
 from passerelle.staging import receipt
-from passerelle.staging.copy_in import RECEIPT_LIMIT, Count, Tell, read_exactly, site_digest
+from passerelle.staging.copy_in import Count, Tell
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
+from passerelle.staging.reading import kept, read_exactly, site_digest
 from passerelle.staging.receipt import Note
 from passerelle.staging.store import LEAST_PART_BYTES, MOST_PARTS, Changed, Part, Store
 from passerelle.staging.turns import SLICE_SECONDS, Turns
@@ -64,10 +65,10 @@ class CopyOut:
 
     async def drop(self, path: str, key: str) -> None:
         """Leave nothing of an upload that is not whole."""
-        kept = await self._note(path, key)
-        if kept is not None:
-            self.hashes.pop(kept.upload, None)
-            await self.store.abort(key, kept.upload)
+        note = await self._note(path, key)
+        if note is not None:
+            self.hashes.pop(note.upload, None)
+            await self.store.abort(key, note.upload)
             await self.site.remove(receipt.note_place(self.run_root, path, self.place(key)))
 
     async def _whole(self, path: str, size: int, key: str, sha256: str) -> None:
@@ -139,20 +140,20 @@ class CopyOut:
 
     async def _begun(self, path: str, size: int, key: str, sha256: str) -> tuple[Note, dict[int, Part]]:
         """The upload to go on with, and its parts that are there; a new one where there is none of this content."""
-        kept = await self._note(path, key)
-        if kept is not None:
-            same = (kept.size, kept.sha256) == (size, sha256) and 0 < kept.part_bytes <= LARGEST_PART_BYTES
-            parts = await self.store.parts(key, kept.upload) if same else None
+        note = await self._note(path, key)
+        if note is not None:
+            same = (note.size, note.sha256) == (size, sha256) and 0 < note.part_bytes <= LARGEST_PART_BYTES
+            parts = await self.store.parts(key, note.upload) if same else None
             if parts is not None:
-                last = -(-size // kept.part_bytes)
+                last = -(-size // note.part_bytes)
                 whole = {
                     number: part
                     for number, part in parts.items()
-                    if number <= last and part.size == min(kept.part_bytes, size - (number - 1) * kept.part_bytes)
+                    if number <= last and part.size == min(note.part_bytes, size - (number - 1) * note.part_bytes)
                 }
-                return kept, whole
-            self.hashes.pop(kept.upload, None)
-            await self.store.abort(key, kept.upload)
+                return note, whole
+            self.hashes.pop(note.upload, None)
+            await self.store.abort(key, note.upload)
         upload = await self.store.begin(key, sha256)
         new = Note(path=path, upload=upload, sha256=sha256, size=size, part_bytes=part_bytes(size))
         await self.site.make_directory(receipt.folder(self.run_root))
@@ -160,11 +161,7 @@ class CopyOut:
         return new, {}
 
     async def _note(self, path: str, key: str) -> Note | None:
-        try:
-            content = await self.site.read(receipt.note_place(self.run_root, path, self.place(key)), 0, RECEIPT_LIMIT)
-        except Missing:
-            return None
-        return receipt.note(content, path)
+        return receipt.note(await kept(self.site, receipt.note_place(self.run_root, path, self.place(key))), path)
 
 
 def part_bytes(size: int) -> int:

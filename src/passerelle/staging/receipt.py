@@ -1,7 +1,8 @@
 """What is left at the site of a copy that is whole: which object lies there, for the next TrainingJob that wants it.
 
 A receipt is believed as long as its file has its size. It says nothing of a file that is not there, and nothing to who
-wants another object, or another version. None stands while another content gets the name that it tells of. Pure.
+wants another object, or another version. None stands while another content gets the name that it tells of. Notes tell
+of what is not whole; one that is half written is none. Pure.
 """
 
 from __future__ import annotations
@@ -43,6 +44,22 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """Of a copy that grows under the name that it is for: of what, how large that is, and its first bytes in base64, by
+    which our beginning is known from another's file.
+    """
+
+    path: str
+    source: Source
+    size: int
+    etag: str
+    head: str
+
+    def written(self) -> bytes:
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """Of an upload that is not whole: what it is of, and how far apart its parts are."""
 
@@ -68,6 +85,21 @@ def receipt(content: bytes, path: str) -> Receipt | None:
         } if there == path:
             source = Source(endpoint=endpoint, bucket=bucket, key=key)
             return Receipt(path=path, source=source, size=size, etag=etag, sha256=sha256)
+    return None
+
+
+def begun(content: bytes, path: str) -> Begun | None:
+    """What stands there; None where it is no note of a copy to this path, or not the whole of one."""
+    match _object(content):
+        case {
+            "path": str(there),
+            "source": {"endpoint": str(endpoint), "bucket": str(bucket), "key": str(key)},
+            "size": int(size),
+            "etag": str(etag),
+            "head": str(head),
+        } if there == path:
+            source = Source(endpoint=endpoint, bucket=bucket, key=key)
+            return Begun(path=path, source=source, size=size, etag=etag, head=head)
     return None
 
 
@@ -101,6 +133,11 @@ def directories(path: str) -> list[str]:
 def note_place(run_root: str, path: str, target: str) -> str:
     """Of the upload of this file to that object."""
     return f"{folder(run_root)}/{_hash(f'{path} {target}')}.upload.json"
+
+
+def begun_place(run_root: str, path: str) -> str:
+    """Of the copy that grows there."""
+    return f"{folder(run_root)}/{_hash(path)}.begun.json"
 
 
 def part_place(path: str, version: str) -> str:

@@ -12,11 +12,12 @@ from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
 from passerelle.staging import receipt
-from passerelle.staging.copy_in import CopyIn, kept_receipt
+from passerelle.staging.copy_in import CopyIn
 from passerelle.staging.copy_out import CopyOut
-from passerelle.staging.door import Door
+from passerelle.staging.door import Door, opened
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.place import Place
+from passerelle.staging.reading import kept_receipt
 from passerelle.staging.receipt import Receipt
 from passerelle.staging.steps import DEEPEST, MOST_FILES, Outgoing, Progress, Step, outgoing, targets
 from passerelle.staging.store import Store, Stored
@@ -69,6 +70,7 @@ class Stage:
         """Raises what a copy raises; what was copied by then stays. `endpoint` is where the store is."""
         self.progress = self.progress.waiting()
         self.note()
+        await opened(site)
         if self.step.direction == "In":
             await self._run_in(self._copy_in(site, store, endpoint))
         else:
@@ -78,6 +80,7 @@ class Stage:
         """Whether what was copied lies at the site, by its receipt and its size: a few calls, and none to the store.
         After a restart of the operator any version counts: the run began with what lies there.
         """
+        await opened(site)
         step, path = self.step, self.step.path.rstrip("/")
         kept = await kept_receipt(site, self.run_root, f"{path}/" if step.place.is_prefix else path)
         if kept is None or (kept.source.bucket, kept.source.key) != (step.place.bucket, step.place.key):
@@ -95,6 +98,9 @@ class Stage:
 
     async def drop(self, site: Door, store: Store) -> None:
         """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it."""
+        if not (self._begun or self._sent):
+            return
+        await opened(site)
         into, out = self._copy_in(site, store), self._copy_out(site, store)
         for path, (stored, claim) in self._begun.items():
             part = claim.wanted.pop(self.owner, "")

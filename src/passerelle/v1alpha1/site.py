@@ -58,6 +58,7 @@ _Url = Annotated[
     Without(r"/slurm(db)?/v[0-9]", URL_WITH_VERSION),
 ]
 ENVIRONMENT_OF_ANOTHER = "leave runtimeEnvironment out: only the driver arc has one"
+DOOR_OF_ANOTHER = "leave doorPartition out: only the driver arc opens the site's files by a job"
 _RuntimeEnvironment = Annotated[
     str,
     Field(max_length=128),
@@ -113,6 +114,7 @@ class GatewaySpec(Model):
                 ENVIRONMENT_OF_ANOTHER,
                 fieldPath=".runtimeEnvironment",
             ),
+            rule("self.driver == 'arc' || !has(self.doorPartition)", DOOR_OF_ANOTHER, fieldPath=".doorPartition"),
         )
     )
 
@@ -157,6 +159,11 @@ class GatewaySpec(Model):
         description="runtimeEnvironment is for the driver arc: the name of the site's runtime environment by which "
         "options reach sbatch, like PASSERELLE. Without it a job can have no account, QoS or GPUs, and is refused.",
     )
+    door_partition: SlurmWord | None = Field(
+        default=None,
+        description="doorPartition is for the driver arc: the partition on which the small job runs that opens the "
+        "site's files, where the Site's own takes none without GPUs. The Site's partition where unset.",
+    )
 
     @model_validator(mode="after")
     def _of_one_driver(self) -> GatewaySpec:
@@ -170,6 +177,7 @@ class GatewaySpec(Model):
             CERTIFICATE_OF_ARC: self.driver == "arc" and self.tls.client_secret is not None,
             SYSTEM_MISSING: self.driver == "firecrest" and self.system is None,
             ENVIRONMENT_OF_ANOTHER: self.driver != "arc" and self.runtime_environment is not None,
+            DOOR_OF_ANOTHER: self.driver != "arc" and self.door_partition is not None,
         }
         for message in (message for message, is_wrong in wrong.items() if is_wrong):
             raise ValueError(message)

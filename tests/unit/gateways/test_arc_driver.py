@@ -14,7 +14,7 @@ from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, 
 from passerelle.gateways.arc import calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.driver import Arc
-from passerelle.gateways.base import Accounting, Files, Gateway, Upload
+from passerelle.gateways.base import Accounting, Files, Gateway, Opens, Transfer, Upload
 from passerelle.slurm import JobState, RemoteJob, Stage
 from unit.gateways.scripted_server import BATCH, OPTIONS
 
@@ -130,7 +130,9 @@ async def test_probe_names_who_answers() -> None:
     assert (probe.version, probe.api_version) == ("24.11.5", "1.1")
     assert isinstance(arc, Gateway)
     assert isinstance(arc, Files)
-    assert not isinstance(arc, Upload), "it writes into session directories alone"
+    assert isinstance(arc, Upload)
+    assert isinstance(arc, Transfer)
+    assert isinstance(arc, Opens)
     assert not isinstance(arc, Accounting), "what A-REX has wiped is gone"
 
 
@@ -417,18 +419,3 @@ async def test_a_signal_that_was_not_put_there_is_told() -> None:
     arex.replies[f"PUT 1.1/jobs/{ID}/session/signal"] = lambda _: httpx.Response(500)
     with pytest.raises(PasserelleError):
         await door(arex).warn(ID, "USR1")
-
-
-async def test_a_write_that_did_not_arrive_is_told() -> None:
-    arex = Arex()
-    arex.job(state="RUNNING", diagnose_local=local(), session_record=RECORD)
-    there = f"1.1/jobs/{ID}/session/x%20y"
-    sizes = iter(["7", "3"])
-    arex.replies[f"HEAD {there.replace('%20', ' ')}"] = lambda _: httpx.Response(
-        200, headers={"content-length": next(sizes)}
-    )
-    arex.replies[f"DELETE {there.replace('%20', ' ')}"] = lambda _: httpx.Response(202)
-    arex.replies[f"PUT {there.replace('%20', ' ')}"] = lambda _: httpx.Response(200)
-    with pytest.raises(Unavailable, match="did not write all"):
-        await door(arex).write(f"/arc/session/{ID}/x y", b"12345")
-    assert [key.split()[0] for key in arex.asked if "session/x" in key] == ["HEAD", "DELETE", "PUT", "HEAD"]

@@ -10,6 +10,9 @@ import asyncssh
 import pytest
 
 from passerelle.errors import Unauthorized
+from passerelle.gateways.arc.credential import ArcCredential
+from passerelle.gateways.arc.door import Charge
+from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.driver import Firecrest
@@ -90,4 +93,31 @@ async def test_ssh() -> None:
     assert isinstance(made, Ssh)
     with pytest.raises(Unauthorized, match=r"no host key of jump\.example\.eu:8822.*\[jump\.example\.eu\]:8822"):
         await made.probe()
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    "door, more, charge",
+    [
+        ({}, {}, Charge(partition="standard-g")),
+        ({}, {"partition": "dev-g"}, Charge(partition="dev-g")),
+        ({"doorPartition": "small"}, {"partition": "dev-g"}, Charge(partition="small")),
+        (
+            {},
+            {"admission": [{"namespaces": ["a"], "accounts": ["one", "two"], "qos": ["q"]}, {"accounts": ["three"]}]},
+            Charge(partition="standard-g", account="one", qos="q"),
+        ),
+        ({}, {"profile": "nowhere"}, Charge()),
+    ],
+    ids=["the profile's partition", "the Site's", "its own", "the first account", "no profile"],
+)
+async def test_arcs_door_job_is_the_first_admitted_ones(
+    door: dict[str, str], more: dict[str, object], charge: Charge
+) -> None:
+    gateway = {"driver": "arc", "url": "https://arc.example.eu/arex", "credentials": {"name": "vega"}, **door}
+    site = SiteSpec.model_validate({"profile": "lumi-g", "runRoot": "/scratch", "gateway": gateway} | more)
+    made = open_gateway(site, lambda: ArcCredential(user="ada", token="opaque"), Trust())
+
+    assert isinstance(made, Arc)
+    assert made._charge == charge
     await made.close()

@@ -13,6 +13,7 @@ place), and `--no-requeue`, which A-REX always writes.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from passerelle.batch import Batch, Options
@@ -32,7 +33,15 @@ def description(batch: Batch, environment: str | None) -> str:
     """The document. `environment` is the runtime environment that passes options on. Raises Rejected for what can't be
     asked for.
     """
-    asked = batch.options
+    try:
+        arguments = payload.arguments(batch)
+    except ValueError as error:
+        raise Rejected(f"ARC can't carry the job's script: {error}.", reason="NotExpressible") from None
+    return command(batch.options, arguments, environment)
+
+
+def command(asked: Options, arguments: Sequence[str], environment: str | None) -> str:
+    """Of a job that starts a shell with these arguments in its session directory."""
     if asked.requeue:
         text = "ARC never lets Slurm requeue a job; leave requeueing to Passerelle's retries."
         raise Rejected(text, reason="NotExpressible")
@@ -47,7 +56,7 @@ def description(batch: Batch, environment: str | None) -> str:
     for option in options:
         if not _ARGUMENT.fullmatch(option):
             raise Rejected(f"ARC can't pass {option!r} on: it would be read by a shell.", reason="NotExpressible")
-    return _document(batch, environment if options else None, options)
+    return _document(asked, arguments, environment if options else None, options)
 
 
 def passed_on(asked: Options) -> list[str]:
@@ -74,18 +83,14 @@ def _gpus(asked: Options) -> tuple[str, str | None]:
     return asked.gpu_request, values.get(asked.gpu_request) if asked.gpus else None
 
 
-def _document(batch: Batch, environment: str | None, options: list[str]) -> str:
-    asked = batch.options
+def _document(asked: Options, arguments: Sequence[str], environment: str | None, options: list[str]) -> str:
     root = ET.Element("ActivityDescription", xmlns=ADL)
     _add(_add(root, "ActivityIdentification"), "Name", asked.name)
     application = _add(root, "Application")
     executable = _add(application, "Executable")
     _add(executable, "Path", payload.SHELL)
-    try:
-        for argument in payload.arguments(batch):
-            _add(executable, "Argument", argument)
-    except ValueError as error:
-        raise Rejected(f"ARC can't carry the job's script: {error}.", reason="NotExpressible") from None
+    for argument in arguments:
+        _add(executable, "Argument", argument)
     _add(application, "Output", BOOTSTRAP_LOG)
     _add(application, "Error", BOOTSTRAP_LOG)
     resources = _add(root, "Resources")
@@ -97,7 +102,7 @@ def _document(batch: Batch, environment: str | None, options: list[str]) -> str:
     slots = _add(resources, "SlotRequirement")
     _add(slots, "NumberOfSlots", str(asked.tasks))
     _add(slots, "SlotsPerHost", str(asked.tasks_per_node))
-    if asked.partition is not None:
+    if asked.partition:
         _add(resources, "QueueName", asked.partition)
     if asked.memory_per_node_mib is not None and not any(option.startswith("--mem=") for option in options):
         _add(resources, "IndividualPhysicalMemory", str(asked.memory_per_node_mib * MEBIBYTE))  # a task, so a node's

@@ -17,13 +17,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import httpx
 
-from passerelle.batch import Batch
+from passerelle.batch import Batch, Options
 from passerelle.errors import Rejected, Unavailable
-from passerelle.gateways.arc import decode, errors, files, notes, outcome, service
+from passerelle.gateways.arc import decode, door, errors, files, notes, outcome, service
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
-from passerelle.gateways.arc.describe import description, passed_on
+from passerelle.gateways.arc.describe import command, description, passed_on
+from passerelle.gateways.arc.door import THE_SITES, Charge, Door
 from passerelle.gateways.arc.payload import EXIT, RECORD, SIGNAL
+from passerelle.gateways.arc.transfer import Transfers, behind
 from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -37,10 +39,12 @@ SETTLE_SECONDS = 15.0
 NO_ENVIRONMENT = "no runtimeEnvironment is named: a job that asks for GPUs, an account or a QoS is refused"
 
 
-class Arc:
-    """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway, Signals and Files.
+class Arc(Transfers):
+    """One A-REX in front of a Slurm, asked as whoever `credentials` returns at that moment. Gateway, Signals, Files,
+    Upload, Transfer and Opens.
 
-    `environment` is the runtime environment by which options reach sbatch (describe.py).
+    `environment` is the runtime environment by which options reach sbatch (describe.py); `charge` is who pays for the
+    door job.
     """
 
     traits = Traits(
@@ -48,6 +52,7 @@ class Arc:
         silent=frozenset({"comment", "restart_count", "failed_node", "cancelled_by"}),
         surveys=frozenset({Topic.PARTITIONS, Topic.STATES, Topic.NODES, Topic.TIMES}),
         forecasts=False,
+        renames=False,
     )
 
     def __init__(
@@ -56,17 +61,19 @@ class Arc:
         credentials: Callable[[], ArcCredential],
         *,
         environment: str | None = None,
+        charge: Charge = THE_SITES,
         ca: bytes | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        opening = Door(self._doors, self._is_open, self._submit_door, self._said_of)
+        super().__init__(Calls(url, credentials, ca=ca, transport=transport), self._locate, opening)
         self.settle_seconds = settle_seconds
-        self._calls = Calls(url, credentials, ca=ca, transport=transport)
         self._environment = environment
+        self._charge = charge
         self._version: str | None = None
         self._service: service.Service | None = None
         self._known = Memory("")
-        self._sessions = files.Sessions(self._calls, self._locate)
 
     async def probe(self) -> Probe:
         """Asks for delegations: the smallest answer for which the site must map the credential to a user. The document
@@ -82,10 +89,12 @@ class Arc:
         return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version, lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
-        document = description(batch, self._environment)
+        return await self._create(batch.options, description(batch, self._environment))
+
+    async def _create(self, asked: Options, document: str) -> str:
         try:
             version = await self._spoken()
-            if self._environment is not None and passed_on(batch.options):
+            if self._environment is not None and passed_on(asked):
                 await self._expect(version, self._environment)
         except Unavailable as error:  # nothing is submitted by asking who is there
             raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
@@ -114,13 +123,7 @@ class Arc:
         return await self._records(_ids(job_ids))
 
     async def find(self) -> Sequence[RemoteJob]:
-        answer = await self._calls.ask("GET", await self._jobs())
-        listed = decode.job_list(answer.json())
-        if answer.status != errors.OK or listed is None:
-            raise errors.failure(answer)
-        ids = _ids(str(each.get("id")) for each in listed)
-        self._known.keep(ids)
-        locals_ = await self._locals(ids)
+        locals_ = await self._listed()
         return await self._records([job_id for job_id, one in locals_.items() if parse(one.name) is not None])
 
     async def cancel(self, job_id: str) -> None:
@@ -142,15 +145,6 @@ class Arc:
                 raise errors.failure(answer)
         return True
 
-    async def size(self, path: str) -> int | None:
-        return await self._sessions.size(path)
-
-    async def read(self, path: str, offset: int, length: int) -> bytes:
-        return await self._sessions.read(path, offset, length)
-
-    async def write(self, path: str, content: bytes, *, mode: int = files.OWN_MODE) -> None:
-        await self._sessions.write(path, content, mode=mode)
-
     async def survey(self) -> Survey:
         """As A-REX's information system last saw it, minutes ago. A-REX sends no Date, and knows no accounts."""
         await self.probe()
@@ -170,6 +164,7 @@ class Arc:
         """
         if self._known.user != self._calls.user:
             self._known = Memory(self._calls.user)
+            self._door.forget()
         if self._version is None:
             answer = await self._calls.ask("GET", "rest")
             if answer.status not in (errors.OK, errors.NOT_FOUND):
@@ -263,6 +258,16 @@ class Arc:
         self._known.ended[job_id] = job
         return job
 
+    async def _listed(self) -> dict[str, decode.Local]:
+        """What A-REX wrote down of all jobs that it lists."""
+        answer = await self._calls.ask("GET", await self._jobs())
+        listed = decode.job_list(answer.json())
+        if answer.status != errors.OK or listed is None:
+            raise errors.failure(answer)
+        ids = _ids(str(each.get("id")) for each in listed)
+        self._known.keep(ids)
+        return await self._locals(ids)
+
     async def _locals(self, job_ids: Iterable[str]) -> dict[str, decode.Local]:
         """What A-REX wrote down of jobs; read again until Slurm's number stands there."""
         found = {job_id: self._known.locals.get(job_id) for job_id in job_ids}
@@ -276,20 +281,54 @@ class Arc:
                     found[job_id] = self._known.locals[job_id] = decode.local(text)
         return {job_id: one for job_id, one in found.items() if one is not None}
 
-    async def _locate(self, path: str) -> str | None:
-        """The address of a file. What a job's links lead to, is known of jobs that were read: the others are, then; but
-        for a report, which is asked for by who has just read the job.
+    # Files
+
+    async def _locate(self, path: str) -> files.Place | None:
+        """What a job's links lead to, is known of jobs that were read. All else is behind the door; and where that is
+        not open, what other jobs lead to. But for a report: that is asked for by who has just read the job.
         """
         jobs = await self._jobs()
-        found = files.linked(path, self._known.given)
-        if found is None and not files.is_report(path):
-            for job_id, local in (await self._locals(files.candidates(path))).items():
-                inside = files.within(path, local)
-                if inside is not None:
-                    return files.address(jobs, job_id, inside)
-            await self.find()
-            found = files.linked(path, self._known.given)
-        return None if found is None else files.address(jobs, *found)
+        found = files.linked_from(path, self._known.given)
+        if found is not None:
+            return files.Place(files.address(jobs, *found))
+        if self._door.job:
+            return behind(jobs, self._door.job, path)
+        if files.is_report(path):
+            return None
+        for job_id, local in (await self._locals(files.candidates(path))).items():
+            inside = files.within(path, local)
+            if inside is not None:
+                return files.Place(files.address(jobs, job_id, inside))
+        await self.find()
+        found = files.linked_from(path, self._known.given)
+        if found is not None:
+            return files.Place(files.address(jobs, *found))
+        job_id = await self._door.seen()
+        return behind(jobs, job_id, path) if job_id else None
+
+    async def _doors(self) -> dict[str, str]:
+        """A-REX's word for each door job, the newest first."""
+        named = {job_id: one for job_id, one in (await self._listed()).items() if one.name == door.NAME}
+        words = await self._words(named)
+        newest = sorted(words, key=lambda job_id: named[job_id].submitted, reverse=True)
+        return {job_id: words[job_id] for job_id in newest}
+
+    async def _is_open(self, job_id: str) -> bool:
+        return await files.linked(self._calls, behind(await self._jobs(), job_id, "").address)
+
+    async def _submit_door(self) -> str:
+        asked = door.options(self._charge)
+        return await self._create(asked, command(asked, ("-c", door.COMMAND), self._environment))
+
+    async def _said_of(self, job_id: str) -> str:
+        """Why a door job left no link."""
+        word = (await self._words([job_id])).get(job_id, "")
+        if word == "FINISHED":
+            return "it ended and left no link; A-REX takes links away where its arc.conf has a scratchdir"
+        place = f"{await self._jobs()}/{job_id}/diagnose"
+        told, tools = await self._calls.text(f"{place}/failed"), await self._calls.text(f"{place}/errors")
+        end = outcome.End(word, outcome.sentences(told or ""), tools or "")
+        return outcome.ending(end, reached_slurm=False).reason or "A-REX does not say why"
 
 
 class Memory:

@@ -11,10 +11,22 @@ from passerelle.gateways.http import BUSY, Answer
 
 NOT_MAPPED = "User can't be assigned configuration"
 TOO_MANY = "No more jobs allowed"
-CREATED, ACCEPTED, OK, NOT_FOUND = 201, 202, 200, 404
+CREATED, ACCEPTED, OK, NO_CONTENT, NOT_FOUND, FAULT, NOT_IMPLEMENTED = 201, 202, 200, 204, 404, 500, 501
 
 _UNAUTHORIZED = frozenset({401, 403})
 BUSY_STATUS = frozenset({429, 503})
+
+FILE_REFUSALS = frozenset(
+    {
+        "Error creating file",
+        "Error writing to file",
+        "Error writing file",
+        "Error seeking to specified position",
+        "Error seeking to specified position in file",
+        "Failed to delete",
+    }
+)
+"""A-REX's reason phrases where the site's file system says no: no right, no room, something else of that name."""
 
 _REASONS = (
     ("queue", "InvalidPartition"),
@@ -28,7 +40,7 @@ _REASONS = (
 def failure(answer: Answer) -> PasserelleError:
     """The error for an answer that is none: Unauthorized, or Unavailable(sent=True)."""
     said = answer.phrase or "no reason"
-    if answer.status in _UNAUTHORIZED or (answer.status == 500 and NOT_MAPPED in said):  # noqa: PLR2004 -- HTTP's
+    if answer.status in _UNAUTHORIZED or (answer.status == FAULT and NOT_MAPPED in said):
         text = (
             "ARC does not take the credential: it is no token or certificate that the site maps to a user; ask the "
             "site's support to map it, or renew it in the Site's Secret."
@@ -42,7 +54,7 @@ def failure(answer: Answer) -> PasserelleError:
 
 def submit_failure(answer: Answer) -> PasserelleError:
     """The same for a submit, which A-REX can refuse before it reads the job."""
-    if answer.status == 500 and TOO_MANY in answer.phrase:  # noqa: PLR2004 -- HTTP's
+    if answer.status == FAULT and TOO_MANY in answer.phrase:
         return Rejected("The site's ARC takes no more jobs now.", reason="TooManyJobs", transient=True)
     return failure(answer)
 

@@ -1,66 +1,75 @@
-"""The files that A-REX shows: those of session directories, and through links there a job's log and its report file;
-nothing else.
+"""Files that are read. A-REX shows those of session directories, and through links there a job's log and its report
+file; through the door job's link (door.py) all that our user may see.
 
-A file elsewhere at the site is missing for us, and can't be written. A-REX writes in place, over what is there and
-without cutting it off: so what stands in the way is removed first, and what was written is measured afterwards. Nothing
-can be moved: a write that is cut off may leave its beginning, and says that it failed.
+A directory is shown as the list of what is in it, by the same request: it is known by its media type.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from passerelle.errors import Missing, Rejected, Unavailable
+from passerelle.errors import Missing
 from passerelle.gateways.arc import errors
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.decode import Local, is_id
+from passerelle.gateways.arc.door import Door
 from passerelle.gateways.arc.notes import Given
 from passerelle.gateways.arc.payload import LOG, REPORT
-
-OWN_MODE = 0o600
-"""What A-REX gives to every file that it writes."""
+from passerelle.gateways.http import Answer
 
 _PARTIAL, _UNSATISFIABLE = 206, 416
 _ID_LENGTH = 10
 """A-REX's ids are longer: 12 hexadecimal digits in 7, some 54 letters and digits in 6."""
 
-Locate = Callable[[str], Awaitable[str | None]]
-"""The address of a path at the site, below A-REX's; None where A-REX does not show it."""
+Locate = Callable[[str], Awaitable["Place | None"]]
+"""Where A-REX shows a path of the site; None where it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address below A-REX's. `door` is the door job through whose link it leads, "" where through none."""
+
+    address: str
+    door: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there. A directory's size is none of its own."""
+
+    size: int
+    is_directory: bool = False
 
 
 class Sessions:
     """Files."""
 
-    def __init__(self, calls: Calls, locate: Locate) -> None:
+    def __init__(self, calls: Calls, locate: Locate, door: Door) -> None:
         self._calls = calls
-        self._locate = locate
+        self._door = door
+        self._where = locate
 
     async def size(self, path: str) -> int | None:
-        address = await self._locate(path)
-        if address is None:
-            return None
-        answer = await self._calls.ask("HEAD", address)
-        if answer.status == errors.NOT_FOUND:
-            return None
-        told = answer.headers.get("content-length", "")
-        if answer.status != errors.OK or not told.isdecimal():
-            raise errors.failure(answer)
-        return int(told)
+        place = await self._where(path)
+        found = await self._look(place) if place is not None else None
+        return None if found is None or found.is_directory else found.size
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
-        address = await self._locate(path)
-        if address is None:
+        place = await self._where(path)
+        if place is None:
             raise Missing(f"ARC shows only session directories, and logs and reports of its jobs: {path} is none.")
         if length == 0:
             return b""
-        span = {"range": f"bytes={offset}-{offset + length - 1}", "accept": "*/*"}
-        answer = await self._calls.ask("GET", address, headers=span)
+        span = {"range": f"bytes={offset}-{offset + length - 1}", "accept": "application/json"}
+        answer = await self._calls.ask("GET", place.address, headers=span)
         if answer.status == _UNSATISFIABLE:
             return b""
-        if answer.status == errors.NOT_FOUND:
+        if answer.status == errors.NOT_FOUND or _is_listing(answer):
+            await self._surely_missing(place)
             raise Missing(f"There is no file {path} at the site.")
         if answer.status == errors.OK:  # no range in the answer: all of the file
             return answer.body[offset : offset + length]
@@ -68,20 +77,31 @@ class Sessions:
             raise errors.failure(answer)
         return answer.body
 
-    async def write(self, path: str, content: bytes, *, mode: int = OWN_MODE) -> None:
-        address = await self._locate(path)
-        if address is None:
-            raise Rejected(f"ARC writes into session directories alone, and {path} is in none.", reason="FileRefused")
-        if mode != OWN_MODE:
-            text = f"ARC makes every file with the permissions {OWN_MODE:o}; {path} can't have {mode:o}."
-            raise Rejected(text, reason="FileRefused")
-        if await self.size(path) is not None:
-            await self._calls.once("DELETE", address)
-        answer = await self._calls.once("PUT", address, content=content)
-        if answer.status != errors.OK:
+    async def _look(self, place: Place) -> Found | None:
+        answer = await self._calls.ask("HEAD", place.address)
+        if answer.status == errors.NOT_FOUND:
+            await self._surely_missing(place)
+            return None
+        told = answer.headers.get("content-length", "")
+        if answer.status != errors.OK or not told.isdecimal():
             raise errors.failure(answer)
-        if await self.size(path) != len(content):
-            raise Unavailable(f"ARC did not write all of {path}.", reason="FileFailed")
+        return Found(0, is_directory=True) if _is_listing(answer) else Found(int(told))
+
+    async def _surely_missing(self, place: Place) -> None:
+        if place.door:
+            await self._door.stands(place.door)
+
+
+async def linked(calls: Calls, address: str) -> bool:
+    """Whether a door job's link is there and leads to a directory."""
+    answer = await calls.ask("HEAD", address)
+    if answer.status not in (errors.OK, errors.NOT_FOUND):
+        raise errors.failure(answer)
+    return answer.status == errors.OK and _is_listing(answer)
+
+
+def _is_listing(answer: Answer) -> bool:
+    return answer.content_type.partition(";")[0].strip() == "application/json"
 
 
 def address(path: str, job_id: str, inside: str) -> str:
@@ -108,7 +128,7 @@ def is_report(path: str) -> bool:
     return re.fullmatch(r"report-[0-9]+\.json", PurePosixPath(path).name) is not None
 
 
-def linked(path: str, given: Mapping[str, Given]) -> tuple[str, str] | None:
+def linked_from(path: str, given: Mapping[str, Given]) -> tuple[str, str] | None:
     """The newest job whose session directory has a link to this file, and the link's name."""
     found = [(note.began, job_id, LOG) for job_id, note in given.items() if note.standard_output == path]
     found += [(note.began, job_id, REPORT) for job_id, note in given.items() if note.report == path]

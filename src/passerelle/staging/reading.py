@@ -1,0 +1,50 @@
+"""Files at the site, read: whole pieces, digests, and what receipts and notes say."""
+
+from __future__ import annotations
+
+from passerelle.errors import Missing
+from passerelle.staging import receipt
+from passerelle.staging.door import Door
+from passerelle.staging.hashing import Hashed
+from passerelle.staging.receipt import Receipt
+from passerelle.staging.store import Changed
+from passerelle.staging.turns import Turns
+
+RECEIPT_LIMIT = 64 * 1024
+
+
+async def kept(site: Door, place: str) -> bytes:
+    """What stands in a receipt or a note; nothing where there is none."""
+    try:
+        return await site.read(place, 0, RECEIPT_LIMIT)
+    except Missing:
+        return b""
+
+
+async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
+    """What stands in the receipt of a path at the site, where there is one."""
+    return receipt.receipt(await kept(site, receipt.receipt_place(run_root, path)), path)
+
+
+async def site_digest(site: Door, turns: Turns, owner: str, path: str, size: int) -> str:
+    """SHA-256 of a file at the site, as the site computes it; else it is read for that, in this owner's turns."""
+    told = await site.digest(path)
+    if told is not None:
+        return told
+    done = Hashed()
+    while done.offset < size:
+        async with turns.turn(owner):
+            length = min(site.part_bytes, size - done.offset)
+            done = await done.after(await read_exactly(site, path, done.offset, length))
+    return done.hexdigest
+
+
+async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:
+    """So many bytes of a file at the site; a gateway may give fewer at a time. Raises Changed at its end."""
+    found = bytearray()
+    while len(found) < length:
+        piece = await site.read(path, offset + len(found), length - len(found))
+        if not piece:
+            raise Changed(f"{path} has become shorter while it was copied; it is copied anew.", reason="OutputChanged")
+        found += piece
+    return bytes(found)
