@@ -10,6 +10,7 @@ import pytest
 from firecrest.canned import USER, LoginNode
 from firecrest.fake import Fake
 from passerelle.errors import Invalid, Missing, Rejected, Unavailable
+from passerelle.gateways import meter
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
@@ -72,6 +73,22 @@ async def test_large_text_is_followed_to_its_end(files: RemoteFiles, node: Login
 
     assert await whole(files, "/site/log", 50_000) == TEXT
     assert {"view", "tail"} <= set(fake.asked)
+
+
+@pytest.mark.parametrize("before", [100_000, 350_000])
+@pytest.mark.parametrize("length", [4_000, 30_000])
+async def test_part_of_a_large_text_is_read_with_little_beside_it(
+    files: RemoteFiles, node: LoginNode, before: int, length: int
+) -> None:
+    """Wherever it begins, be it in a character."""
+    (node.root / "log").write_bytes(TEXT)
+    for offset in range(len(TEXT) - before, len(TEXT) - before + 30):
+        with meter.metered() as wire:
+            piece = await files.read("/site/log", offset, length)
+        text = piece.lstrip(b"?")
+        assert length - 3 <= len(piece) <= length
+        assert text == TEXT[offset : offset + len(piece)][len(piece) - len(text) :]
+        assert wire.received < 2.2 * length + 1_000
 
 
 async def test_byte_that_is_no_text_is_one_question_mark(files: RemoteFiles, node: LoginNode) -> None:
