@@ -58,13 +58,22 @@ class ArcWorld(World):
             raise
 
     def open(self) -> Arc:
+        return self.open_at(self.port())
+
+    def port(self) -> int:
+        return self.server.port
+
+    def open_at(self, port: int) -> Arc:
         return Arc(
-            self.server.url,
+            self.server.url.replace(f":{self.port()}/", f":{port}/"),
             lambda: self.credential,
             environment=arc_server.ENVIRONMENT,
             ca=self.server.authority,
             settle_seconds=5.0,
         )
+
+    def seen(self, path: str) -> Path:
+        return self.site.namespace.path(path)
 
     def good(self) -> ArcCredential:
         return credential_from_secret("ns/contract", self._secret)

@@ -75,14 +75,14 @@ async def test_large_text_is_followed_to_its_end(files: RemoteFiles, node: Login
     assert {"view", "tail"} <= set(fake.asked)
 
 
-@pytest.mark.parametrize("before", [100_000, 350_000])
+@pytest.mark.parametrize("before", [30_100, 100_000, 350_000])
 @pytest.mark.parametrize("length", [4_000, 30_000])
 async def test_part_of_a_large_text_is_read_with_little_beside_it(
     files: RemoteFiles, node: LoginNode, before: int, length: int
 ) -> None:
     """Wherever it begins, be it in a character."""
     (node.root / "log").write_bytes(TEXT)
-    for offset in range(len(TEXT) - before, len(TEXT) - before + 30):
+    for offset in range(len(TEXT) - before, len(TEXT) - before + 30, 3):
         with meter.metered() as wire:
             piece = await files.read("/site/log", offset, length)
         text = piece.lstrip(b"?")
@@ -97,6 +97,15 @@ async def test_byte_that_is_no_text_is_one_question_mark(files: RemoteFiles, nod
     (node.root / "log").write_bytes(spoilt)
 
     assert await whole(files, "/site/log", 70_000) == TEXT[:at] + b"??" + TEXT[at:]
+
+
+async def test_broken_character_is_repeated_in_no_part(files: RemoteFiles, node: LoginNode) -> None:
+    """One U+FFFD stands for two bytes of it."""
+    at = len(TEXT) - 1_000
+    (node.root / "log").write_bytes(TEXT[:at] + b"\xe2\x82" + TEXT[at:])
+
+    assert await files.read("/site/log", at, 100) == b"?"
+    assert await files.read("/site/log", at + 1, 101) == b"?" + TEXT[at : at + 100]
 
 
 async def test_large_file_of_bytes_is_refused_not_made_up(files: RemoteFiles, node: LoginNode) -> None:

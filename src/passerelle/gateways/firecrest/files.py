@@ -77,7 +77,10 @@ class RemoteFiles:
         if _LOST in text[:length] and small:
             return (await self._download(path))[offset : offset + length]
         lost = len(text) - len(text.lstrip(_LOST))
-        return _whole(b"?" * lost or _exact(text), length)
+        data = b"?" * lost + _exact(text[lost:])
+        if lost > _LONGEST_REST or (lost and len(data) < left):  # no mere rest of a character, a byte each
+            data = b"?" * lost
+        return _whole(data, length)
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """A file that others may not read is theirs at no moment: it gets its mode before its content."""
