@@ -1,7 +1,9 @@
-"""The end of a log at a site, read through the site's door: by byte ranges, never the whole file, each byte once.
+"""The end of a log at a site, read through the site's door: by byte ranges, never the whole file.
 
 Offsets count bytes, so text of several bytes a character is cut and joined where it must be; what is decoded is for the
-screen alone. A log may be growing while it is read, and may be begun anew.
+screen alone. A door that has text alone spoils a character in which a part begins: so where lines are read backwards,
+parts are joined where a line begins, and what was read of the line before is read again. A log may be growing while it
+is read, and may be begun anew.
 """
 
 from __future__ import annotations
@@ -32,15 +34,28 @@ async def last_lines(files: Files, path: str, count: int) -> tuple[bytes, int]:
         raise Missing(f"There is no file {path} at the site.")
     if count <= 0:
         return b"", size
-    begin, text, step = size, b"", count * FIRST_BYTES
-    while begin > 0 and _lines(text) <= count and len(text) < FARTHEST:
+    begin, text, step, whole = size, b"", count * FIRST_BYTES, 0
+    while begin > 0 and whole < count and len(text) < FARTHEST:
         step = min(max(step, LEAST), MOST, begin, FARTHEST - len(text))
-        piece = await files.read(path, begin - step, step)
+        piece = await _piece(files, path, begin - step, step)
         if len(piece) < step:  # begun anew while it was read: what is there now is all new
             return await last_lines(files, path, count)
         text, begin = piece + text, begin - step
-        step = len(text) // max(_lines(text), 1) * max(count - _lines(text) + 1, 1)
+        cut = piece.find(b"\n", 0, -1) + 1 if begin and len(text) < FARTHEST else 0
+        text, begin = text[cut:], begin + cut
+        lines = _lines(text)
+        whole = lines if cut or not begin else lines - 1
+        # Lines differ, and a quarter more costs less than to ask once more.
+        step = len(text) // max(lines, 1) * max(count - whole, 1) * 5 // 4
     return b"".join(_split(text)[-count:]), size
+
+
+async def _piece(files: Files, path: str, offset: int, length: int) -> bytes:
+    """These bytes, of a door that may give fewer at a time; fewer where the file ends."""
+    piece = b""
+    while len(piece) < length and (more := await files.read(path, offset + len(piece), length - len(piece))):
+        piece += more
+    return piece
 
 
 async def follow(

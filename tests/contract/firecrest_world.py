@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from contract.slurm_world import MIN_JOB_AGE, SiteWorld
 from firecrest.fake import Fake
@@ -71,6 +72,22 @@ class FirecrestWorld(SiteWorld):
     def open(self) -> Firecrest:
         url = self.fake.url if self.fake else self.live["URL"]
         return Firecrest(url, self.cluster, lambda: self.credential, settle_seconds=5.0)
+
+    def port(self) -> int | None:
+        """Of the fake, which gives the tokens, too."""
+        return urlsplit(self.fake.url).port if self.fake else None
+
+    def open_at(self, port: int) -> Firecrest:
+        assert self.fake is not None
+
+        def there(url: str) -> str:
+            return url.replace(f":{self.port()}/", f":{port}/")
+
+        secret = self._secret()
+        client = credential_from_secret(
+            "ns/contract", secret | {"token-url": there(secret["token-url"].decode()).encode()}
+        )
+        return Firecrest(there(self.fake.url), self.cluster, lambda: client)
 
     def good(self) -> FirecrestCredential:
         return credential_from_secret("ns/contract", self._secret())

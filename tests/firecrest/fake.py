@@ -370,7 +370,8 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
                 self.command, self.path, {key.lower(): value for key, value in self.headers.items()}, body
             )
             kind = "application/octet-stream" if answer.raw is not None else "application/json"
-            content = answer.raw if answer.raw is not None else json.dumps(answer.body).encode()
+            told = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
+            content = answer.raw if answer.raw is not None else told
             self.send_response(answer.status)
             if answer.status == 204:
                 self.end_headers()

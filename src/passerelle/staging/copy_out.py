@@ -32,7 +32,7 @@ _MEBIBYTE = 1024 * 1024
 @dataclass(slots=True)
 class CopyOut:
     """Copies of one owner from one site to one bucket. `place` names a key's object for a person. `hashes` outlives it:
-    of each upload, the bytes that were sent so far.
+    of each upload, the bytes that were sent so far, and of each file that the site can't hash, those that were read.
     """
 
     site: Door
@@ -50,7 +50,16 @@ class CopyOut:
         if size > LARGEST_FILE_BYTES:
             text = f"{path} has {size} bytes, and at most {LARGEST_FILE_BYTES} are copied: write it as several files."
             raise Invalid(text, reason="OutputTooLarge")
-        sha256 = await site_digest(self.site, self.turns, self.owner, path, size)
+        try:
+            await self._send(path, size, key)
+        except Changed:
+            self.hashes.pop(path, None)
+            raise
+        self.hashes.pop(path, None)
+        self.tell(size)
+
+    async def _send(self, path: str, size: int, key: str) -> None:
+        sha256 = await site_digest(self.site, self.turns, self.owner, path, size, self.hashes)
         found = await self.store.head(key)
         if found is None or (found.size, found.sha256) != (size, sha256):
             if size <= PART_BYTES:
@@ -61,7 +70,6 @@ class CopyOut:
             if found is None or (found.size, found.sha256) != (size, sha256):
                 text = f"The object store does not have {self.place(key)} as it was sent; it is copied anew."
                 raise Unavailable(text, reason="ObjectDiffers")
-        self.tell(size)
 
     async def drop(self, path: str, key: str) -> None:
         """Leave nothing of an upload that is not whole."""

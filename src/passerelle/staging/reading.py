@@ -26,16 +26,20 @@ async def kept_receipt(site: Door, run_root: str, path: str) -> Receipt | None:
     return receipt.receipt(await kept(site, receipt.receipt_place(run_root, path)), path)
 
 
-async def site_digest(site: Door, turns: Turns, owner: str, path: str, size: int) -> str:
-    """SHA-256 of a file at the site, as the site computes it; else it is read for that, in this owner's turns."""
+async def site_digest(site: Door, turns: Turns, owner: str, path: str, size: int, hashes: dict[str, Hashed]) -> str:
+    """SHA-256 of a file at the site, as the site computes it; else it is read for that, in this owner's turns. What was
+    read stands in `hashes` by the path, and is not read again, until the caller takes it away.
+    """
     told = await site.digest(path)
     if told is not None:
         return told
-    done = Hashed()
+    done = hashes.get(path, Hashed())
+    if done.offset > size:
+        done = Hashed()
     while done.offset < size:
         async with turns.turn(owner):
             length = min(site.part_bytes, size - done.offset)
-            done = await done.after(await read_exactly(site, path, done.offset, length))
+            done = hashes[path] = await done.after(await read_exactly(site, path, done.offset, length))
     return done.hexdigest
 
 

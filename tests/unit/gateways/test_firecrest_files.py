@@ -10,6 +10,7 @@ import pytest
 from firecrest.canned import USER, LoginNode
 from firecrest.fake import Fake
 from passerelle.errors import Invalid, Missing, Rejected, Unavailable
+from passerelle.gateways import meter
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
@@ -74,12 +75,37 @@ async def test_large_text_is_followed_to_its_end(files: RemoteFiles, node: Login
     assert {"view", "tail"} <= set(fake.asked)
 
 
+@pytest.mark.parametrize("before", [30_100, 100_000, 350_000])
+@pytest.mark.parametrize("length", [4_000, 30_000])
+async def test_part_of_a_large_text_is_read_with_little_beside_it(
+    files: RemoteFiles, node: LoginNode, before: int, length: int
+) -> None:
+    """Wherever it begins, be it in a character."""
+    (node.root / "log").write_bytes(TEXT)
+    for offset in range(len(TEXT) - before, len(TEXT) - before + 30, 3):
+        with meter.metered() as wire:
+            piece = await files.read("/site/log", offset, length)
+        text = piece.lstrip(b"?")
+        assert length - 3 <= len(piece) <= length
+        assert text == TEXT[offset : offset + len(piece)][len(piece) - len(text) :]
+        assert wire.received < 2.2 * length + 1_000
+
+
 async def test_byte_that_is_no_text_is_one_question_mark(files: RemoteFiles, node: LoginNode) -> None:
     at = len(TEXT) - 1000
     spoilt = TEXT[:at] + b"\xff\xfe" + TEXT[at:]
     (node.root / "log").write_bytes(spoilt)
 
     assert await whole(files, "/site/log", 70_000) == TEXT[:at] + b"??" + TEXT[at:]
+
+
+async def test_broken_character_is_repeated_in_no_part(files: RemoteFiles, node: LoginNode) -> None:
+    """One U+FFFD stands for two bytes of it."""
+    at = len(TEXT) - 1_000
+    (node.root / "log").write_bytes(TEXT[:at] + b"\xe2\x82" + TEXT[at:])
+
+    assert await files.read("/site/log", at, 100) == b"?"
+    assert await files.read("/site/log", at + 1, 101) == b"?" + TEXT[at : at + 100]
 
 
 async def test_large_file_of_bytes_is_refused_not_made_up(files: RemoteFiles, node: LoginNode) -> None:

@@ -189,6 +189,56 @@ async def test_what_was_sent_is_not_read_again_by_the_same_operator(
     assert stage.hashes == {}
 
 
+@pytest.mark.parametrize("breaks_at", [5, 34, 40])
+async def test_what_the_operator_hashed_for_a_site_is_not_read_for_that_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, breaks_at: int
+) -> None:
+    calls, read, real = 0, 0, Memory.read
+
+    async def breaks(self: Memory, at: str, offset: int, length: int) -> bytes:
+        nonlocal calls, read
+        calls += at == f"{RUN}/model.pt"
+        if calls == breaks_at:
+            calls += 1
+            raise Unavailable("cut")
+        content = await real(self, at, offset, length)
+        read += len(content) if at == f"{RUN}/model.pt" else 0
+        return content
+
+    async def none(_: object, __: str) -> None:
+        return None
+
+    monkeypatch.setattr(Memory, "read", breaks)
+    monkeypatch.setattr(Memory, "digest", none)
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store)
+
+    assert world.store.objects == {"run1/model.pt": MODEL}
+    assert read <= 2 * len(MODEL) + PART, "once to hash it, once to send it"
+    assert stage.hashes == {}
+
+
+async def test_a_hash_of_what_the_file_was_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file changes between its hashing and its sending, in one operator."""
+
+    async def none(_: object, __: str) -> None:
+        return None
+
+    def change(call: str) -> None:
+        if call == "upload" and world.store.calls.count("upload") == 1:
+            world.site.files[f"{RUN}/model.pt"] = File(MODEL[::-1])
+
+    monkeypatch.setattr(Memory, "digest", none)
+    world.store.before = change
+    stage = world.stage()
+    with pytest.raises(Changed):
+        await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store)
+    assert world.store.objects == {"run1/model.pt": MODEL[::-1]}
+
+
 async def test_a_file_that_becomes_shorter_is_not_waited_for(world: World) -> None:
     def change(call: str) -> None:
         if call == "upload":

@@ -3,13 +3,15 @@
 A download is exact, and whole: it serves while the file is small and most of it is wanted. Beyond, `tail` and `view`
 give text in which every byte that is no UTF-8 has become U+FFFD, of which one can't tell how many bytes it was. So what
 they give is used up to the first U+FFFD, and where a part begins with it, `?` stands for each: an offset never runs
-ahead of the file. `view` cuts characters, not bytes, unless its offset is a multiple of its size: so it is.
+ahead of the file. `view` cuts characters, not bytes, unless its offset is a multiple of its size: so it is, of a size
+that gives little beside what is asked for. `tail` gives all up to the end.
 
 There is no rename: who reads a file while it is written anew may see half of it.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 import stat
 from collections.abc import Callable
@@ -21,7 +23,9 @@ from passerelle.gateways.firecrest.calls import Calls, Query
 from passerelle.gateways.http import Answer, Upload
 
 VIEW_BYTES = 256 * 1024
-"""One part of a file that is too large for anything else: view reads two blocks of this size."""
+"""The largest part of a file that is viewed: view reads two blocks of this size."""
+_LITTLE = 16 * 1024
+"""Bytes that are not worth choosing for."""
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
 _MARGIN = 64 * 1024
@@ -61,13 +65,22 @@ class RemoteFiles:
         small = size + _MARGIN < limit * 3 // 4  # a download travels in base64, and the limit is that of its text
         if small and 2 * left >= size:
             return (await self._download(path))[offset : offset + length]
-        if left + _MARGIN < limit:
-            text = await self._tail(path, offset)
-            if _LOST in text[:length] and small:
-                return (await self._download(path))[offset : offset + length]
-            lost = len(text) - len(text.lstrip(_LOST))
-            return _whole(b"?" * lost or _exact(text), length)
-        return _whole(await self._view(path, offset), length)
+        near = left + _MARGIN < limit
+        if not near or left > max(_LITTLE, 2 * length):
+            data = await self._view(path, offset, length)
+            if data is not None:
+                return _whole(data, length)
+            if not near:
+                text = f"{path} is large and no text: FirecREST gives no exact part of it. Copy it at the site."
+                raise Unavailable(text, reason="FileNotReadable")
+        text = await self._tail(path, offset)
+        if _LOST in text[:length] and small:
+            return (await self._download(path))[offset : offset + length]
+        lost = len(text) - len(text.lstrip(_LOST))
+        data = b"?" * lost + _exact(text[lost:])
+        if lost > _LONGEST_REST or (lost and len(data) < left):  # no mere rest of a character, a byte each
+            data = b"?" * lost
+        return _whole(data, length)
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """A file that others may not read is theirs at no moment: it gets its mode before its content."""
@@ -121,18 +134,16 @@ class RemoteFiles:
         told = self._read(answer, path).get("output")
         return str(told.get("content") or "") if isinstance(told, dict) else ""
 
-    async def _view(self, path: str, offset: int) -> bytes:
-        block = min(VIEW_BYTES, self._limit() // 4)
+    async def _view(self, path: str, offset: int, length: int) -> bytes | None:
+        """Bytes from `offset` on; None where it can't be told which those are."""
+        block = _block(offset, min(length, VIEW_BYTES, self._limit() // 4))
         start = offset - offset % block
         answer = await self._get("view", path, ("size", str(block)), ("offset", str(start)))
         text = str(self._read(answer, path).get("output") or "")
         rest = len(text) - len(text.lstrip(_LOST)) if start else 0
         rest = rest if rest <= _LONGEST_REST else 0  # of a character that began in the block before: a byte each
         data, skipped = b"?" * rest + _exact(text[rest:]), offset - start
-        if len(data) <= skipped and _LOST in text[rest:]:
-            sentence = f"{path} is large and no text: FirecREST gives no exact part of it. Copy it at the site."
-            raise Unavailable(sentence, reason="FileNotReadable")
-        return data[skipped:]
+        return None if len(data) <= skipped and _LOST in text[rest:] else data[skipped:]
 
     async def _upload(self, path: str, content: bytes) -> None:
         directory, _, name = checked(path).rpartition("/")
@@ -170,14 +181,25 @@ def checked(path: str) -> str:
     return path
 
 
+def _block(offset: int, length: int) -> int:
+    """The least size of which a multiple lies a little before `offset`, and the next one behind all that is wanted: a
+    character in which the part begins is then whole.
+    """
+    fitting = (size for size in range(length, 2 * length) if _LONGEST_REST <= offset % size <= size - length)
+    return next(fitting, max(length, _LITTLE))
+
+
 def _exact(text: str) -> bytes:
     """The bytes of which a text's beginning is known to be made."""
     return text.partition(_LOST)[0].encode()
 
 
 def _whole(text: bytes, length: int) -> bytes:
-    """At most so many bytes, in whole characters where one fits: the next part shall not begin within one."""
-    return text[:length].decode("utf-8", "ignore").encode() or text[:length]
+    """At most so many bytes, up to the end of a character where one fits: the next part shall not begin within one."""
+    part = text[:length]
+    decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+    decoder.decode(part)
+    return part[: len(part) - len(decoder.getstate()[0])] or part
 
 
 def _missing(path: str) -> Missing:
