@@ -365,7 +365,7 @@ def _life_with_a_death(kill_at: int) -> Points:
     points = Points(kill_at)
 
     async def main() -> None:
-        world = World()
+        world = World(period="10s")  # half an hour of looks for each point
         world.site.fates = fates(NODE_FAILED, timed_out(1, 40), stopped(41, 80), DONE)
         await world.start_operator(points)
         key = world.api.create("a", **CHAIN)
