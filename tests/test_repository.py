@@ -6,11 +6,11 @@ import ast
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from passerelle.crd import KINDS, definition
@@ -45,33 +45,46 @@ SOURCES = [path for path in MODULES if path.is_relative_to(REPOSITORY / "src")]
 PROSE = [path for path in TRACKED if path.suffix == ".md"]
 
 
-def named(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(REPOSITORY)))
+TEXTS = [path for path in TRACKED if path.suffix in {".py", ".md", ".yaml", ".toml", ".sh", ""}]
 
 
-def imports(path: Path) -> set[str]:
+def named(paths: Iterable[Path]) -> list[str]:
+    """Files as a failure names them. A law is one test for all files: a test for each would cost more than it does."""
+    return [str(path.relative_to(REPOSITORY)) for path in paths]
+
+
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(text_of(path))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     """The top-level names that a module imports, anywhere in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {name.name.partition(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.partition(".")[0])
-    return found
+    return frozenset(found)
 
 
 def fenced(path: Path, *languages: str) -> Iterator[str]:
     """The code blocks of a Markdown file in these languages."""
-    for language, block in re.findall(
-        r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    ):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text_of(path), re.MULTILINE | re.DOTALL):
         if language in languages:
             yield block
 
 
+@cache
 def anchors(path: Path) -> set[str]:
     """The headings of a Markdown file, as links name them."""
-    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -91,67 +104,78 @@ def test_operator_holds_one_file_and_is_no_package() -> None:
     assert there == {"main.py"}
 
 
-@named(MODULES)
-def test_only_the_composition_root_imports_kopf(path: Path) -> None:
-    root = REPOSITORY / "operator" / "main.py"
-
-    assert ("kopf" in imports(path)) == (path == root)
+def test_only_the_composition_root_imports_kopf() -> None:
+    assert named(path for path in MODULES if "kopf" in imports(path)) == ["operator/main.py"]
 
 
-@named([path for path in SOURCES if path.is_relative_to(REPOSITORY / "src" / "passerelle")])
-def test_the_product_never_imports_its_sandbox(path: Path) -> None:
-    assert "passerelle_sandbox" not in imports(path)
+def test_the_product_never_imports_its_sandbox() -> None:
+    product = [path for path in SOURCES if path.is_relative_to(REPOSITORY / "src" / "passerelle")]
+
+    assert product
+    assert named(path for path in product if "passerelle_sandbox" in imports(path)) == []
 
 
-@named(SOURCES)
-def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+def test_a_module_can_be_read_in_one_sitting() -> None:
+    assert named(path for path in SOURCES if len(text_of(path).splitlines()) > MODULE_LINES) == []
 
 
-@named(SOURCES)
-def test_a_module_is_named_by_what_it_is_for(path: Path) -> None:
-    for part in path.relative_to(REPOSITORY / "src").with_suffix("").parts:
-        assert not VAGUE.search(part)
+def test_a_module_is_named_by_what_it_is_for() -> None:
+    def parts(path: Path) -> tuple[str, ...]:
+        return path.relative_to(REPOSITORY / "src").with_suffix("").parts
+
+    assert named(path for path in SOURCES if any(map(VAGUE.search, parts(path)))) == []
 
 
-@named(SOURCES)
-def test_a_module_states_its_law(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-
-    assert not text.strip() or ast.get_docstring(ast.parse(text))
+def test_a_module_states_its_law() -> None:
+    assert named(path for path in SOURCES if text_of(path).strip() and not ast.get_docstring(tree_of(path))) == []
 
 
-@named(PROSE)
-def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
-        if re.match(r"[a-z]+:", target):
-            continue
+def test_links_lead_somewhere() -> None:
+    def leads(path: Path, target: str) -> bool:
         file, _, anchor = target.partition("#")
         there = (path.parent / file).resolve() if file else path
-        assert there.exists(), target
-        assert not anchor or anchor in anchors(there), target
+        return there.exists() and (not anchor or anchor in anchors(there))
+
+    links = [(path, target) for path in PROSE for target in re.findall(r"\]\(([^)\s]+)\)", text_of(path))]
+    own = [(path, target) for path, target in links if not re.match(r"[a-z]+:", target)]
+    assert own
+    assert [(*named([path]), target) for path, target in own if not leads(path, target)] == []
 
 
-@named(PROSE)
-def test_a_make_command_in_prose_is_a_target(path: Path) -> None:
-    for block in fenced(path, "sh", "bash", "console"):
-        for target in re.findall(r"^(?:\$ )?make ([a-z0-9-]+)", block, re.MULTILINE):
-            assert target in targets()
+def test_a_make_command_in_prose_is_a_target() -> None:
+    command = re.compile(r"^(?:\$ )?make ([a-z0-9-]+)", re.MULTILINE)
+    told = [(*named([path]), target) for path in PROSE for block in shell(path) for target in command.findall(block)]
+
+    assert told
+    assert [each for each in told if each[1] not in targets()] == []
 
 
-@named(PROSE)
-def test_manifests_in_prose_are_what_the_models_say(path: Path) -> None:
-    for block in fenced(path, "yaml"):
-        for manifest in yaml.safe_load_all(block):
+def shell(path: Path) -> Iterator[str]:
+    return fenced(path, "sh", "bash", "console")
+
+
+def test_manifests_in_prose_are_what_the_models_say() -> None:
+    assert mistaken((path, block) for path in PROSE for block in fenced(path, "yaml")) == []
+
+
+def test_examples_are_what_the_models_say() -> None:
+    examples = [path for path in TRACKED if path.is_relative_to(REPOSITORY / "examples") and path.suffix == ".yaml"]
+
+    assert examples
+    assert mistaken((path, text_of(path)) for path in examples) == []
+
+
+def mistaken(texts: Iterable[tuple[Path, str]]) -> list[str]:
+    """What is wrong with the manifests of ours in these files' YAML, each with its file."""
+    found = []
+    for path, text in texts:
+        for manifest in yaml.safe_load_all(text):
             if isinstance(manifest, dict) and str(manifest.get("apiVersion", "")).startswith(f"{GROUP}/"):
-                check(manifest)
-
-
-@named([path for path in TRACKED if path.is_relative_to(REPOSITORY / "examples") and path.suffix == ".yaml"])
-def test_examples_are_what_the_models_say(path: Path) -> None:
-    for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-        if str(manifest.get("apiVersion", "")).startswith(f"{GROUP}/"):
-            check(manifest)
+                try:
+                    check(manifest)
+                except (AssertionError, ValueError, StopIteration) as error:
+                    found.append(f"{path.relative_to(REPOSITORY)}: {manifest['kind']}: {str(error) or 'no such kind'}")
+    return found
 
 
 def check(manifest: dict[str, Any]) -> None:
@@ -179,7 +203,7 @@ def reasons() -> set[str]:
     """Every reason of a condition that stands in the code as a word."""
     found = set(ENDING_BY_REASON) | set(REFUSALS.values()) | set(POLICIES.values())
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if not isinstance(node, ast.Call):
                 continue
             called = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -223,14 +247,14 @@ def test_the_changelog_knows_the_version() -> None:
     assert newest[1] == version
 
 
-@named([path for path in TRACKED if path.suffix in {".py", ".md", ".yaml", ".toml", ".sh", ""}])
-def test_no_file_knows_the_machine_that_it_was_written_on(path: Path) -> None:
-    if path.name == Path(__file__).name:
-        return
-    assert MACHINE_PATHS.findall(path.read_text(encoding="utf-8")) == []
+def test_no_file_knows_the_machine_that_it_was_written_on() -> None:
+    others = [path for path in TEXTS if path.name != Path(__file__).name]
+
+    assert named(path for path in others if MACHINE_PATHS.search(text_of(path))) == []
 
 
-@named([path for path in TRACKED if path.suffix in {".py", ".md", ".yaml", ".toml", ".sh", ""}])
-def test_a_clone_stands_alone(path: Path) -> None:
+def test_a_clone_stands_alone() -> None:
     """No file reaches beside the repository."""
-    assert path.name == Path(__file__).name or "../shared" not in path.read_text(encoding="utf-8")
+    others = [path for path in TEXTS if path.name != Path(__file__).name]
+
+    assert named(path for path in others if "../shared" in text_of(path)) == []

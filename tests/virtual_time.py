@@ -16,12 +16,10 @@ class _Jumping(selectors.SelectSelector):
         self.now = 1_000_000.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is None:
+        if timeout is None:
             raise AssertionError("nothing will ever happen again")  # a real loop would hang here
-        if not ready and timeout:
-            self.now += timeout
-        return ready
+        self.now += timeout
+        return []  # nobody is outside
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -43,7 +44,10 @@ class Wire:
                 way.carried += len(piece)
                 await sink.drain()
         with contextlib.suppress(OSError):
-            sink.write_eof()
+            if sink.can_write_eof():
+                sink.write_eof()
+            else:  # TLS has no half of a connection
+                sink.close()
 
     def cut(self) -> None:
         self.cuts += 1
@@ -52,8 +56,8 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def wire(port: int) -> AsyncIterator[Wire]:
-    """A wire to this port of our own host."""
+async def wire(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+    """A wire to this port of our own host, which ends here in TLS where it is given."""
     made = Wire()
 
     async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,7 +71,7 @@ async def wire(port: int) -> AsyncIterator[Wire]:
             for end in ends:
                 end.close()
 
-    async with await asyncio.start_server(joined, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(joined, "127.0.0.1", 0, ssl=tls) as server:
         made.port = server.sockets[0].getsockname()[1]
         try:
             yield made

@@ -235,7 +235,16 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
         "Unreachable",
         "name can't be resolved; check it in gateway.url",
     ),
-    "a firewall": (lambda: answering(httpx.ConnectTimeout("")), "Unreachable", "took no connection in time"),
+    "a firewall": (
+        lambda: answering(httpx.ConnectTimeout("")),
+        "Unreachable",
+        "took no connection in time at gateway.example:443. Check host and port in gateway.url, and firewalls",
+    ),
+    "a server that speaks no HTTP": (
+        lambda: answering(httpx.RemoteProtocolError("noise")),
+        "Unreachable",
+        "broke HTTP's rules. Check host and port",
+    ),
     "an expired certificate": (
         lambda: answering(unconnected(certificate_error(10))),
         "Unreachable",
@@ -526,6 +535,7 @@ async def test_a_port_on_which_nothing_listens() -> None:
 
     assert (found.subject, found.id) == ("address", "Unreachable")
     assert "the connection was refused; check the port in gateway.url" in found.text
+    assert found.fix == "", "which the message has"
 
 
 async def test_real_certificates_and_none(tmp_path: Path) -> None:

@@ -366,9 +366,11 @@ def _life_with_a_death(kill_at: int) -> Points:
 
     async def main() -> None:
         world = World()
-        world.site.fates = fates(NODE_FAILED, timed_out(1, 40), stopped(41, 80), DONE)
+        world.site.fates = fates(NODE_FAILED, timed_out(1, 40), replace(stopped(41, 80), running=40), DONE)
         await world.start_operator(points)
-        key = world.api.create("a", **CHAIN)
+        key = world.api.create(
+            "a", **CHAIN | {"checkpoint": {"grace": "10s"}, "timeLimit": "5m"}
+        )  # short, for each point
         await world.until(lambda: points.dead or finished(world, key)(), 6 * LIMIT_SECONDS)
         await asyncio.sleep(120)
         await world.end_operator()

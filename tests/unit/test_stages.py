@@ -1,5 +1,7 @@
 """What is drawn for a change is drawn from the commit, and over time everything is; what a stage prints is short."""
 
+import tempfile
+
 import pytest
 
 from passerelle_sandbox import say
@@ -45,6 +47,31 @@ def test_a_stage_ends_with_the_first_command_that_fails(capsys: pytest.CaptureFi
     assert "wrong\n" in told
     assert "    sh: failed after" in told
     assert "never\n" not in told
+
+
+@pytest.mark.parametrize("last,beside", [(0, 3), (3, 0)])
+def test_of_two_commands_beside_each_other_both_end_and_both_count(
+    capsys: pytest.CaptureFixture[str], last: int, beside: int
+) -> None:
+    """Either waits for the other's word: one after the other would never end well."""
+    meet = 'mkfifo "$1" 2>/dev/null; echo "$2 came"; '
+    with tempfile.TemporaryDirectory() as place:
+        fifo = f"{place}/fifo"
+        reads = ("/bin/sh", "-c", f'{meet} timeout 20 cat "$1" || exit 9; exit {last}', "sh", fifo, "reader")
+        writes = ("/bin/sh", "-c", f'{meet} timeout 20 sh -c "echo met >$1" || exit 9; exit {beside}', "sh", fifo, "w")
+
+        assert not run(Stage("check", (reads,), beside=writes))
+
+    told = capsys.readouterr().out.splitlines()
+    assert {"met", "reader came", "w came"} <= set(told)
+
+
+def test_what_a_stage_compiles_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    assert run(Stage("check", (("/bin/sh", "-c", 'echo "kept: ${PYTHONDONTWRITEBYTECODE-yes}"'),)))
+
+    assert "kept: yes" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(

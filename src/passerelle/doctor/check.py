@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -33,7 +34,8 @@ Subject = Literal[
 _PASSES = "it passes by itself, or at the site: ask again, then its support."
 NEXT = {
     "TokenRefused": "Make a new one at the site (`scontrol token`), and write it under token into the Site's Secret.",
-    "UnexpectedAnswer": "Check gateway.url, and proxies on the way: slurmrestd's base address belongs there.",
+    "Unreachable": "Check host and port in gateway.url, and firewalls and proxies on the way.",
+    "UnexpectedAnswer": "Check gateway.url, and proxies on the way; of a login node, what the user's .bashrc does.",
     "AnswerTooLarge": "Check gateway.url: what answers there is no slurmrestd.",
     "Busy": "The gateway asks for patience; " + _PASSES,
     "SchedulerUnavailable": "The gateway answers and the scheduler behind it doesn't; " + _PASSES,
@@ -41,6 +43,9 @@ NEXT = {
     "ClusterUnknown": "Accounting tells it: ask again where that is silent, else ask for the right to read it.",
 }
 """What to do, by the reason of an error whose message doesn't say it."""
+
+_ADVICE = re.compile(r"[:;] (?:check|put|tell) ")
+"""Of some broken connections the message knows the cause, and then says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ def ok(subject: Subject, text: str) -> Check:
 
 def refused(subject: Subject, error: PasserelleError) -> Check:
     """What an error says, with what to do."""
-    return Check(subject, "wrong", error.message, NEXT.get(error.reason, ""), error.reason)
+    told = error.reason == "Unreachable" and _ADVICE.search(error.message)
+    return Check(subject, "wrong", error.message, "" if told else NEXT.get(error.reason, ""), error.reason)
 
 
 def unasked(subjects: Iterable[Subject], why: str) -> Check:
