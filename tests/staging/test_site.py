@@ -1,5 +1,5 @@
-"""The engine from a real object store to a real site and back, over SFTP and through A-REX, which renames nothing: trees,
-ends of operators and of TrainingJobs, and refusals. tests/contract moves a gigabyte through every door.
+"""The engine from a real object store to a real site and back, over SFTP and through A-REX, which renames nothing:
+trees, ends of operators and of TrainingJobs, and refusals. tests/contract moves a gigabyte through every door.
 """
 
 from __future__ import annotations
