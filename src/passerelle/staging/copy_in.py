@@ -135,13 +135,7 @@ class CopyIn:
         await self.site.make_directory(posixpath.dirname(path))
         count = Count(self.tell)
         try:
-            done = await self._resumed(stored, part)
-            count.add(done.offset)
-            if not stored.size and await self.site.size(part) is None:
-                await self.site.append(part, 0, b"")
-            while done.offset < stored.size:
-                async with self.turns.turn(self.owner):
-                    done = await self._slice(stored, part, done, count)
+            done = await self._fill(stored, part, count)
             await self._compare(stored, part, done)
             await self._name(stored, part, path, kept, done, count)
         except BaseException as error:
@@ -150,6 +144,17 @@ class CopyIn:
                 await self.drop(stored, path)
             raise
         self.hashes.pop(part, None)
+
+    async def _fill(self, stored: Stored, part: str, count: Count) -> Hashed:
+        """Have the part file be the whole object, from where it stands."""
+        done = await self._resumed(stored, part)
+        count.add(done.offset)
+        if not stored.size and await self.site.size(part) is None:
+            await self.site.append(part, 0, b"")
+        while done.offset < stored.size:
+            async with self.turns.turn(self.owner):
+                done = await self._slice(stored, part, done, count)
+        return done
 
     async def _name(
         self, stored: Stored, part: str, path: str, kept: Receipt | None, done: Hashed, count: Count
