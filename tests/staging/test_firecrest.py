@@ -82,6 +82,10 @@ class Worlds:
     fake: Fake
     to_store: Wire
     to_firecrests: Wire
+    last: int
+    """The number of the last job that was there before."""
+    before: frozenset[str]
+    """What lay beside the receipts."""
     moved: dict[Direction, int] = field(default_factory=lambda: {"In": 0, "Out": 0})
     opened: list[Firecrest] = field(default_factory=list)
     running: list[Staging] = field(default_factory=list)
@@ -126,10 +130,15 @@ class Worlds:
     def names(self, directory: str) -> list[str]:
         return self.site.run(["ls", "-A", directory]).stdout.split()
 
-    def jobs(self, name: str) -> list[tuple[str, str]]:
-        """Each transfer job with its state, of all that there were."""
+    def jobs(self, name: str) -> list[str]:
+        """The states of the transfer jobs of this test."""
         done = self.site.run(["sacct", "-aXnP", f"--name={name}", "--format=JobID,State", "--starttime=now-1hour"])
-        return [(line.split("|")[0], line.split("|")[1].split()[0]) for line in done.stdout.splitlines()]
+        found = dict(line.split("|") for line in done.stdout.splitlines())
+        return sorted(state.split()[0] for job, state in found.items() if int(job) > self.last)
+
+    def staged(self) -> set[str]:
+        """What this test has left beside the receipts, and those."""
+        return set(self.names(f"{RUNS}/staged")) - self.before
 
     def alive(self) -> list[str]:
         return self.site.run(["squeue", "--noheader", "--format=%i"]).stdout.split()
@@ -145,7 +154,11 @@ async def worlds(site: Site, store: ObjectStore) -> AsyncIterator[Worlds]:
         bucket = Bucket(store, f"https://127.0.0.1:{to_firecrests.port}")
         fake = Fake("sandbox", SiteShell(site), site.user, bucket=bucket)
         fake.behaviour.directives = ("#SBATCH --account={account}", "#SBATCH --time=10", "#SBATCH --mem=200M")
-        made = Worlds(site, store, fake, to_store, to_firecrests)
+        last = max(
+            map(int, site.run(["sacct", "-aXn", "--format=JobID", "--starttime=now-1hour"]).stdout.split()), default=0
+        )
+        before = frozenset(site.run(["ls", "-A", f"{RUNS}/staged"]).stdout.split())
+        made = Worlds(site, store, fake, to_store, to_firecrests, last, before)
         yield made
         for each in made.running:
             await each.close()
@@ -219,8 +232,8 @@ async def test_a_large_file_goes_in_and_out_over_connections_that_break(
     assert worlds.digest(path) == digest
     assert worlds.names(f"{RUNS}/data") == ["corpus.bin"], "nothing is left half-named"
     assert worlds.moved["In"] == SIZE, "no part was sent twice"
-    assert [state for _, state in worlds.jobs(INGRESS)] == ["COMPLETED"], "one job, and that one once"
-    assert worlds.names(f"{RUNS}/staged") == [f"{hashlib.sha256(path.encode()).hexdigest()}.json"], "the receipt alone"
+    assert worlds.jobs(INGRESS) == ["COMPLETED"], "one job, and that one once"
+    assert worlds.staged() == {f"{hashlib.sha256(path.encode()).hexdigest()}.json"}, "the receipt alone"
 
     read = worlds.to_store.back.carried
     await done(worlds.staging(), into("corpus.bin", path), uid="another")
@@ -231,7 +244,7 @@ async def test_a_large_file_goes_in_and_out_over_connections_that_break(
     await done(staging, out(path, "away"), uid="out")
     assert worlds.to_firecrests.cuts == 2
     assert worlds.store.digest(BUCKET, "away/corpus.bin") == digest
-    assert [state for _, state in worlds.jobs(OUTGRESS)] == ["COMPLETED"]
+    assert worlds.jobs(OUTGRESS) == ["COMPLETED"]
     figures = {"in MB/s": SIZE / 1e6 / took, "out MB/s": SIZE / 1e6 / (time.monotonic() - began)}
     print(json.dumps({"firecrest": {name: round(value, 1) for name, value in figures.items()}}))  # noqa: T201 -- figures
     assert worlds.fake.bucket is not None
@@ -242,7 +255,6 @@ async def test_a_large_file_goes_in_and_out_over_connections_that_break(
 async def test_another_operator_goes_on_with_the_parts_and_the_job(worlds: Worlds) -> None:
     digest = await put(worlds.store, "killed.bin", 120 * MIB)
     step = into("killed.bin", f"{RUNS}/killed/corpus.bin")
-    before = len(worlds.jobs(INGRESS))
     first = worlds.staging()
     await until(first, step, lambda progress: progress.moved > 30 * MIB)
     await first.close()
@@ -251,7 +263,7 @@ async def test_another_operator_goes_on_with_the_parts_and_the_job(worlds: World
     await done(worlds.staging(), step)
 
     assert worlds.digest(step.path) == digest
-    assert len(worlds.jobs(INGRESS)) == before + 1, "the job that waited was adopted"
+    assert worlds.jobs(INGRESS) == ["COMPLETED"], "the job that waited was adopted"
     assert worlds.fake.asked.count("transfer_upload") == 1
     assert worlds.moved["In"] < 120 * MIB + sent, "what was on record was not sent again"
 
@@ -279,13 +291,11 @@ async def test_a_lost_answer_and_a_lost_completion_leave_one_job_and_one_file(
         return found
 
     monkeypatch.setattr(Presigned, "complete", loses)
-    before = dict(worlds.jobs(INGRESS))
 
     await done(worlds.staging(), step)
 
     assert worlds.digest(step.path) == digest
-    new = [state for job, state in worlds.jobs(INGRESS) if job not in before]
-    assert sorted(new) == ["CANCELLED", "COMPLETED"], "the one that nobody knew, and the one that carried"
+    assert worlds.jobs(INGRESS) == ["CANCELLED", "COMPLETED"], "the one that nobody knew, and the one that carried"
     assert worlds.moved["In"] == MIDDLE
 
 
@@ -343,7 +353,7 @@ async def test_a_deleted_trainingjob_leaves_no_job_and_nothing_half_named(
     staging.forget("uid", "team")
 
     await eventually(lambda: not worlds.alive())
-    await eventually(lambda: not [each for each in worlds.names(f"{RUNS}/staged") if "upload" in each])
+    await eventually(lambda: not worlds.staged())
     assert worlds.names(f"{RUNS}/deleted") == []
 
 

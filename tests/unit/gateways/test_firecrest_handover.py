@@ -15,7 +15,7 @@ from firecrest.transfer import INGRESS
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Entry
 from passerelle.gateways.firecrest.arrange import SHOWN_BYTES
-from passerelle.gateways.firecrest.driver import Firecrest
+from passerelle.gateways.firecrest.driver import NO_STORE, Firecrest
 from unit.gateways.test_firecrest_driver import at_once, client, closed, fake, node
 
 __all__ = ["at_once", "closed", "fake", "node"]
@@ -48,6 +48,10 @@ def door(fake: Fake, node: LoginNode) -> Firecrest:
     fake.behaviour.home = "/site"
     node.sbatch = Done(0, "Submitted batch job 77\n", "")
     return client(fake)
+
+
+async def test_a_server_with_a_store_lacks_nothing(door: Firecrest) -> None:
+    assert (await door.probe()).lacks == ()
 
 
 @pytest.mark.parametrize("snake", [False, True])
@@ -102,6 +106,7 @@ async def test_a_server_without_a_store_says_so(door: Firecrest, fake: Fake) -> 
         with pytest.raises(Rejected, match=words) as told:
             await client(fake).hand_in("/site/x", 1, 1, "g177")
         assert told.value.reason == "NoObjectStore"
+        assert NO_STORE in (await client(fake).probe()).lacks
 
 
 async def test_a_lost_answer_is_unknown_and_what_came_before_is_not(

@@ -19,7 +19,7 @@ from passerelle.gateways.firecrest.arrange import Arrange
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
-from passerelle.gateways.firecrest.handover import Transfers
+from passerelle.gateways.firecrest.handover import S3, Transfers
 from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
 from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
@@ -35,6 +35,8 @@ MEMO_SECONDS = 1.0
 """How long the records of a list serve those who ask for them next, within the same look."""
 
 REST_MODE = "its rest mode drops a job's nodes, GPUs and time limit: jobs run on their partition's defaults"
+
+NO_STORE = "its FirecREST has no object store of its own, so of data and outputs no large files are copied"
 
 _HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
 
@@ -89,6 +91,7 @@ class Firecrest:
         user = await self._me()
         errors.read(await self._calls.ask("GET", f"status/{self._name}/partitions"))
         lacks = ((REST_MODE,) if found.mode == "rest" else ()) + ((ROTATES,) if self._calls.rotates else ())
+        lacks += () if found.large in (S3, "") else (NO_STORE,)
         return Probe(Identity(self._name, user.name), version=found.version, api_version="v2", lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
