@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Gateway, Handover
@@ -45,7 +45,6 @@ Waits = Callable[[str, str], None]
 """Told of a reason and a sentence, why nothing moves; both "" as soon as something does."""
 
 
-@runtime_checkable
 class HandoverDoor(Gateway, Handover, Protocol):
     """What a transfer job needs, beside Files and Upload, which every Door has."""
 
