@@ -51,6 +51,7 @@ class LittleHandover:
     expired: bool = False
     hashes: bool = True
     puts: int = 0
+    looks: list[int] = field(default_factory=list)
     opened: int = 0
 
     # Files
@@ -84,6 +85,7 @@ class LittleHandover:
         return None if found is None else hashlib.sha256(found.content).hexdigest()
 
     async def resembles(self, path: str, offset: int, content: bytes) -> bool:
+        self.looks += [offset, offset + len(content)]
         return self.files_at.files[path].content[offset : offset + len(content)] == content
 
     # Jobs

@@ -142,7 +142,15 @@ class HandIn(CopyIn):
             raise
         size = _part_bytes(stored.size, len(found.parts), found.most_bytes)
         urls = (*found.parts[: -(-stored.size // size)], found.complete)
-        note = Note(path=part, size=stored.size, job=found.job, urls=urls, part_bytes=size, error_log=found.error_log)
+        note = Note(
+            path=part,
+            size=stored.size,
+            job=found.job,
+            urls=urls,
+            part_bytes=size,
+            piece_bytes=found.most_bytes,
+            error_log=found.error_log,
+        )
         if size > LARGEST_PART_BYTES or len(urls) - 1 != -(-stored.size // size):
             await self._give_up(part, note)
             text = f"The gateway takes {stored.key} in too few parts: {len(found.parts)}; copy it by hand."

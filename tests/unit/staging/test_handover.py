@@ -114,6 +114,15 @@ async def test_an_object_arrives_whole_and_leaves_a_receipt_alone(world: World, 
     assert world.site.opened == 0
 
 
+async def test_without_a_hash_the_seams_of_what_the_job_fetched_are_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "_SEAM_BYTES", 200)
+    world.site.hashes, world.site.most_bytes = False, 4000
+    await world.run()
+    assert world.site.looks == [0, 200, 3900, 4100, 7900, 8100, 9807, 10007]
+
+
 async def test_what_is_there_is_not_copied_again(world: World) -> None:
     await world.run()
     world.store.read_bytes = 0
