@@ -45,7 +45,7 @@ from staging.engine import BUCKET, MIB
 pytestmark = pytest.mark.contract
 
 SIZE = 200 * MIB + 12_345
-"""Twenty parts. A gigabyte takes minutes on a small machine: it goes through here to the site, too, by a job."""
+"""Twenty parts."""
 MIDDLE = 24 * MIB + 7
 """Of the files whose story is not their size: three parts."""
 RUNS = RUN_ROOT
