@@ -27,11 +27,11 @@ from passerelle.gateways.base import (
     Gateway,
     Info,
     Probe,
-    Survey,
     Upload,
 )
 from passerelle.gateways.matrix import lacks
 from passerelle.gateways.open import credential, open_gateway
+from passerelle.gateways.surveys import Survey
 from passerelle.gateways.trust import Trust, trust
 from passerelle.marker import Run
 from passerelle.profiles import Profile

@@ -15,8 +15,9 @@ import pytest
 
 from contract.world import SCRATCH, Allocation, World, new_run
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import SIZE_DIFFERS, Association, Entry, Gateway, Listing, SitePartition, Topic
+from passerelle.gateways.base import SIZE_DIFFERS, Entry, Gateway, Listing
 from passerelle.gateways.meter import metered
+from passerelle.gateways.surveys import Association, SitePartition, Topic
 from passerelle.marker import ATTEMPT_LIMIT, parse
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from passerelle.slurm import JOB_ID, RemoteJob, Stage

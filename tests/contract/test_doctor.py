@@ -12,7 +12,8 @@ import pytest
 from contract.slurm_world import SiteWorld
 from contract.world import SCRATCH, World
 from passerelle.examination import Subject, examine
-from passerelle.gateways.base import Topic, Upload
+from passerelle.gateways.base import Upload
+from passerelle.gateways.surveys import Topic
 from passerelle.v1alpha1.site import SiteSpec
 
 pytestmark = pytest.mark.row("doctor")

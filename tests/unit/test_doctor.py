@@ -19,7 +19,7 @@ from passerelle.doctor import Check
 from passerelle.doctor.machine import partitions
 from passerelle.errors import Rejected, Unavailable
 from passerelle.examination import Subject, examine
-from passerelle.gateways.base import Association, Credential, Gateway, SitePartition, Survey
+from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.memory import Fate, Memory
@@ -27,6 +27,7 @@ from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import open_gateway
 from passerelle.gateways.slurmrestd.credential import credential_from_secret
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.surveys import Association, SitePartition, Survey
 from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import Unicore

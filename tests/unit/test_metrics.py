@@ -35,13 +35,13 @@ from passerelle.gateways.base import (
     Opens,
     Probe,
     Signals,
-    Survey,
     Traits,
     Transfer,
     Upload,
 )
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
+from passerelle.gateways.surveys import Survey
 from passerelle.health import Health
 from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Conflict, Gone, Kube

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from passerelle.doctor.check import Check, ok
-from passerelle.gateways.base import SitePartition, Survey
+from passerelle.gateways.surveys import SitePartition, Survey
 from passerelle.profiles import Partition, Profile
 from passerelle.sizing import duration
 from passerelle.v1alpha1.site import SiteSpec

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from passerelle.doctor.check import Check, ok
-from passerelle.gateways.base import Association, Survey
+from passerelle.gateways.surveys import Association, Survey
 from passerelle.profiles import Profile
 from passerelle.v1alpha1.site import Admission, SiteSpec
 

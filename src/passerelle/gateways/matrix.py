@@ -13,18 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from passerelle.gateways.base import (
-    EVERY_TOPIC,
-    Accounting,
-    Files,
-    Gateway,
-    Handover,
-    Signals,
-    Topic,
-    Traits,
-    Transfer,
-    Upload,
-)
+from passerelle.gateways.base import Accounting, Files, Gateway, Handover, Signals, Traits, Transfer, Upload
+from passerelle.gateways.surveys import EVERY_TOPIC, Topic
 
 YES = "yes"
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"

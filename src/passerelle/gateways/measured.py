@@ -24,11 +24,11 @@ from passerelle.gateways.base import (
     Opens,
     Probe,
     Signals,
-    Survey,
     Transfer,
     Upload,
 )
 from passerelle.gateways.meter import metered
+from passerelle.gateways.surveys import Survey
 from passerelle.slurm import JobState, RemoteJob
 
 _T = TypeVar("_T")

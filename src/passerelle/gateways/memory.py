@@ -13,18 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import (
-    EVERY_TOPIC,
-    Association,
-    Credential,
-    Identity,
-    Listing,
-    Probe,
-    SitePartition,
-    Survey,
-    Traits,
-)
+from passerelle.gateways.base import Credential, Identity, Listing, Probe, Traits
 from passerelle.gateways.memory_files import MemoryFiles
+from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.marker import parse
 from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage

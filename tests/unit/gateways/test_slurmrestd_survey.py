@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Association, SitePartition
 from passerelle.gateways.slurmrestd.survey import accounts_of, associations, clock, partition
+from passerelle.gateways.surveys import Association, SitePartition
 from unit.gateways.scripted_server import META, Server, client
 
 NONE = {"set": False, "infinite": True, "number": 0}

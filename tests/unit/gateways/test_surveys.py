@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from passerelle.gateways.arc import service
-from passerelle.gateways.base import Association, SitePartition
 from passerelle.gateways.firecrest import survey as firecrest
 from passerelle.gateways.ssh import errors
 from passerelle.gateways.ssh import survey as ssh
 from passerelle.gateways.ssh.commands import accounts, charged, partitions
 from passerelle.gateways.ssh.decode import NotUnderstood
+from passerelle.gateways.surveys import Association, SitePartition
 from passerelle.gateways.unicore import survey as unicore
 
 RECORDINGS = Path(__file__).parent / "recordings"

@@ -26,7 +26,8 @@ from passerelle.gateways.arc.describe import command, description, passed_on
 from passerelle.gateways.arc.door import THE_SITES, Charge, Door
 from passerelle.gateways.arc.payload import EXIT, RECORD, SIGNAL
 from passerelle.gateways.arc.transfer import Transfers, behind
-from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.surveys import Survey, Topic
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.arc.decode import texts
-from passerelle.gateways.base import SitePartition
+from passerelle.gateways.surveys import SitePartition
 
 KNOWN = ("1.1", "1.0")
 """Newest first. What is asked for here is the same in both."""

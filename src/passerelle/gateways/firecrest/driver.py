@@ -13,7 +13,7 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Traits
 from passerelle.gateways.firecrest import decode, encode, errors, files, survey, system
 from passerelle.gateways.firecrest.arrange import Arrange
 from passerelle.gateways.firecrest.calls import Calls
@@ -25,6 +25,7 @@ from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
 from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
+from passerelle.gateways.surveys import Survey, Topic
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 

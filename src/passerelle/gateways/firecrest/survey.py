@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from passerelle.gateways.base import Association, SitePartition
+from passerelle.gateways.surveys import Association, SitePartition
 
 
 def partitions(body: dict[str, Any]) -> tuple[SitePartition, ...]:

@@ -17,13 +17,14 @@ import httpx
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import oidc
-from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, SitePartition, Survey, Traits
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate, Hook
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
+from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob, id_order
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from passerelle.gateways.base import Association, SitePartition
 from passerelle.gateways.slurmrestd.decode import gpus_in_words, number
+from passerelle.gateways.surveys import Association, SitePartition
 
 Record = dict[str, Any]
 

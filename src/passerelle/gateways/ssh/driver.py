@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Unavailable
-from passerelle.gateways.base import EVERY_TOPIC, Association, Identity, Listing, Probe, Survey, Traits
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors, survey
 from passerelle.gateways.ssh.address import address
@@ -26,6 +26,7 @@ from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import UNREACHABLE
 from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
+from passerelle.gateways.surveys import EVERY_TOPIC, Association, Survey
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 

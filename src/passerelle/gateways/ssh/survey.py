@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from passerelle.gateways.base import Association, SitePartition
 from passerelle.gateways.ssh.commands import ASSOCIATED
 from passerelle.gateways.ssh.decode import NotUnderstood, minutes, tres_gpus
+from passerelle.gateways.surveys import Association, SitePartition
 
 Row = dict[str, str]
 

@@ -23,8 +23,9 @@ import httpx
 from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import oidc
-from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.http import Carrier, ClientCertificate
+from passerelle.gateways.surveys import Survey, Topic
 from passerelle.gateways.unicore import decode, encode, errors, survey
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from passerelle.gateways.base import SitePartition
+from passerelle.gateways.surveys import SitePartition
 from passerelle.gateways.unicore.decode import instant
 
 
