@@ -388,12 +388,12 @@ class TestInit:
         }
 
     def test_it_asks_for_what_is_not_given_and_offers_defaults(self, run: Any) -> None:
-        answers = "\nalps\nalps-daint\n/i.sqsh\n\n\n8\n\n"  # an empty line takes the default
+        answers = "\n\nalps\nalps-daint\n/i.sqsh\n\n\n8\n\n"  # an empty line takes the default
         said = run("init", "-", stdin=answers)
 
         assert said.code == 0, said.err
         told = yaml.safe_load(said.out)
-        assert told["metadata"] == {"name": "first-run"}
+        assert told["metadata"] == {"name": "first-run", "namespace": "default"}
         assert (told["spec"]["site"], told["spec"]["gpus"]) == ("alps", 8)
         assert "Its machine (alps-clariden, alps-daint)" in said.err
 
@@ -406,13 +406,20 @@ class TestInit:
         assert "write an absolute path" in run("init", "-", *words, "--command", "python train.py").err
         assert run("init", "-", *words, "--command", "python /opt/train.py").err == ""
 
+    def test_without_a_namespace_it_says_whose_counts(self, run: Any) -> None:
+        words = ["--yes", "--site", "lumi", "--image", "/i.sif", "--command", "python /opt/train.py"]
+        said = run("init", "-", *words)
+
+        assert yaml.safe_load(said.out)["metadata"] == {"name": "first-run"}
+        assert said.err.startswith("note: No namespace stands in it, so kubectl's counts; write --namespace")
+
     def test_a_slip_is_told_and_asked_again(self, run: Any) -> None:
-        answers = "My_Run\nmine\nA b\nlumi\n/i.toml\n/i.sif\n12\ntorchrun\n'\n\n12\nmany\n16\n99h\n2h\n"
+        answers = "My_Run\nmine\nA b\nteam\nA b\nlumi\n/i.toml\n/i.sif\n12\ntorchrun\n'\n\n12\nmany\n16\n99h\n2h\n"
         said = run("init", "-", stdin=answers)
 
         assert said.code == 0, said.err
         told = yaml.safe_load(said.out)
-        assert told["metadata"] == {"name": "mine"}
+        assert told["metadata"] == {"name": "mine", "namespace": "team"}
         assert [told["spec"][key] for key in ("image", "launcher", "gpus", "timeLimit")] == [
             "/i.sif",
             "torchrun",
@@ -421,6 +428,7 @@ class TestInit:
         ]
         for sentence in (
             "small letters",
+            "namespace 'A b'",
             "site 'A b'",
             "no launcher '12'",
             "gpus: 12 can't",
