@@ -30,6 +30,7 @@ FINE = {
     },
 }
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 COPIED = {"s3": {"url": "s3://bucket/a/", "secretRef": {"name": "s3"}}}
 
 
@@ -321,3 +322,26 @@ def test_copies_that_meet_are_refused_as_by_the_operator(
     code, out, _ = check(capsys, file(tmp_path, manifest, sandbox("ssh")), *words)
 
     assert (code, "CopiesOverlap  spec.data\n" in out) == (1, True)
+
+
+def test_the_staging_example_passes_at_its_site(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = EXAMPLES / "staging"
+    files = [folder / f"{name}.yaml" for name in ("trainingjob", "site", "secret")]
+
+    code, out, err = check(capsys, *files)
+
+    assert (code, err) == (0, "")
+    assert out.startswith("from-the-store at karolina (karolina-gpu): nothing to change\n"), out
+
+
+@pytest.mark.parametrize("profile", ["jupiter-booster", "meluxina-gpu", "karolina-gpu"])
+def test_the_quickstart_passes_at_a_machine_of_its_reader(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = EXAMPLES / "quickstart"
+    site = yaml.safe_load((folder / "site.yaml").read_text(encoding="utf-8"))
+    site["spec"]["profile"] = profile
+
+    code, out, _ = check(capsys, folder / "trainingjob.yaml", file(tmp_path, site, name="site.yaml"))
+
+    assert code == 0, out

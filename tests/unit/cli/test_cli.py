@@ -22,6 +22,7 @@ from passerelle.launch import LAUNCHERS
 from plans import image_for
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "quickstart"
+CHANGE_ME = "profile: change-me"
 FIXTURES = Path(__file__).parents[1] / "imports" / "fixtures"
 JOB = {
     "apiVersion": "passerelle.dev/v1alpha1",
@@ -192,19 +193,30 @@ class TestRender:
             (EXAMPLES / name).read_text(encoding="utf-8")
             for name in ("site.yaml", "namespace.yaml", "trainingjob.yaml")
         )
-        said = run("render", "-", stdin=stream)
+        assert CHANGE_ME in stream
+        said = run("render", "-", stdin=stream.replace(CHANGE_ME, "profile: sandbox"))
 
         assert (said.code, said.err) == (0, "")
         assert "run=/scratch/project_465001234/passerelle/psr-" in said.out
 
-    def test_a_site_file_stands_beside(self, run: Any) -> None:
-        said = run("render", EXAMPLES / "trainingjob.yaml", "--site-file", EXAMPLES / "site.yaml")
+    def test_a_site_file_stands_beside(self, run: Any, tmp_path: Path) -> None:
+        written = (EXAMPLES / "site.yaml").read_text(encoding="utf-8")
+        beside = tmp_path / "site.yaml"
+        beside.write_text(written.replace(CHANGE_ME, "profile: sandbox"), encoding="utf-8")
+        said = run("render", EXAMPLES / "trainingjob.yaml", "--site-file", beside)
 
         assert (said.code, said.err) == (0, "")
 
+    def test_the_quickstart_as_it_stands_asks_for_the_machine(self, run: Any) -> None:
+        for command in ("render", "check"):
+            said = run(command, EXAMPLES / "trainingjob.yaml", "--site-file", EXAMPLES / "site.yaml")
+
+            assert said.code == 2
+            assert said.err.startswith("passerelle: There is no profile 'change-me'; write one of alps-clariden, ")
+
     def test_a_site_s_selector_reads_the_namespace_s_labels(self, run: Any, tmp_path: Path) -> None:
         site = yaml.safe_load((EXAMPLES / "site.yaml").read_text(encoding="utf-8"))
-        site["metadata"]["name"] = "sandbox"
+        site["metadata"]["name"] = site["spec"]["profile"] = "sandbox"
         site["spec"]["admission"] = [{"selector": {"tier": "gold"}, "accounts": ["project1"]}]
         namespace = {"kind": "Namespace", "metadata": {"name": "team-a", "labels": {"tier": "gold"}}}
 
