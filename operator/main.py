@@ -90,6 +90,7 @@ class Operator:
             clock=time.monotonic,
             witness=metrics,
             open_store=allowed.store,
+            presigned=allowed.presigned,
         )
         self.sites = self.reconciler.sites = Sites(
             self.kube,

@@ -113,7 +113,8 @@ def contract_each_change() -> Stage:
             _pytest(*SIDE_BY_SIDE, "tests/contract", "--gateway", OTHERS, "--rows", ",".join(chosen)),
             _pytest("tests/staging/test_s3.py"),
         ),
-        leaves_out=f"on {OTHERS}: {left_out}; ssh on older releases, and a gigabyte from S3; `make contract` runs all",
+        leaves_out=f"on {OTHERS}: {left_out}, and gigabytes of log and data; ssh on older releases, and copies from S3 "
+        "to a site; `make contract` runs all",
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gate import WAITING
-from passerelle.gateways.base import Files, Identity, Transfer, Upload
+from passerelle.gateways.base import Files, Handover, Identity, Transfer, Upload
 from passerelle.parcels import Parcel
 from passerelle.render import NeedsFiles
 from passerelle.watch import SiteWatch
@@ -53,7 +53,7 @@ async def discard(watch: SiteWatch, path: str, identity: Identity) -> bool:
     gateway = watch.gateway
     try:
         with watch.acting(identity):
-            if isinstance(gateway, Transfer):
+            if isinstance(gateway, Transfer | Handover):
                 await gateway.remove(path)
             elif isinstance(gateway, Upload) and isinstance(gateway, Files) and await gateway.size(path):
                 await gateway.write(path, b"\n")

@@ -29,6 +29,7 @@ from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
 from passerelle.staging.s3.allowed import ALLOWED
+from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
@@ -60,6 +61,7 @@ class Reconciler:
         now: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
         witness: Witness | None = None,
         open_store: OpenStore = ALLOWED.store,
+        presigned: OpenPresigned = ALLOWED.presigned,
     ) -> None:
         self._kube = kube
         self._planner = planner
@@ -71,7 +73,7 @@ class Reconciler:
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
         self._holds = Holds(self._wake)
-        self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store)
+        self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
         self._began = now()
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)

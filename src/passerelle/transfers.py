@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from passerelle.decide import Action, Intend, Rest
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.facts import Staged, Word
-from passerelle.gateways.base import Identity, Transfer
+from passerelle.gateways.base import Handover, Identity, Transfer
 from passerelle.job_secrets import JobSecrets, Withheld
 from passerelle.kube import Gone
 from passerelle.objects import Key, TrainingJob
@@ -26,6 +26,7 @@ from passerelle.staged import STAGING, all_out, told
 from passerelle.staging.door import Door
 from passerelle.staging.entries import refused, steps_in, steps_out
 from passerelle.staging.s3.credential import Access, access
+from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.steps import Direction, Progress
 from passerelle.staging.turns import ROOM
 from passerelle.staging.worker import OpenStore, Staging
@@ -47,21 +48,26 @@ class Transfers:
         moved: Moved,
         now: Callable[[], float],
         open_store: OpenStore,
+        presigned: OpenPresigned,
     ) -> None:
         self._secrets = secrets
         self._wake = wake
         self._moved = moved
         self._now = now
         self._open_store = open_store
+        self._presigned = presigned
         self._keys: dict[str, Key] = {}
+        self._accounts: dict[str, str] = {}
         self._room = asyncio.Semaphore(ROOM)
 
     def checked(self, job: TrainingJob, service: Service | None, planned: Planned) -> Planned:
         """The plan, refused where the Site's gateway can't carry what is to be copied, or two copies meet."""
+        if planned.plan is not None:
+            self._accounts[job.uid] = planned.plan.account or ""
         if job.spec is None or planned.plan is None or service is None or service.watch is None:
             return planned
         driver = service.site.spec.gateway.driver if service.site.spec is not None else "its"
-        moves = isinstance(service.watch.gateway, Transfer)
+        moves = isinstance(service.watch.gateway, Transfer | Handover)
         refusal = refused(job.spec, site=job.site, driver=driver, moves=moves)
         return planned if refusal is None else Planned(invalid=refusal, findings=planned.findings)
 
@@ -91,12 +97,13 @@ class Transfers:
             staging = self._staging(service)
             if staging is not None and service is not None and service.site.spec is not None and not job.deleting:
                 self._keys[job.uid] = job.key
-                steps = steps_out(spec, run_directory)
+                steps = steps_out(spec, run_directory, self._account(job))
                 out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, _where(service))
         return Staged(len(steps_in(spec)), len(spec.outputs), into, out)
 
     def forget(self, job: TrainingJob, service: Service | None) -> None:
         """This TrainingJob is no more."""
+        self._accounts.pop(job.uid, None)
         if self._keys.pop(job.uid, None) is not None and service is not None and service.staging is not None:
             service.staging.forget(job.uid, job.key.namespace)
 
@@ -106,7 +113,7 @@ class Transfers:
         """The data's progress, while it counts: before an intent."""
         if job.spec is None:
             return None
-        steps = steps_in(job.spec)
+        steps = steps_in(job.spec, self._account(job))
         staging = self._staging(service) if steps else None
         if staging is None or service is None or service.site.spec is None:
             return None
@@ -122,6 +129,11 @@ class Transfers:
         self._keys[job.uid] = job.key
         return staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, _where(service), begun=begun)
 
+    def _account(self, job: TrainingJob) -> str:
+        """What is charged for jobs that carry data: the run's own account."""
+        attempts = job.status.attempts
+        return self._accounts.get(job.uid) or (attempts[-1].account if attempts else "") or ""
+
     def _staging(self, service: Service | None) -> Staging | None:
         if service is None:
             return None
@@ -136,6 +148,7 @@ class Transfers:
                 moved=lambda direction, size: self._moved(name, direction, size),
                 now=self._now,
                 room=self._room,
+                presigned=self._presigned,
             )
         return service.staging
 
@@ -171,6 +184,6 @@ def _door(service: Service) -> Door:
     if service.trouble is not None or service.watch is None:
         why = service.trouble.message if service.trouble is not None else "It has not been asked yet."
         raise Unavailable(f"The site can't be asked: {why}", reason="SiteSilent", sent=False)
-    if not isinstance(service.watch.gateway, Transfer):
+    if not isinstance(service.watch.gateway, Transfer | Handover):
         raise Invalid("The Site's gateway copies no data.", reason=NeedsFiles.reason)
     return cast("Door", service.watch.gateway)

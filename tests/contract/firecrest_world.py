@@ -20,7 +20,7 @@ from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done, TimeIsUp
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Accounting, Credential, Files, Info, Upload
+from passerelle.gateways.base import Accounting, Credential, Files, Handover, Info, Upload
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle_sandbox.errors import SandboxError
@@ -40,7 +40,7 @@ SETTING = "PASSERELLE_FIRECREST_"
 class FirecrestWorld(SiteWorld):
     """`fake` is None where a real server is asked."""
 
-    capabilities = frozenset({Accounting, Files, Info, Upload})
+    capabilities = frozenset({Accounting, Files, Handover, Info, Upload})
     silent = Firecrest.traits.silent | {"state_reason"}
     forgets = False
     refusals = MappingProxyType({"garbage": "TokenRefused", "wrong user": "UserMismatch"})

@@ -1,116 +1,105 @@
-"""A gigabyte in and out through every door that transfers, over a wire that is cut in the middle of either."""
+"""A gigabyte from an object store to the site and back there, by the engine and through every door that transfers, over
+wires that are cut in the middle of either.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import hashlib
-import random
-import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
 
 from contract.tally import SPEED
 from contract.test_contract import row, scratch_file
-from contract.wire import wire
 from contract.world import World
-from passerelle.errors import Rejected, Unavailable
-from passerelle.gateways.base import SIZE_DIFFERS, Entry, Files, Gateway, Transfer, Upload
+from passerelle_sandbox.object_store.serve import ObjectStore
+from staging import engine
+from staging.engine import BUCKET, Took, bounded_memory, done, into, out
 
 SIZE = 1_000_000_000
 WASTE = 1.1
 """How much more than the file may be carried, with all that is said beside it."""
-
-_PATTERN = random.Random(SIZE).randbytes(7_654_321)  # noqa: S311 -- bytes that compress to nothing, no secret
-
-Found = TypeVar("Found")
-
-
-def piece(offset: int, length: int) -> bytes:
-    """Of the file: bytes in which no part is like its neighbour."""
-    length = min(length, SIZE - offset)
-    begin = offset % len(_PATTERN)
-    return (_PATTERN * ((begin + length) // len(_PATTERN) + 1))[begin : begin + length]
+AGAIN = 1_000_000
+"""Bytes that may be carried where nothing is to be copied."""
+SECONDS = 900.0
+KEY = "corpus.bin"
 
 
-@functools.cache
-def whole() -> str:
-    """The file's digest."""
-    made = hashlib.sha256()
-    for offset in range(0, SIZE, len(_PATTERN)):
-        made.update(piece(offset, len(_PATTERN)))
-    return made.hexdigest()
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with engine.object_store() as started:
+        yield started
 
 
-class Patience:
-    """Asks until there is an answer, as whoever moves a file does, and knows how long it did not ask."""
+@pytest.fixture(scope="module")
+def digests() -> dict[str, str]:
+    """SHA-256 of what was put into the store, by its key: nothing is, where no world transfers."""
+    return {}
 
-    def __init__(self) -> None:
-        self.broken = 0
-        self.waited = 0.0
-        self.began = time.monotonic()
 
-    async def ask(self, call: Callable[[], Awaitable[Found]]) -> Found:
-        while True:
-            try:
-                return await call()
-            except Unavailable as error:
-                self.broken += 1
-                pause = error.retry_after or 0.5
-                self.waited += pause
-                await asyncio.sleep(pause)
+def told(world: World, way: str, took: Took) -> str:
+    rate = SIZE / (took.seconds - took.waiting) / 1e6
+    return f"{world.name}: a gigabyte {way} at {rate:.0f} MB/s, and {took.waiting:.0f} s of waiting after the cuts"
 
-    def told(self, world: World, way: str) -> str:
-        rate = SIZE / (time.monotonic() - self.began - self.waited) / 1e6
-        return f"{world.name}: a gigabyte {way} at {rate:.0f} MB/s, and {self.waited:.0f} s of waiting after the cut"
+
+def files(world: World, place: str) -> set[str]:
+    """What lies below a place of the site."""
+    above = world.seen(place)
+    return {str(each.relative_to(above)) for each in above.rglob("*") if each.is_file()}
+
+
+def digest(world: World, path: str) -> str:
+    with world.seen(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @row("large")
-async def test_a_gigabyte_comes_in_and_goes_out_over_a_wire_that_is_cut(
-    world: World, record_property: Callable[[str, object], None]
+async def test_a_gigabyte_comes_and_goes_over_wires_that_are_cut(
+    world: World,
+    digests: dict[str, str],
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     port = world.port()
     if world.transfer(world.door()) is None or port is None:
         return
-    async with wire(port) as between:
-        door = world.open_at(between.port)
-        assert isinstance(door, Gateway)
-        assert isinstance(door, Files)
-        assert isinstance(door, Upload)
-        assert isinstance(door, Transfer)
-        world.opened.append(door)
-        place = scratch_file()
-        path = f"{place}/set é.bin"
-        await door.make_directory(place)
+    store: ObjectStore = request.getfixturevalue("store")
+    sha256 = digests[KEY] = digests.get(KEY) or await engine.fill(store, KEY, SIZE)
+    place = scratch_file()
+    path, prefix = f"{place}/data/set é.bin", f"of-{world.name}"
+    async with engine.bench(store, port, world.open_at) as bench:
+        site, s3 = bench.to_site, bench.to_store
+        staging = bench.staging()
+        site.there.cut_at, s3.back.cut_at = SIZE // 2, SIZE // 3
+        with bounded_memory():
+            took = await done(staging, into(KEY, path), place, seconds=SECONDS)
+        record_property(SPEED, told(world, "in", took))
+        assert (site.cuts, s3.cuts) == (1, 1)
+        assert digest(world, path) == sha256
+        assert bench.moved["In"] <= SIZE, "what was written was not written again"
+        assert SIZE < site.there.carried < WASTE * SIZE
+        assert SIZE < s3.back.carried < WASTE * SIZE
+        (receipt,) = files(world, place) - {"data/set é.bin"}
+        assert receipt.startswith("staged/")
 
-        between.there.cut_at = SIZE // 2
-        patience = Patience()
-        while (offset := await patience.ask(lambda: door.size(path)) or 0) < SIZE:
-            try:
-                await door.append(path, offset, piece(offset, door.part_bytes))
-            except Unavailable:
-                patience.broken += 1
-            except Rejected as error:
-                if error.reason != SIZE_DIFFERS:  # what the cut wire had brought went on to be written
-                    raise
-        record_property(SPEED, patience.told(world, "in"))
-        assert (between.cuts, patience.broken > 0) == (1, True)
-        assert between.there.carried < WASTE * SIZE
-        with world.seen(path).open("rb") as file:
-            assert hashlib.file_digest(file, "sha256").hexdigest() == whole()
-        assert [each.name for each in world.seen(place).iterdir()] == ["set é.bin"], "no second copy"
-        assert await patience.ask(lambda: door.digest(path)) == (whole() if world.digests else None)
-        assert await door.entries(place) == [Entry(name="set é.bin", size=SIZE, is_directory=False)]
+        carried = site.there.carried, s3.back.carried
+        await done(staging, into(KEY, path), place, uid="another", seconds=SECONDS)
+        assert site.there.carried + s3.back.carried - sum(carried) < AGAIN, "no second copy"
 
-        between.back.carried, between.back.cut_at = 0, SIZE // 2
-        patience, read, offset = Patience(), hashlib.sha256(), 0
-        while offset < SIZE:
-            part = await patience.ask(functools.partial(door.read, path, offset, door.part_bytes))
-            assert part, "no end before the end"
-            read.update(part)
-            offset += len(part)
-        record_property(SPEED, patience.told(world, "out"))
-        assert between.cuts == 2, "of which a driver that reads again by itself tells nothing"
-        assert between.back.carried < WASTE * SIZE
-        assert read.hexdigest() == whole()
-        await patience.ask(lambda: door.remove(path))
+        # Where the site can't hash what is to go, it is read for that first.
+        first = 0 if world.digests else SIZE
+        site.back.carried = s3.there.carried = 0
+        site.back.cut_at, s3.there.cut_at = first + SIZE // 2, SIZE // 3
+        with bounded_memory():
+            took = await done(staging, out(path, prefix), place, uid="out", seconds=SECONDS)
+        record_property(SPEED, told(world, "out", took))
+        assert (site.cuts, s3.cuts) == (2, 2)
+        assert store.digest(BUCKET, f"{prefix}/set é.bin") == sha256
+        assert bench.moved["Out"] == SIZE, "no part was sent twice"
+        assert SIZE < s3.there.carried < WASTE * SIZE
+        assert first + SIZE < site.back.carried < WASTE * (first + SIZE)
+        assert files(world, place) == {"data/set é.bin", receipt}, "no note is left"
+        await staging.close()
+    shutil.rmtree(world.seen(place))
+    shutil.rmtree(store.objects / BUCKET / prefix)

@@ -1,16 +1,16 @@
-"""Data from a real object store, a training on them, and its model back there: by SFTP, and through A-REX."""
+"""Data from a real object store, a training on them, and its model back there, through doors that transfer."""
 
 import asyncio
 import base64
 import hashlib
-import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.cluster import Cluster, condition, trainingjob, wait_for_condition
+from e2e.cluster import PATIENCE_SECONDS, Cluster, condition, trainingjob, wait_for_condition
 from e2e.doors import Doors
 from passerelle.staging.s3.client import S3
 from passerelle.staging.s3.credential import access
@@ -21,7 +21,7 @@ from passerelle_sandbox.object_store.serve import ObjectStore
 
 pytestmark = pytest.mark.e2e
 
-SITE = "login-node"
+SITES = ("ssh", "unicore", "arc")
 BUCKET = "startup"
 CORPUS = os.urandom(40_000_000)
 TRAINER = """
@@ -34,13 +34,6 @@ with open(os.path.join(final, "model.bin"), "wb") as file:
 with open(os.path.join(final, "digest"), "w") as file:
     file.write(hashlib.sha256(corpus).hexdigest())
 """
-
-
-@pytest.fixture(autouse=True)
-def login_node(cluster: Cluster) -> Iterator[None]:
-    deploy.declare_login_node(cluster.sandbox, cluster.site, name=SITE)
-    yield
-    cluster.kubectl("delete", "hpcsite", SITE)
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +79,15 @@ def secret(cluster: Cluster, store: ObjectStore, namespace: str) -> None:
     )
 
 
-def staged(cluster: Cluster, namespace: str, name: str, url: str = f"s3://{BUCKET}/corpora/") -> dict[str, Any]:
+def staged(
+    cluster: Cluster, namespace: str, name: str, *, site: str = "ssh", url: str = f"s3://{BUCKET}/corpora/"
+) -> dict[str, Any]:
     """A TrainingJob that reads a corpus and leaves what it made of it."""
-    corpus = f"{cluster.site.run_root}/data/corpora"
+    corpus = f"{cluster.site.run_root}/data/{site}"
     return trainingjob(
         namespace,
         name,
-        site=SITE,
+        site=site,
         nodes=1,
         gpusPerNode=1,
         files=[],
@@ -108,60 +103,56 @@ def staged(cluster: Cluster, namespace: str, name: str, url: str = f"s3://{BUCKE
     )
 
 
-def test_a_corpus_comes_and_a_model_goes(
-    cluster: Cluster, operator: OperatorProcess, namespace: str, store: ObjectStore, secret: None
+def test_a_corpus_comes_and_a_model_goes_through_doors_side_by_side(
+    cluster: Cluster, operator: OperatorProcess, namespace: str, doors: Doors, store: ObjectStore, secret: None
 ) -> None:
-    cluster.apply(staged(cluster, namespace, "first"))
-    done = wait_for_condition(cluster, namespace, "first", "OutputsStaged")
+    doors.open_all(*SITES)
+    cluster.apply(*(staged(cluster, namespace, f"first-{site}", site=site) for site in SITES))
+    for site in SITES:
+        done = wait_for_condition(cluster, namespace, f"first-{site}", "OutputsStaged", seconds=2 * PATIENCE_SECONDS)
+        came_and_went(done, store)
+        assert brought(operator, site) == len(CORPUS) + 11
+        there = cluster.site.run(["find", f"{cluster.site.run_root}/data/{site}", "-type", "f"]).stdout.split()
+        assert {Path(each).name for each in there} == {"train.bin", "README"}
+    receipts = cluster.site.run(["ls", f"{cluster.site.run_root}/staged"]).stdout.split()
+    assert not [each for each in receipts if each.endswith((".begun.json", ".upload.json"))], "no note is left"
 
+    shown = cluster.kubectl("-n", namespace, "get", "tj,events", "-o", "json") + operator.log.read_text("utf-8")
+    for word in (store.secret_access_key, base64.b64encode(store.secret_access_key.encode()).decode()):
+        assert word not in shown
+
+    cluster.apply(*(staged(cluster, namespace, f"second-{site}", site=site) for site in SITES))
+    for site in SITES:
+        again = wait_for_condition(cluster, namespace, f"second-{site}", "Submitted")
+        (line,) = (each for each in again["status"]["transfers"] if each["direction"] == "In")
+        assert line["state"] == "Done"
+        assert brought(operator, site) == len(CORPUS) + 11, "it was copied once"
+
+
+def came_and_went(done: dict[str, Any], store: ObjectStore) -> None:
+    """The training ran on what came, and what it made is in the store."""
     assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
     assert condition(done, "DataStaged")["message"] == "At the site: 2 files, 40.0 MB."
-    digest = hashlib.sha256(CORPUS).hexdigest()
-    made = store.objects / BUCKET / "first"
-    assert (made / "digest").read_text(encoding="ascii") == digest
+    made = store.objects / BUCKET / done["metadata"]["name"]
+    assert (made / "digest").read_text(encoding="ascii") == hashlib.sha256(CORPUS).hexdigest()
     assert (made / "model.bin").read_bytes() == CORPUS[::-1]
     lines = {each["direction"]: each for each in done["status"]["transfers"]}
     assert (lines["In"]["state"], lines["In"]["files"], lines["In"]["bytes"]) == ("Done", 2, len(CORPUS) + 11)
     assert (lines["Out"]["state"], lines["Out"]["files"]) == ("Done", 2)
-    shown = json.dumps(done) + cluster.kubectl("-n", namespace, "get", "events", "-o", "json") + operator.tail()
-    for word in (store.secret_access_key, base64.b64encode(store.secret_access_key.encode()).decode()):
-        assert word not in shown
-
-    cluster.apply(staged(cluster, namespace, "second"))
-    again = wait_for_condition(cluster, namespace, "second", "Submitted")
-    (line,) = (each for each in again["status"]["transfers"] if each["direction"] == "In")
-    assert line["state"] == "Done"
-    brought = f'passerelle_staged_bytes_total{{direction="In",site="{SITE}"}} '
-    (counted,) = (each for each in operator.metrics().splitlines() if each.startswith(brought))
-    assert float(counted.removeprefix(brought)) == len(CORPUS) + 11, "it was copied once"
 
 
-@pytest.mark.usefixtures("operator", "secret")
-def test_a_corpus_comes_and_a_model_goes_through_arc(
-    cluster: Cluster, namespace: str, store: ObjectStore, doors: Doors
-) -> None:
-    job = staged(cluster, namespace, "by-arc")
-    job["spec"]["site"] = doors.open("arc")
-    corpus = f"{cluster.site.run_root}/data/by-arc"
-    job["spec"]["data"][0]["path"] = corpus
-    job["spec"]["command"][-1] = f"{corpus}/train.bin"
-    cluster.apply(job)
-    done = wait_for_condition(cluster, namespace, "by-arc", "OutputsStaged", seconds=240)
-
-    assert condition(done, "Succeeded")["status"] == "True", condition(done, "Succeeded")
-    assert condition(done, "DataStaged")["message"] == "At the site: 2 files, 40.0 MB."
-    made = store.objects / BUCKET / "by-arc"
-    assert (made / "digest").read_text(encoding="ascii") == hashlib.sha256(CORPUS).hexdigest()
-    assert (made / "model.bin").read_bytes() == CORPUS[::-1]
-    listed = cluster.site.run(["find", corpus, f"{cluster.site.run_root}/staged", "-type", "f"]).stdout.split()
-    assert {each for each in listed if each.startswith(corpus)} == {f"{corpus}/train.bin", f"{corpus}/README"}
-    assert not [each for each in listed if each.endswith((".begun.json", ".upload.json"))]
+def brought(operator: OperatorProcess, site: str) -> float:
+    """Bytes that came to a Site, as the operator counts them."""
+    counter = f'passerelle_staged_bytes_total{{direction="In",site="{site}"}} '
+    (counted,) = (each for each in operator.metrics().splitlines() if each.startswith(counter))
+    return float(counted.removeprefix(counter))
 
 
 def test_a_wrong_url_is_told_and_nothing_is_submitted(
-    cluster: Cluster, operator: OperatorProcess, namespace: str, secret: None
+    cluster: Cluster, operator: OperatorProcess, namespace: str, doors: Doors, secret: None
 ) -> None:
-    cluster.apply(staged(cluster, namespace, "typo", f"s3://{BUCKET}/corpra/"))
+    site = doors.open("ssh")
+    cluster.apply(staged(cluster, namespace, "typo", site=site, url=f"s3://{BUCKET}/corpra/"))
     stalled = wait_for_condition(cluster, namespace, "typo", "Stalled")
     assert condition(stalled, "Stalled")["reason"] == "NoSuchKey"
     assert f"There is no object below s3://{BUCKET}/corpra/" in condition(stalled, "DataStaged")["message"]
@@ -171,8 +162,6 @@ def test_a_wrong_url_is_told_and_nothing_is_submitted(
 def test_over_slurmrestd_it_is_refused_with_what_to_do(
     cluster: Cluster, operator: OperatorProcess, namespace: str, secret: None
 ) -> None:
-    job = staged(cluster, namespace, "rest")
-    job["spec"]["site"] = "sandbox"
-    cluster.apply(job)
+    cluster.apply(staged(cluster, namespace, "rest", site="sandbox"))
     refused = wait_for_condition(cluster, namespace, "rest", "Accepted", "False")
     assert condition(refused, "Accepted")["reason"] == "NeedsFiles"

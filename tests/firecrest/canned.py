@@ -65,7 +65,7 @@ class LoginNode:
             case "sacctmgr":
                 return Done(0, "startup\n", "")
             case "scontrol":
-                return Done(0, "PartitionName=gpu Hidden=NO State=UP TotalCPUs=24 TotalNodes=3\n", "")
+                return self._scontrol(command)
             case "sbatch":
                 self.scripts.append((stdin or b"").decode())
                 return self.sbatch() if callable(self.sbatch) else self.sbatch
@@ -76,6 +76,12 @@ class LoginNode:
             case "scancel":
                 return self._cancel(command.rpartition(" ")[2])
         return self._files(command, stdin)
+
+    def _scontrol(self, command: str) -> Done:
+        if "batch_script" not in command:
+            return Done(0, "PartitionName=gpu Hidden=NO State=UP TotalCPUs=24 TotalNodes=3\n", "")
+        job = int(command.split()[-2])
+        return Done(0, self.scripts[job], "") if job < len(self.scripts) else Done(1, "", "Invalid job id")
 
     def _wanted(self, command: str) -> list[Row]:
         ids, names = re.search(r"--jobs=(\S+)", command), re.search(r"--name=(\S+)", command)

@@ -17,56 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from firecrest import login_node
+from firecrest import large, login_node
+from firecrest.answers import Answer, Behaviour, Refusal, Request, unexpected
+from firecrest.bucket import Bucket
 from firecrest.issuer import Issuer, Refused
 from firecrest.login_node import Done, ListBroken, Shell, TimeIsUp
 from firecrest.schema import Route, route
 
 PREFIX = "/firecrest/v2"
 """In front of all paths, as sites have it."""
-
-
-@dataclass
-class Behaviour:
-    """What this server is and does. Each mistake is one that a release of FirecREST has."""
-
-    mode: str = "ssh"
-    version: str = "24.11.0"
-    limit: int = 5 * 1024 * 1024  # of a command's output, and of a file
-    default_window: str = "24h"  # 7d before 2.5.7
-    filters: bool = True  # name and time_window, from 2.5.7 on
-    unwell: str = ""  # what the server's own probe says of the scheduler
-    busy: int = 0  # so many requests are answered with 429 by a proxy
-    poison: bool = True  # a | in a name breaks lists
-    cancel_fails: bool = True  # of what is unknown or has ended
-    lower_case_echo: bool = True  # a validation's message repeats the body
-    channel_error: bool = True  # a submit that ran out of time is a 500 about its channel, not a 408
-
-
-class Refusal(Exception):
-    """An answer that is an error of FirecREST's own."""
-
-    def __init__(self, status: int, message: str, kind: str = "error") -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class Request:
-    """Whose token it came with, what stood in its path and its query, and its JSON body or its file."""
-
-    user: str
-    words: dict[str, str]
-    body: Any
-
-
-@dataclass
-class Answer:
-    status: int
-    body: Any = None
-    raw: bytes | None = None
 
 
 @dataclass
@@ -77,6 +36,7 @@ class Fake:
     shell: Shell
     user: str
     behaviour: Behaviour = field(default_factory=Behaviour)
+    bucket: Bucket | None = None
     asked: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
@@ -118,8 +78,9 @@ class Fake:
             told = self._checked(name, chosen, words, query, headers, body)
             if words.get("system", self.system) != self.system:
                 raise Refusal(404, "System not found")
-            act = getattr(self, f"_{name}")
-            result: Answer = act(Request(user, words | query, told))
+            asked = Request(user, words | query, told)
+            act = getattr(self, f"_{name}", None)
+            result: Answer = act(asked) if act else large.answer(self, name, asked)
         except Refusal as refusal:
             told = {"errorType": refusal.kind, "message": refusal.message, "causedBy": None, "data": None, "user": None}
             return Answer(refusal.status, told)
@@ -169,13 +130,13 @@ class Fake:
                 {"serviceType": "ssh", "healthy": True, "message": None},
             ],
             "fileSystems": [{"path": "/", "dataType": "scratch", "defaultWorkDir": True}],
-            "dataOperation": {"max_ops_file_size": self.behaviour.limit, "data_transfer": None},
+            "dataOperation": {"max_ops_file_size": self.behaviour.limit, "data_transfer": large.told(self)},
         }
         return Answer(200, {"systems": [entry]})
 
     def _userinfo(self, request: Request) -> Answer:
         listed, default = (
-            self._run(f"sacctmgr --parsable2 --noheader show {words}", request.user)
+            self.run(f"sacctmgr --parsable2 --noheader show {words}", request.user)
             for words in (
                 f"associations user={request.user} format=account",
                 f"user {request.user} format=defaultaccount",
@@ -183,7 +144,7 @@ class Fake:
         )
         if listed.code or default.code:
             raise Refusal(500, f"Unexpected Slurm command response. exit_status:1 std_err:{listed.err}")
-        uid = self._run("id -u", request.user).out.strip()
+        uid = self.run("id -u", request.user).out.strip()
         user = {"id": uid, "name": request.user}
         accounts = [
             {"name": name, "default": name == default.out.strip()} for name in dict.fromkeys(listed.out.split())
@@ -191,7 +152,7 @@ class Fake:
         return Answer(200, {"user": user, "group": user, "groups": [], "accounts": accounts or None})
 
     def _partitions(self, request: Request) -> Answer:
-        done = self._run("scontrol --all --oneliner show partitions", request.user)
+        done = self.run("scontrol --all --oneliner show partitions", request.user)
         if done.code:
             raise Refusal(500, f"Unexpected Slurm command response. exit_status:{done.code} std_err:{done.err}")
         rows = [dict(word.partition("=")[::2] for word in line.split()) for line in done.out.splitlines()]
@@ -208,7 +169,7 @@ class Fake:
         return Answer(200, {"partitions": told})
 
     def _submit(self, request: Request) -> Answer:
-        self._healthy()
+        self.healthy()
         job = request.body["job"]
         stdin = job["script"].encode() if job.get("script") else None
         try:
@@ -220,14 +181,14 @@ class Fake:
         if done.code and ("QOSMax" in done.err or "AssocMax" in done.err):
             raise Refusal(403, f"Job submission rejected: accounting/QOS policy limit exceeded. {done.err.strip()}")
         if done.code:
-            raise _unexpected(done)
+            raise unexpected(done)
         job_id = login_node.submitted(done)
         if job_id is None:
             raise Refusal(500, "Unable to submit new job")
         return Answer(201, {"jobId": job_id})
 
     def _list(self, request: Request) -> Answer:
-        self._healthy()
+        self.healthy()
         filters = self.behaviour.filters
         names = request.words.get("name", "") if filters else ""
         window = request.words.get("time_window", self.behaviour.default_window) if filters else "7d"
@@ -239,7 +200,7 @@ class Fake:
         return Answer(200, {"jobs": found})
 
     def _job(self, request: Request) -> Answer:
-        self._healthy()
+        self.healthy()
         job_id = request.words["job_id"]
         found = self._records(
             login_node.sacct(request.user, job_id=job_id), login_node.squeue(request.user, job_id=job_id), request.user
@@ -249,15 +210,15 @@ class Fake:
         return Answer(200, {"jobs": found})
 
     def _cancel(self, request: Request) -> Answer:
-        self._healthy()
-        done = self._run(f"scancel --verbose {request.words['job_id']}", request.user)
+        self.healthy()
+        done = self.run(f"scancel --verbose {request.words['job_id']}", request.user)
         if self.behaviour.cancel_fails and (done.code or "error:" in done.err):
-            raise _unexpected(done)
+            raise unexpected(done)
         return Answer(204)
 
     def _stat(self, request: Request) -> Answer:
         follow = "--dereference" if request.words.get("dereference") == "true" else ""
-        done = self._file_command(
+        done = self.file_command(
             f"stat {follow} -c '%f %i %d %h %u %g %s %X %Y %Z' --", request.words["path"], request.user
         )
         mode, *numbers = done.out.split()
@@ -266,9 +227,7 @@ class Fake:
 
     def _tail(self, request: Request) -> Answer:
         sign = "+" if request.words["skipHeading"] == "true" else ""
-        done = self._file_command(
-            f"tail --bytes={sign}{request.words['bytes']} --", request.words["path"], request.user
-        )
+        done = self.file_command(f"tail --bytes={sign}{request.words['bytes']} --", request.words["path"], request.user)
         output = {
             "content": done.out,
             "contentType": "bytes",
@@ -282,36 +241,64 @@ class Fake:
         if size > self.behaviour.limit:
             raise Refusal(400, f"`size` value must be less than {self.behaviour.limit} bytes")
         command = f"dd status=none bs={size} skip={offset // size} count=2 if="
-        done = self._file_command(command, request.words["path"], request.user)
+        done = self.file_command(command, request.words["path"], request.user)
         begin = offset % size  # of characters, though the offset counts bytes
         return Answer(200, {"output": done.out[begin : begin + size]})
 
     def _download(self, request: Request) -> Answer:
-        done = self._file_command("base64 --wrap=0 --", request.words["path"], request.user)
+        done = self.file_command("base64 --wrap=0 --", request.words["path"], request.user)
         return Answer(200, raw=base64.b64decode(done.out))
 
     def _upload(self, request: Request) -> Answer:
         name, content = request.body
         if len(content) > self.behaviour.limit:
             raise Refusal(413, "File to upload is too large.")
-        done = self._run(f"base64 -d > '{request.words['path']}/{name}'", request.user, base64.b64encode(content))
+        done = self.run(f"base64 -d > '{request.words['path']}/{name}'", request.user, base64.b64encode(content))
         if not content:
             raise Refusal(408, "Command execution timeout limit exceeded.")
-        self._complain(done)
+        self.complain(done)
         return Answer(204)
 
     def _chmod(self, request: Request) -> Answer:
-        self._file_command(f"chmod {request.body['mode']} --", request.body["sourcePath"], request.user)
+        self.file_command(f"chmod {request.body['mode']} --", request.body["sourcePath"], request.user)
         return Answer(200, {"output": None})
 
     def _mkdir(self, request: Request) -> Answer:
         parents = "--parents" if request.body["parent"] else ""
-        self._file_command(f"mkdir {parents} --", request.body["sourcePath"], request.user)
+        self.file_command(f"mkdir {parents} --", request.body["sourcePath"], request.user)
         return Answer(201, {"output": None})
+
+    def _metadata(self, request: Request) -> Answer:
+        job_id = request.words["job_id"]
+        done = self.run(f"scontrol write batch_script {job_id} -", request.user)
+        if done.code:
+            raise Refusal(404, "Job not found.")
+        return Answer(200, {"jobs": [{"jobId": job_id, "script": done.out}]})
+
+    def _ls(self, request: Request) -> Answer:
+        hidden = "-A" if request.words.get("showHidden") == "true" else ""
+        command = f"ls -l --quoting-style=c --time-style='+%Y-%m-%dT%H:%M:%S' {hidden} --"
+        done = self.file_command(command, request.words["path"], request.user)
+        return Answer(200, {"output": [row for line in done.out.splitlines() if (row := login_node.listed(line))]})
+
+    def _rm(self, request: Request) -> Answer:
+        self.file_command("rm -r --interactive=never --", request.words["path"], request.user)
+        return Answer(204)
+
+    def _checksum(self, request: Request) -> Answer:
+        command = f"timeout {self.behaviour.hash_seconds:g} sha256sum --"
+        done = self.file_command(command, request.words["path"], request.user)
+        return Answer(200, {"output": {"algorithm": "SHA256", "checksum": done.out.split()[0]}})
+
+    def _extract(self, request: Request) -> Answer:
+        flag = {"gzip": "z", "none": ""}[request.body["compression"]]
+        source, target = request.body["sourcePath"], request.body["targetPath"]
+        self.complain(self.run(f"tar -x{flag}f '{source}' -C '{target}'", request.user))
+        return Answer(204)
 
     # How it is done
 
-    def _run(self, command: str, user: str, stdin: bytes | None = None) -> Done:
+    def run(self, command: str, user: str, stdin: bytes | None = None) -> Done:
         try:
             done = self.shell(command, user, stdin)
         except TimeIsUp:
@@ -330,25 +317,22 @@ class Fake:
         except (ListBroken, TimeIsUp):
             raise Refusal(500, "Error executing Slurm command.") from None
 
-    def _file_command(self, command: str, path: str, user: str) -> Done:
+    def file_command(self, command: str, path: str, user: str) -> Done:
         glue = "" if command.endswith("=") else " "
-        done = self._run(f"{command}{glue}{shlex.quote(path)}", user)
-        self._complain(done)
+        done = self.run(f"{command}{glue}{shlex.quote(path)}", user)
+        self.complain(done)
         return done
 
-    def _complain(self, done: Done) -> None:
+    def complain(self, done: Done) -> None:
         if done.code:
             text = f"Remote process failed with exit status:{done.code} and error message:{done.err.strip()}"
             status = 404 if "No such file" in done.err else 403 if "Permission denied" in done.err else 500
+            status = 408 if done.code == 124 else status
             raise Refusal(status, text)
 
-    def _healthy(self) -> None:
+    def healthy(self) -> None:
         if self.behaviour.unwell:
             raise Refusal(503, f"The scheduler service for the requested system ({self.system}) is unhealthy.")
-
-
-def _unexpected(done: Done) -> Refusal:
-    return Refusal(500, f"Unexpected Slurm command response. exit_status:{done.code} std_err:{done.err}")
 
 
 def _file(content_type: str, body: bytes) -> tuple[str, bytes]:

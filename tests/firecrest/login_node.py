@@ -98,6 +98,24 @@ def records(accounted: str, queued: str, *, poison: bool) -> list[dict[str, Any]
     return list(found.values())
 
 
+def listed(line: str) -> dict[str, Any] | None:
+    """A line of ls with quoted names, as FirecREST tells it; None for what it passes over."""
+    found = re.match(r"^(\S)(\S+)\s+\d+\s+(\S+)\s+(\S+)\s+(\d+)\s+([\d:T-]+)\s+(.+)$", line)
+    words = shlex.split(found[7]) if found else []
+    if found is None or len(words) not in (1, 3):
+        return None
+    return {
+        "name": words[0],
+        "type": found[1],
+        "linkTarget": words[2] if len(words) == 3 else None,
+        "user": found[3],
+        "group": found[4],
+        "permissions": found[2],
+        "lastModified": found[6],
+        "size": found[5],
+    }
+
+
 def record(fields: Sequence[str]) -> dict[str, Any]:
     """A row as FirecREST tells it: no submit time, no comment, no GPUs."""
     exit_code, _, signal = fields[3].partition(":")

@@ -59,6 +59,24 @@ def job(value: object) -> bool:
     )
 
 
+def unquoted(value: object) -> bool:
+    """A path that stands in a transfer job's script, where a shell reads it."""
+    return isinstance(value, str) and re.fullmatch(r"/[\w./+@=%,-]*", value) is not None
+
+
+def s3_upload(value: object) -> bool:
+    """Without fileSize the server fails on its None."""
+    return isinstance(value, dict) and value.keys() == {"transferMethod", "fileSize"} and _size(value["fileSize"])
+
+
+def s3_download(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"transferMethod"}
+
+
+def _size(value: object) -> bool:
+    return isinstance(value, int) and value > 0
+
+
 JOB: dict[str, Check] = {
     "name": text,
     "account": text,
@@ -76,13 +94,14 @@ JOB: dict[str, Check] = {
 
 @dataclass(frozen=True)
 class Route:
-    """`needs` must be there; `may` may; of the body, every key must be there. A job's id is a word."""
+    """`needs` must be there; `may` may; of the body, every key of `body` must be there. A job's id is a word."""
 
     method: str
     pattern: str
     needs: Mapping[str, Check] = field(default_factory=dict)
     may: Mapping[str, Check] = field(default_factory=dict)
     body: Mapping[str, Check] = field(default_factory=dict)
+    body_may: Mapping[str, Check] = field(default_factory=dict)
     upload: bool = False
 
     def broken(self, words: Mapping[str, str], query: Mapping[str, str], body: Mapping[str, Any]) -> list[str]:
@@ -91,12 +110,14 @@ class Route:
         wrong = ["path"] if re.fullmatch(r"[a-zA-Z0-9]+", words.get("job_id", "1")) is None else []
         wrong += [f"query {name}" for name in query if name not in known or not known[name](query[name])]
         wrong += [f"query {name} is missing" for name in self.needs if name not in query]
-        wrong += [f"body {name}" for name in body if name not in self.body or not self.body[name](body[name])]
+        fields = {**self.body, **self.body_may}
+        wrong += [f"body {name}" for name in body if name not in fields or not fields[name](body[name])]
         return wrong + [f"body {name} is missing" for name in self.body if name not in body]
 
 
 _JOBS = "/compute/(?P<system>[^/]+)/jobs"
 _OPS = "/filesystem/(?P<system>[^/]+)/ops"
+_TRANSFER = "/filesystem/(?P<system>[^/]+)/transfer"
 
 ROUTES: dict[str, Route] = {
     "systems": Route("GET", "/status/systems"),
@@ -106,12 +127,29 @@ ROUTES: dict[str, Route] = {
     "list": Route("GET", _JOBS, may={"name": name_filter, "time_window": window}),
     "job": Route("GET", _JOBS + "/(?P<job_id>[^/]+)"),
     "cancel": Route("DELETE", _JOBS + "/(?P<job_id>[^/]+)"),
+    "metadata": Route("GET", _JOBS + "/(?P<job_id>[^/]+)/metadata"),
     "stat": Route("GET", _OPS + "/stat", needs={"path": path}, may={"dereference": truth}),
     "tail": Route("GET", _OPS + "/tail", needs={"path": path, "bytes": number, "skipHeading": truth}),
     "view": Route("GET", _OPS + "/view", needs={"path": path, "size": number, "offset": number}),
     "download": Route("GET", _OPS + "/download", needs={"path": path}),
     "upload": Route("POST", _OPS + "/upload", needs={"path": path}, upload=True),
     "mkdir": Route("POST", _OPS + "/mkdir", body={"sourcePath": path, "parent": flag}),
+    "ls": Route("GET", _OPS + "/ls", needs={"path": path}, may={"showHidden": truth}),
+    "rm": Route("DELETE", _OPS + "/rm", needs={"path": path}),
+    "checksum": Route("GET", _OPS + "/checksum", needs={"path": path}),
+    "extract": Route("POST", _OPS + "/extract", body={"sourcePath": path, "targetPath": path, "compression": text}),
+    "transfer_upload": Route(
+        "POST",
+        _TRANSFER + "/upload",
+        body={"sourcePath": unquoted, "transferDirectives": s3_upload},
+        body_may={"account": text},
+    ),
+    "transfer_download": Route(
+        "POST",
+        _TRANSFER + "/download",
+        body={"sourcePath": unquoted, "transferDirectives": s3_download},
+        body_may={"account": text},
+    ),
     "chmod": Route("PUT", _OPS + "/chmod", may={"path": path}, body={"sourcePath": path, "mode": octal}),
 }
 

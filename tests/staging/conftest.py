@@ -1,25 +1,16 @@
-"""A real object store on loopback, and a way to it that can be cut."""
+"""A real object store on loopback."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from passerelle_sandbox.object_store import serve
 from passerelle_sandbox.object_store.serve import ObjectStore
-
-BUCKET = "startup"
+from staging import engine
 
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[ObjectStore]:
-    with tempfile.TemporaryDirectory(prefix="passerelle-s3-") as directory:
-        started = serve.start(Path(directory), os.environ, buckets=(BUCKET,))
-        try:
-            yield started
-        finally:
-            started.end()
+    with engine.object_store() as started:
+        yield started

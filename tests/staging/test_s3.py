@@ -12,17 +12,12 @@ import pytest
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.staging.s3.client import S3
-from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.store import LEAST_PART_BYTES, Changed
 from passerelle_sandbox import ports
 from passerelle_sandbox.object_store.serve import ObjectStore
-from staging.conftest import BUCKET
+from staging.engine import BUCKET, known
 
 pytestmark = pytest.mark.contract
-
-
-def known(store: ObjectStore, **other: str) -> Access:
-    return access("team/s3", {key: text.encode() for key, text in {**store.secret(), **other}.items()})
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from passerelle.gateways.memory import Fate
 from passerelle.gateways.memory_files import File
 from passerelle.kube import REFUSED
 from passerelle.objects import Key
+from passerelle.staging.worker import Staging
 from stories import ORDINARY, Story, finished, running
 from stories import told as told_without
 
@@ -271,6 +272,25 @@ def test_what_lies_in_the_way_is_not_written_over() -> None:
         del world.site.files[PATH]
         await world.until(finished(world, key))
         assert world.site.files[PATH].content == CORPUS
+
+    told(story)
+
+
+def test_what_carries_data_is_charged_to_the_runs_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[tuple[str, str]] = set()
+    ask = Staging.ask
+
+    def noted(self: Staging, uid: str, namespace: str, steps: Any, *more: Any, **words: Any) -> Any:
+        asked.update((step.direction, step.account) for step in steps)
+        return ask(self, uid, namespace, steps, *more, **words)
+
+    monkeypatch.setattr(Staging, "ask", noted)
+
+    async def story(world: World) -> None:
+        world.site.files[f"{PATH}.out"] = File(b"model")
+        key = world.api.create("a", data=[data()], outputs=[output(f"{PATH}.out")])
+        await world.until(lambda: world.condition(key, "OutputsStaged")[0] == "True")
+        assert asked == {("In", "startup"), ("Out", "startup")}
 
     told(story)
 

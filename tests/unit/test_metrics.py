@@ -26,6 +26,9 @@ from passerelle.gateways.base import (
     Credential,
     Entry,
     Files,
+    HandedIn,
+    HandedOut,
+    Handover,
     Identity,
     Info,
     Listing,
@@ -399,6 +402,37 @@ class DoorWithTransfer(Door):
         return "0f"
 
 
+class DoorWithHandover(Door):
+    part_bytes, small_bytes, store_authority = 7, 8, b"ca"
+
+    async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
+        self._answer(("in", path, size, parts, account))
+        return HandedIn(job="1", parts=("u",), complete="c", most_bytes=9)
+
+    async def hand_out(self, path: str, account: str) -> HandedOut:
+        self._answer(("out", path, account))
+        return HandedOut(job="2", url="u", stamp="s")
+
+    async def waiting_for(self, path: str) -> Sequence[str]:
+        self._answer(("waiting", path))
+        return ["1"]
+
+    async def complaint(self, error_log: str) -> PasserelleError | None:
+        self._answer(("complaint", error_log))
+        return None
+
+    async def stamp(self, path: str) -> str | None:
+        self._answer(("stamp", path))
+        return "s"
+
+    async def resembles(self, path: str, offset: int, content: bytes) -> bool:
+        self._answer(("resembles", path, offset, content))
+        return True
+
+    entries, rename = DoorWithTransfer.entries, DoorWithTransfer.rename
+    remove, digest = DoorWithTransfer.remove, DoorWithTransfer.digest
+
+
 class DoorWithSignals(Door):
     async def warn(self, job_id: str, signal: str) -> bool:
         self._answer((job_id, signal))
@@ -416,7 +450,15 @@ class DoorThatOpens(DoorWithTransfer):
         self._answer("open_files")
 
 
-class DoorWithAll(DoorWithMemory, DoorWithSignals, DoorWithFiles, DoorWithUpload, DoorThatOpens, DoorWithInfo):
+class DoorWithAll(
+    DoorWithMemory,
+    DoorWithSignals,
+    DoorWithFiles,
+    DoorWithUpload,
+    DoorThatOpens,
+    DoorWithHandover,
+    DoorWithInfo,
+):
     pass
 
 
@@ -442,10 +484,11 @@ def capabilities(gateway: object) -> set[str]:
         DoorWithUpload(),
         DoorWithTransfer(),
         DoorThatOpens(),
+        DoorWithHandover(),
         DoorWithInfo(),
         DoorWithAll(),
     ],
-    ids=["nothing else", "accounting", "signals", "files", "upload", "transfer", "opens", "info", "all"],
+    ids=["nothing else", "accounting", "signals", "files", "upload", "transfer", "opens", "handover", "info", "all"],
 )
 def test_a_measured_gateway_can_what_the_one_inside_can(door: Door) -> None:
     around = measured(door, lambda _: None, Clock())
@@ -469,6 +512,7 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert isinstance(around, Upload)
     assert isinstance(around, Transfer)
     assert isinstance(around, Opens)
+    assert isinstance(around, Handover)
     assert isinstance(around, Info)
 
     await around.get(["1", "2"])
@@ -487,23 +531,22 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     await around.remove("/b/d")
     assert await around.digest("/b/e") == "0f"
     await around.open_files()
+    assert (around.small_bytes, around.store_authority) == (8, b"ca")
+    assert (await around.hand_in("/f", 1, 2, "acc")).job == "1"
+    assert (await around.hand_out("/g", "acc")).job == "2"
+    assert await around.waiting_for("/f") == ["1"]
+    assert await around.complaint("/log") is None
+    assert await around.stamp("/g") == "s"
+    assert await around.resembles("/f", 4, b"x")
     assert await around.survey() == Survey(clock=1.0)
     await around.close()
 
     files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700), ("make", "/b")]
     moved = [("/b/c", 3, b"x"), ("entries", "/b"), ("/b/c", "/b/d"), ("remove", "/b/d"), ("digest", "/b/e")]
-    assert door.asked == [
-        ["1", "2"],
-        "find",
-        "3",
-        (["a"], ["4"]),
-        ("5", "USR1"),
-        *files,
-        *moved,
-        "open_files",
-        "survey",
-        "close",
-    ]
+    handed = [("in", "/f", 1, 2, "acc"), ("out", "/g", "acc"), ("waiting", "/f"), ("complaint", "/log")]
+    looked = [("stamp", "/g"), ("resembles", "/f", 4, b"x")]
+    files += [*moved, "open_files", *handed, *looked]
+    assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, "survey", "close"]
 
 
 async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:

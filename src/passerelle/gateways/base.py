@@ -1,8 +1,8 @@
 """What a gateway must do, and what it may do.
 
 `Gateway` is required of every driver. Capabilities (`Accounting`, `Signals`, `Files`, `Upload`, `Transfer`, `Opens`,
-`Info`) are optional and asked for by type, with `isinstance(gateway, Accounting)`. A driver raises only errors of
-`passerelle.errors`:
+`Handover`, `Info`) are optional and asked for by type, with `isinstance(gateway, Accounting)`. A driver raises only
+errors of `passerelle.errors`:
 
 - `submit` returns an id, or raises Rejected (the scheduler said no, nothing runs), Unauthorized (the scheduler refused
   the credential, nothing runs) or Unavailable (unknown: the job may run). It never tries twice.
@@ -16,11 +16,12 @@ slurm.py says which). An id that the driver can't have given, of a Site that had
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from passerelle.batch import Batch
+from passerelle.errors import PasserelleError
 from passerelle.slurm import JobState, RemoteJob
 
 
@@ -143,6 +144,33 @@ class Survey:
     associations: tuple[Association, ...] | None = None
     partitions: tuple[SitePartition, ...] | None = None
     clock: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedIn:
+    """What is to be brought to a path: `job` waits at the site until an object is whole in the gateway's object store.
+
+    The URLs are pre-signed, and so they are secrets: of each part's PUT, and of the POST that makes an object of them.
+    `most_bytes` is the most that one part takes. `error_log` is where the job says what went wrong.
+    """
+
+    job: str
+    parts: tuple[str, ...] = field(repr=False)
+    complete: str = field(repr=False)
+    most_bytes: int
+    error_log: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOut:
+    """What is to be fetched from a path: `job` puts it into the gateway's object store. `url` is the pre-signed one of
+    its GET, and so a secret. `stamp` is what stamp() told of the file before.
+    """
+
+    job: str
+    url: str = field(repr=False)
+    stamp: str
+    error_log: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +343,67 @@ class Opens(Protocol):
 
     async def open_files(self) -> None:
         """Ask for it, and raise Unavailable, OPENING, until they are open; Rejected, NOT_OPENED, where that failed."""
+        ...
+
+
+@runtime_checkable
+class Handover(Protocol):
+    """Large files, whole, by an object store of the gateway's own and a job of the site. A driver that has it has Files
+    and Upload, and of Transfer all but append: what is small is written and read as it is.
+
+    A job of these is no attempt: its name is never a marker.
+    """
+
+    part_bytes: int
+    """What is worth sending, or reading, at once."""
+    small_bytes: int
+    """Up to this size a file is written by Upload at once, and what Files reads of it is exact."""
+    store_authority: bytes | None
+    """PEM: whom the object store's certificate may be of, beside the public authorities."""
+
+    async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
+        """Ask for a job that brings an object of this size to a path, and for at least so many parts; "" leaves the
+        account to the site.
+
+        Raises Rejected, Unauthorized or Unavailable as a submit does. What lies at the path is replaced, so it is one
+        that nobody else writes.
+        """
+        ...
+
+    async def hand_out(self, path: str, account: str) -> HandedOut:
+        """Ask for a job that puts a file into the object store. Raises Missing where there is none."""
+        ...
+
+    async def waiting_for(self, path: str) -> Sequence[str]:
+        """The jobs of hand_in that wait, in the queue or for their object, to bring something to this very path."""
+        ...
+
+    async def complaint(self, error_log: str) -> PasserelleError | None:
+        """What a job of ours that ended wrote of its trouble, where that is known to be somebody's to mend."""
+        ...
+
+    async def stamp(self, path: str) -> str | None:
+        """A word that changes when a file does; None where there is none."""
+        ...
+
+    async def resembles(self, path: str, offset: int, content: bytes) -> bool:
+        """Whether a file's bytes from `offset` on look like these, as exactly as the gateway shows them."""
+        ...
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        """As Transfer's."""
+        ...
+
+    async def rename(self, old: str, new: str) -> None:
+        """As Transfer's."""
+        ...
+
+    async def remove(self, path: str) -> None:
+        """As Transfer's."""
+        ...
+
+    async def digest(self, path: str) -> str | None:
+        """As Transfer's; None, too, where the file is too large for the site to answer in time."""
         ...
 
 

@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from passerelle.gateways.base import EVERY_TOPIC, Accounting, Files, Gateway, Signals, Topic, Traits, Transfer, Upload
+from passerelle.gateways.base import (
+    EVERY_TOPIC,
+    Accounting,
+    Files,
+    Gateway,
+    Handover,
+    Signals,
+    Topic,
+    Traits,
+    Transfer,
+    Upload,
+)
 
 YES = "yes"
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
@@ -75,7 +86,9 @@ CAPABILITIES = (
     ),
     Capability(
         name="copies `data` and `outputs`, in parts that go on after a break",
-        how=_protocol(Transfer),
+        how=lambda kind, traits: (
+            _protocol(Transfer)(kind, traits) or _protocol(Handover, "yes, by jobs of the site")(kind, traits)
+        ),
         without="it moves no large files, so neither data nor outputs are copied",
     ),
     Capability(name="forecast of a waiting job's start", how=lambda _, traits: YES if traits.forecasts else ""),

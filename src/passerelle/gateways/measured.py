@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from passerelle.batch import Batch
+from passerelle.errors import PasserelleError
 from passerelle.gateways.base import (
     Accounting,
     Entry,
     Files,
     Gateway,
+    HandedIn,
+    HandedOut,
+    Handover,
     Info,
     Opens,
     Probe,
@@ -137,13 +141,12 @@ class _Upload(_Measured):
         await self._measure("make_directory", cast("Upload", self._gateway).make_directory(path))
 
 
-class _Transfer(_Measured):
+class _Arranged(_Measured):
+    """What Transfer and Handover have in common."""
+
     @property
     def part_bytes(self) -> int:
         return cast("Transfer", self._gateway).part_bytes
-
-    async def append(self, path: str, offset: int, content: bytes) -> None:
-        await self._measure("append", cast("Transfer", self._gateway).append(path, offset, content))
 
     async def entries(self, path: str) -> Sequence[Entry] | None:
         return await self._measure("entries", cast("Transfer", self._gateway).entries(path))
@@ -163,6 +166,39 @@ class _Opens(_Measured):
         await self._measure("open_files", cast("Opens", self._gateway).open_files())
 
 
+class _Transfer(_Arranged):
+    async def append(self, path: str, offset: int, content: bytes) -> None:
+        await self._measure("append", cast("Transfer", self._gateway).append(path, offset, content))
+
+
+class _Handover(_Arranged):
+    @property
+    def small_bytes(self) -> int:
+        return cast("Handover", self._gateway).small_bytes
+
+    @property
+    def store_authority(self) -> bytes | None:
+        return cast("Handover", self._gateway).store_authority
+
+    async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
+        return await self._measure("hand_in", cast("Handover", self._gateway).hand_in(path, size, parts, account))
+
+    async def hand_out(self, path: str, account: str) -> HandedOut:
+        return await self._measure("hand_out", cast("Handover", self._gateway).hand_out(path, account))
+
+    async def waiting_for(self, path: str) -> Sequence[str]:
+        return await self._measure("waiting_for", cast("Handover", self._gateway).waiting_for(path))
+
+    async def complaint(self, error_log: str) -> PasserelleError | None:
+        return await self._measure("complaint", cast("Handover", self._gateway).complaint(error_log))
+
+    async def stamp(self, path: str) -> str | None:
+        return await self._measure("stamp", cast("Handover", self._gateway).stamp(path))
+
+    async def resembles(self, path: str, offset: int, content: bytes) -> bool:
+        return await self._measure("resembles", cast("Handover", self._gateway).resembles(path, offset, content))
+
+
 class _Info(_Measured):
     async def survey(self) -> Survey:
         return await self._measure("survey", cast("Info", self._gateway).survey())
@@ -175,5 +211,6 @@ _CAPABILITIES: Mapping[type, type[_Measured]] = {
     Upload: _Upload,
     Transfer: _Transfer,
     Opens: _Opens,
+    Handover: _Handover,
     Info: _Info,
 }

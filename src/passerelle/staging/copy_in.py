@@ -148,33 +148,50 @@ class CopyIn:
             text = f"{path} is a directory at the site; write the path of a file that is not there yet, or end the "
             raise Invalid(f"{text}source's url with a slash to copy all below it.", reason=IN_THE_WAY)
         part = receipt.part_place(path, stored.version)
-        grows = part if self._renames else path
         await self.site.make_directory(posixpath.dirname(path))
         count = Count(self.tell)
         try:
-            if not (self._renames or ours):
-                await self._open(path, kept)
-                await self._in_place.begin(stored, self.source(stored.key), path)
-            done = await self._resumed(stored, grows, part) if self._renames or ours else Hashed()
-            count.add(done.offset)
-            if not stored.size and await self.site.size(grows) is None:
-                await self.site.append(grows, 0, b"")
-            while done.offset < stored.size:
-                async with self.turns.turn(self.owner):
-                    done = await self._slice(stored, grows, part, done, count)
-            await self._compare(stored, grows, done)
             if self._renames:
+                done = await self._fill(stored, part, count)
+                await self._compare(stored, part, done)
                 await self._name(stored, part, path, kept, done, count)
             else:
-                await self._in_place.check(stored, self.source(stored.key), path)
-                await self.keep(self._receipt(stored, path, done.hexdigest))
-                await self._in_place.end(path)
+                await self._fill_in_place(stored, part, path, kept, count, ours=ours)
         except BaseException as error:
             count.undo()
             if isinstance(error, Changed) or (isinstance(error, PasserelleError) and error.reason == DIFFERS):
                 await self.drop(stored, path)
             raise
         self.hashes.pop(part, None)
+
+    async def _fill(self, stored: Stored, part: str, count: Count) -> Hashed:
+        """Have the part file be the whole object, from where it stands."""
+        return await self._grow(stored, part, part, count, await self._resumed(stored, part, part))
+
+    async def _fill_in_place(
+        self, stored: Stored, part: str, path: str, kept: Receipt | None, count: Count, *, ours: bool
+    ) -> None:
+        """Have the file be the whole object under its own name; `ours`: it has begun, and its note stands."""
+        source = self.source(stored.key)
+        if not ours:
+            await self._open(path, kept)
+            await self._in_place.begin(stored, source, path)
+        done = await self._grow(
+            stored, path, part, count, await self._resumed(stored, path, part) if ours else Hashed()
+        )
+        await self._compare(stored, path, done)
+        await self._in_place.check(stored, source, path)
+        await self.keep(self._receipt(stored, path, done.hexdigest))
+        await self._in_place.end(path)
+
+    async def _grow(self, stored: Stored, grows: str, part: str, count: Count, done: Hashed) -> Hashed:
+        count.add(done.offset)
+        if not stored.size and await self.site.size(grows) is None:
+            await self.site.append(grows, 0, b"")
+        while done.offset < stored.size:
+            async with self.turns.turn(self.owner):
+                done = await self._slice(stored, grows, part, done, count)
+        return done
 
     async def _name(
         self, stored: Stored, part: str, path: str, kept: Receipt | None, done: Hashed, count: Count

@@ -14,7 +14,7 @@ from passerelle.staging.place import Place, place
 from passerelle.staging.steps import Step
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
-MOVERS = frozenset({"arc", "ssh", "unicore"})
+MOVERS = frozenset({"arc", "firecrest", "ssh", "unicore"})
 """The drivers whose gateways move large files; a test holds it against them."""
 
 
@@ -31,7 +31,7 @@ def refused(spec: TrainingJobSpec, *, site: str, driver: str, moves: bool) -> In
     return overlap((*into, *out))
 
 
-def steps_in(spec: TrainingJobSpec) -> tuple[Step, ...]:
+def steps_in(spec: TrainingJobSpec, account: str = "") -> tuple[Step, ...]:
     """What is copied to the site."""
     return tuple(
         Step(
@@ -40,13 +40,14 @@ def steps_in(spec: TrainingJobSpec) -> tuple[Step, ...]:
             path=each.path,
             place=place(each.source.s3.url),
             secret=each.source.s3.secret_ref.name,
+            account=account,
         )
         for each in spec.data
         if each.source is not None
     )
 
 
-def steps_out(spec: TrainingJobSpec, run_directory: str) -> tuple[Step, ...]:
+def steps_out(spec: TrainingJobSpec, run_directory: str, account: str = "") -> tuple[Step, ...]:
     """What is copied from the site, a relative path from the run's directory."""
     return tuple(
         Step(
@@ -55,6 +56,7 @@ def steps_out(spec: TrainingJobSpec, run_directory: str) -> tuple[Step, ...]:
             path=each.path if each.path.startswith("/") else f"{run_directory}/{each.path}",
             place=place(each.destination.s3.url),
             secret=each.destination.s3.secret_ref.name,
+            account=account,
         )
         for each in spec.outputs
     )

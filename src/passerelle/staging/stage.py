@@ -1,6 +1,7 @@
 """One step, from its beginning: look what there is, copy what is missing. It is taken again until it returns.
 
-Files of one step go two at a time, since small ones wait for answers more than for bytes; who moves is said by Turns.
+Files of one step go two at a time, since small ones wait for answers more than for bytes, or more of them where they
+wait for jobs; who moves is said by Turns.
 """
 
 from __future__ import annotations
@@ -11,18 +12,26 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
+from passerelle.gateways.base import Handover
 from passerelle.staging import receipt
 from passerelle.staging.copy_in import CopyIn
 from passerelle.staging.copy_out import CopyOut
 from passerelle.staging.door import Door, opened
+from passerelle.staging.handed import Sent
+from passerelle.staging.handover import HandIn
+from passerelle.staging.handover_out import HandOut
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.place import Place
 from passerelle.staging.reading import kept_receipt
 from passerelle.staging.receipt import Receipt
+from passerelle.staging.s3.allowed import ALLOWED
+from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.steps import DEEPEST, MOST_FILES, Outgoing, Progress, Step, outgoing, targets
 from passerelle.staging.store import Store, Stored
 from passerelle.staging.turns import AT_ONCE, Turns
 
+JOBS_AT_ONCE = 8
+"""Transfer jobs of a step in a site's queue: others queue there, too."""
 MOST_WRONG = 20
 """Files of a step that may be wrong before the others are left alone, too."""
 
@@ -51,6 +60,7 @@ class Stage:
     locks: Locks
     note: Callable[[], None]
     moved: Callable[[int], None] = lambda _: None
+    presigned: OpenPresigned = ALLOWED.presigned
     progress: Progress = field(init=False)
     changes: int = 0
     """Tries in a row that found another object or file than the one that they began with."""
@@ -58,6 +68,7 @@ class Stage:
     _proof: tuple[str, str] | None = None
     _begun: dict[str, tuple[Stored, Claim]] = field(default_factory=dict)
     _sent: set[Outgoing] = field(default_factory=set)
+    _parts: dict[str, Sent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.progress = Progress(name=self.step.name, direction=self.step.direction)
@@ -112,25 +123,22 @@ class Stage:
             await out.drop(each.path, each.key)
 
     def _copy_in(self, site: Door, store: Store, endpoint: str = "") -> CopyIn:
-        return CopyIn(
-            site,
-            store,
-            self.run_root,
-            self.turns,
-            self.owner,
-            self._there,
-            self._moved,
-            self.hashes,
-            endpoint.rstrip("/"),
-            self.step.place.bucket,
-            rehash=not self.step.place.is_prefix,
+        common = (site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
+        where = (endpoint.rstrip("/"), self.step.place.bucket, not self.step.place.is_prefix)
+        if not isinstance(site, Handover):
+            return CopyIn(*common, *where)
+        return HandIn(
+            *common, *where, account=self.step.account, presigned=self.presigned, waits=self._waits, parts=self._parts
         )
 
     def _copy_out(self, site: Door, store: Store) -> CopyOut:
         def place(key: str) -> str:
             return str(Place(self.step.place.bucket, key))
 
-        return CopyOut(site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved, self.hashes)
+        common = (site, store, self.run_root, self.turns, self.owner, place, self._there, self._moved, self.hashes)
+        if not isinstance(site, Handover):
+            return CopyOut(*common)
+        return HandOut(*common, account=self.step.account, presigned=self.presigned, waits=self._waits)
 
     async def _run_in(self, copies: CopyIn) -> None:
         step = self.step
@@ -157,7 +165,7 @@ class Stage:
             del self._begun[path], claim.wanted[self.owner]
             self.tell(files=self.progress.files + 1)
 
-        await _all(one(stored, path) for stored, path in found)
+        await _all((one(stored, path) for stored, path in found), _lanes(copies.site))
         self._proof = (copies.endpoint, whole.etag if whole is not None else found[0][0].version)
         if whole is not None:
             await copies.keep(whole)
@@ -192,10 +200,14 @@ class Stage:
             self._sent.remove(each)
             self.tell(files=self.progress.files + 1)
 
-        await _all(one(each) for each in found)
+        await _all((one(each) for each in found), _lanes(site))
 
     def _there(self, size: int) -> None:
         self.tell(moved=self.progress.moved + size)
+
+    def _waits(self, reason: str, text: str) -> None:
+        if (reason, text) != (self.progress.reason, self.progress.message):
+            self.tell(state="Copying", reason=reason, message=text, stalled=False)
 
     def _moved(self, size: int) -> None:
         self.moved(size)
@@ -232,7 +244,12 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
     return sorted(found)
 
 
-async def _all(copies: Iterable[Coroutine[None, None, None]]) -> None:
+def _lanes(site: Door) -> int:
+    """Files of a step at a time: where each waits for a job of the site, more of them, and they wait side by side."""
+    return JOBS_AT_ONCE if isinstance(site, Handover) else AT_ONCE
+
+
+async def _all(copies: Iterable[Coroutine[None, None, None]], at_once: int) -> None:
     """Run them, so many at a time. What is wrong with one file lets the others go on, and is raised at the end; a
     connection that breaks, or many wrong files, end it at once.
     """
@@ -248,7 +265,7 @@ async def _all(copies: Iterable[Coroutine[None, None, None]]) -> None:
                 if len(wrong) >= MOST_WRONG:
                     return
 
-    lanes = [asyncio.create_task(lane()) for _ in range(AT_ONCE)]
+    lanes = [asyncio.create_task(lane()) for _ in range(at_once)]
     try:
         await asyncio.gather(*lanes)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from passerelle.errors import Invalid, Missing
@@ -27,13 +27,16 @@ _LONGEST_NAME = 236
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """An entry: `path` is at the site, absolute; `place` in the object store; `secret` names who we are there."""
+    """An entry: `path` is at the site, absolute; `place` in the object store; `secret` names who we are there. Where a
+    job of the site carries large files, `account` is charged for it; "" leaves that to the site.
+    """
 
     name: str
     direction: Direction
     path: str
     place: Place
     secret: str
+    account: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,9 @@ from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unaut
 from passerelle.gateways.base import Identity
 from passerelle.staging.door import Door
 from passerelle.staging.places import Places
+from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.s3.credential import Access
+from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Direction, Progress, Step
 from passerelle.staging.store import Changed, Store
@@ -79,7 +81,7 @@ class Staging:
     changed, by uid, and must not block. `room` is shared by all sites.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it is given to work with, by name
         self,
         site: str,
         *,
@@ -90,11 +92,13 @@ class Staging:
         moved: Moved = lambda _direction, _size: None,
         now: Callable[[], float],
         room: asyncio.Semaphore | None = None,
+        presigned: OpenPresigned = ALLOWED.presigned,
     ) -> None:
         self._site = site
         self._door = door
         self._read_access = read_access
         self._open_store = open_store
+        self._presigned = presigned
         self._changed = changed
         self._moved = moved
         self._now = now
@@ -171,10 +175,8 @@ class Staging:
         def note() -> None:
             self._note(uid)
 
-        stages = [
-            Stage(step, run_root, f"{namespace}/{uid}", self._turns, self._locks, note, self._counted(step.direction))
-            for step in steps
-        ]
+        common = (run_root, f"{namespace}/{uid}", self._turns, self._locks, note)
+        stages = [Stage(step, *common, self._counted(step.direction), self._presigned) for step in steps]
         return _Work(namespace, steps, run_root, None, stages)
 
     def _start(self, uid: str, work: _Work, before: asyncio.Task[None] | None, *, look: bool) -> None:

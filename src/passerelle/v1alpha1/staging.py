@@ -129,6 +129,8 @@ class Transfer(Model):
     files: int = Field(default=0, ge=0, description="files is how many files are there.")
     bytes: int = Field(default=0, ge=0, description="bytes is how many bytes are there.")
     total_bytes: int | None = Field(default=None, ge=0, description="totalBytes is how many there will be.")
-    message: str = Field(default="", max_length=256, description="message tells what went wrong last.")
+    message: str = Field(
+        default="", max_length=256, description="message tells what went wrong last, or what it waits for."
+    )
     start_time: Time | None = Field(default=None, description="startTime is when it was begun.")
     end_time: Time | None = Field(default=None, description="endTime is when it was done.")

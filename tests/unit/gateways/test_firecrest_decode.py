@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from passerelle.gateways.firecrest.decode import OUR_CODES, job, submitted
+from passerelle.gateways.firecrest.decode import job, submitted
 from passerelle.gateways.firecrest.system import System
+from passerelle.gateways.sacct import OUR_CODES
 from passerelle.slurm import Blame, RemoteJob, Stage
 
 

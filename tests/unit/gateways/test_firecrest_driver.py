@@ -19,7 +19,7 @@ from firecrest.issuer import CLIENT, SECRET
 from firecrest.login_node import Done
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import second_try
-from passerelle.gateways.base import Accounting, Files, Gateway, Transfer, Upload
+from passerelle.gateways.base import Accounting, Files, Gateway, Handover, Transfer, Upload
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.slurm import Stage
@@ -76,6 +76,7 @@ def test_it_is_a_gateway_with_accounting_and_files(fake: Fake) -> None:
     assert isinstance(gateway, Accounting)
     assert isinstance(gateway, Files)
     assert isinstance(gateway, Upload)
+    assert isinstance(gateway, Handover)
     assert not isinstance(gateway, Transfer), "large files go by way of an object store of the server's"
 
 

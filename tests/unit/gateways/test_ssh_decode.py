@@ -144,6 +144,13 @@ def test_who_cancelled(by: str, name: str) -> None:
     assert (job.state, job.cancelled_by) == (JobState("CANCELLED"), name)
 
 
+@pytest.mark.parametrize("told, code", [("84:0", 212), ("87:0", 215), ("3:0", 3), ("83:0", 83)])
+def test_own_code_is_told_although_sacct_takes_128_from_it(told: str, code: int) -> None:
+    text = record(JobIDRaw="7", State="FAILED", NodeList="n1", ExitCode=told)
+
+    assert [job.exit_code for job in decode.accounted(text, MARK, HERE)] == [code]
+
+
 def test_steps_and_components_are_no_jobs_of_ours() -> None:
     text = record(JobIDRaw="7.batch", State="COMPLETED") + record(JobIDRaw="8", State="COMPLETED")
 

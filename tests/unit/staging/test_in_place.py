@@ -314,7 +314,7 @@ async def test_a_note_that_was_left_beside_a_receipt_says_nothing(world: World) 
     assert world.content() == edited
 
 
-@pytest.mark.parametrize("read", [1, 2])
+@pytest.mark.parametrize("read", [0, 1, 2])
 async def test_a_file_that_comes_before_the_first_byte_is_not_written_to(world: World, read: int) -> None:
     def come(call: str) -> None:
         if call == "read" and world.store.calls.count("read") == read:

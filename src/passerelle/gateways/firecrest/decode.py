@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from passerelle.gateways import sacct
 from passerelle.gateways.firecrest.system import System
-from passerelle.onsite.codes import DUPLICATE
-from passerelle.slurm import ENDINGS_BY_CODE, NO_REASON, JobState, RemoteJob
+from passerelle.slurm import NO_REASON, JobState, RemoteJob
 
 Record = dict[str, Any]
 
-OUR_CODES = frozenset({DUPLICATE, *ENDINGS_BY_CODE})
-_HALF = 128
 _NO_NODES = frozenset({"", "None assigned", "(null)"})
 _BY = "by"
 
@@ -63,18 +61,15 @@ def submitted(body: Record) -> str | None:
 
 
 def _exit(status: Record, state: JobState, *, cut: bool) -> tuple[int | None, int | None]:
-    """(exit code, signal), each None where it is unknown or the job still lives. 0 counts only with success.
-
-    sacct takes 128 from every code that has it: 212 reads 84 (`cut`). Our own codes are told from what they become,
-    since no trainer is known to use those; of others nobody can say which of the two it was.
+    """(exit code, signal), each None where it is unknown or the job still lives. 0 counts only with success. `cut`: it
+    is sacct's.
     """
     if state.ending is None:
         return None, None
     code, signal = _number(status.get("exitCode")), _number(status.get("interruptSignal"))
     if signal:
         return None, signal
-    if cut and code is not None and code + _HALF in OUR_CODES:
-        return code + _HALF, None
+    code = sacct.whole(code) if cut else code
     return (code if code or state.ending.succeeded else None), None
 
 

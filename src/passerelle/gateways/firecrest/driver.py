@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Identity, Listing, Probe, Survey, Topic, Traits
-from passerelle.gateways.firecrest import decode, encode, errors, survey, system
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Survey, Topic, Traits
+from passerelle.gateways.firecrest import decode, encode, errors, files, survey, system
+from passerelle.gateways.firecrest.arrange import Arrange
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
+from passerelle.gateways.firecrest.handover import S3, Transfers
 from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
 from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
@@ -34,11 +36,16 @@ MEMO_SECONDS = 1.0
 
 REST_MODE = "its rest mode drops a job's nodes, GPUs and time limit: jobs run on their partition's defaults"
 
+NO_STORE = "its FirecREST has no object store of its own, so of data and outputs no large files are copied"
+
 _HTTP_OK, _HTTP_CREATED, _HTTP_NO_CONTENT = 200, 201, 204
 
 
 class Firecrest:
-    """One system behind one server. Gateway, Accounting, Files and Upload."""
+    """One system behind one server. Gateway, Accounting, Files, Upload and Handover."""
+
+    part_bytes = 8 * 1024 * 1024
+    """Of our own reads and sends; the server's parts are larger."""
 
     traits = Traits(
         listing=Listing.RECORDS,
@@ -69,6 +76,9 @@ class Firecrest:
         self._asked_names: set[str] = set()
         self._jobs = Jobs(self._calls, self._me, lambda: self._told)
         self._files = RemoteFiles(self._calls, self._name, lambda: self._told.ops_limit)
+        self._arrange = Arrange(self._calls, self._name, self._files)
+        self._transfers = Transfers(self._calls, lambda: self._told, self._files, self._arrange, self._jobs)
+        self.store_authority = ca
 
     async def probe(self) -> Probe:
         """Asks for the partitions: one scontrol, for which SSH and slurmctld must serve us. FirecREST's own word on
@@ -81,6 +91,7 @@ class Firecrest:
         user = await self._me()
         errors.read(await self._calls.ask("GET", f"status/{self._name}/partitions"))
         lacks = ((REST_MODE,) if found.mode == "rest" else ()) + ((ROTATES,) if self._calls.rotates else ())
+        lacks += () if found.large in (S3, "") else (NO_STORE,)
         return Probe(Identity(self._name, user.name), version=found.version, api_version="v2", lacks=lacks)
 
     async def submit(self, batch: Batch) -> str:
@@ -150,6 +161,62 @@ class Firecrest:
     async def make_directory(self, path: str) -> None:
         await self._me()
         await self._files.make_directory(path)
+
+    # Large files
+
+    @property
+    def small_bytes(self) -> int:
+        """A download is exact up to here: it travels in base64, whose text counts."""
+        return max(self._told.ops_limit * 3 // 4 - files.MARGIN - 1, 0)
+
+    async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
+        await self._ready()
+        return await self._transfers.hand_in(path, size, parts, account)
+
+    async def hand_out(self, path: str, account: str) -> HandedOut:
+        await self._ready()
+        return await self._transfers.hand_out(path, account)
+
+    async def waiting_for(self, path: str) -> Sequence[str]:
+        await self._me()
+        return await self._transfers.waiting_for(path)
+
+    async def complaint(self, error_log: str) -> PasserelleError | None:
+        await self._me()
+        return await self._transfers.complaint(error_log)
+
+    async def stamp(self, path: str) -> str | None:
+        await self._me()
+        return await self._arrange.stamp(path)
+
+    async def resembles(self, path: str, offset: int, content: bytes) -> bool:
+        await self._me()
+        return await self._arrange.resembles(path, offset, content)
+
+    async def entries(self, path: str) -> Sequence[Entry] | None:
+        await self._me()
+        return await self._arrange.entries(path)
+
+    async def rename(self, old: str, new: str) -> None:
+        await self._me()
+        await self._arrange.rename(old, new)
+
+    async def remove(self, path: str) -> None:
+        await self._me()
+        await self._arrange.remove(path)
+
+    async def digest(self, path: str) -> str | None:
+        await self._me()
+        return await self._arrange.digest(path)
+
+    async def _ready(self) -> None:
+        """What the server can do is known. None of this asks for a job, whatever became of it."""
+        try:
+            if self._system is None:
+                await self._look_at_system()
+            await self._me()
+        except Unavailable as error:
+            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
 
     async def survey(self) -> Survey:
         """The clock is FirecREST's, which judges tokens. Where accounting is silent, userinfo fails as a whole."""

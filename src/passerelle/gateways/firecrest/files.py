@@ -6,7 +6,7 @@ they give is used up to the first U+FFFD, and where a part begins with it, `?` s
 ahead of the file. `view` cuts characters, not bytes, unless its offset is a multiple of its size: so it is, of a size
 that gives little beside what is asked for. `tail` gives all up to the end.
 
-There is no rename: who reads a file while it is written anew may see half of it.
+There is no rename of one step for a file that is there: who reads a file while it is written anew may see half of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LITTLE = 16 * 1024
 """Bytes that are not worth choosing for."""
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
-_MARGIN = 64 * 1024
+MARGIN = 64 * 1024
 """What a file may grow between its stat and its read."""
 
 _LONGEST_REST = 3
@@ -62,10 +62,10 @@ class RemoteFiles:
         if offset >= size or length <= 0:
             return b""
         left, limit = size - offset, self._limit()
-        small = size + _MARGIN < limit * 3 // 4  # a download travels in base64, and the limit is that of its text
+        small = size + MARGIN < limit * 3 // 4  # a download travels in base64, and the limit is that of its text
         if small and 2 * left >= size:
             return (await self._download(path))[offset : offset + length]
-        near = left + _MARGIN < limit
+        near = left + MARGIN < limit
         if not near or left > max(_LITTLE, 2 * length):
             data = await self._view(path, offset, length)
             if data is not None:
@@ -109,16 +109,23 @@ class RemoteFiles:
         for step in missing:
             answer = await self._calls.once("POST", f"{self._ops}/mkdir", body={"sourcePath": step, "parent": True})
             if answer.status != _HTTP_CREATED:
-                raise _refusal(answer, step)
+                raise refusal(answer, step)
             await self._chmod(step, DIRECTORY_MODE)
 
-    async def _stat(self, path: str) -> tuple[int, int] | None:
-        """Size and mode; None where there is no such file."""
+    async def told(self, path: str) -> dict[str, object] | None:
+        """What stat tells, by Python's names; None where there is no such file."""
         answer = await self._get("stat", path, ("dereference", "true"))
         if errors.no_file(answer):
             return None
-        told = errors.read(answer).get("output")
-        size, mode = (told.get(key) for key in ("size", "mode")) if isinstance(told, dict) else (None, None)
+        found = errors.read(answer).get("output")
+        return found if isinstance(found, dict) else {}
+
+    async def _stat(self, path: str) -> tuple[int, int] | None:
+        """Size and mode; None where there is no such file."""
+        told = await self.told(path)
+        if told is None:
+            return None
+        size, mode = told.get("size"), told.get("mode")
         if not isinstance(size, int) or not isinstance(mode, int):
             raise Unavailable("FirecREST's answer to stat has no size.", reason="UnexpectedAnswer")
         return size, mode
@@ -152,7 +159,7 @@ class RemoteFiles:
         upload = Upload("file", name, content)
         answer = await self._calls.once("POST", f"{self._ops}/upload", [("path", directory or "/")], upload=upload)
         if answer.status != _HTTP_NO_CONTENT and not (content == b"" and await self._is_empty(path)):
-            raise _refusal(answer, path)
+            raise refusal(answer, path)
 
     async def _is_empty(self, path: str) -> bool:
         found = await self._stat(path)
@@ -162,7 +169,7 @@ class RemoteFiles:
         body = {"sourcePath": path, "mode": f"{mode:o}"}
         answer = await self._calls.ask("PUT", f"{self._ops}/chmod", [("path", path)], body=body)
         if answer.status != _HTTP_OK:
-            raise _refusal(answer, path)
+            raise refusal(answer, path)
 
     async def _get(self, operation: str, path: str, *more: tuple[str, str]) -> Answer:
         query: Query = [("path", checked(path)), *more]
@@ -206,7 +213,7 @@ def _missing(path: str) -> Missing:
     return Missing(f"There is no file {path} at the site.")
 
 
-def _refusal(answer: Answer, path: str) -> PasserelleError:
+def refusal(answer: Answer, path: str) -> PasserelleError:
     """The error for a change that did not come about."""
     if errors.no_file(answer):
         return Rejected(f"There is no directory for {path} at the site.", reason="FileRefused")

@@ -13,19 +13,26 @@ Mode = Literal["ssh", "hybrid", "rest"]
 OPS_LIMIT = 5 * 1024 * 1024
 """Bytes that a file operation takes or gives at once, where the server does not tell."""
 
+PART_LIMIT = 2 * 1024 * 1024 * 1024
+"""Bytes of a part of a large file, where the server does not tell: its own default."""
+
 _NEEDED = ("scheduler", "ssh")
 _LINE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """`version` is the scheduler's, as the server's configuration has it."""
+    """`version` is the scheduler's, as the server's configuration has it. `large` is the way of large files, "" where
+    it isn't told, as before 2.5; `part_limit` the most that a part of one takes.
+    """
 
     name: str
     mode: Mode
     version: str
     ops_limit: int
     trouble: str = ""
+    large: str = ""
+    part_limit: int = PART_LIMIT
 
     def refuse(self, *, allow_rest: bool) -> None:
         """Raise Invalid for a mode in which jobs run without their options, Unavailable where a service is unwell."""
@@ -53,14 +60,24 @@ def find(body: dict[str, Any], name: str) -> System:
     kind = str(scheduler.get("type") or "slurm").lower()
     if kind != "slurm":
         raise Invalid(f"The scheduler of FirecREST's system {name} is {kind}, and must be slurm.", reason="NotSlurm")
-    told = _object(entry.get("dataOperation")).get("max_ops_file_size")
+    operation = _object(entry.get("dataOperation"))
+    told, large = operation.get("max_ops_file_size"), _object(operation.get("data_transfer"))
+    multipart = _object(large.get("multipart"))
+    most = multipart.get("max_part_size", multipart.get("maxPartSize"))
     return System(
         name=name.lower(),
         mode=_mode(scheduler),
         version=str(scheduler.get("version") or ""),
         ops_limit=told if isinstance(told, int) and told > 0 else OPS_LIMIT,
         trouble=_trouble(entry.get("servicesHealth")),
+        large=str(large.get("serviceType") or large.get("service_type") or ("none" if _has_none(operation) else "")),
+        part_limit=most if isinstance(most, int) and most > 0 else PART_LIMIT,
     )
+
+
+def _has_none(operation: dict[str, Any]) -> bool:
+    """Whether the server says that it has no way for large files."""
+    return "data_transfer" in operation and operation["data_transfer"] is None
 
 
 def _mode(scheduler: dict[str, Any]) -> Mode:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from passerelle.gateways import sacct
 from passerelle.gateways.ssh.commands import ACCOUNTED, LIGHT, LIVE
 from passerelle.slurm import JobState, RemoteJob
 
@@ -147,6 +148,7 @@ def _accounted_job(row: Row, here: Site) -> RemoteJob:
     state = JobState.parse(re.split(r"[ ,+]+", "CANCELLED" if by else row["State"]))
     nodes = _text(row["NodeList"])
     code, signal = _exit(row["ExitCode"], state) if nodes else (None, None)
+    code = sacct.whole(code)
     return RemoteJob(
         job_id=row["JobIDRaw"],
         name=row["JobName"],

@@ -1,4 +1,5 @@
-"""Which object stores the operator talks to: a Secret names one, and an administrator may say which it may be.
+"""Which object stores the operator talks to: a Secret or a gateway names one, and an administrator may say which it may
+be.
 
 The operator stands where a tenant does not, within the cluster's network and beside its own processes. So no Secret
 alone sends it to its own host in the clear; and where hosts are told, it goes to no other.
@@ -13,6 +14,7 @@ from passerelle.errors import Invalid
 from passerelle.staging.s3.address import address
 from passerelle.staging.s3.client import S3
 from passerelle.staging.s3.credential import ENDPOINT, Access
+from passerelle.staging.s3.presigned import Presigned, origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,23 @@ class Allowed:
             )
             raise Invalid(text, reason="EndpointNotAllowed")
         return S3(bucket, access)
+
+    def presigned(self, url: str, authority: bytes | None) -> Presigned:
+        """The object store that a gateway leads us to: no gateway alone sends us anywhere either. Raises Invalid where
+        it is not allowed.
+        """
+        where = urlsplit(origin(url))
+        host = where.hostname or ""
+        if where.scheme != "https" and not self.loopback:
+            text = f"The gateway's object store {host} is without TLS, which would show all to everyone on the way."
+            raise Invalid(text, reason="InvalidEndpoint")
+        if self.hosts and not any(_fits(host, each) for each in self.hosts):
+            text = (
+                f"The gateway carries large files by an object store at {host}, and the administrator of the operator "
+                f"allows {', '.join(self.hosts)} alone; have the host added to the chart's value objectStoreHosts."
+            )
+            raise Invalid(text, reason="EndpointNotAllowed")
+        return Presigned(url, authority)
 
 
 ALLOWED = Allowed()

@@ -1,0 +1,149 @@
+"""One file at a site whose gateway gives large files whole, to one object: CopyOut, but for where its bytes are read.
+
+A job of the site puts the file into the gateway's object store; from there it is read by ranges, as often as needed.
+What lies there counts while the file at the site is what it was, and is as large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import cast
+
+from passerelle.errors import PasserelleError, Unavailable
+from passerelle.staging import handed
+from passerelle.staging.copy_out import CopyOut
+from passerelle.staging.door import Door
+from passerelle.staging.handed import Note
+from passerelle.staging.handover import LOOK_SECONDS, HandoverDoor, Waits, ended, failure, keep_note, read_note
+from passerelle.staging.s3.allowed import ALLOWED
+from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned
+from passerelle.staging.store import Changed
+
+
+@dataclass
+class HandOut(CopyOut):
+    """`account` is what a transfer job is charged to, "" where the site decides."""
+
+    account: str = ""
+    presigned: OpenPresigned = ALLOWED.presigned
+    waits: Waits = lambda _reason, _text: None
+    look_seconds: float = LOOK_SECONDS
+
+    @property
+    def gate(self) -> HandoverDoor:
+        return cast("HandoverDoor", self.site)
+
+    async def copy(self, path: str, size: int, key: str) -> None:
+        if size <= self.gate.small_bytes:
+            await super().copy(path, size, key)
+            return
+        there = await self.store.head(key)
+        if there is not None and (there.size, there.sha256) == (size, await self.site.digest(path)):
+            self.tell(size)
+            return
+        async with self._fetched(path, size) as door:
+            plain = CopyOut(
+                door,
+                self.store,
+                self.run_root,
+                self.turns,
+                self.owner,
+                self.place,
+                self.tell,
+                self.moved,
+                self.hashes,
+            )
+            await plain.copy(path, size, key)
+        await self._forget(path)
+
+    async def drop(self, path: str, key: str) -> None:
+        await super().drop(path, key)
+        with contextlib.suppress(PasserelleError):
+            note = await read_note(self.site, self.run_root, path, "out")
+            if note is not None and note.job:
+                await self.gate.cancel(note.job)
+            await self._forget(path)
+
+    @contextlib.asynccontextmanager
+    async def _fetched(self, path: str, size: int) -> AsyncIterator[Door]:
+        """The site, of which this file is read from the gateway's object store."""
+        note = await self._asked_for(path, size)
+        job = await ended(self.gate, note.job, self.waits, self.look_seconds)
+        store = self.presigned(note.urls[0], self.gate.store_authority)
+        try:
+            try:
+                _, total = await store.read(note.urls[0], 0, 1)
+            except Unavailable as error:
+                if error.reason != EXPIRED:
+                    raise
+                total = -1
+            if total != size:
+                await self._forget(path)
+                if await self.gate.stamp(path) != note.stamp:
+                    raise Changed(f"{path} changed while it was copied; it is copied anew.", reason="OutputChanged")
+                raise await failure(self.gate, note, job, path)
+            try:
+                yield cast("Door", Fetched(self.site, path, store, note.urls[0]))
+            except Changed:
+                await self._forget(path)
+                raise
+            except Unavailable as error:
+                if error.reason == EXPIRED:
+                    await self._forget(path)
+                raise
+        finally:
+            await store.close()
+
+    async def _asked_for(self, path: str, size: int) -> Note:
+        """What is in the gateway's store already, or on its way there, of this very file; else a new job."""
+        kept = await read_note(self.site, self.run_root, path, "out")
+        if kept is not None and kept.job and kept.size == size and kept.stamp == await self.gate.stamp(path):
+            return kept
+        if kept is not None and kept.job:
+            await self.gate.cancel(kept.job)
+        found = await self.gate.hand_out(path, self.account)
+        note = Note(
+            path=path, size=size, job=found.job, urls=(found.url,), error_log=found.error_log, stamp=found.stamp
+        )
+        await keep_note(self.site, self.run_root, note, "out")
+        return note
+
+    async def _forget(self, path: str) -> None:
+        await self.site.remove(handed.note_place(self.run_root, path, "out"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A Door whose one large file is read from an object store. What CopyOut needs of it, and no more."""
+
+    site: Door
+    path: str
+    store: Presigned
+    url: str
+
+    @property
+    def part_bytes(self) -> int:
+        return self.site.part_bytes
+
+    async def size(self, path: str) -> int | None:
+        return await self.site.size(path)
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        if path != self.path:
+            return await self.site.read(path, offset, length)
+        content, _ = await self.store.read(self.url, offset, length)
+        return content
+
+    async def digest(self, path: str) -> str | None:
+        return await self.site.digest(path)
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        await self.site.write(path, content, mode=mode)
+
+    async def make_directory(self, path: str) -> None:
+        await self.site.make_directory(path)
+
+    async def remove(self, path: str) -> None:
+        await self.site.remove(path)

@@ -1,0 +1,396 @@
+"""Large files by a gateway's object store and jobs of the site: never twice, never half, whoever goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+from weakref import WeakValueDictionary
+
+import pytest
+
+from little_handover import SECRET, LittleHandover
+from little_store import MemoryStore
+from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
+from passerelle.gateways.base import Handover
+from passerelle.gateways.memory_files import File
+from passerelle.staging import copy_out, handed, handover, handover_out
+from passerelle.staging.door import Door
+from passerelle.staging.handover import HandIn
+from passerelle.staging.place import place
+from passerelle.staging.s3.presigned import OpenPresigned
+from passerelle.staging.stage import Locks, Stage
+from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.turns import Turns
+
+PART = 1000
+CORPUS = hashlib.shake_256(b"1").digest(10 * PART + 7)
+PATH = "/scratch/p/corpus.bin"
+ROOT = "/scratch/p/runs"
+
+
+@pytest.fixture(autouse=True)
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a thousand bytes, and no waiting."""
+    monkeypatch.setattr(handover, "part_bytes", lambda _: PART)
+    monkeypatch.setattr(handover, "_MEBIBYTE", 1)
+    monkeypatch.setattr(copy_out, "PART_BYTES", PART)
+    for kind in (handover.HandIn, handover_out.HandOut):
+        told = kind.__init__.__defaults__ or ()
+        defaults = tuple(0.0 if each == handover.LOOK_SECONDS else each for each in told)
+        monkeypatch.setattr(kind.__init__, "__defaults__", defaults)
+
+
+@dataclass
+class World:
+    store: MemoryStore = field(default_factory=lambda: MemoryStore({"corpus.bin": CORPUS}))
+    site: LittleHandover = field(default_factory=LittleHandover)
+    moved: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def stage(self, direction: Direction = "In", url: str = "s3://bucket/corpus.bin", path: str = PATH) -> Stage:
+        """As a newly started operator has it."""
+        step = Step(name="corpus", direction=direction, path=path, place=place(url), secret="s3", account="g177")
+        locks: Locks = WeakValueDictionary()
+
+        def note() -> None:
+            self.told.append(made.progress.message)
+
+        made = Stage(step, ROOT, "ns/job", Turns(), locks, note, self._moved, cast("OpenPresigned", self.site.open))
+        return made
+
+    async def run(self, stage: Stage | None = None) -> Progress:
+        stage = stage or self.stage()
+        await stage.run(cast("Door", self.site), self.store)
+        return stage.progress
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(path for path in self.site.files_at.files if not path.startswith(f"{ROOT}/staged/"))
+
+    @property
+    def kept(self) -> int:
+        """Files of ours beside the receipts, and those."""
+        return sum(path.startswith(f"{ROOT}/staged/") for path in self.site.files_at.files)
+
+    def content(self, path: str = PATH) -> bytes:
+        return self.site.files_at.files[path].content
+
+    def _moved(self, size: int) -> None:
+        self.moved += size
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def failed(world: World, kind: type[PasserelleError], stage: Stage | None = None) -> PasserelleError:
+    with pytest.raises(kind) as told:
+        await world.run(stage)
+    assert SECRET not in told.value.message
+    return told.value
+
+
+def test_the_site_is_one(world: World) -> None:
+    assert isinstance(world.site, Handover)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 101, PART, PART + 1, 10 * PART + 7])
+@pytest.mark.parametrize("hashes", [True, False])
+async def test_an_object_arrives_whole_and_leaves_a_receipt_alone(world: World, size: int, hashes: bool) -> None:
+    world.store.objects["corpus.bin"] = CORPUS[:size]
+    world.site.hashes = hashes
+
+    progress = await world.run()
+
+    assert world.content() == CORPUS[:size]
+    assert (world.names, world.kept) == ([PATH], 1)
+    assert (progress.files, progress.moved, world.moved) == (1, size, size)
+    assert len(world.site.uploads) == (size > world.site.small_bytes), "what is small needs no job"
+    assert world.site.accounts == ["g177"] * (size > world.site.small_bytes)
+    assert world.site.opened == 0
+
+
+async def test_without_a_hash_the_seams_of_what_the_job_fetched_are_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "_SEAM_BYTES", 200)
+    world.site.hashes, world.site.most_bytes = False, 4000
+    await world.run()
+    assert world.site.looks == [0, 200, 3900, 4100, 7900, 8100, 9807, 10007]
+
+
+async def test_what_is_there_is_not_copied_again(world: World) -> None:
+    await world.run()
+    world.store.read_bytes = 0
+
+    await world.run()
+
+    assert (world.store.read_bytes, len(world.site.uploads)) == (0, 1)
+
+
+@pytest.mark.parametrize("calls", range(1, 26))
+async def test_an_operator_that_died_anywhere_is_followed(
+    world: World, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any of its requests; each try of another operator knows nothing but what lies there."""
+    left = calls
+
+    def die(name: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Unavailable(f"The operator died before {name}.")
+
+    site = world.site
+    for name in ("write", "remove", "rename", "digest", "hand_in", "get", "put", "complete"):
+        _interrupt(monkeypatch, site, name, die)
+    if left > 0:
+        try:
+            await world.run()
+        except Unavailable:
+            await world.run()
+
+    assert world.content() == CORPUS
+    assert (world.names, world.kept) == ([PATH], 1)
+    alive = [job for job, state in site.states.items() if state == "RUNNING"]
+    assert alive == [], "no job waits for what never comes"
+
+
+def _interrupt(monkeypatch: pytest.MonkeyPatch, site: LittleHandover, name: str, die: Callable[[str], None]) -> None:
+    call = getattr(site, name)
+
+    async def dying(*words: object, **more: object) -> object:
+        die(name)
+        return await call(*words, **more)
+
+    monkeypatch.setattr(site, name, dying)
+
+
+async def test_parts_on_record_are_not_sent_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "SLICE_SECONDS", 0.0)  # each part is put on record
+    site = world.site
+    put = site.put
+
+    async def breaks(url: str, content: bytes) -> str:
+        if site.puts == 7:
+            site.puts += 1
+            raise Unavailable("The connection broke.", reason="Unreachable")
+        return await put(url, content)
+
+    monkeypatch.setattr(site, "put", breaks)
+    await failed(world, Unavailable)
+    assert world.names == []
+
+    await world.run()
+
+    assert (world.content(), len(site.uploads), site.puts) == (CORPUS, 1, 12)
+    assert world.moved == len(CORPUS), "each part once"
+
+
+async def test_a_lost_completion_is_asked_for_again_and_nothing_is_sent_twice(world: World) -> None:
+    world.site.lost_completions = 1
+    await failed(world, Unavailable)
+    await world.run()
+    assert (world.content(), len(world.site.uploads), world.site.puts) == (CORPUS, 1, 11)
+
+
+async def test_a_job_whose_answer_was_lost_is_ended(world: World) -> None:
+    world.site.lost_answers = 1
+    await failed(world, Unavailable)
+    assert world.site.states == {"1": "RUNNING"}
+
+    await world.run()
+
+    assert (world.site.cancelled, world.site.states) == (["1"], {"1": "CANCELLED", "2": "COMPLETED"})
+    assert world.content() == CORPUS
+
+
+async def test_a_job_that_waits_is_told(world: World) -> None:
+    world.site.queued = 3
+    progress = await world.run()
+    assert any(each == "The site's transfer job 1 waits in the queue: Priority." for each in world.told)
+    assert progress.message == ""
+
+
+async def test_a_job_that_ended_well_without_the_file_is_not_believed(world: World) -> None:
+    world.site.cut = 5000
+    told = await failed(world, Unavailable)
+    assert told.reason == "TransferJobFailed"
+    assert "transfer job 1 ended as COMPLETED and has not carried corpus.bin" in told.message
+    assert world.names == [], "nothing is left half-named"
+
+    world.site.cut = None
+    await world.run()
+    assert world.content() == CORPUS
+
+
+@pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL"])
+async def test_a_job_that_failed_is_told_by_its_end(world: World, state: str) -> None:
+    world.site.ends = state
+    told = await failed(world, Unavailable)
+    assert f"ended as {state}" in told.message
+    world.site.ends = "COMPLETED"
+    await world.run()
+    assert world.content() == CORPUS
+
+
+async def test_a_quota_is_told_and_all_is_not_sent_again_at_once(world: World) -> None:
+    world.site.cut, world.site.grumble = 5000, Rejected("There is no room left.", reason="NoRoom")
+    assert (await failed(world, Rejected)).reason == "NoRoom"
+    puts = world.site.puts
+    assert (await failed(world, Rejected)).message == "There is no room left."
+    assert (world.site.puts, len(world.site.uploads)) == (puts, 1)
+    assert world.names == []
+
+    world.site.cut = None
+    stage = world.stage()
+    later = stage._copy_in(cast("Door", world.site), world.store)
+    assert isinstance(later, HandIn)
+    later.now = lambda: handover.REFUSED_SECONDS * 1e9
+    found = await world.store.head("corpus.bin")
+    assert found is not None
+    await later.copy(found, PATH)
+    assert world.content() == CORPUS
+
+
+async def test_a_job_that_ends_early_is_sent_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "SLICE_SECONDS", 0.0)
+    site = world.site
+    put = site.put
+
+    async def ends(url: str, content: bytes) -> str:
+        if site.puts == 2:
+            site.states["1"] = "TIMEOUT"
+        return await put(url, content)
+
+    monkeypatch.setattr(site, "put", ends)
+    assert "ended as TIMEOUT" in (await failed(world, Unavailable)).message
+    assert site.puts == 3
+    monkeypatch.setattr(site, "put", put)
+    await world.run()
+    assert world.content() == CORPUS
+
+
+async def test_a_job_that_is_gone_is_begun_anew(world: World) -> None:
+    world.site.gone, world.site.cut = {"1"}, 0
+    assert "transfer job 1 is gone" in (await failed(world, Unavailable)).message
+    world.site.cut = None
+    await world.run()
+    assert world.content() == CORPUS
+
+
+async def test_what_has_expired_is_asked_for_again(world: World) -> None:
+    world.site.expired = True
+    await failed(world, Unavailable)
+    assert world.site.cancelled == ["1"]
+    world.site.expired = False
+    await world.run()
+    assert (world.content(), len(world.site.uploads)) == (CORPUS, 2)
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+async def test_what_arrived_otherwise_gets_no_name(world: World, hashes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.site.hashes = hashes
+    complete = world.site.complete
+
+    async def spoilt(url: str, etags: list[str]) -> bool:
+        done = await complete(url, etags)
+        (path,) = (each for each in world.site.files_at.files if each.endswith(".part"))
+        content = world.content(path)
+        world.site.files_at.files[path] = File(content[:500] + b"????" + content[504:])
+        return done
+
+    monkeypatch.setattr(world.site, "complete", spoilt)
+    assert (await failed(world, Unavailable)).reason == "DigestDiffers"
+    assert world.names == []
+
+
+async def test_what_lies_at_the_path_is_never_replaced(world: World) -> None:
+    world.site.files_at.files[PATH] = File(b"somebody's")
+    assert (await failed(world, Invalid)).reason == "DataInTheWay"
+    assert (world.content(), world.site.uploads) == (b"somebody's", [])
+
+
+async def test_what_nobody_wants_any_more_leaves_no_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = world.stage()
+    reached = asyncio.Event()
+
+    async def stuck(*_: object) -> str:
+        reached.set()
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr(world.site, "put", stuck)
+    running = asyncio.create_task(world.run(stage))
+    await reached.wait()
+    (note,) = [path for path in world.site.files_at.files if path.startswith(f"{ROOT}/staged/")]
+    assert world.site.files_at.files[note].mode == 0o600, "the URLs in it are nobody else's"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    await stage.drop(cast("Door", world.site), world.store)
+
+    assert (world.site.cancelled, world.names, world.kept) == (["1"], [], 0)
+
+
+async def test_too_few_parts_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "LARGEST_PART_BYTES", 10)
+    assert (await failed(world, Rejected)).reason == "TooFewParts"
+    assert world.site.cancelled == ["1"]
+
+
+async def test_a_file_goes_out_by_one_job(world: World) -> None:
+    world.site.files_at.files[PATH] = File(CORPUS)
+    progress = await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert world.store.objects["out/corpus.bin"] == CORPUS
+    assert (progress.moved, len(world.site.uploads), world.site.accounts, world.kept) == (len(CORPUS), 1, ["g177"], 0)
+
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert len(world.site.uploads) == 1, "what is there already needs no job"
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+async def test_a_copy_out_that_broke_goes_on_with_what_the_job_has_fetched(world: World, hashes: bool) -> None:
+    world.site.files_at.files[PATH], world.site.hashes = File(CORPUS), hashes
+    stage, world.store.cuts = world.stage("Out", "s3://bucket/out/"), 1
+    await failed(world, Unavailable, stage)
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert (world.store.objects["out/corpus.bin"], len(world.site.uploads)) == (CORPUS, 1)
+
+
+async def test_a_file_that_changed_is_fetched_anew(world: World) -> None:
+    world.site.files_at.files[PATH] = File(CORPUS)
+    world.store.cuts = 1
+    await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+    newer = CORPUS[::-1]
+    world.site.files_at.files[PATH] = File(newer)
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert (world.store.objects["out/corpus.bin"], len(world.site.uploads)) == (newer, 2)
+
+
+async def test_a_job_that_lost_a_part_is_not_believed(world: World) -> None:
+    world.site.files_at.files[PATH], world.site.cut = File(CORPUS), 5000
+    told = await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+    assert told.reason == "TransferJobFailed"
+    assert "out/corpus.bin" not in world.store.objects
+    world.site.cut = None
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert world.store.objects["out/corpus.bin"] == CORPUS
+
+
+def test_a_note_is_read_as_it_was_written() -> None:
+    urls = tuple(f"https://store/{number}?{SECRET}" for number in range(10_000))
+    note = handed.Note(path=PATH, size=7, job="1", urls=urls, part_bytes=5, piece_bytes=6, error_log="/l", stamp="s")
+    written = note.written()
+    assert handed.note(written, PATH) == note
+    assert handed.note(written, "/other") is None
+    assert handed.note(b"{", PATH) is None
+    assert handed.note(written.replace(b'"urls": "', b'"urls": "!'), PATH) is None
+    assert SECRET not in repr(note)
+    sent = handed.Sent(job="1", etags=("a", "b"), sha256="c")
+    assert handed.sent(sent.written(), "1") == sent
+    assert handed.sent(sent.written(), "2") == handed.Sent(job="2")
