@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from passerelle.errors import Missing, PasserelleError, Unavailable
-from passerelle.gateways.base import Entry, HandedIn, HandedOut
+from passerelle.gateways.base import Entry, HandedIn, HandedOut, Listing, Traits
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.slurm import JobState, RemoteJob
@@ -34,6 +34,7 @@ class LittleHandover:
     small_bytes: int = 100
     store_authority: bytes | None = b"ca"
     settle_seconds: float = 0.0
+    traits: Traits = field(default_factory=lambda: Traits(listing=Listing.RECORDS))
     urls: int = 12
     most_bytes: int = 1 << 30
     uploads: list[Upload] = field(default_factory=list)

@@ -45,7 +45,7 @@ from staging.engine import BUCKET, MIB
 pytestmark = pytest.mark.contract
 
 SIZE = 200 * MIB + 12_345
-"""Twenty parts. A gigabyte takes minutes on a small machine: it goes through here to the site, too, by a job."""
+"""Twenty parts."""
 MIDDLE = 24 * MIB + 7
 """Of the files whose story is not their size: three parts."""
 RUNS = RUN_ROOT
@@ -251,7 +251,10 @@ async def test_a_large_file_goes_in_and_out_over_connections_that_break(
     assert "X-Amz-Signature" not in caplog.text
 
 
-async def test_another_operator_goes_on_with_the_parts_and_the_job(worlds: Worlds) -> None:
+async def test_another_operator_goes_on_with_the_parts_and_the_job(
+    worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "SLICE_SECONDS", 0.0)  # each part is put on record, however fast this machine is
     digest = await put(worlds.store, "killed.bin", 120 * MIB)
     step = into("killed.bin", f"{RUNS}/killed/corpus.bin")
     first = worlds.staging()
@@ -264,7 +267,8 @@ async def test_another_operator_goes_on_with_the_parts_and_the_job(worlds: World
     assert worlds.digest(step.path) == digest
     assert worlds.jobs(INGRESS) == ["COMPLETED"], "the job that waited was adopted"
     assert worlds.fake.asked.count("transfer_upload") == 1
-    assert worlds.moved["In"] < 120 * MIB + sent, "what was on record was not sent again"
+    assert worlds.moved["In"] <= 120 * MIB + 10 * MIB, "what was on record was not sent again"
+    assert sent > 30 * MIB
 
 
 @pytest.fixture(scope="module")
