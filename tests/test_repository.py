@@ -165,6 +165,17 @@ def test_examples_are_what_the_models_say() -> None:
     assert mistaken((path, text_of(path)) for path in examples) == []
 
 
+def test_a_site_that_is_shown_admits_somebody() -> None:
+    """Copied as it stands, one without admission is Ready, and nobody may use it."""
+    blocks = [block for path in PROSE for block in fenced(path, "yaml")]
+    examples = [text_of(path) for path in TRACKED if path.match("examples/**/*.yaml")]
+    shown = [each for text in (*blocks, *examples) for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+    sites = [each for each in shown if each.get("kind") == "Site"]
+
+    assert sites
+    assert [each["metadata"]["name"] for each in sites if not each["spec"].get("admission")] == []
+
+
 def mistaken(texts: Iterable[tuple[Path, str]]) -> list[str]:
     """What is wrong with the manifests of ours in these files' YAML, each with its file."""
     found = []

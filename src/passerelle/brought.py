@@ -69,21 +69,17 @@ def check_sources(job: TrainingJobSpec) -> None:
 
 def config_maps(job: TrainingJobSpec) -> tuple[str, ...]:
     """The ConfigMaps that the job names, each once."""
-    named = [entry.config_map for entry in job.files]
-    named += [entry.config_map_ref.name if entry.config_map_ref else None for entry in job.env_from]
-    sources = [entry.value_from.config_map_key_ref for entry in job.env if entry.value_from is not None]
-    named += [source.name if source else None for source in sources]
-    return tuple(dict.fromkeys(name for name in named if name))
+    return tuple(dict.fromkeys(each.name for each in _sources(job) if each.kind == "ConfigMap"))
 
 
 def secrets(job: TrainingJobSpec) -> tuple[str, ...]:
     """The Secrets that the job names, each once."""
-    named = [entry.secret for entry in job.files]
-    named += [entry.secret_ref.name if entry.secret_ref else None for entry in job.env_from]
-    sources = [entry.value_from.secret_key_ref for entry in job.env if entry.value_from is not None]
-    named += [source.name if source else None for source in sources]
-    named += [entry.name for entry in job.image_pull_secrets] if _is_pulled(job) else []
-    return tuple(dict.fromkeys(name for name in named if name))
+    return tuple(dict.fromkeys(each.name for each in _sources(job) if each.kind == "Secret"))
+
+
+def field_of(job: TrainingJobSpec, secret: str) -> str | None:
+    """The first field that names a Secret."""
+    return next((each.field for each in _sources(job) if (each.kind, each.name) == ("Secret", secret)), None)
 
 
 def bring(
@@ -137,13 +133,37 @@ _names_secrets = secrets
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One ConfigMap or Secret, for a sentence."""
+    """One ConfigMap or Secret as a field of the spec names it, for a sentence."""
 
     kind: str
     name: str
+    field: str
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+def _sources(job: TrainingJobSpec) -> Iterator[_Source]:
+    """Every ConfigMap and Secret that the job names, as often as it does."""
+    for place, entry in enumerate(job.files):
+        yield from _source(f"spec.files[{place}]", entry.secret, entry.config_map)
+    for place, each in enumerate(job.env_from):
+        whole = each.secret_ref, each.config_map_ref
+        yield from _source(f"spec.envFrom[{place}]", *(one.name if one is not None else None for one in whole))
+    for place, variable in enumerate(job.env):
+        if (chosen := variable.value_from) is not None:
+            keys = chosen.secret_key_ref, chosen.config_map_key_ref
+            yield from _source(f"spec.env[{place}]", *(one.name if one is not None else None for one in keys))
+    for place, login in enumerate(job.image_pull_secrets if _is_pulled(job) else []):
+        yield from _source(f"spec.imagePullSecrets[{place}]", login.name)
+
+
+def _source(field: str, secret: str | None, config_map: str | None = None) -> Iterator[_Source]:
+    """What an entry names: one of both."""
+    if secret is not None:
+        yield _Source("Secret", secret, field)
+    if config_map is not None:
+        yield _Source("ConfigMap", config_map, field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +178,8 @@ class _There:
         """All keys; none of what is missing and may be."""
         found = self._found(source)
         if found is None and not optional and source.kind not in self.lenient:
-            where = f"{source.name!r} in namespace {self.namespace}"
-            raise Invalid(f"There is no {source.kind} named {where}; create it first.", reason=f"{source.kind}NotFound")
+            text = f"There is no {source.kind} named {source.name!r} in namespace {self.namespace}; create it first."
+            raise Invalid(text, reason=f"{source.kind}NotFound", field=source.field)
         return found or {}
 
     def key(self, source: _Source, key: str, *, optional: bool) -> bytes | None:
@@ -167,7 +187,8 @@ class _There:
         found = self.keys(source, optional=optional)
         if key not in found and not optional and self._found(source) is not None:
             where = f"{source} in namespace {self.namespace} has no key {key!r}"
-            raise Invalid(f"{where}; create the key, or write one that is there.", reason=f"{source.kind}NotFound")
+            text = f"{where}; create the key, or write one that is there."
+            raise Invalid(text, reason=f"{source.kind}NotFound", field=source.field)
         return found.get(key)
 
     def _found(self, source: _Source) -> Mapping[str, bytes] | None:
@@ -176,19 +197,21 @@ class _There:
 
 def _variables(job: TrainingJobSpec, there: _There) -> Iterator[tuple[str, bytes, _Source, str]]:
     """Name, value, source and field of every variable, in the order in which they count, the last of a name at last."""
-    for each in job.env_from:
+    for place, each in enumerate(job.env_from):
         reference = each.secret_ref or each.config_map_ref
         if reference is None:
             continue
-        source = _Source("Secret" if each.secret_ref is not None else "ConfigMap", reference.name)
+        kind = "Secret" if each.secret_ref is not None else "ConfigMap"
+        source = _Source(kind, reference.name, f"spec.envFrom[{place}]")
         for key, value in sorted(there.keys(source, optional=reference.optional).items()):
             yield each.prefix + key, value, source, "envFrom"
-    for entry in job.env:
+    for place, entry in enumerate(job.env):
         chosen = entry.value_from
         wanted = (chosen.secret_key_ref or chosen.config_map_key_ref) if chosen is not None else None
         if chosen is None or wanted is None:
             continue
-        source = _Source("Secret" if chosen.secret_key_ref is not None else "ConfigMap", wanted.name)
+        kind = "Secret" if chosen.secret_key_ref is not None else "ConfigMap"
+        source = _Source(kind, wanted.name, f"spec.env[{place}]")
         found = there.key(source, wanted.key, optional=wanted.optional)
         if found is not None:
             yield entry.name, found, source, "env"
@@ -203,7 +226,8 @@ def _login(job: TrainingJobSpec, there: _There) -> registry.Login | None:
     """Of the job's registry. Raises Invalid where its Secrets have none."""
     if not job.image_pull_secrets or not _is_pulled(job):
         return None
-    sources = [_Source("Secret", entry.name) for entry in job.image_pull_secrets]
+    entries = enumerate(job.image_pull_secrets)
+    sources = [_Source("Secret", entry.name, f"spec.imagePullSecrets[{place}]") for place, entry in entries]
     told = [there.key(source, registry.KEY, optional=False) for source in sources]
     try:
         found = registry.login(job.image, [each for each in told if each is not None])
@@ -227,6 +251,7 @@ def _text(name: str, value: bytes, source: _Source) -> str:
         raise Invalid(
             f"{source}: the value of {name} is no text, which a variable must be; bring it by files instead.",
             reason="VariableInvalid",
+            field=source.field,
         ) from None
     return text
 
@@ -234,10 +259,10 @@ def _text(name: str, value: bytes, source: _Source) -> str:
 def _files(job: TrainingJobSpec, there: _There, kind: str) -> Files:
     """The files of this kind's entries, in the order of spec.files, keys sorted."""
     found: list[tuple[str, bytes]] = []
-    for entry in job.files:
+    for place, entry in enumerate(job.files):
         name = entry.config_map if kind == "ConfigMap" else entry.secret
         if name is None:
             continue
-        keys = there.keys(_Source(kind, name), optional=False)
+        keys = there.keys(_Source(kind, name, f"spec.files[{place}]"), optional=False)
         found += [(f"{entry.path.rstrip('/')}/{key}", keys[key]) for key in sorted(keys)]
     return tuple(found)

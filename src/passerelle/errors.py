@@ -52,9 +52,16 @@ class PasserelleError(Exception):
 
 
 class Invalid(PasserelleError):
-    """The user must change what was written; asking again changes nothing."""
+    """The user must change what was written; asking again changes nothing.
+
+    `field` is where that stands, like spec.env[0], where the reason alone doesn't tell.
+    """
 
     reason = "Invalid"
+
+    def __init__(self, message: str, *, reason: str | None = None, field: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.field = field
 
 
 class Rejected(PasserelleError):

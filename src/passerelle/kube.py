@@ -7,14 +7,17 @@ late can write nothing stale. The verbs used here are the operator's RBAC.
 from __future__ import annotations
 
 import base64
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import kube_config
 
 from passerelle.errors import MESSAGE_LIMIT, Invalid, Unavailable, redact
 from passerelle.objects import Key
@@ -70,10 +73,11 @@ class Kube:
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]  # the client carries no types there
         except config.ConfigException:
+            _find_kubeconfig()
             try:
                 await config.load_kube_config()  # type: ignore[no-untyped-call]  # likewise
             except (config.ConfigException, OSError) as error:
-                text = f"Neither a ServiceAccount nor a usable KUBECONFIG is here ({error}); set KUBECONFIG."
+                text = f"Neither a ServiceAccount nor a usable kubeconfig is here ({error}); set KUBECONFIG."
                 raise Invalid(text) from error
         settings = client.Configuration.get_default_copy()
         # Else each request reads netrc and the environment's proxies, in a thread; kopf's watches use neither.
@@ -253,6 +257,13 @@ class Kube:
             if write:
                 self._wrote(write, outcome)
         return found
+
+
+def _find_kubeconfig() -> None:
+    """Raises Invalid where there is none: the client would log that, and go on with an empty one."""
+    where = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    if not any(Path(each).expanduser().is_file() for each in where.split(os.pathsep)):
+        raise Invalid(f"There is neither a ServiceAccount nor a kubeconfig at {where!r}; set KUBECONFIG.")
 
 
 def _progress_alone(status: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from passerelle.body import body, filled
 from passerelle.brought import Brought
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.base import Upload
-from passerelle.job_secrets import JobSecrets
+from passerelle.job_secrets import JobSecrets, Withheld
 from passerelle.kube import Gone, Kube
 from passerelle.objects import TrainingJob
 from passerelle.parcels import Parcel, check_size, no_way, sealed
@@ -27,6 +27,7 @@ from passerelle.plan import Plan, plan
 from passerelle.preflight import Finding, preflight
 from passerelle.render import NeedsFiles, packed
 from passerelle.sites import Service
+from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 log = logging.getLogger("passerelle.planning")
 
@@ -125,11 +126,11 @@ class Planner:
         if secrets and not carried:
             assert service.site.spec is not None  # noqa: S101 -- plan() has looked
             text = no_way(secrets, service.site.name, service.site.spec.gateway.driver)
-            raise NeedsFiles(text)
+            raise NeedsFiles(text, field=brought.field_of(job.spec, secrets[0]))
         brought.check_sources(job.spec)
         names = brought.config_maps(job.spec)
         asked = [self._kube.config_map(namespace, name) for name in names]
-        asked_secrets = [self.secrets.read(namespace, name) for name in secrets]
+        asked_secrets = [self._secret(job.spec, namespace, name) for name in secrets]
         found = await asyncio.gather(*map(_there, [*asked, *asked_secrets]), return_exceptions=True)
         read: list[Mapping[str, bytes] | None] = []
         for each in found:
@@ -138,6 +139,12 @@ class Planner:
             read.append(each)
         config_maps = dict(zip(names, read[: len(names)], strict=True))
         return brought.bring(job.spec, namespace, config_maps, dict(zip(secrets, read[len(names) :], strict=True)))
+
+    async def _secret(self, spec: TrainingJobSpec, namespace: str, name: str) -> Mapping[str, bytes]:
+        try:
+            return await self.secrets.read(namespace, name)
+        except Withheld as error:
+            raise Withheld(error.message, field=brought.field_of(spec, name)) from None
 
 
 async def _there(read: Awaitable[Mapping[str, bytes]]) -> Mapping[str, bytes] | None:

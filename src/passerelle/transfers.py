@@ -20,18 +20,16 @@ from passerelle.job_secrets import JobSecrets, Withheld
 from passerelle.kube import Gone
 from passerelle.objects import Key, TrainingJob
 from passerelle.planning import Planned
+from passerelle.render import NeedsFiles
 from passerelle.sites import Service
 from passerelle.staged import STAGING, all_out, told
 from passerelle.staging.door import Door
-from passerelle.staging.place import place
+from passerelle.staging.entries import refused, steps_in, steps_out
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.s3.presigned import OpenPresigned
-from passerelle.staging.steps import Direction, Progress, Step, overlap
+from passerelle.staging.steps import Direction, Progress
 from passerelle.staging.turns import ROOM
 from passerelle.staging.worker import OpenStore, Staging
-from passerelle.v1alpha1.trainingjob import TrainingJobSpec
-
-NEEDS_FILES = "NeedsFiles"
 
 
 class Moved(Protocol):
@@ -66,18 +64,12 @@ class Transfers:
         """The plan, refused where the Site's gateway can't carry what is to be copied, or two copies meet."""
         if planned.plan is not None:
             self._accounts[job.uid] = planned.plan.account or ""
-        copies = job.spec is not None and (steps_in(job.spec) or job.spec.outputs)
-        if not copies or planned.plan is None or service is None or service.watch is None:
+        if job.spec is None or planned.plan is None or service is None or service.watch is None:
             return planned
-        if isinstance(service.watch.gateway, Transfer | Handover):
-            meet = overlap((*steps_in(job.spec), *steps_out(job.spec, "."))) if job.spec is not None else None
-            return planned if meet is None else Planned(invalid=meet, findings=planned.findings)
         driver = service.site.spec.gateway.driver if service.site.spec is not None else "its"
-        text = (
-            f"Site {job.site} has the gateway {driver}, which copies no data; leave source and outputs out and copy "
-            "them by hand, or write a Site whose gateway moves large files: driver ssh, unicore, firecrest or arc."
-        )
-        return Planned(invalid=Invalid(text, reason=NEEDS_FILES), findings=planned.findings)
+        moves = isinstance(service.watch.gateway, Transfer | Handover)
+        refusal = refused(job.spec, site=job.site, driver=driver, moves=moves)
+        return planned if refusal is None else Planned(invalid=refusal, findings=planned.findings)
 
     def hold(self, job: TrainingJob, service: Service | None, action: Action, *, turn: bool) -> Word | None:
         """What the submit waits for, after asking for it. None where all is there, or nothing is to be copied.
@@ -175,37 +167,6 @@ class Transfers:
             raise Unauthorized(error.message, reason=error.reason) from None
 
 
-def steps_in(spec: TrainingJobSpec, account: str = "") -> tuple[Step, ...]:
-    """What is copied to the site."""
-    return tuple(
-        Step(
-            name=each.name,
-            direction="In",
-            path=each.path,
-            place=place(each.source.s3.url),
-            secret=each.source.s3.secret_ref.name,
-            account=account,
-        )
-        for each in spec.data
-        if each.source is not None
-    )
-
-
-def steps_out(spec: TrainingJobSpec, run_directory: str, account: str = "") -> tuple[Step, ...]:
-    """What is copied from the site, a relative path from the run's directory."""
-    return tuple(
-        Step(
-            name=each.name,
-            direction="Out",
-            path=each.path if each.path.startswith("/") else f"{run_directory}/{each.path}",
-            place=place(each.destination.s3.url),
-            secret=each.destination.s3.secret_ref.name,
-            account=account,
-        )
-        for each in spec.outputs
-    )
-
-
 def outputs_are_safe(job: TrainingJob) -> bool:
     """Whether nothing is lost to the object store when the TrainingJob goes: a failed run's outputs go nowhere."""
     succeeded = any(each.type == "Succeeded" and each.status == "True" for each in job.status.conditions)
@@ -224,5 +185,5 @@ def _door(service: Service) -> Door:
         why = service.trouble.message if service.trouble is not None else "It has not been asked yet."
         raise Unavailable(f"The site can't be asked: {why}", reason="SiteSilent", sent=False)
     if not isinstance(service.watch.gateway, Transfer | Handover):
-        raise Invalid("The Site's gateway copies no data.", reason=NEEDS_FILES)
+        raise Invalid("The Site's gateway copies no data.", reason=NeedsFiles.reason)
     return cast("Door", service.watch.gateway)

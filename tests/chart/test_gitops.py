@@ -62,8 +62,10 @@ def test_what_kustomize_builds_is_what_the_models_say(built: dict[str, Manifest]
     kind.spec.model_validate(built["TrainingJob"]["spec"])
 
 
-def test_the_site_of_the_examples_takes_every_training_of_theirs(built: dict[str, Manifest]) -> None:
-    site = SiteSpec.model_validate(yaml.safe_load((QUICKSTART / "site.yaml").read_text(encoding="utf-8"))["spec"])
+@pytest.mark.parametrize("profile", ["jupiter-booster", "meluxina-gpu", "sandbox"])
+def test_the_site_of_the_examples_takes_every_training_of_theirs(built: dict[str, Manifest], profile: str) -> None:
+    written = yaml.safe_load((QUICKSTART / "site.yaml").read_text(encoding="utf-8"))["spec"]
+    site = SiteSpec.model_validate(written | {"profile": profile})
     first = yaml.safe_load((QUICKSTART / "trainingjob.yaml").read_text(encoding="utf-8"))
 
     for job in (first, built["TrainingJob"]):

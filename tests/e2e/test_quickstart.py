@@ -24,6 +24,7 @@ def sample(name: str) -> dict[str, Any]:
 def test_the_quickstart_runs_to_its_end(cluster: Cluster, operator: OperatorProcess) -> None:
     secret, site, namespace, job = map(sample, ("credentials.yaml", "site.yaml", "namespace.yaml", "trainingjob.yaml"))
     secret["stringData"] = {"username": cluster.site.user, "token": cluster.site.token(3600)}
+    site["spec"]["profile"] = "sandbox"
     site["spec"]["gateway"]["url"] = cluster.site.url
     site["spec"]["runRoot"] = cluster.site.run_root
     site["spec"]["admission"][0]["accounts"] = [cluster.site.account]

@@ -281,3 +281,28 @@ def test_a_script_of_the_user_s_own_gets_a_secret_by_env() -> None:
     with pytest.raises(Invalid, match="bring it by env") as refused:
         planned(job(**spec), brought=brought_by({"wandb": {}}, **spec))
     assert refused.value.reason == "FilesNotSupported"
+
+
+@pytest.mark.parametrize(
+    "spec, field",
+    [
+        ({"env": [{"name": "A", "value": "x"}, of_secret("TOKEN", "key")]}, "spec.env[1]"),
+        ({"envFrom": [{"configMapRef": {"name": "config"}}, {"secretRef": {"name": "wandb"}}]}, "spec.envFrom[1]"),
+        ({"files": [{"secret": "wandb", "path": "/s"}]}, "spec.files[0]"),
+        ({"image": "quay.io/a/b:1", "imagePullSecrets": [{"name": "wandb"}]}, "spec.imagePullSecrets[0]"),
+    ],
+)
+def test_what_is_missing_is_told_of_the_field_that_names_it(spec: dict[str, Any], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        brought_by({"wandb": None}, {"config": CONFIG}, **spec)
+
+    assert (refused.value.reason, refused.value.field) == ("SecretNotFound", field)
+    assert brought.field_of(job(**spec), "wandb") == field
+    assert brought.field_of(job(**spec), "hub") is None
+
+
+def test_a_missing_key_is_told_of_the_field_that_names_it() -> None:
+    with pytest.raises(Invalid) as refused:
+        brought_by({"wandb": {"a": b"1"}}, env=[of_secret("TOKEN", "b")], files=[{"secret": "wandb", "path": "/s"}])
+
+    assert refused.value.field == "spec.env[0]"

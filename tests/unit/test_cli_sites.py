@@ -1,5 +1,7 @@
 """`passerelle sites`: what a person or a pipe reads."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -20,8 +22,29 @@ def test_list_has_a_line_for_each_profile() -> None:
     assert head.split()[:3] == ["PROFILE", "GPUS", "VENDOR"]
     assert [line.split()[0] for line in lines] == names()
     assert lines[names().index("lumi-g")].split() == (
-        "lumi-g 8 x 64 GB amd x86_64 48h yes firecrest, lexis".split()  # noqa: SIM905 -- as it is printed
+        "lumi-g 8 x 64 GB amd x86_64 48h yes firecrest, ssh".split()  # noqa: SIM905 -- as it is printed
     )
+
+
+def test_list_names_the_drivers_that_reach_a_machine_and_no_other_way() -> None:
+    """Leonardo signs keys for hours; JUPITER, Vega and Arrhenius ask a person each time."""
+    told = {line.split()[0]: re.split(r"  +", line)[-1] for line in said("list")[1:]}
+
+    assert {name: told[name] for name in told if not name.startswith("sandbox")} == {
+        "alps-clariden": "firecrest, ssh",
+        "alps-daint": "firecrest, ssh",
+        "arrhenius-gpu": "-",
+        "deucalion-gpu": "ssh",
+        "discoverer-plus": "ssh",
+        "juwels-booster": "unicore",
+        "jupiter-booster": "unicore",
+        "karolina-gpu": "ssh",
+        "leonardo-booster": "ssh",
+        "lumi-g": "firecrest, ssh",
+        "marenostrum5-acc": "ssh",
+        "meluxina-gpu": "slurmrestd, ssh",
+        "vega-gpu": "arc",
+    }
 
 
 def test_what_nobody_knows_is_called_unknown() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from pathlib import Path
+
 import aiohttp
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import kube_config
 
-from passerelle.errors import Unavailable
-from passerelle.kube import Conflict, Forbidden, Gone
+from passerelle.errors import Invalid, Unavailable
+from passerelle.kube import Conflict, Forbidden, Gone, Kube
 from stories import made_of
 
 
@@ -57,3 +62,20 @@ async def test_a_defect_of_ours_is_nobodys_refusal() -> None:
     error = KeyError("metadata")
 
     assert await made_of(error) is error
+
+
+async def test_where_there_is_no_kubeconfig_one_sentence_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client's own warning would stand before it."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    paths = os.pathsep.join(str(tmp_path / each) for each in ("a", "b"))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", paths)
+
+    with caplog.at_level(logging.DEBUG), pytest.raises(Invalid, match=r"neither .* nor a kubeconfig at .*; set KUB"):
+        await Kube.connect()
+    assert caplog.records == []
+
+    (tmp_path / "b").write_text("{}")
+    with pytest.raises(Invalid, match="nor a usable kubeconfig"):
+        await Kube.connect()

@@ -38,6 +38,7 @@ PLANNING = (
     "planning",
     "render",
     "routing",
+    "staging/entries",
     "sizing",
 )
 BUDGET_SECONDS = 0.002

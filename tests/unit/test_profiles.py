@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from passerelle.v1alpha1.meta import Model
 from passerelle.v1alpha1.site import SiteSpec
 from plans import image_for, job, planned, site
 
+SITE_PAGE = Path(__file__).parents[2] / "docs" / "site.md"
 MACHINES = [
     "alps-clariden",
     "alps-daint",
@@ -93,6 +95,21 @@ def test_every_group_names_its_sources_and_every_source_is_used(name: str) -> No
 def test_keys_stand_in_one_order(name: str) -> None:
     """A page that always reads the same way; where a fact comes from stands at its end."""
     assert_ordered(yaml.safe_load(text(name)), Profile)
+
+
+def test_the_least_profile_of_the_docs_is_one_that_plans() -> None:
+    """For whose machine has none: as it stands there it is whole, and little more than what a profile must have."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", SITE_PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = [each for each in blocks if each.startswith("description:")]
+    told = yaml.safe_load(block)
+    assert_ordered(told, Profile)
+    facts = Profile.model_validate({"name": "my-machine"} | told)
+
+    plan = planned(job(gpus=8, timeLimit="24h"), at=at("my-machine"), facts=facts)
+
+    assert (plan.partition, plan.nodes, plan.gpus_per_node, plan.cpus_per_task) == ("gpu", 2, 4, 16)
+    required = {info.alias or name for name, info in Profile.model_fields.items() if info.is_required()}
+    assert told.keys() == required - {"name"}
 
 
 def assert_ordered(told: dict[str, Any], model: type[Model]) -> None:

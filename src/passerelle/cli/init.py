@@ -35,7 +35,9 @@ def init(  # noqa: PLR0913 -- each is a flag
     file: Annotated[Path, typer.Argument(help="Where to write it; - prints it.", metavar="FILE")] = FILE,
     *,
     name: Annotated[str | None, typer.Option(help="The TrainingJob's name.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Its namespace; kubectl's where left out.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Its namespace, which the Site must admit; kubectl's where left out with --yes.")
+    ] = None,
     site: Annotated[str | None, typer.Option(help="The Site that runs it: `kubectl get hpcsites`.")] = None,
     profile: Annotated[
         str | None, typer.Option(help="The Site's machine, where its name doesn't tell: `passerelle sites list`.")
@@ -55,8 +57,11 @@ def init(  # noqa: PLR0913 -- each is a flag
         raise Invalid(f"{file} is there already; name another file, or write --force.")
     ask = _Asking(quiet=yes)
     chosen_name = ask.text(name, "Name of the run", "first-run", "--name", _name)
-    if namespace is not None:
-        _name(namespace, "namespace")
+    if namespace is not None or not yes:
+        question = "Namespace, one that the Site admits"
+        namespace = ask.text(
+            namespace, question, manifests.NAMESPACE, "--namespace", lambda text: _name(text, "namespace")
+        )
     chosen_site = ask.text(site, "Site (kubectl get hpcsites)", profile, "--site", lambda text: _name(text, "site"))
     machine = _machine(ask, chosen_site, profile)
     facts = profiles.load(machine)
@@ -117,6 +122,9 @@ def init(  # noqa: PLR0913 -- each is a flag
         )
     elif (found := relative(words)) is not None:
         typer.echo(f"note: {found}", err=True)
+    if namespace is None:
+        text = "note: No namespace stands in it, so kubectl's counts; write --namespace with one that the Site admits."
+        typer.echo(text, err=True)
 
 
 def _manifest(metadata: dict[str, str], spec: dict[str, Any], facts: Profile | None = None) -> str:

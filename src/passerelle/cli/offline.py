@@ -16,6 +16,8 @@ from passerelle.parcels import CARRIERS, no_way
 from passerelle.plan import Plan, plan
 from passerelle.preflight import Finding, preflight
 from passerelle.render import NeedsFiles, packed
+from passerelle.staging import entries
+from passerelle.staging.entries import MOVERS
 from passerelle.v1alpha1.site import SiteSpec
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
@@ -85,8 +87,9 @@ def _planned(job: TrainingJob, site: SiteSpec, documents: Manifests, along: Brou
     assert job.spec is not None  # noqa: S101 - manifests.read refuses others
     secrets = brought.secrets(job.spec)
     if secrets and not carried(site):
-        raise NeedsFiles(no_way(secrets, job.site, site.gateway.driver))
-    return plan(
+        text = no_way(secrets, job.site, site.gateway.driver)
+        raise NeedsFiles(text, field=brought.field_of(job.spec, secrets[0]))
+    made = plan(
         job.spec,
         site,
         profiles.load(site.profile),
@@ -97,6 +100,11 @@ def _planned(job: TrainingJob, site: SiteSpec, documents: Manifests, along: Brou
         namespace_labels=documents.labels.get(job.key.namespace, {}),
         brought=along,
     )
+    moves = site.gateway.url == _NO_DOOR or site.gateway.driver in MOVERS
+    refusal = entries.refused(job.spec, site=job.site, driver=site.gateway.driver, moves=moves)
+    if refusal is not None:
+        raise refusal
+    return made
 
 
 def findings(job: TrainingJob, site: SiteSpec, documents: Manifests, *, known: bool) -> tuple[Finding, ...]:
@@ -147,4 +155,4 @@ def _brought(job: TrainingJob, documents: Manifests, *, lenient: Collection[str]
         if absent is None or error.reason != "ConfigMapNotFound":
             raise
         text = f"ConfigMap {absent} in namespace {namespace} is not in the file; put its manifest beside the"
-        raise Invalid(f"{text} TrainingJob's, after ---.", reason=error.reason) from None
+        raise Invalid(f"{text} TrainingJob's, after ---.", reason=error.reason, field=error.field) from None

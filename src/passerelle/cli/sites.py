@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from passerelle.cli import machines
 from passerelle.cli.doctor import doctor
 from passerelle.profiles import Facts, Partition, Profile, Qos, load, names
 from passerelle.sizing import duration
+from passerelle.v1alpha1.site import GatewaySpec
 
 app = typer.Typer(help="What is known of each supercomputer, and whether a Site works.", no_args_is_help=True)
 
@@ -47,8 +48,8 @@ Name = Annotated[
 
 @app.command("list")
 def list_() -> None:
-    """One line for each profile: its GPUs, its longest ordinary job, and the ways in."""
-    head = ("PROFILE", "GPUS", "VENDOR", "ARCH", "LONGEST JOB", "INTERNET", "GATEWAYS")
+    """One line for each profile: its GPUs, its longest ordinary job, and the drivers that reach it."""
+    head = ("PROFILE", "GPUS", "VENDOR", "ARCH", "LONGEST JOB", "INTERNET", "DRIVERS")
     _table(head, [_line(load(each)) for each in names()])
 
 
@@ -103,8 +104,18 @@ def _line(facts: Profile) -> tuple[str, ...]:
         facts.node.architecture,
         _longest(facts, partition),
         _value("compute", facts.egress.compute),
-        ", ".join(sorted({each.kind for each in facts.gateways})) or "-",
+        ", ".join(_drivers(facts)) or "-",
     )
+
+
+def _drivers(facts: Profile) -> list[str]:
+    """Those by which a Site reaches the machine. ssh is one where logging in takes no person each time: with a key, or
+    with a certificate as long as it lasts.
+    """
+    kinds: set[str] = {each.kind for each in facts.gateways}
+    if facts.login.unattended or facts.login.certificate_hours is not None:
+        kinds.add("ssh")
+    return sorted(kinds & set(get_args(GatewaySpec.model_fields["driver"].annotation)))
 
 
 def _longest(facts: Profile, partition: Partition) -> str:

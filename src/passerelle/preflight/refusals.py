@@ -22,6 +22,7 @@ from passerelle.v1alpha1.trainingjob import Retry
 FIELDS = {
     "AccountNotAllowed": "spec.account",
     "ConfigMapNotFound": "spec.files",
+    "CopiesOverlap": "spec.data",
     "FilesInvalid": "spec.files",
     "FilesNotSupported": "spec.files",
     "FilesTooLarge": "spec.files",
@@ -52,7 +53,7 @@ FIELDS = {
     "VariableReserved": "spec.env",
     "WholeNodesOnly": "spec.gpusPerNode",
 }
-"""Where the reason of a refusal stands; elsewhere it is the spec as a whole."""
+"""Where the reason of a refusal stands, unless the refusal itself tells; elsewhere it is the spec as a whole."""
 
 _FIX = re.compile(
     r"(?P<what>.+?)[;:] (?P<fix>(?:bring|build|create|give|its administrator|leave|put|remove|write) .+)",
@@ -76,7 +77,7 @@ def finding(error: Invalid, field: str | None = None) -> Finding:
     return Finding(
         id=error.reason,
         severity="error",
-        field=field or FIELDS.get(error.reason, "spec"),
+        field=field or error.field or FIELDS.get(error.reason, "spec"),
         message=what,
         fix=fix[:1].upper() + fix[1:],
     )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from passerelle.errors import Invalid
+from passerelle.v1alpha1.staging import URL_HELP
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
@@ -30,8 +31,7 @@ def place(url: str) -> Place:
     scheme, _, rest = url.partition("://")
     bucket, slash, key = rest.partition("/")
     if scheme != "s3" or not slash or not _BUCKET.fullmatch(bucket) or key.startswith("/"):
-        text = "Write an object as s3://BUCKET/KEY, and all that begin alike with a slash at the end: s3://BUCKET/KEY/."
-        raise Invalid(text, reason="InvalidUrl")
+        raise Invalid(f"The url {url[:200]!a} is none of an object; {URL_HELP}.", reason="InvalidUrl")
     if not {".", ".."}.isdisjoint(key.split("/")):  # a client on the way would resolve them, and leave the bucket
         text = f"The url {url[:200]!a} has . or .. between slashes; write the key itself, without them."
         raise Invalid(text, reason="InvalidUrl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import posixpath
 import re
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ MOST_FILES = 10_000
 """Of one entry. A Lustre likes fewer, larger files, and so does everybody on the way to it."""
 DEEPEST = 32
 """Directories within one another, of outputs: a link that leads upwards ends there."""
-
-OVERLAP = "CopiesOverlap"
 
 Direction = Literal["In", "Out"]
 State = Literal["Waiting", "Copying", "Done", "Failed"]
@@ -77,44 +74,6 @@ class Outgoing:
     path: str
     size: int
     key: str
-
-
-def overlap(steps: Sequence[Step]) -> Invalid | None:
-    """Why these are not copied together: two would write to one place, and which of them is seen there is chance."""
-    for one, other in itertools.combinations(steps, 2):
-        if one.direction != other.direction:
-            continue
-        if one.direction == "In":
-            if _nested(posixpath.normpath(one.path) + "/", posixpath.normpath(other.path) + "/"):
-                text = (
-                    f"data: {one.name} and {other.name} are both copied to {min(one.path, other.path, key=len)}; write "
-                    "paths that don't lie within one another."
-                )
-                return Invalid(text, reason=OVERLAP)
-        elif (one.secret, one.place.bucket) == (other.secret, other.place.bucket) and _nested_places(one, other):
-            above = Place(one.place.bucket, one.place.key[: one.place.key.rfind("/") + 1])
-            text = (
-                f"outputs: {one.name} and {other.name} both go to {min(one.place, other.place, key=_length)}; write a "
-                f"destination of its own for each, such as {above}{one.name}/ and {above}{other.name}/."
-            )
-            return Invalid(text, reason=OVERLAP)
-    return None
-
-
-def _nested_places(one: Step, other: Step) -> bool:
-    """Whether two may name the same object: a key that doesn't end with a slash is itself alone."""
-    if one.place.is_prefix or other.place.is_prefix:
-        prefixes = [each.place.key for each in (one, other) if each.place.is_prefix]
-        return all(each.place.key.startswith(min(prefixes, key=len)) for each in (one, other))
-    return one.place.key == other.place.key
-
-
-def _nested(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
-
-
-def _length(place: Place) -> int:
-    return len(place.key)
 
 
 def targets(step: Step, objects: Sequence[Stored]) -> list[tuple[Stored, str]]:

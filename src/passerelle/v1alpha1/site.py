@@ -216,7 +216,9 @@ class SiteSpec(Model):
     """Which supercomputer this is, how it is reached, and who may use it."""
 
     profile: DnsLabel = Field(
-        description="profile names the built-in facts about this supercomputer: its nodes, partitions and network.",
+        description="profile names the built-in facts about this supercomputer: its nodes, partitions and network. "
+        "`passerelle sites list` shows them, like lumi-g or leonardo-booster; a machine without one needs a profile of "
+        "your own in the operator's image, as docs/site.md tells.",
     )
     gateway: GatewaySpec = Field(description="gateway is the door to the site: its kind, address and credentials.")
     partition: SlurmWord | None = Field(

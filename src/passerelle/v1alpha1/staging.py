@@ -12,7 +12,8 @@ SOURCES_MOST, OUTPUTS_MOST = 16, 8
 TRANSFERS_MOST = SOURCES_MOST + OUTPUTS_MOST
 
 URL_HELP = (
-    "write one object as s3://BUCKET/KEY, or all objects that begin alike with a slash at the end: s3://BUCKET/KEY/"
+    "write one object as s3://BUCKET/KEY, or all objects that begin alike with a slash at the end: s3://BUCKET/KEY/; a "
+    "bucket's name has 3 to 63 letters, digits and . _ -"
 )
 OUTPUT_HELP = (
     "write a path in the run's directory, like checkpoints/final, or an absolute one, of letters, digits and . _ + @ = "

@@ -30,6 +30,9 @@ FINE = {
     },
 }
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
+COPIED = {"s3": {"url": "s3://bucket/a/", "secretRef": {"name": "s3"}}}
+
 
 def check(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
@@ -284,3 +287,61 @@ def test_secrets_are_checked_where_a_file_holds_them(tmp_path: Path, capsys: pyt
 
     code, out, _ = check(capsys, file(tmp_path, manifest, sandbox("slurmrestd"), hub))
     assert (code, "NeedsFiles" in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "asked, field",
+    [
+        ({"files": [{"secret": "hub", "path": "/keys"}]}, "spec.files[0]"),
+        ({"env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "t"}}}]}, "spec.env[0]"),
+        ({"data": [{"name": "a", "path": "/scratch/a", "source": COPIED}]}, "spec.data"),
+        ({"outputs": [{"name": "a", "path": "final", "destination": COPIED}]}, "spec.outputs"),
+    ],
+)
+def test_what_the_gateway_can_not_carry_is_refused_as_by_the_operator(
+    asked: dict[str, Any], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = FINE | {"spec": FINE["spec"] | asked}  # type: ignore[operator]
+
+    code, out, _ = check(capsys, file(tmp_path, manifest, sandbox("slurmrestd")))
+    assert code == 1
+    assert f"NeedsFiles  {field}\n" in out
+    code, out, _ = check(capsys, file(tmp_path, manifest, sandbox("ssh")))
+    assert (code, "NeedsFiles" in out) == (0, False)
+    code, out, _ = check(capsys, file(tmp_path, manifest), "--profile", "sandbox")
+    assert (code, "NeedsFiles" in out) == (0, False)  # of a machine nobody knows the door
+
+
+@pytest.mark.parametrize("words", [("--profile", "sandbox"), ()])
+def test_copies_that_meet_are_refused_as_by_the_operator(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [{"name": name, "path": "/scratch/a", "source": COPIED} for name in ("one", "two")]
+    manifest = FINE | {"spec": FINE["spec"] | {"data": data}}  # type: ignore[operator]
+
+    code, out, _ = check(capsys, file(tmp_path, manifest, sandbox("ssh")), *words)
+
+    assert (code, "CopiesOverlap  spec.data\n" in out) == (1, True)
+
+
+def test_the_staging_example_passes_at_its_site(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = EXAMPLES / "staging"
+    files = [folder / f"{name}.yaml" for name in ("trainingjob", "site", "secret")]
+
+    code, out, err = check(capsys, *files)
+
+    assert (code, err) == (0, "")
+    assert out.startswith("from-the-store at karolina (karolina-gpu): nothing to change\n"), out
+
+
+@pytest.mark.parametrize("profile", ["jupiter-booster", "meluxina-gpu", "karolina-gpu"])
+def test_the_quickstart_passes_at_a_machine_of_its_reader(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = EXAMPLES / "quickstart"
+    site = yaml.safe_load((folder / "site.yaml").read_text(encoding="utf-8"))
+    site["spec"]["profile"] = profile
+
+    code, out, _ = check(capsys, folder / "trainingjob.yaml", file(tmp_path, site, name="site.yaml"))
+
+    assert code == 0, out

@@ -22,6 +22,7 @@ from passerelle.launch import LAUNCHERS
 from plans import image_for
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "quickstart"
+CHANGE_ME = "profile: change-me"
 FIXTURES = Path(__file__).parents[1] / "imports" / "fixtures"
 JOB = {
     "apiVersion": "passerelle.dev/v1alpha1",
@@ -192,19 +193,30 @@ class TestRender:
             (EXAMPLES / name).read_text(encoding="utf-8")
             for name in ("site.yaml", "namespace.yaml", "trainingjob.yaml")
         )
-        said = run("render", "-", stdin=stream)
+        assert CHANGE_ME in stream
+        said = run("render", "-", stdin=stream.replace(CHANGE_ME, "profile: sandbox"))
 
         assert (said.code, said.err) == (0, "")
         assert "run=/scratch/project_465001234/passerelle/psr-" in said.out
 
-    def test_a_site_file_stands_beside(self, run: Any) -> None:
-        said = run("render", EXAMPLES / "trainingjob.yaml", "--site-file", EXAMPLES / "site.yaml")
+    def test_a_site_file_stands_beside(self, run: Any, tmp_path: Path) -> None:
+        written = (EXAMPLES / "site.yaml").read_text(encoding="utf-8")
+        beside = tmp_path / "site.yaml"
+        beside.write_text(written.replace(CHANGE_ME, "profile: sandbox"), encoding="utf-8")
+        said = run("render", EXAMPLES / "trainingjob.yaml", "--site-file", beside)
 
         assert (said.code, said.err) == (0, "")
 
+    def test_the_quickstart_as_it_stands_asks_for_the_machine(self, run: Any) -> None:
+        for command in ("render", "check"):
+            said = run(command, EXAMPLES / "trainingjob.yaml", "--site-file", EXAMPLES / "site.yaml")
+
+            assert said.code == 2
+            assert said.err.startswith("passerelle: There is no profile 'change-me'; write one of alps-clariden, ")
+
     def test_a_site_s_selector_reads_the_namespace_s_labels(self, run: Any, tmp_path: Path) -> None:
         site = yaml.safe_load((EXAMPLES / "site.yaml").read_text(encoding="utf-8"))
-        site["metadata"]["name"] = "sandbox"
+        site["metadata"]["name"] = site["spec"]["profile"] = "sandbox"
         site["spec"]["admission"] = [{"selector": {"tier": "gold"}, "accounts": ["project1"]}]
         namespace = {"kind": "Namespace", "metadata": {"name": "team-a", "labels": {"tier": "gold"}}}
 
@@ -388,12 +400,12 @@ class TestInit:
         }
 
     def test_it_asks_for_what_is_not_given_and_offers_defaults(self, run: Any) -> None:
-        answers = "\nalps\nalps-daint\n/i.sqsh\n\n\n8\n\n"  # an empty line takes the default
+        answers = "\n\nalps\nalps-daint\n/i.sqsh\n\n\n8\n\n"  # an empty line takes the default
         said = run("init", "-", stdin=answers)
 
         assert said.code == 0, said.err
         told = yaml.safe_load(said.out)
-        assert told["metadata"] == {"name": "first-run"}
+        assert told["metadata"] == {"name": "first-run", "namespace": "default"}
         assert (told["spec"]["site"], told["spec"]["gpus"]) == ("alps", 8)
         assert "Its machine (alps-clariden, alps-daint)" in said.err
 
@@ -406,13 +418,20 @@ class TestInit:
         assert "write an absolute path" in run("init", "-", *words, "--command", "python train.py").err
         assert run("init", "-", *words, "--command", "python /opt/train.py").err == ""
 
+    def test_without_a_namespace_it_says_whose_counts(self, run: Any) -> None:
+        words = ["--yes", "--site", "lumi", "--image", "/i.sif", "--command", "python /opt/train.py"]
+        said = run("init", "-", *words)
+
+        assert yaml.safe_load(said.out)["metadata"] == {"name": "first-run"}
+        assert said.err.startswith("note: No namespace stands in it, so kubectl's counts; write --namespace")
+
     def test_a_slip_is_told_and_asked_again(self, run: Any) -> None:
-        answers = "My_Run\nmine\nA b\nlumi\n/i.toml\n/i.sif\n12\ntorchrun\n'\n\n12\nmany\n16\n99h\n2h\n"
+        answers = "My_Run\nmine\nA b\nteam\nA b\nlumi\n/i.toml\n/i.sif\n12\ntorchrun\n'\n\n12\nmany\n16\n99h\n2h\n"
         said = run("init", "-", stdin=answers)
 
         assert said.code == 0, said.err
         told = yaml.safe_load(said.out)
-        assert told["metadata"] == {"name": "mine"}
+        assert told["metadata"] == {"name": "mine", "namespace": "team"}
         assert [told["spec"][key] for key in ("image", "launcher", "gpus", "timeLimit")] == [
             "/i.sif",
             "torchrun",
@@ -421,6 +440,7 @@ class TestInit:
         ]
         for sentence in (
             "small letters",
+            "namespace 'A b'",
             "site 'A b'",
             "no launcher '12'",
             "gpus: 12 can't",
