@@ -57,10 +57,11 @@ _BY_HAND = (
 
 def _sent(attempt: Attempt, qos: str) -> str:
     """What most refusals are about, and who names it."""
+    partition = f"partition {attempt.partition}" if attempt.partition else "the default partition"
     account = f"account {attempt.account}" if attempt.account else "no account"
     return (
-        f"It was sent to partition {attempt.partition} with {account} and {f'QoS {qos}' if qos else 'no QoS'}: the "
-        "spec's, or else those of the Site's admission."
+        f"It was sent to {partition} with {account} and {f'QoS {qos}' if qos else 'no QoS'}: what the spec leaves out "
+        "is the Site's choice, by admission and partition."
     )
 
 

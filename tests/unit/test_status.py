@@ -268,9 +268,9 @@ def test_a_late_refusal_is_told_in_the_words_of_who_refused() -> None:
     message = next(found.message for found in status.conditions if found.type == "Succeeded")
     assert message == (
         "Attempt 1 (Slurm job 77) was refused after it had been taken: Batch job submission failed: Invalid qos "
-        "specification. It was sent to partition gpu with account project_x and QoS normal: the spec's, or else those "
-        "of the Site's admission. Nothing is tried by itself: once it is mended, ask for another attempt with the "
-        "annotation passerelle.dev/retry-requested-at."
+        "specification. It was sent to partition gpu with account project_x and QoS normal: what the spec leaves out "
+        "is the Site's choice, by admission and partition. Nothing is tried by itself: once it is mended, ask for "
+        "another attempt with the annotation passerelle.dev/retry-requested-at."
     )
 
 
