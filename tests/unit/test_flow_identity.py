@@ -65,6 +65,7 @@ def test_a_live_job_that_the_site_leads_away_from_needs_a_person_and_says_so() -
             other.faults.gateway_down = True
             await asyncio.sleep(seconds)
             assert world.condition(key, "Stalled") == ("True", changed)
+            assert world.site_conditions()[-1]["type"] == "IdentityKept"
             other.faults.gateway_down = False
             await asyncio.sleep(70)
         assert [reason for _, reason, _ in world.api.events].count(changed) == 1, "it is said once"
