@@ -11,9 +11,9 @@ from passerelle.slurm import STOPPED, Blame, Ending, RemoteJob
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
 
-def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> str:
+def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "", qos: str = "") -> str:
     """Slurm's reason, exit code or signal, why no attempt follows, the last lines of the failing rank's stderr. What
-    explains most stands in the first line: kubectl shows no more of an event.
+    explains most stands in the first line: kubectl shows no more of an event. `qos` is what the job asked for.
     """
     name = f"Attempt {current.number} (Slurm job {job.slurm_id or job.job_id})"
     exit_, also = current.exit, f" {why}" if why else ""
@@ -22,7 +22,8 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> st
         text = f"{name} did not start: Slurm could not open its log"
         return f"{text}; create {root} at the site, writable for {job.user}."
     if job.refused:
-        return f"{name} was refused after it had been taken: {job.refusal or job.state_reason}.{also}"
+        said = (job.refusal or job.state_reason).rstrip(". ")
+        return f"{name} was refused after it had been taken: {said}.{also} {_sent(current, qos)} {_BY_HAND}"
     by = f" by {job.cancelled_by}" if job.cancelled_by else ""
     if job.state.base == "CANCELLED" and not job.node_count:
         return f"{name} was cancelled{by} before it started.{also}"
@@ -46,6 +47,22 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "") -> st
             return f"{text} Its report could not be read: {job.report_trouble} Read {log} at the site."
         return f"{text} The job's epilogue left no lines of stderr; read {log} at the site."
     return f"{text} Last line of stderr: {last}" + ("\nThe lines before it:\n" + "\n".join(before) if before else "")
+
+
+_BY_HAND = (
+    "Nothing is tried by itself: once it is mended, ask for another attempt with the annotation "
+    "passerelle.dev/retry-requested-at."
+)
+
+
+def _sent(attempt: Attempt, qos: str) -> str:
+    """What most refusals are about, and who names it."""
+    partition = f"partition {attempt.partition}" if attempt.partition else "the default partition"
+    account = f"account {attempt.account}" if attempt.account else "no account"
+    return (
+        f"It was sent to {partition} with {account} and {f'QoS {qos}' if qos else 'no QoS'}: what the spec leaves out "
+        "is the Site's choice, by admission and partition."
+    )
 
 
 def last_allowed(ending: Ending, *, chain: bool, max_attempts: int) -> str:

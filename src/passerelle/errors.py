@@ -6,6 +6,7 @@
      ├── Unauthorized   the administrator: the credential is missing, wrong or expired
      ├── Missing        whoever asked: the site has no such file
      └── Unavailable    nobody: the loop asks again
+          └── Misaddressed    nobody at first, then the administrator: what answers is another server
 
 Every error carries a one-word CamelCase reason for a condition, and a message for a person. Messages hold no secret, no
 script and at most :data:`MESSAGE_LIMIT` characters.
@@ -104,3 +105,11 @@ class Unavailable(PasserelleError):
         super().__init__(message, reason=reason)
         self.sent = sent
         self.retry_after = retry_after
+
+
+class Misaddressed(Unavailable):
+    """What answers is no gateway of this kind. A gateway that begins looks so for a moment; where it lasts, the address
+    is wrong.
+    """
+
+    reason = "Misaddressed"

@@ -15,6 +15,7 @@ from passerelle.staging.steps import Progress
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
 OUTCOME_LOST = "OutcomeLost"
+IDENTITY_CHANGED = "IdentityChanged"
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -30,7 +31,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """The site has not been seen for longer than a moment: why, and when it last was (RFC 3339; `""`: never by us)."""
+    """The site that the attempt is at is out of sight: why, and since when (RFC 3339; `""`: that is not known)."""
 
     why: PasserelleError
     seen_at: str = ""
@@ -50,6 +51,7 @@ class Staged:
 class Facts:
     """What one pass knows in the end. `attempts` are already those of after the pass's action."""
 
+    namespace: str
     name: str
     generation: int
     now: str

@@ -22,14 +22,14 @@ def deletion(facts: Facts, current: Attempt | None) -> dict[str, Word]:
     """What a deletion waits for, and how to end the wait."""
     known = current is not None and current.job_id is not None
     job = f"Slurm job {current.job_id}" if known and current is not None else "a job that may have been submitted"
-    text, stuck = f"Waits until {job} has ended.", facts.action.reason == "IdentityChanged"
-    if facts.trouble is not None or stuck:
-        why = facts.trouble.message if facts.trouble is not None else "The Site leads to another cluster or user now."
+    text, why = f"Waits until {job} has ended.", facts.trouble or (facts.unseen.why if facts.unseen else None)
+    if why is not None:
         text = (
-            f"Waits until {job} can be cancelled: {why} To let go without that, and perhaps leave the job running: "
-            f'kubectl annotate trainingjob {facts.name} passerelle.dev/abandon="true".'
+            f"Waits until {job} can be cancelled: {why.message} To let go without that, and perhaps leave the job "
+            f"running: kubectl annotate -n {facts.namespace} trainingjob {facts.name} "
+            'passerelle.dev/abandon="true".'
         )
-    kind = "Stalled" if stuck or facts.unseen is not None else "Reconciling"
+    kind = "Stalled" if facts.unseen is not None else "Reconciling"
     return {"Ready": Word("False", DELETING, text), kind: Word("True", DELETING, text)}
 
 
@@ -40,7 +40,7 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
     if succeeded.status == "False" or succeeded.reason == OUTCOME_LOST:
         failed = Word("False", succeeded.reason, succeeded.message)
         return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
-    if (mend := staged.stuck(facts)) is not None:
+    if (mend := staged.stuck(facts, words)) is not None:
         return {"Ready": Word("False", mend.reason, mend.message), "Stalled": mend}
     if submitted.status == "True":
         waits = None if facts.suspend else waited_for(facts.job)
@@ -55,7 +55,9 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
             }
         return {"Ready": Word("True", submitted.reason, "The site has accepted the job.")}
     waiting = Word("False", submitted.reason, submitted.message)
-    if isinstance(facts.trouble, Rejected | Unauthorized) or submitted.reason == "IdentityChanged":
+    unseen = facts.unseen.why if facts.unseen is not None else None
+    whys = (each for each in (facts.trouble, unseen) if isinstance(each, Invalid | Rejected | Unauthorized))
+    if any(each.reason == submitted.reason for each in whys):
         return {"Ready": waiting, "Stalled": Word("True", submitted.reason, submitted.message)}
     if facts.suspend:
         return {"Ready": waiting}

@@ -109,6 +109,15 @@ def run_directory(job: TrainingJob, service: Service | None, attempt: int) -> st
     return f"{spec.run_root.rstrip('/') if spec else ''}/{job.run.key}"
 
 
+def elsewhere(job: TrainingJob, service: Service | None) -> Attempt | None:
+    """The open attempt that the Site leads away from, by who answered last: a silent site leads nowhere else."""
+    probe = service.watch.probe if service is not None and service.watch is not None else None
+    if probe is None:
+        return None
+    open_ones = (each for each in job.status.attempts if not is_final(each))
+    return next((each for each in open_ones if Identity(each.cluster, each.user) != probe.identity), None)
+
+
 def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
     """The attempts of a status, for the decision."""
     return tuple(

@@ -76,6 +76,7 @@ class Planner:
         namespace, labels = job.key.namespace, await self._labels_of(job, service)
         spec, along = job.spec, Brought()
         try:
+            admission.admitted(site, job.site, namespace, labels)  # of others nothing is read
             carried = _carries(service)
             along = await self._brought(job, service, carried=carried)
             spec = filled(spec, body(spec, along.files))

@@ -23,7 +23,7 @@ from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, run_directory, wanted
+from passerelle.passes import Memory, Pass, elsewhere, run_directory, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
 from passerelle.sites import Service, Sites
@@ -168,7 +168,7 @@ class Reconciler:
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
         self._holds.decided(job, action, hold, _limit(service))
         if service is not None:
-            _note_stranger(service, job.key, strange=action.reason == "IdentityChanged")
+            _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
         if not isinstance(action, Release):
             now = await self._acts.clear(now)

@@ -9,13 +9,13 @@ from typing import Any
 from passerelle.announce import Event
 from passerelle.bounds import fit
 from passerelle.chain import excluded, reached
-from passerelle.errors import Invalid, PasserelleError
-from passerelle.facts import Facts, Unseen
+from passerelle.errors import Invalid, PasserelleError, Unauthorized
+from passerelle.facts import IDENTITY_CHANGED, Facts, Unseen
 from passerelle.gateways.base import Files
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.onsite import places
-from passerelle.passes import Pass, run_directory
+from passerelle.passes import Pass, elsewhere, run_directory
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
@@ -73,6 +73,7 @@ class Reporter:
         kept = done.attempts if attempts is None else attempts
         current = done.current
         facts = Facts(
+            namespace=job.key.namespace,
             name=job.key.name,
             generation=job.generation,
             now=rfc3339(self._now()) or "",
@@ -193,14 +194,28 @@ def _unseen(done: Pass) -> Unseen | None:
     service = done.service
     if service is None:
         return Unseen(_no_site(done.job.site))
-    why = service.trouble
-    if why is None:
-        return None
-    if service.watch is None or service.refused is not None:
+    why, watch = service.trouble, service.watch
+    if why is not None and (watch is None or service.refused is not None):
         return Unseen(why)
-    if service.watch.silent_seconds < UNSEEN_SECONDS:
+    silent = None
+    if why is not None and watch is not None and watch.silent_seconds >= UNSEEN_SECONDS:
+        silent = Unseen(why, rfc3339(watch.looked_at) or "")
+        if isinstance(why, Invalid | Unauthorized):
+            return silent
+    return _elsewhere(done) or silent  # a site of others tells nothing by its silence
+
+
+def _elsewhere(done: Pass) -> Unseen | None:
+    """What the Site shows now is of others."""
+    attempt, service = elsewhere(done.job, done.service), done.service
+    if attempt is None or service is None or service.watch is None or service.watch.probe is None:
         return None
-    return Unseen(why, rfc3339(service.watch.looked_at) or "")
+    now = service.watch.probe.identity
+    text = (
+        f"Attempt {attempt.number} was meant for cluster {attempt.cluster} as {attempt.user}, and the Site leads to "
+        f"cluster {now.cluster} as {now.user} now; point it back."
+    )
+    return Unseen(Invalid(text, reason=IDENTITY_CHANGED))
 
 
 def _no_site(name: str) -> Invalid:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from passerelle.doctor.door import LEAST_LIFE, capable, latest_end
 from passerelle.errors import Invalid, Unauthorized
-from passerelle.gateways.base import Credential, Identity
+from passerelle.facts import IDENTITY_CHANGED
+from passerelle.gateways.base import Credential
 from passerelle.gateways.matrix import lacks
 from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition
@@ -27,13 +28,18 @@ Word = tuple[str, str, str, str]
 """Type, status, reason and message of a condition."""
 
 
-def _strangers(service: Service, identity: Identity) -> str:
+def _strangers(service: Service) -> Invalid | None:
+    """What leaves attempts unseen that nobody but an administrator can lead the Site back to."""
+    if not service.strangers or service.watch is None or service.watch.probe is None:
+        return None
+    identity = service.watch.probe.identity
     names = _counted("TrainingJob", sorted(map(str, service.strangers)))
-    return (
+    text = (
         f"The Site now leads to cluster {identity.cluster} as {identity.user}, but {names} had an attempt elsewhere "
         "that has not ended. Point the Site back until they have ended, or delete them with the annotation "
-        "passerelle.dev/abandon."
+        "passerelle.dev/abandon. New TrainingJobs go where it leads now."
     )
+    return Invalid(text, reason=IDENTITY_CHANGED)
 
 
 def _mistake(service: Service) -> Invalid | None:
@@ -90,7 +96,7 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words = [("Ready", "False", trouble.reason, trouble.message)]
         if isinstance(trouble, Invalid | Unauthorized):
             words.append(("Stalled", "True", trouble.reason, trouble.message))
-    if trouble is None and (mistake := _mistake(service)) is not None:
+    if trouble is None and (mistake := _mistake(service) or _strangers(service)) is not None:
         words = [("Ready", "False", mistake.reason, mistake.message)]
         words.append(("Stalled", "True", mistake.reason, mistake.message))
     if watch is not None and trouble is None and watch.accounting_trouble is not None:
@@ -100,8 +106,8 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words.append(_capable(service.site.spec.gateway.driver, watch))
     if watch is not None and service.credential is not None and trouble is None:
         words += _lasts(service.credential, watch, now)
-    if service.strangers and probe is not None:
-        words.append(("IdentityKept", "False", "IdentityChanged", _strangers(service, probe.identity)))
+    if (strangers := _strangers(service)) is not None:
+        words.append(("IdentityKept", "False", strangers.reason, strangers.message))
     before = {condition.type: condition for condition in old.conditions}
     conditions = [
         Condition.model_validate(

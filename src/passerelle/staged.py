@@ -8,10 +8,11 @@ Neither stands where there is nothing to copy. What nobody asked about in a pass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from passerelle.ends import count
+from passerelle.errors import Invalid, Unauthorized
 from passerelle.facts import Facts, Staged, Word
 from passerelle.staging.steps import Progress
 from passerelle.v1alpha1.staging import Transfer
@@ -30,7 +31,7 @@ def words(old: TrainingJobStatus, facts: Facts, *, succeeded: Word, finished: Wo
     if staged.sources:
         found[DATA_STAGED] = _data(old, facts, staged)
     if staged.outputs:
-        found[OUTPUTS_STAGED] = _outputs(old, staged, succeeded=succeeded, finished=finished)
+        found[OUTPUTS_STAGED] = _outputs(old, facts, staged, succeeded=succeeded, finished=finished)
     return found
 
 
@@ -50,8 +51,17 @@ def told(progress: Sequence[Progress], noun: str) -> Word:
     return Word("False", STAGING, f"{each.name}: {size(each.moved)}{of} copied.{more}{trouble}")
 
 
-def stuck(facts: Facts) -> Word | None:
+def barred(facts: Facts) -> Word | None:
+    """What an administrator must mend before the site is sent anything: nothing is copied meanwhile."""
+    why = facts.trouble
+    return Word("False", why.reason, why.message) if isinstance(why, Invalid | Unauthorized) else None
+
+
+def stuck(facts: Facts, words: Mapping[str, Word]) -> Word | None:
     """What a person must mend before copying goes on."""
+    left = OUTPUTS_STAGED in words and words[OUTPUTS_STAGED].status == "False" and words["Succeeded"].status == "True"
+    if left and (site := barred(facts)) is not None:
+        return Word("True", site.reason, site.message)
     staged = facts.staged or Staged()
     for progress in (*(staged.into or ()), *(staged.out or ())):
         if progress.stalled:
@@ -91,12 +101,14 @@ def _data(old: TrainingJobStatus, facts: Facts, staged: Staged) -> Word:
         return Word("False", "Suspended", "spec.suspend is true: nothing is copied.")
     if facts.attempts:
         return before or Word("True", "Staged", "A job of this run was submitted.")
+    if (site := barred(facts)) is not None:
+        return site
     if facts.hold is not None:
         return Word("False", facts.hold.reason, facts.hold.message)
     return before or Word("False", "Waiting", "Nothing is copied yet.")
 
 
-def _outputs(old: TrainingJobStatus, staged: Staged, *, succeeded: Word, finished: Word) -> Word:
+def _outputs(old: TrainingJobStatus, facts: Facts, staged: Staged, *, succeeded: Word, finished: Word) -> Word:
     if staged.out is not None:
         return told(staged.out, "In the object store")
     before = _before(old, OUTPUTS_STAGED)
@@ -105,7 +117,7 @@ def _outputs(old: TrainingJobStatus, staged: Staged, *, succeeded: Word, finishe
     if finished.status == "True" and succeeded.status != "True":
         return Word("False", "RunFailed", "The run has not succeeded; what it left lies at the site.")
     if finished.status == "True":
-        return before or Word("False", "Waiting", "The outputs are copied soon.")
+        return barred(facts) or before or Word("False", "Waiting", "The outputs are copied soon.")
     return Word("False", "RunNotEnded", "The outputs are copied when the run has succeeded.")
 
 

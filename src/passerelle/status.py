@@ -20,7 +20,7 @@ from passerelle.chain import unlisted
 from passerelle.decide import NO_PROGRESS, Action, Intend, Rest, Submit
 from passerelle.ends import count, failure, last_allowed, stuck
 from passerelle.errors import Rejected
-from passerelle.facts import OUTCOME_LOST, Facts, Word
+from passerelle.facts import IDENTITY_CHANGED, OUTCOME_LOST, Facts, Word
 from passerelle.plan import Plan
 from passerelle.progress import Report, parse_comment
 from passerelle.slurm import ENDING_BY_REASON, NO_REASON, STOPPED, RemoteJob, Stage, first_nodes
@@ -37,7 +37,7 @@ from passerelle.v1alpha1.trainingjob_status import (
 )
 from passerelle.waiting import wait
 
-SUSPENDED = "Suspended"
+SUSPENDED, STOPPING = "Suspended", "Stopping"
 
 _FINAL_RESTS = frozenset({"Succeeded", "Finished", NO_PROGRESS, OUTCOME_LOST})
 """Reasons of a Rest after which nothing more happens by itself."""
@@ -175,13 +175,8 @@ def _submitted(facts: Facts, current: Attempt | None) -> Word:
         return Word("False", SUSPENDED, "spec.suspend is true: nothing is submitted.")
     if facts.hold is not None:
         return facts.hold
-    if facts.action.reason == "IdentityChanged":
-        return Word(
-            "Unknown",
-            "IdentityChanged",
-            "The Site now leads to another cluster or user than this attempt was meant for; "
-            'point it back, or delete this TrainingJob with the annotation passerelle.dev/abandon: "true".',
-        )
+    if facts.unseen is not None and facts.unseen.why.reason == IDENTITY_CHANGED:
+        return Word("Unknown", IDENTITY_CHANGED, facts.unseen.why.message)
     if facts.trouble is not None:
         unsure = current is not None and not isinstance(facts.trouble, Rejected)
         return Word("Unknown" if unsure else "False", facts.trouble.reason, facts.trouble.message)
@@ -198,6 +193,8 @@ def _between(facts: Facts, last: Attempt) -> Word:
     """`Submitted` while one attempt has ended and another is to come."""
     if facts.suspend:
         return Word("False", SUSPENDED, "spec.suspend is true: the job was ended; set it to false to go on.")
+    if facts.hold is None and facts.trouble is not None:
+        return Word("False", facts.trouble.reason, facts.trouble.message)
     return facts.hold or Word("Unknown", "Submitting", f"Attempt {last.number} has ended; the next one follows.")
 
 
@@ -217,9 +214,7 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
         if job.state.base == "SUSPENDED":
             return Word("False", "SuspendedBySite", "Slurm has suspended the job; it keeps its nodes.")
         if facts.suspend and facts.chain and current.suspend_time is not None:
-            return Word(
-                "True", "Stopping", "The trainer may save and stop; the job is cancelled when its grace is over."
-            )
+            return Word("True", STOPPING, "The trainer may save and stop; the job is cancelled when its grace is over.")
         return Word("True", "Running", f"On {count(job.node_count, 'node')}: {job.nodes}"[:1024])
     if job.stage is Stage.ENDING:
         return Word("False", "Ending", "The job has ended and the site cleans up.")
@@ -243,7 +238,7 @@ def _succeeded(old: TrainingJobStatus, facts: Facts, current: Attempt | None, to
         return Word("False", NO_PROGRESS, stuck(current, facts.reached))
     if facts.job is not None:
         why = last_allowed(ending, chain=facts.chain, max_attempts=facts.max_attempts)
-        return Word("False", ending.reason, failure(current, facts.job, told, why))
+        return Word("False", ending.reason, failure(current, facts.job, told, why, old.plan.qos if old.plan else ""))
     # The site is asked no more about what has ended: what was told when it ended stands.
     before = next((condition for condition in old.conditions if condition.type == "Succeeded"), None)
     if before is not None and before.reason == ending.reason:
@@ -270,7 +265,8 @@ def _silent(report_path: str) -> Word:
 def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
     """One word for the printer column, and why. Derived, never read by code."""
     if facts.deleting:
-        return "Deleting", facts.trouble.reason if facts.trouble is not None else ""
+        why = facts.trouble or (facts.unseen.why if facts.unseen is not None else None)
+        return "Deleting", why.reason if why is not None else ""
     if words["Accepted"].status == "False":
         return "Refused", words["Accepted"].reason
     if words["Finished"].status == "True":
@@ -278,15 +274,24 @@ def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
         return ("Succeeded" if words["Succeeded"].status == "True" else "Lost" if lost else "Failed"), words[
             "Succeeded"
         ].reason
+    unseen = words["SiteReachable"].reason if "SiteReachable" in words else ""
     if facts.suspend:
-        return "Suspended", ""
+        at_site = words["Submitted"].status == "True" and words["Running"].reason != "Ended"
+        return SUSPENDED, (unseen or STOPPING) if at_site else ""
+    return _under_way(words, unseen)
+
+
+def _under_way(words: dict[str, Word], unseen: str) -> tuple[str, str]:
+    """The same of a run that goes on. `unseen` is why nobody sees its job, which is what counts then."""
     running = words["Running"]
     if running.status == "True":
-        return "Running", ""
+        return "Running", unseen
     if running.reason in ("Ending", "Ended"):  # another attempt is to come
-        return ("Waiting", facts.hold.reason) if facts.hold is not None else (running.reason, "")
+        if words["Submitted"].status != "False":
+            return running.reason, unseen
+        return "Stalled" if "Stalled" in words else "Waiting", words["Submitted"].reason
     if words["Submitted"].status == "True":
-        return _queued(words, running.reason)
+        return ("Queued", unseen) if unseen else _queued(words, running.reason)
     if "Stalled" in words:
         return "Stalled", words["Stalled"].reason
     if words["Accepted"].status == "True":

@@ -95,7 +95,9 @@ class Transfers:
         succeeded = isinstance(action, Rest) and action.reason == "Succeeded"
         if succeeded and spec.outputs and not all_out(job.status):
             staging = self._staging(service)
-            if staging is not None and service is not None and service.site.spec is not None and not job.deleting:
+            if staging is not None and _barred(service):
+                staging.stop(job.uid, "Out")
+            elif staging is not None and service is not None and service.site.spec is not None and not job.deleting:
                 self._keys[job.uid] = job.key
                 steps = steps_out(spec, run_directory, self._account(job))
                 out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, _where(service))
@@ -117,7 +119,7 @@ class Transfers:
         staging = self._staging(service) if steps else None
         if staging is None or service is None or service.site.spec is None:
             return None
-        if job.deleting or job.spec.suspend or service.site.spec.suspend:
+        if job.deleting or job.spec.suspend or service.site.spec.suspend or _barred(service):
             staging.stop(job.uid)
             return None
         begun = bool(job.status.attempts)
@@ -177,6 +179,13 @@ def _where(service: Service) -> Identity | None:
     """Who answers at the site, and as whom we ask; None while nobody does."""
     probe = service.watch.probe if service.watch is not None else None
     return probe.identity if probe is not None else None
+
+
+def _barred(service: Service | None) -> bool:
+    """Whether a person must act before the site can be asked. To try all the same would tell nothing new, and keep the
+    step waiting for its next try when that is done.
+    """
+    return service is not None and isinstance(service.trouble, Invalid | Unauthorized)
 
 
 def _door(service: Service) -> Door:

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.decide import Seen
-from passerelle.errors import PasserelleError, Unavailable
+from passerelle.errors import Invalid, Misaddressed, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate
 from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
 from passerelle.marker import Run
@@ -35,6 +35,9 @@ GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
 one every moment does not turn the period into nothing."""
 
 LONGEST_BACKOFF_SECONDS = 60.0
+
+MISADDRESSED_SECONDS = 180.0
+"""How long another server answers at the address before that is the administrator's to mend."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -72,6 +75,7 @@ class SiteWatch:
         self._reports = Reports(name, run_directory, self._now)
         self._wake = asyncio.Event()
         self._failures = 0
+        self._failing_since = 0.0  # for the reason of the trouble
         self._gate = Gate(lambda: self._identity)
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
@@ -196,7 +200,7 @@ class SiteWatch:
             await self._look()
 
     async def _look(self) -> None:
-        before = (self.trouble.reason if self.trouble else None, self.probe, self.accounting_trouble is None)
+        before = (_kind(self.trouble), self.probe, self.accounting_trouble is None)
         changed: set[Run] = set()
         try:
             await self._renew()
@@ -209,7 +213,7 @@ class SiteWatch:
                 changed = await self._look_at_known()
             changed |= await self._look_up_asked()
         except PasserelleError as error:
-            if before[0] != error.reason:
+            if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
                 log.warning("site can't be asked", extra=extra)
             self._fail(error)
@@ -220,7 +224,7 @@ class SiteWatch:
             self._failures = 0
             self.trouble = None
             self.looked_at, self._answered = time.time(), self._now()
-        if (self.trouble.reason if self.trouble else None, self.probe, self.accounting_trouble is None) != before:
+        if (_kind(self.trouble), self.probe, self.accounting_trouble is None) != before:
             self._on_site()
             changed = set(self._picture.views)
         for run in changed:
@@ -231,6 +235,10 @@ class SiteWatch:
         return self.probe.identity if self.probe is not None and self.trouble is None else None
 
     def _fail(self, error: PasserelleError) -> None:
+        if self.trouble is None or self.trouble.reason != error.reason:
+            self._failing_since = self._now()
+        if isinstance(error, Misaddressed) and self._now() - self._failing_since >= MISADDRESSED_SECONDS:
+            error = Invalid(error.message, reason=error.reason)
         self._failures += 1
         self.trouble = error
         self._next_listing = 0.0
@@ -373,6 +381,11 @@ class SiteWatch:
 
 def _waiting() -> Unavailable:
     return Unavailable("The site has not answered yet.", reason=WAITING, sent=False)
+
+
+def _kind(trouble: PasserelleError | None) -> tuple[type[PasserelleError], str] | None:
+    """What is wrong and who must act: a change of either is news."""
+    return None if trouble is None else (type(trouble), trouble.reason)
 
 
 def _of(job: RemoteJob) -> Identity:

@@ -84,7 +84,11 @@ def test_a_site_that_becomes_another_user_s_is_refused_and_nothing_runs_twice(
     try:
         wait_for(lambda: True if site_condition(cluster, "IdentityKept")["status"] == "False" else None, "a warning")
         assert f"{namespace}/mine" in site_condition(cluster, "IdentityKept")["message"]
-        assert condition(cluster.get(namespace, "mine"), "Running")["status"] == "True"
+        assert site_condition(cluster, "Stalled")["reason"] == "IdentityChanged"
+        mine = wait_for_condition(cluster, namespace, "mine", "Stalled")
+        assert condition(mine, "Stalled")["reason"] == "IdentityChanged"
+        assert condition(mine, "Running")["status"] == "True"
+        assert (mine["status"]["summary"], mine["status"]["reason"]) == ("Running", "IdentityChanged")
     finally:
         cluster.apply(deploy.credentials("sandbox", cluster.site.user, cluster.site.token(36_000)))
 

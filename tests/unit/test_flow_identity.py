@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from little_world import SECRET, World, gateway
+from little_world import NAMESPACE, SECRET, World, gateway
 from passerelle.batch import Batch
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential
+from passerelle.objects import Key
 from stories import running, told
 
 OTHER = "https://other"
@@ -39,6 +40,67 @@ def test_a_site_that_is_pointed_elsewhere_and_back_loses_no_job() -> None:
         assert world.states() == ["CANCELLED"]
 
     told(story, LONG)
+
+
+def test_a_live_job_that_the_site_leads_away_from_needs_a_person_and_says_so() -> None:
+    async def story(world: World) -> None:
+        colleague = MemoryCredential(user="colleague", token="valid")
+        other = world.another(OTHER, user="colleague", credentials=lambda: colleague)
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await world.edit_site(gateway=gateway(OTHER))
+        await asyncio.sleep(5)
+        for kind, status in {"Ready": "False", "Stalled": "True", "SiteReachable": "False"}.items():
+            assert world.condition(key, kind) == (status, "IdentityChanged"), kind
+        assert world.condition(key, "Running") == ("True", "Running"), "as it was seen last"
+        assert summary(world, key) == ("Running", "IdentityChanged")
+        (message,) = [each["message"] for each in world.status(key)["conditions"] if each["type"] == "Stalled"]
+        assert "cluster memory as startup, and the Site leads to cluster memory as colleague now" in message
+        site = {each["type"]: (each["status"], each["reason"]) for each in world.site_conditions()}
+        changed = "IdentityChanged"
+        assert site["Ready"] == site["IdentityKept"] == ("False", changed)
+        assert site["Stalled"] == ("True", changed)
+
+        for seconds in (30, 200):  # the silence of another's site is no news of the job
+            other.faults.gateway_down = True
+            await asyncio.sleep(seconds)
+            assert world.condition(key, "Stalled") == ("True", changed)
+            assert world.site_conditions()[-1]["type"] == "IdentityKept"
+            other.faults.gateway_down = False
+            await asyncio.sleep(70)
+        assert [reason for _, reason, _ in world.api.events].count(changed) == 1, "it is said once"
+        assert world.site_conditions()[0]["reason"] == changed
+
+        await world.edit_site(gateway=gateway())
+        await asyncio.sleep(5)
+        assert summary(world, key) == ("Running", None)
+        assert (world.condition(key, "Stalled"), world.condition(key, "Ready")[0]) == (("", ""), "True")
+        assert [each["type"] for each in world.site_conditions()] == ["Ready", "FullyCapable"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_deletion_that_waits_for_a_site_of_others_says_so() -> None:
+    async def story(world: World) -> None:
+        world.another(OTHER, cluster="other")
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await world.edit_site(gateway=gateway(OTHER))
+        world.api.delete(key)
+        await asyncio.sleep(30)
+
+        assert world.condition(key, "Stalled") == ("True", "Deleting")
+        assert summary(world, key) == ("Deleting", "IdentityChanged")
+        (message,) = [each["message"] for each in world.status(key)["conditions"] if each["type"] == "Stalled"]
+        assert "can be cancelled: Attempt 1 was meant for cluster memory as startup" in message
+        assert f"kubectl annotate -n {NAMESPACE} trainingjob a " in message
+
+    told(story, LONG)
+
+
+def summary(world: World, key: Key) -> tuple[str, str | None]:
+    status = world.status(key)
+    return status.get("summary", ""), status.get("reason") or None
 
 
 def test_a_lost_answer_is_adopted_although_the_site_was_pointed_elsewhere_meanwhile() -> None:

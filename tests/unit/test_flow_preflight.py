@@ -42,6 +42,18 @@ def test_an_error_keeps_the_job_from_the_site() -> None:
     told(story)
 
 
+def test_of_a_namespace_that_is_not_admitted_nothing_is_read() -> None:
+    async def story(world: World) -> None:
+        files = [{"configMap": "no-such", "path": "/a"}, {"secret": "no-such", "path": "/b"}]
+        key = world.api.create("a", files=files)
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "NamespaceNotAdmitted"))
+
+        assert "config map" not in world.api.calls
+        assert [each["id"] for each in world.status(key)["findings"]] == ["NamespaceNotAdmitted"]
+
+    told(story, admission=[{"namespaces": ["team-b"]}])
+
+
 def test_a_warning_is_told_once_and_stands_to_the_end() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a", env=DEVICES)

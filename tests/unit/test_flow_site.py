@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from little_world import SECRET, SITE, KubeClient, World, gateway
-from passerelle.errors import Unavailable
+from little_world import NAMESPACE, SECRET, SITE, KubeClient, World, gateway
+from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
@@ -429,6 +429,132 @@ def test_a_site_out_of_sight_is_told_of_after_a_minute_and_no_more_once_it_is_ba
     told(story, Fate(queued=1, running=100_000))
 
 
+def test_a_running_job_that_nobody_can_see_says_why_beside_its_summary() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        secret = world.api.secrets.pop(SECRET)
+        await asyncio.sleep(150)
+        assert summary(world, key) == ("Running", "SecretMissing")
+        assert world.condition(key, "Stalled") == ("True", "SecretMissing")
+        world.api.edit(key, suspend=True)
+        await asyncio.sleep(5)
+        assert summary(world, key) == ("Suspended", "SecretMissing")
+        world.api.edit(key, suspend=False)
+        world.api.secrets[SECRET] = secret
+        await asyncio.sleep(70)
+
+        assert summary(world, key) == ("Running", None)
+        assert world.condition(key, "Stalled") == ("", "")
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_queued_job_that_nobody_can_see_says_that_and_not_what_slurm_said_once() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(lambda: summary(world, key)[0] == "Queued")
+        world.site.faults.gateway_down = True
+        await asyncio.sleep(150)
+
+        assert summary(world, key) == ("Queued", "Unreachable")
+        assert world.condition(key, "Ready") == ("True", "Submitted"), "nobody has to act"
+
+    told(story, Fate(queued=100_000))
+
+
+def test_between_two_attempts_a_credential_that_is_gone_needs_a_person() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", retry={"maxAttempts": 3})
+        await world.until(lambda: world.status(key).get("reason") == "BackOff")
+        secret = world.api.secrets.pop(SECRET)
+        await asyncio.sleep(60)
+        assert summary(world, key) == ("Stalled", "SecretMissing")
+        assert world.condition(key, "Submitted") == ("False", "SecretMissing")
+        assert world.condition(key, "Stalled") == ("True", "SecretMissing")
+        world.api.secrets[SECRET] = secret
+        await world.until(finished(world, key))
+
+        assert len(world.site.snapshot()) == 3
+
+    told(story, Fate(running=1, end="FAILED", exit_code=212))
+
+
+def test_an_attempt_of_unknown_fate_whose_site_is_gone_needs_a_person() -> None:
+    async def story(world: World) -> None:
+        world.site.faults.lose_answers = 1
+        world.site.faults.listing_lag = world.site.faults.accounting_lag = 100
+        key = world.api.create("a")
+        await world.until(lambda: bool(world.site.snapshot()))
+        assert world._sites is not None
+        await world._sites.observe(copy.deepcopy(world.api.sites[SITE]), deleted=True)
+        await asyncio.sleep(5)
+
+        assert world.condition(key, "Submitted") == ("Unknown", "SiteNotFound")
+        assert world.condition(key, "Stalled") == ("True", "SiteNotFound")
+        assert world.condition(key, "Reconciling") == ("", "")
+        assert summary(world, key) == ("Stalled", "SiteNotFound")
+
+    told(story)
+
+
+def test_a_suspended_job_waits_for_no_site() -> None:
+    async def story(world: World) -> None:
+        world.api.secrets.clear()
+        key = world.api.create("a", suspend=True)
+        await asyncio.sleep(30)
+
+        assert world.condition(key, "Ready") == ("False", "Suspended")
+        assert world.condition(key, "Stalled") == ("", "")
+
+    told(story)
+
+
+def test_another_server_at_the_address_is_the_administrators_to_mend_only_where_it_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probe = Memory.probe
+    elsewhere = [False]
+
+    async def probed(self: Memory) -> Probe:
+        if elsewhere[0]:
+            raise Misaddressed("Another server.", reason="NoUnicore")
+        return await probe(self)
+
+    monkeypatch.setattr(Memory, "probe", probed)
+
+    def stalled(world: World) -> list[tuple[str, str]]:
+        return [(each["status"], each["reason"]) for each in world.site_conditions() if each["type"] == "Stalled"]
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        elsewhere[0] = True
+        key = world.api.create("a")
+        await asyncio.sleep(100)
+        assert world.site_conditions()[0]["reason"] == "NoUnicore"
+        assert stalled(world) == [], "it may be about to begin"
+        assert world.condition(key, "Reconciling") == ("True", "NoUnicore")
+        await asyncio.sleep(200)
+        assert stalled(world) == [("True", "NoUnicore")]
+        assert world.condition(key, "Stalled") == ("True", "NoUnicore")
+        assert world.condition(key, "Reconciling") == ("", "")
+        assert summary(world, key) == ("Stalled", "NoUnicore")
+        told_of = len(world.api.events)
+        await asyncio.sleep(1000)
+        assert len(world.api.events) == told_of, "it is said once"
+        elsewhere[0] = False
+        await world.until(finished(world, key))
+
+        assert stalled(world) == []
+
+    told(story)
+
+
+def summary(world: World, key: Key) -> tuple[str, str | None]:
+    status = world.status(key)
+    return status.get("summary", ""), status.get("reason") or None
+
+
 def test_a_deletion_whose_site_is_gone_says_what_it_waits_for_and_how_to_end_the_wait() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a")
@@ -443,7 +569,8 @@ def test_a_deletion_whose_site_is_gone_says_what_it_waits_for_and_how_to_end_the
         assert world.condition(key, "Stalled") == ("True", "Deleting")
         (message,) = [each["message"] for each in world.status(key)["conditions"] if each["type"] == "Stalled"]
         assert "There is no Site named 'memory'" in message
-        assert f'kubectl annotate trainingjob {key.name} passerelle.dev/abandon="true"' in message
+        command = f"kubectl annotate -n {NAMESPACE} trainingjob {key.name}"
+        assert f'{command} passerelle.dev/abandon="true"' in message
         world.api.annotate(key, **{"passerelle.dev/abandon": "true"})
         await asyncio.sleep(5)
 

@@ -10,6 +10,7 @@ import pytest
 
 import virtual_time
 from little_world import NAMESPACE, KubeClient, Points, World
+from little_world import SECRET as SITE_SECRET
 from passerelle.errors import Invalid, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.gateways.memory_files import File
@@ -182,6 +183,57 @@ def test_what_a_person_must_mend_stalls_and_goes_on() -> None:
         world.store.refusal = None
         await world.until(finished(world, key))
         assert world.condition(key, "Stalled") == ("", "")
+
+    told(story)
+
+
+def test_a_credential_that_is_gone_is_told_while_data_wait_and_they_go_at_once_when_it_is_back() -> None:
+    async def story(world: World) -> None:
+        world.store.refusal = Unavailable("The store is away.", reason="Unreachable")
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Submitted") == ("False", "Staging"))
+        assert world.condition(key, "Reconciling") == ("True", "Staging")
+        await asyncio.sleep(100)
+        secret = world.api.secrets.pop(SITE_SECRET)
+        world.store.refusal = None
+        await asyncio.sleep(5)
+        for kind, status in {"Submitted": "False", "DataStaged": "False", "Ready": "False", "Stalled": "True"}.items():
+            assert world.condition(key, kind) == (status, "SecretMissing"), kind
+        assert world.condition(key, "Reconciling") == ("", "")
+        assert world.status(key)["summary"] == "Stalled"
+        said, calls = len(world.api.events), len(world.store.calls)
+        await asyncio.sleep(1000)
+        assert (len(world.api.events), len(world.store.calls)) == (said, calls), "it is said once, and nothing tried"
+
+        world.api.secrets[SITE_SECRET] = secret
+        await world.until(lambda: world.service.trouble is None)
+        await world.until(lambda: bool(world.states()), 5)
+        assert world.condition(key, "DataStaged") == ("True", "Staged")
+        await world.until(finished(world, key))
+
+    told(story)
+
+
+def test_outputs_that_wait_for_a_credential_need_a_person() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output()])
+        leaves(world, key)
+        await world.until(running(world, key))
+        world.store.refusal = Unavailable("The store is away.", reason="Unreachable")
+        await world.until(finished(world, key))
+        secret = world.api.secrets.pop(SITE_SECRET)
+        await asyncio.sleep(5)
+        assert world.condition(key, "OutputsStaged") == ("False", "SecretMissing")
+        assert world.condition(key, "Stalled") == ("True", "SecretMissing")
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        world.store.refusal = None
+        world.api.secrets[SITE_SECRET] = secret
+        await world.until(lambda: world.condition(key, "OutputsStaged") == ("True", "Staged"))
+        assert world.condition(key, "Stalled") == ("", "")
+
+        world.api.secrets.pop(SITE_SECRET)
+        await asyncio.sleep(100)
+        assert world.condition(key, "Ready")[0] == "True", "nothing of this run waits for the site any more"
 
     told(story)
 

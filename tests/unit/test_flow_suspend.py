@@ -35,9 +35,10 @@ def test_a_trainer_that_saves_within_its_grace_is_not_cancelled() -> None:
         await asyncio.sleep(20)
 
         assert world.condition(key, "Running") == ("True", "Stopping")
-        assert world.status(key)["summary"] == "Suspended"
+        assert (world.status(key)["summary"], world.status(key)["reason"]) == ("Suspended", "Stopping")
         await world.until(lambda: ended(world), 60)
         await asyncio.sleep(60)
+        assert (world.status(key)["summary"], world.status(key)["reason"]) == ("Suspended", "")
         assert "cancel" not in world.site.calls
         assert [signal for _, signal in world.site.signals] == ["USR1"]
         assert world.condition(key, "Submitted") == ("False", "Suspended")

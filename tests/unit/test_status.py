@@ -13,7 +13,7 @@ from passerelle.marker import Run
 from passerelle.progress import Report
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import epoch, is_final, report, rfc3339, with_job
-from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, Reached, TrainingJobStatus
+from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, PlanSummary, Reached, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)
 NOW = "2026-01-02T03:04:05Z"
@@ -50,11 +50,14 @@ def job(state: str, **facts: object) -> RemoteJob:
 
 def facts(action: Action, remote: RemoteJob | None = None, **more: object) -> Facts:
     attempts = (with_job(INTENT, remote),) if remote is not None else ()
-    base = Facts(name="run", generation=3, now=NOW, site="lumi", action=action, attempts=attempts, job=remote)
+    base = Facts(
+        namespace="team-a", name="run", generation=3, now=NOW, site="lumi", action=action, attempts=attempts, job=remote
+    )
     return replace(base, **more)  # type: ignore[arg-type]  # more are Facts' own fields
 
 
 INVALID = Invalid("timeLimit is too long; write at most 48h.", reason="TimeLimitTooLong")
+ELSEWHERE = Unseen(Invalid("The Site leads to another user now.", reason="IdentityChanged"))
 REJECTED = Rejected("Invalid qos specification", reason="QosInvalid")
 
 ENDED_BY_SUSPENSION = with_job(INTENT.model_copy(update={"suspended": True}), job("CANCELLED"))
@@ -236,7 +239,7 @@ TABLE: Table = {
         "Lost",
     ),
     "an answer from another cluster needs a person": (
-        facts(Rest("IdentityChanged"), attempts=(INTENT,)),
+        facts(Rest("IdentityChanged"), attempts=(INTENT,), unseen=ELSEWHERE),
         {"Submitted": ("Unknown", "IdentityChanged"), "Stalled": ("True", "IdentityChanged")},
         "Stalled",
     ),
@@ -258,13 +261,17 @@ def test_conditions_and_summary(sentence: str) -> None:
 def test_a_late_refusal_is_told_in_the_words_of_who_refused() -> None:
     refused = job("FAILED", start_time=None, refusal="Batch job submission failed: Invalid qos specification")
 
-    status = report(TrainingJobStatus(), facts(Rest("Finished"), refused))
+    size = {"nodes": 1, "gpus": 2, "gpus_per_node": 2, "tasks": 2, "cpus_per_task": 1, "time_limit_minutes": 10}
+    old = TrainingJobStatus(plan=PlanSummary(**size, partition="gpu", qos="normal"))
+    status = report(old, facts(Rest("Finished"), replace(refused, account="project_x", partition="gpu")))
 
     message = next(found.message for found in status.conditions if found.type == "Succeeded")
-    assert message.startswith(
-        "Attempt 1 (Slurm job 77) was refused after it had been taken: Batch job submission failed: "
+    assert message == (
+        "Attempt 1 (Slurm job 77) was refused after it had been taken: Batch job submission failed: Invalid qos "
+        "specification. It was sent to partition gpu with account project_x and QoS normal: what the spec leaves out "
+        "is the Site's choice, by admission and partition. Nothing is tried by itself: once it is mended, ask for "
+        "another attempt with the annotation passerelle.dev/retry-requested-at."
     )
-    assert "epilogue" not in message
 
 
 def test_the_message_of_a_failure_holds_rank_code_and_last_words() -> None:

@@ -77,6 +77,11 @@ class Stage:
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]  # fields of it, by name
         self.note()
 
+    def rested(self) -> None:
+        """What took only time is over: it is told no more when the step is taken again."""
+        if not self.progress.stalled:
+            self.progress = replace(self.progress, reason="", message="")
+
     async def run(self, site: Door, store: Store, endpoint: str = "") -> None:
         """Raises what a copy raises; what was copied by then stays. `endpoint` is where the store is."""
         self.progress = self.progress.waiting()

@@ -127,6 +127,8 @@ class Staging:
             work = self._works[uid] = self._work(uid, namespace, tuple(steps), run_root)
             self._start(uid, work, before, look=begun)
         elif work.resting:
+            for stage in work.stages:
+                stage.rested()
             self._start(uid, work, work.task, look=begun)
         work.where = where or work.where
         return work.progress()

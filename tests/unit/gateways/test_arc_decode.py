@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from passerelle.errors import Invalid, Unavailable
+from passerelle.errors import Invalid, Misaddressed, Unavailable
 from passerelle.gateways.arc import decode, notes, service
 from passerelle.gateways.arc.files import candidates, within
 from passerelle.gateways.arc.notes import Left
@@ -176,7 +176,7 @@ def test_the_newest_version_that_is_known_is_spoken(body: dict[str, Any], expect
 
 @pytest.mark.parametrize("body", [None, {}, {"version": ["2.0"]}])
 def test_an_address_without_a_version_says_what_to_write(body: dict[str, Any] | None) -> None:
-    with pytest.raises(Unavailable, match=r"gateway\.url, like https://arc\.example\.eu/arex") as caught:
+    with pytest.raises(Misaddressed, match=r"like https://arc\.example\.eu/arex, without /rest") as caught:
         service.version(body)
     assert caught.value.reason == "NoKnownVersion"
 

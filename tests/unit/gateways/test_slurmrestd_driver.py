@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from passerelle.errors import Unauthorized, Unavailable
+from passerelle.errors import Misaddressed, Unauthorized, Unavailable
 from passerelle.gateways import second_try
 from passerelle.gateways.base import Accounting, Files, Gateway
 from passerelle.gateways.slurmrestd.credential import TokenCredential
@@ -53,7 +53,7 @@ async def test_newer_server_is_named_and_spoken_to(caplog: pytest.LogCaptureFixt
 
 async def test_no_known_version_is_one_clear_sentence() -> None:
     with pytest.raises(
-        Unavailable, match=r"v0\.0\.38 and v0\.0\.45; write slurmrestd's base address.*without /slurm/"
+        Misaddressed, match=r"v0\.0\.38 and v0\.0\.45; write slurmrestd's base address.*without /slurm/"
     ) as caught:
         await client(Server(36)).probe()
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Invalid, Misaddressed, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import second_try
 from passerelle.gateways.base import Accounting, Files, Gateway, Identity, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential
@@ -60,7 +60,7 @@ async def test_another_server_is_one_clear_sentence() -> None:
     gateway = client(Server())
     gateway._calls._carrier._client._transport = server
 
-    with pytest.raises(Unavailable, match=r"like https://unicore\.example\.eu/SITE/rest/core") as caught:
+    with pytest.raises(Misaddressed, match=r"like https://unicore\.example\.eu/SITE/rest/core") as caught:
         await gateway.probe()
 
     assert caught.value.reason == "NoUnicore"

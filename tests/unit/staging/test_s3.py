@@ -240,7 +240,7 @@ def test_a_completion_may_fail_after_it_was_answered() -> None:
 )
 def test_what_is_no_answer_of_s3_is_nobodys_mistake(body: bytes) -> None:
     with pytest.raises(Unavailable, match="is not understood"):
-        decode.page(body)
+        decode.page(body, "b")
 
 
 BOMB = b'<!DOCTYPE r [<!ENTITY a "AAAAAAAAAA">]><Error><Code>&a;</Code></Error>'
@@ -250,13 +250,13 @@ BOMB = b'<!DOCTYPE r [<!ENTITY a "AAAAAAAAAA">]><Error><Code>&a;</Code></Error>'
 def test_no_document_type_is_read_wherever_it_begins(before: bytes) -> None:
     assert decode.fault(before + BOMB) == ("", "")
     with pytest.raises(Unavailable, match="is not understood"):
-        decode.page(before + BOMB.replace(b"Error", b"ListBucketResult"))
+        decode.page(before + BOMB.replace(b"Error", b"ListBucketResult"), "b")
 
 
 def test_an_answer_of_too_many_elements_is_left_alone() -> None:
     body = b"<ListBucketResult>" + b"<a/>" * decode.MOST_ELEMENTS + b"</ListBucketResult>"
     with pytest.raises(Unavailable, match="is not understood"):
-        decode.page(body)
+        decode.page(body, "b")
     assert decode.fault(b"<Error><Code>SlowDown</Code>" + b" " * decode.FAULT_LIMIT + b"</Error>") == ("", "")
 
 
@@ -270,12 +270,20 @@ def test_white_space_before_a_late_error_is_none_of_it() -> None:
     assert decode.fault(b'\n \n<?xml version="1.0"?><Error><Code>InternalError</Code></Error>')[0] == "InternalError"
 
 
+def test_an_object_without_an_etag_is_named_and_needs_a_person() -> None:
+    listed = b"<ListBucketResult><Contents><Key>web/a</Key><Size>7</Size></Contents></ListBucketResult>"
+    for read in (lambda: decode.page(listed, "b"), lambda: decode.stored(Place("b", "web/a"), {"content-length": "7"})):
+        with pytest.raises(Invalid, match=r"no ETag of 's3://b/web/a'.*upload the object again through S3") as caught:
+            read()
+        assert caught.value.reason == "EtagMissing"
+
+
 def test_a_listing_is_read_in_any_name_space() -> None:
     listed = (
         '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><EncodingType>url</EncodingType>'
         "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
         "<Contents><Key>a%20b%2B/%C3%BC+c</Key><Size>7</Size><ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>"
     )
-    page = decode.page(listed.encode())
+    page = decode.page(listed.encode(), "b")
     assert page.more == "t"
     assert [(each.key, each.size, each.version) for each in page.found] == [("a b+/ü c", 7, '"e"')]

@@ -167,6 +167,17 @@ async def test_a_stopped_job_rests_where_it_was_and_goes_on(world: World) -> Non
     await world.until("Done")
 
 
+@pytest.mark.parametrize("error, told", [(Unavailable("Away."), ""), (Invalid("No bucket."), "No bucket.")])
+async def test_a_job_that_goes_on_tells_of_no_trouble_that_only_took_time(
+    world: World, error: Exception, told: str
+) -> None:
+    world.refusals = [error]
+    await eventually(lambda: world.ask()[0].message == str(error))
+    world.staging.stop("uid-1")
+
+    assert world.ask()[0].message == told
+
+
 @pytest.mark.parametrize("other", ["run root", "cluster", "user"])
 async def test_what_is_done_is_done_for_one_place_and_one_user(world: World, other: str) -> None:
     await world.until("Done")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from passerelle.errors import Invalid, Unavailable
+from passerelle.errors import Invalid, Misaddressed, Unavailable
 from passerelle.gateways.arc.decode import texts
 from passerelle.gateways.surveys import SitePartition
 
@@ -33,15 +33,15 @@ class Service:
 
 
 def version(body: Mapping[str, Any] | None) -> str:
-    """The newest version of `GET rest` that is spoken here. Raises Unavailable where there is none."""
+    """The newest version of `GET rest` that is spoken here. Raises Misaddressed where there is none."""
     offered = {str(each) for each in texts((body or {}).get("version"))}
     for word in KNOWN:
         if word in offered:
             return word
     found = f"it offers {', '.join(sorted(offered))}" if offered else "none is offered there"
-    raise Unavailable(
+    raise Misaddressed(
         f"The address serves no ARC REST interface {' or '.join(KNOWN)} ({found}); write A-REX's base address into "
-        "gateway.url, like https://arc.example.eu/arex.",
+        "gateway.url, like https://arc.example.eu/arex, without /rest behind it.",
         reason="NoKnownVersion",
     )
 

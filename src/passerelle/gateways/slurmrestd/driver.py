@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.errors import Misaddressed, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate, Hook
@@ -214,7 +214,7 @@ class Slurmrestd:
         for version in KNOWN:
             if await self._serves(version.slurm):
                 return version
-        raise Unavailable(
+        raise Misaddressed(
             f"The address serves no Slurm API between {KNOWN[-1].word} and {NEWEST.word}; write slurmrestd's base "
             "address into gateway.url, without /slurm/v0.0.… behind it.",
             reason="NoKnownVersion",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from passerelle.errors import PasserelleError, Unavailable
+from passerelle.errors import Misaddressed, PasserelleError, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.gateways.http import Answer, Carrier
 from passerelle.gateways.second_try import twice
@@ -131,7 +131,7 @@ def _no_unicore(answer: Answer) -> PasserelleError:
         return errors.failure(answer)
     if answer.status == errors.OK and answer.json() is not None:
         return Unavailable("UNICORE does not tell yet who we are: it is about to begin.", reason="UnexpectedAnswer")
-    return Unavailable(
+    return Misaddressed(
         "The address serves no UNICORE: write the site's base address into gateway.url, like "
         "https://unicore.example.eu/SITE/rest/core.",
         reason="NoUnicore",

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import httpx
@@ -76,7 +77,7 @@ class S3:
             query = [("list-type", "2"), ("prefix", prefix), ("max-keys", _PAGE), ("encoding-type", "url")]
             query += [("continuation-token", more)] if more else []
             answer = await self._ask("GET", prefix, query=query, of_bucket=True, limit=LISTING_LIMIT)
-            page = await _read(decode.page, answer.body)
+            page = await _read(partial(decode.page, bucket=self._bucket), answer.body)
             found += page.found
             if len(found) > limit:
                 text = (
@@ -98,7 +99,7 @@ class S3:
             if told.status == _NOT_FOUND and decode.fault(told.body)[0] in ("NoSuchKey", ""):
                 return None
             self._check(told if errors.failed(told) else answer, key)
-        return decode.stored(key, answer.headers)
+        return decode.stored(self._place(key), answer.headers)
 
     async def read(self, stored: Stored, offset: int, length: int) -> bytes:
         if not length:
@@ -111,8 +112,9 @@ class S3:
             if error.reason != TOO_LARGE:
                 raise
             raise self._no_ranges() from None
-        if decode.version(answer.headers.get("etag", stored.version)) != stored.version:
-            raise Changed(f"{self._place(stored.key)} was replaced while it was copied; it is copied anew.")
+        place = self._place(stored.key)
+        if decode.version(answer.headers.get("etag") or stored.version, place) != stored.version:
+            raise Changed(f"{place} was replaced while it was copied; it is copied anew.")
         content = answer.body
         if answer.status != _PARTIAL and offset == 0 and len(content) == stored.size:
             content = content[:length]  # it was small, and came whole

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from passerelle.errors import Unavailable
+from passerelle.errors import Invalid, Unavailable
+from passerelle.staging.place import Place
 from passerelle.staging.store import Part, Stored
 
 SHA256 = "x-amz-meta-sha256"
@@ -42,7 +43,7 @@ class Parts:
     more: int | None
 
 
-def page(body: bytes) -> Page:
+def page(body: bytes, bucket: str) -> Page:
     """An answer to ListObjectsV2, asked for with encoding-type=url."""
     root = _root(body, "ListBucketResult")
     quoted = _text(root, "EncodingType") == "url"
@@ -50,24 +51,31 @@ def page(body: bytes) -> Page:
     for each in _children(root, "Contents"):
         key = _text(each, "Key")
         key = unquote(key.replace("+", " ")) if quoted else key
-        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=version(_text(each, "ETag"))))
+        told = version(_text(each, "ETag"), Place(bucket, key))
+        found.append(Stored(key=key, size=_number(_text(each, "Size")), version=told))
     more = _text(root, "NextContinuationToken") if _text(root, "IsTruncated") == "true" else ""
     return Page(tuple(found), more)
 
 
-def stored(key: str, headers: Mapping[str, str]) -> Stored:
+def stored(place: Place, headers: Mapping[str, str]) -> Stored:
     """An answer to HeadObject."""
     size = _number(headers.get("content-length", ""))
-    return Stored(key=key, size=size, version=version(headers.get("etag", "")), sha256=headers.get(SHA256, "").lower())
+    told = version(headers.get("etag", ""), place)
+    return Stored(key=place.key, size=size, version=told, sha256=headers.get(SHA256, "").lower())
 
 
-def version(etag: str) -> str:
+def version(etag: str, place: Place) -> str:
     """An ETag, quoted as If-Match wants it: some stores leave the quotes out of their listings, and a proxy that
-    compresses calls an ETag weak. Raises Unavailable where there is none.
+    compresses calls an ETag weak. Raises Invalid where there is none: a store that keeps files for others than S3 has
+    such objects, and asking again makes them no others.
     """
     bare = etag.removeprefix("W/").strip('"')
     if not bare or not (bare.isascii() and bare.isprintable()) or '"' in bare:
-        raise _strange("an object without an ETag")
+        text = (
+            f"The object store names no ETag of {str(place)[:300]!a}, which tells one version from another; upload the "
+            "object again through S3."
+        )
+        raise Invalid(text, reason="EtagMissing")
     return f'"{bare}"'
 
 
