@@ -23,6 +23,7 @@ from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
 from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
+from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -52,7 +53,7 @@ class Firecrest:
         system_name: str,
         credentials: Callable[[], FirecrestCredential],
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         allow_rest: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
@@ -189,8 +190,8 @@ class Firecrest:
             raise Unavailable("FirecREST does not tell as whom it runs commands.", reason="UnexpectedAnswer")
         if credential.username and credential.username != name:
             text = (
-                f"The Site's Secret has username {credential.username}, but FirecREST runs commands as {name}; write "
-                f"{name} under username, or credentials of {credential.username}."
+                f"FirecREST runs commands as {name}, but username is {credential.username} in {credential.place}; "
+                f"write {name} under username, or credentials of {credential.username}."
             )
             raise Unauthorized(text, reason="UserMismatch")
         self._user = User(name, uid, credential)
