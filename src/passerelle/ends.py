@@ -17,8 +17,8 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "", qos: 
     """
     name = f"Attempt {current.number} (Slurm job {job.slurm_id or job.job_id})"
     exit_, also = current.exit, f" {why}" if why else ""
+    root = current.log_path.rpartition("/")[0] or "the run root"
     if job.log_refused:
-        root = current.log_path.rpartition("/")[0] or "its directory"
         text = f"{name} did not start: Slurm could not open its log"
         return f"{text}; create {root} at the site, writable for {job.user}."
     if job.refused:
@@ -42,10 +42,7 @@ def failure(current: Attempt, job: RemoteJob, told: Report, why: str = "", qos: 
         return f"{text} {told.stderr}"
     *before, last = told.stderr.rstrip().splitlines() or [""]
     if not last:
-        log = current.log_path or "the log"
-        if job.report_trouble:
-            return f"{text} Its report could not be read: {job.report_trouble} Read {log} at the site."
-        return f"{text} The job's epilogue left no lines of stderr; read {log} at the site."
+        return f"{text} {_untold(current, job, root)}"
     return f"{text} Last line of stderr: {last}" + ("\nThe lines before it:\n" + "\n".join(before) if before else "")
 
 
@@ -63,6 +60,19 @@ def _sent(attempt: Attempt, qos: str) -> str:
         f"It was sent to {partition} with {account} and {f'QoS {qos}' if qos else 'no QoS'}: what the spec leaves out "
         "is the Site's choice, by admission and partition."
     )
+
+
+def _untold(current: Attempt, job: RemoteJob, root: str) -> str:
+    """Where to look for what no report tells. A batch script that could not report has most often found no run root:
+    then there is no log either.
+    """
+    log = current.log_path or "the log"
+    if job.report_trouble:
+        return f"Its report could not be read: {job.report_trouble} Read {log} at the site."
+    if current.exit is not None and current.exit.code == SITE_FAULT:
+        why = f"most often {root} is missing at the site, or not writable for {job.user}"
+        return f"It could not tell why: {why}; where {log} is there, it tells more."
+    return f"The job's epilogue left no lines of stderr; read {log} at the site."
 
 
 def last_allowed(ending: Ending, *, chain: bool, max_attempts: int) -> str:

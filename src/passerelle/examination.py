@@ -91,7 +91,8 @@ async def examine(
     data = await subject.secret(spec.gateway.credentials.name)
     try:
         held = credential(spec.gateway.driver, subject.credentials, data)
-        yield ok("secret", f"{subject.credentials} holds a credential of {held.user}.")
+        whose = f"a credential of {held.user}" if held.user else "a token, which does not name its user"
+        yield ok("secret", f"{subject.credentials} holds {whose}.")
         gateway = opener(spec, lambda: held, await trust(spec.gateway.tls, subject.secret, subject.home))
     except PasserelleError as error:
         yield refused("address" if error.reason in ("InvalidUrl", "InsecureUrl") else "secret", error)
@@ -102,16 +103,17 @@ async def examine(
             yield over
             yield unasked(("address", "slurm", "accounts", "partition"), "they need a credential")
             return
-        wrong = False
+        causes: set[str] = set()
         async for each in _at_the_site(subject, gateway, held, profile, now, canary_comes=trial is not None):
-            wrong |= each.verdict == "wrong"
+            if each.verdict == "wrong":
+                causes.add(each.id)
             yield each
         if trial is not None:
-            async for each in _tried(subject, gateway, profile, trial, wrong=wrong):
+            async for each in _tried(subject, gateway, profile, trial, wrong=bool(causes)):
                 yield each
     finally:
         await gateway.close()
-    told = door.operator(subject.status, subject.generation)
+    told = door.operator(subject.status, subject.generation, causes)
     if told is not None:
         yield told
 
@@ -135,6 +137,8 @@ async def _at_the_site(
         return
     for each in door.answered(probe, time.monotonic() - began, subject.status):
         yield each
+    if (unready := door.ready(probe)) is not None:
+        yield unready
     yield door.capable(subject.spec.gateway.driver, [*lacks(gateway), *probe.lacks])
     yield await _accounting(gateway, subject.spec)
     async for each in _surveyed(subject, gateway, probe, held, profile, now):

@@ -69,7 +69,7 @@ def _lasts(credential: Credential, watch: SiteWatch, now: float) -> list[Word]:
     if ends is None:
         return []
     later = sorted(job.slurm_number or job.job_id for job in watch.live() if (latest_end(job, now) or 0.0) > ends)
-    fix = "Write a new one into the Site's Secret before; nothing needs a restart."
+    fix = f"Write a new one into {credential.place} before; nothing needs a restart."
     if later:
         text = f"The credential ends at {rfc3339(ends)}, and {_counted('job', later)} may run for longer. {fix}"
         return [("CredentialLasts", "False", "CredentialEndsFirst", text)]

@@ -17,6 +17,7 @@ from passerelle.gateways.arc.credential import ArcCredential, credential_from_se
 from passerelle.gateways.arc.door import Charge
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import OPENING, Files, Info, Signals, Transfer, Upload
+from passerelle.gateways.unreached import Ca
 from passerelle.slurm import RemoteJob
 from passerelle_sandbox.site import arc_server, serve
 from passerelle_sandbox.site.arc_server import ArcServer, Daemon
@@ -77,7 +78,7 @@ class ArcWorld(World):
             lambda: self.credential,
             environment=arc_server.ENVIRONMENT,
             charge=Charge(partition="gpu", account="startup", qos="normal"),
-            ca=self.server.authority,
+            ca=Ca(self.server.authority),
             settle_seconds=5.0,
         )
 

@@ -20,6 +20,7 @@ from passerelle.gateways.arc.credential import credential_from_secret
 from passerelle.gateways.arc.door import LOOK_SECONDS, NAME, Charge
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import NOT_OPENED, OPENING, Accounting
+from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import REFUSED, Stage
 
@@ -71,7 +72,7 @@ async def test_two_nodes_of_four_gpus_are_allocated(arc: ArcWorld, qos: str) -> 
 
 @row("submit-gpu")
 async def test_without_a_runtime_environment_what_cannot_be_asked_for_is_refused(arc: ArcWorld) -> None:
-    door = Arc(arc.server.url, lambda: arc.credential, ca=arc.server.authority)
+    door = Arc(arc.server.url, lambda: arc.credential, ca=Ca(arc.server.authority))
     arc.opened.append(door)
     for options, word in (({}, "--account"), ({"account": None, "qos": None, "gpus_per_node": 4}, "--gpus-per-node")):
         with pytest.raises(Rejected, match=word) as caught:
@@ -85,7 +86,7 @@ async def test_without_a_runtime_environment_what_cannot_be_asked_for_is_refused
 
 @row("submit-gpu")
 async def test_an_environment_that_the_site_lacks_is_told_before_anything_is_sent(arc: ArcWorld) -> None:
-    door = Arc(arc.server.url, lambda: arc.credential, ca=arc.server.authority, environment="ENV/NOWHERE")
+    door = Arc(arc.server.url, lambda: arc.credential, ca=Ca(arc.server.authority), environment="ENV/NOWHERE")
     arc.opened.append(door)
     before = len(await door.find())
     with pytest.raises(Rejected, match=r"it has: PASSERELLE") as caught:
@@ -288,7 +289,7 @@ async def test_a_door_that_is_refused_is_told_of_and_not_submitted_again_at_once
         lambda: arc.credential,
         environment="PASSERELLE",
         charge=charge,
-        ca=arc.server.authority,
+        ca=Ca(arc.server.authority),
     )
     arc.opened.append(door)
     try:

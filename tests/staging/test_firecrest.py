@@ -26,6 +26,7 @@ from passerelle.errors import Unavailable
 from passerelle.gateways.base import Handover
 from passerelle.gateways.firecrest.credential import credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
+from passerelle.gateways.unreached import Ca
 from passerelle.staging import handover, handover_out
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
@@ -93,7 +94,7 @@ class Worlds:
         told = {"client-id": CLIENT, "client-secret": SECRET, "token-url": self.fake.token_url}
         known = credential_from_secret("ns/site", {key: value.encode() for key, value in told.items()})
         authority = self.store.authority.read_bytes()
-        made = Firecrest(self.fake.url, "sandbox", lambda: known, ca=authority, settle_seconds=3.0)
+        made = Firecrest(self.fake.url, "sandbox", lambda: known, ca=Ca(authority), settle_seconds=3.0)
         self.opened.append(made)
         return made
 

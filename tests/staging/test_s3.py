@@ -144,10 +144,10 @@ async def test_what_is_not_there_is_missing(s3: S3) -> None:
 @pytest.mark.parametrize(
     "other, kind, reason, words",
     [
-        ({"AWS_ACCESS_KEY_ID": "NOBODY"}, Unauthorized, "InvalidAccessKeyId", "correct it in the Secret"),
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, Unauthorized, "SignatureDoesNotMatch", "correct it in the Secret"),
-        ({"AWS_REGION": "mars-1"}, Invalid, "WrongRegion", "write AWS_REGION eu-sandbox-1 into the Secret"),
-        ({"ca.crt": ""}, Unavailable, "Unreachable", "put the authority's certificate into the Secret under ca.crt"),
+        ({"AWS_ACCESS_KEY_ID": "NOBODY"}, Unauthorized, "InvalidAccessKeyId", "correct it in the Secret team/s3."),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, Unauthorized, "SignatureDoesNotMatch", "it in the Secret team/s3."),
+        ({"AWS_REGION": "mars-1"}, Invalid, "WrongRegion", "write AWS_REGION eu-sandbox-1 into the Secret team/s3."),
+        ({"ca.crt": ""}, Unavailable, "Unreachable", "certificate into the Secret team/s3 under ca.crt."),
     ],
 )
 async def test_a_wrong_secret_says_what_to_mend(
@@ -174,7 +174,7 @@ async def test_a_missing_bucket_is_named(store: ObjectStore) -> None:
 
 async def test_a_server_that_is_away_is_nobodys_mistake(store: ObjectStore) -> None:
     client = S3(BUCKET, known(store, AWS_ENDPOINT_URL=f"https://127.0.0.1:{ports.free(1)[0]}"))
-    with pytest.raises(Unavailable, match="check the port in AWS_ENDPOINT_URL of the Secret") as told:
+    with pytest.raises(Unavailable, match="check the port in AWS_ENDPOINT_URL of the Secret team/s3") as told:
         await client.list("", 1)
     assert not told.value.sent
     await client.close()

@@ -30,7 +30,7 @@ TOLD = {
     "gres/0": "1",
     "fabric/mlx5_0/mlx5_1": "2",
     "runtime/apptainer-1.4.5": "1",
-    f"egress/{HOST}": "0",
+    f"egress/{HOST}": "1",
     "root/lustre": "512",
 }
 RECORD = json.dumps({"v": 1, "t": 1, "m": {name: int(value) for name, value in TOLD.items()}})
@@ -95,7 +95,7 @@ def test_a_node_that_is_as_the_profile_says() -> None:
         "NVIDIA A100 SXM4 40GB, 1 of them seen, 1 given",
         "mlx5_0, mlx5_1",
         "apptainer 1.4.5",
-        f"{HOST} was not reached within 5 s; the profile says yes",
+        f"{HOST} was reached; the profile says yes",
         "writable on the node: lustre, 512 GiB free",
     ):
         assert words in said
@@ -114,6 +114,17 @@ def test_a_node_that_is_another(changes: dict[str, str], cause: str, words: str)
 
     assert found.id == cause
     assert words in found.text
+
+
+def test_a_way_out_that_only_the_profile_has_is_a_warning() -> None:
+    (found,) = [each for each in told(egress=f"{HOST}=0") if each.verdict != "ok"]
+    closed = profile().model_copy(update={"egress": profile().egress.model_copy(update={"compute": False})})
+    shut = list(facts(TOLD | {f"egress/{HOST}": "0"}, closed, made().plan))
+
+    assert (found.verdict, found.id) == ("warning", "EgressDrift")
+    assert "was not reached from the node within 5 s, and profile sandbox says" in found.text
+    assert alarms(shut) == []
+    assert f"{HOST} was not reached within 5 s; the profile says no." in " ".join(each.text for each in shut)
 
 
 def test_gpus_that_nothing_names_are_those_that_slurm_gave() -> None:
@@ -157,9 +168,15 @@ def ended(**changes: Any) -> RemoteJob:
             "CanaryFailed",
             "(SiteFault): this node has no apptainer. Its log is /scratch/startup/passerelle/psr-",
         ),
+        (
+            ended(state=JobState("FAILED"), exit_code=212, comment=""),
+            "run root",
+            "RunRootRefused",
+            "most often /scratch/startup/passerelle is missing at the site. Make it, for the Site's user to write in",
+        ),
         (ended(state=JobState("TIMEOUT")), "canary", "CanaryFailed", "(TimeLimit)"),
     ],
-    ids=["no comment", "no run root", "no runtime", "too slow"],
+    ids=["no comment", "no log", "no runtime", "no run root", "too slow"],
 )
 def test_an_end_that_is_none_of_the_best(job: RemoteJob, subject: str, cause: str, words: str) -> None:
     (found,) = [each for each in landed(job, profile(), made().plan) if each.verdict != "ok"]

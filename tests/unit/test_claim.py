@@ -57,6 +57,24 @@ def test_the_same_job_goes_on(tmp_path: Path) -> None:
     assert claim.take(str(tmp_path), 1, FIRST) == "same"
 
 
+def test_the_log_says_in_words_whose_the_attempt_is(tmp_path: Path, scontrol: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    told = []
+    for restart in ("0", "0", "1"):
+        own = environment(scontrol, 41) | {"SLURM_RESTART_COUNT": restart}
+        ran = subprocess.run(
+            words("take", str(run), "1", f"{tmp_path}/own"), env=own, capture_output=True, text=True, check=True
+        )
+        told.append(ran.stderr.strip())
+
+    assert told == [
+        "passerelle: attempt 1 begins in job 41",
+        "passerelle: attempt 1 goes on in job 41",
+        "passerelle: attempt 1 begins again in the requeued job 41",
+    ]
+
+
 def test_a_requeued_job_takes_its_claim_over_and_its_earlier_life_ends(tmp_path: Path) -> None:
     second = FIRST | {"restartCount": 1, "submitTime": "2026-01-01T00:09:00"}
     claim.take(str(tmp_path), 1, FIRST)

@@ -19,6 +19,8 @@ from passerelle.doctor import Check
 from passerelle.doctor.machine import partitions
 from passerelle.errors import Rejected, Unavailable
 from passerelle.examination import Subject, examine
+from passerelle.gateways.arc.credential import ArcCredential
+from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.driver import Firecrest
@@ -34,7 +36,9 @@ from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
 from passerelle_sandbox.control_plane.pki import Authority
 from plans import profile, site
+from unit.gateways import unicore_server
 from unit.gateways.scripted_server import BATCH, Server
+from unit.gateways.test_arc_driver import Arex
 
 NOW = 1_800_000_000.0
 ADMITTED = [{"namespaces": ["team-a"], "accounts": ["startup"], "qos": ["normal"]}]
@@ -187,6 +191,13 @@ def firecrest(mode: str, asked: str = "alps") -> Firecrest:
     return Firecrest("https://gateway.example", asked, lambda: held, transport=transport)
 
 
+def arc(environment: str | None) -> Arc:
+    """An A-REX that lists one runtime environment, PASSERELLE."""
+    held = ArcCredential(user="ada", token="hush")
+    transport = httpx.MockTransport(Arex())
+    return Arc("https://gateway.example/arex", lambda: held, environment=environment, transport=transport)
+
+
 def unicore() -> Unicore:
     """A UNICORE to whom our token is nobody's."""
     told = {"client": {"role": {"selected": "anonymous"}}, "server": {"siteName": "X", "version": "11.0.0"}}
@@ -229,7 +240,7 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
     "an authority that is no certificate": (
         lambda: well(spec=with_authority(), secrets={"token": {"token": jwt()}, "ca": {"ca.crt": b"x"}}),
         "InvalidCertificate",
-        "no PEM certificate",
+        "No PEM certificate was found in ca.crt of the Secret passerelle-system/ca; write the authority's there",
     ),
     "a host that no name server knows": (
         lambda: answering(unconnected(socket.gaierror(socket.EAI_NONAME, "noise"))),
@@ -270,12 +281,12 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
     "a token that is over": (
         lambda: of_secret(token=jwt(expires=NOW - 7300)),
         "TokenExpired",
-        "expired 2 h ago. Write a new one",
+        "expired 2 h ago. Write a new one into the Secret passerelle-system/token.",
     ),
     "a token of another site": (
         lambda: Case(gateway=served(42, licenses=httpx.Response(511, json=REFUSED))),
         "TokenRefused",
-        "Protocol authentication error. Make a new one at the site",
+        "Protocol authentication error; make a new one at the site",
     ),
     "a token that ends before the jobs": (
         lambda: with_job(minutes=1440, expires=3000),
@@ -403,6 +414,21 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
         lambda: watched(conditions=[READY | {"status": "False", "reason": "Unreachable", "message": "No way."}]),
         "Unreachable",
         "can't use the Site: No way. Where all else is ok, look at the way from the cluster",
+    ),
+    "an operator that is refused": (
+        lambda: watched(conditions=[READY | {"status": "False", "reason": "TokenRefused", "message": "No."}]),
+        "TokenRefused",
+        "can't use the Site: No.",
+    ),
+    "an ARC without a runtime environment": (
+        lambda: Case(gateway=arc(None)),
+        "NotReady",
+        "have the site enable one, and write its name into gateway.runtimeEnvironment",
+    ),
+    "a runtime environment that ARC does not have": (
+        lambda: Case(gateway=arc("NOSUCH")),
+        "NotReady",
+        "has no runtime environment NOSUCH, by which options reach sbatch (it has: PASSERELLE)",
     ),
 }
 
@@ -548,6 +574,9 @@ async def test_real_certificates_and_none(tmp_path: Path) -> None:
         known = await alarm(f"https://127.0.0.1:{port}", ca=ca)
     async with listening(sign("other", hosts=["DNS:other"])) as port:
         of_another = await alarm(f"https://127.0.0.1:{port}", ca=ca)
+    stranger = Authority.create(tmp_path / "stranger", "stranger")
+    async with listening(stranger.sign("good", subject="/CN=x", usages=["serverAuth"], hosts=["IP:127.0.0.1"])) as port:
+        of_a_stranger = await alarm(f"https://127.0.0.1:{port}", ca=ca)
     async with listening() as port:
         plain = await alarm(f"https://127.0.0.1:{port}", ca=ca)
 
@@ -555,3 +584,41 @@ async def test_real_certificates_and_none(tmp_path: Path) -> None:
     assert (known.id, "serves no Slurm API" in known.text) == ("NoKnownVersion", True)
     assert "certificate is not valid for '127.0.0.1'" in of_another.text
     assert "what listens there does not speak TLS; check the port" in plain.text
+    where = "ca.crt of the Secret passerelle-system/ca"
+    assert f"certificate is of another authority than {where}; put the right one there." in of_a_stranger.text
+
+
+async def test_a_cause_that_was_found_here_is_not_explained_again_where_the_operator_has_it() -> None:
+    refused = READY | {"status": "False", "reason": "TokenRefused", "message": "Slurm refused the token."}
+    status = SiteStatus.model_validate({"observedGeneration": 1, "conditions": [refused]})
+    gateway = served(42, licenses=httpx.Response(511, json=REFUSED))
+
+    *_, last = await Case(gateway=gateway, status=status).checks()
+
+    assert (last.subject, last.verdict) == ("operator", "wrong")
+    assert str(last) == "The operator can't use the Site either, for the same cause."
+
+
+async def test_the_way_is_suspected_only_where_the_operator_found_none() -> None:
+    refused = READY | {"status": "False", "reason": "TokenRefused", "message": "No."}
+
+    *_, last = await watched(conditions=[refused]).checks()
+
+    assert str(last) == "The operator can't use the Site: No."
+
+
+async def test_a_release_is_told_as_whose_it_is() -> None:
+    of_unicore = await Case(gateway=unicore_server.client(unicore_server.Server())).checks()
+    of_arc = await Case(gateway=arc("PASSERELLE")).checks()
+
+    assert "UNICORE 11.0.0, interface rest/core." in [each.text for each in of_unicore if each.subject == "gateway"]
+    assert not [each for each in of_unicore if each.subject == "slurm"]
+    assert "Slurm 24.11.5, interface 1.1." in [each.text for each in of_arc if each.subject == "slurm"]
+
+
+async def test_a_token_that_names_nobody_is_told_as_such() -> None:
+    spec = site(admission=ADMITTED, gateway=gateway_of(driver="unicore", url="https://site.example.eu/rest/core"))
+    checks = await well(spec=spec, secrets={"token": {"token": b"opaque"}}).checks()
+
+    (found,) = [each.text for each in checks if each.subject == "secret"]
+    assert found == "passerelle-system/token holds a token, which does not name its user."

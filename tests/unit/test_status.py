@@ -385,6 +385,23 @@ def test_without_an_epilogue_the_message_says_so_and_names_the_log() -> None:
     assert "/scratch/log-77" in message
 
 
+def test_a_batch_script_that_could_not_say_why_has_most_often_found_no_run_root() -> None:
+    dead = job("FAILED", exit_code=212)
+    known = report(TrainingJobStatus(), facts(Rest("Finished"), dead))
+    doubted = report(TrainingJobStatus(), facts(Rest("Finished"), replace(dead, report_trouble="No way.")))
+
+    assert "exited with code 212." in said(known)
+    assert said(known).endswith(
+        "It could not tell why: most often /scratch is missing at the site, or not writable for startup; where "
+        "/scratch/log-77 is there, it tells more."
+    )
+    assert "could not be read: No way. Read /scratch/log-77 at the site." in said(doubted)
+
+
+def said(status: TrainingJobStatus) -> str:
+    return next(found.message for found in status.conditions if found.type == "Succeeded")
+
+
 def test_a_log_has_slurms_number_in_its_name_whatever_the_gateway_calls_the_job() -> None:
     known = with_job(INTENT, job("RUNNING", job_id="a-b", slurm_id="77"))
     unknown = with_job(INTENT, job("RUNNING", job_id="a-b"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,8 @@ WRONG = 1
 
 WAIT_MINUTES = 10
 """For a canary, where nobody says otherwise: a site's queue may be longer."""
+
+_PROVEN_BY_A_JOB = frozenset({"accounts", "qos", "partition", "run root", "canary"})
 
 _STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red", "open": "cyan"}
 _WORDS = {"open": "-"}
@@ -61,7 +62,7 @@ def doctor(
     if name is None:
         raise Invalid("Name a Site, as `kubectl get hpcsites` lists it, or a file that holds one: --file SITE.yaml.")
 
-    async def look(here: Cluster) -> Counter[str]:
+    async def look(here: Cluster) -> list[Check]:
         return await _tell(await _of_cluster(here, name), trial)
 
     _conclude(name, cluster.ask(look, operator_namespace))
@@ -116,14 +117,14 @@ def _of_file(name: str | None, file: Path, secrets: Path | None) -> Subject:
     return Subject(name=chosen, spec=sites[chosen], secret=read, home=f"{secrets}/")
 
 
-async def _tell(subject: Subject, trial: Trial | None) -> Counter[str]:
-    """Print each check as it comes; how many of each verdict there were."""
+async def _tell(subject: Subject, trial: Trial | None) -> list[Check]:
+    """Print each check as it comes."""
     console = Console(highlight=False, soft_wrap=True)
-    counted: Counter[str] = Counter()
+    told: list[Check] = []
     async for each in examine(subject, trial=trial):
-        counted[each.verdict] += 1
+        told.append(each)
         _print(console, each)
-    return counted
+    return told
 
 
 def _print(console: Console, check: Check) -> None:
@@ -133,9 +134,18 @@ def _print(console: Console, check: Check) -> None:
     console.print(Text(f"{cause}{check}"))
 
 
-def _conclude(name: str, counted: Counter[str]) -> None:
-    wrong, warnings = counted["wrong"], counted["warning"]
-    told = f"{wrong} thing{'' if wrong == 1 else 's'} to put right" if wrong else "ready for TrainingJobs"
-    typer.echo(f"Site {name}: {told}" + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else ""))
+def _conclude(name: str, told: list[Check]) -> None:
+    wrong, warnings = (sum(each.verdict == verdict for each in told) for verdict in ("wrong", "warning"))
+    said = f"{wrong} thing{'' if wrong == 1 else 's'} to put right" if wrong else _well(told)
+    typer.echo(f"Site {name}: {said}" + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else ""))
     if wrong:
         raise typer.Exit(WRONG)
+
+
+def _well(told: list[Check]) -> str:
+    """What may be said where nothing is wrong: what only a job can tell is open until one has come back."""
+    unasked = [subject for each in told if each.verdict == "open" for subject in (each.subject, *each.others)]
+    left = [subject for subject in dict.fromkeys(unasked) if subject in _PROVEN_BY_A_JOB]
+    if not left or any(each.subject == "canary" and each.verdict == "ok" for each in told):
+        return "ready for TrainingJobs"
+    return f"nothing wrong found; only a job can tell: {', '.join(left)} (--canary sends one)"

@@ -13,7 +13,7 @@ import typer
 from passerelle.cli import cluster
 from passerelle.cli.cluster import Cluster
 from passerelle.errors import Invalid, Missing
-from passerelle.gateways.base import Files
+from passerelle.gateways.base import Files, Gateway
 from passerelle.objects import Key, TrainingJob
 from passerelle.settings import Settings
 from passerelle.tail import follow, last_lines
@@ -66,11 +66,11 @@ async def _show(
             try:
                 text, _ = await last_lines(gateway, chosen.log_path, lines)
             except Missing:
-                raise Invalid(_nothing_yet(chosen)) from None
+                raise Invalid(await _missing(gateway, job.site, chosen)) from None
             write(text)
             return
         pause = max(LEAST_PAUSE, seconds(spec.polling_period) / 10)
-        offset = await _begin(gateway, chosen, lines, write)
+        offset = await _begin(gateway, job.site, chosen, lines, write)
 
         async def ended() -> bool:
             now = await here.trainingjob(key)
@@ -84,11 +84,16 @@ async def _show(
             write(piece)
 
 
-async def _begin(files: Files, attempt: Attempt, lines: int, write: Callable[[bytes], None]) -> int:
-    """The log so far; a job that waits has none yet, and its log is followed from the first byte on."""
+async def _begin(gateway: Gateway, site: str, attempt: Attempt, lines: int, write: Callable[[bytes], None]) -> int:
+    """The log so far; a job that waits has none yet, and its log is followed from the first byte on. Raises Invalid
+    where the Site leads to somebody who may never see it.
+    """
+    assert isinstance(gateway, Files)  # noqa: S101 -- asked before
     try:
-        text, offset = await last_lines(files, attempt.log_path, lines)
+        text, offset = await last_lines(gateway, attempt.log_path, lines)
     except Missing:
+        if elsewhere := await _of_another(gateway, site, attempt):
+            raise Invalid(elsewhere) from None
         typer.echo(f"{_nothing_yet(attempt)} Waiting for it.", err=True)
         return 0
     write(text)
@@ -108,6 +113,22 @@ def _attempt(job: TrainingJob, number: int | None) -> Attempt:
     if not found.log_path:
         raise Invalid(f"Attempt {found.number} of {job.key.name} is not at the site yet; it has no log.")
     return found
+
+
+async def _missing(gateway: Gateway, site: str, attempt: Attempt) -> str:
+    return await _of_another(gateway, site, attempt) or _nothing_yet(attempt)
+
+
+async def _of_another(gateway: Gateway, site: str, attempt: Attempt) -> str:
+    """Whom the Site leads to, where that is not who submitted the attempt; else "". A site shows nobody another's."""
+    who = (await gateway.probe()).identity
+    if (who.cluster, who.user) == (attempt.cluster, attempt.user):
+        return ""
+    return (
+        f"Attempt {attempt.number} is of {attempt.user} on cluster {attempt.cluster}, and Site {site} leads to cluster "
+        f"{who.cluster} as {who.user} now, to whom its log is not shown. Point the Site back, or read "
+        f"{attempt.log_path} at the site."
+    )
 
 
 def _nothing_yet(attempt: Attempt) -> str:

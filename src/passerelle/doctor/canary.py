@@ -15,6 +15,7 @@ from passerelle.brought import Brought
 from passerelle.doctor.check import Check, ok
 from passerelle.errors import Invalid
 from passerelle.marker import Run
+from passerelle.onsite.codes import SITE_FAULT
 from passerelle.plan import Plan, plan
 from passerelle.profiles import Profile
 from passerelle.progress import parse_comment
@@ -112,13 +113,21 @@ def facts(told: Mapping[str, str], profile: Profile, made: Plan) -> Iterator[Che
     )
     runtimes = found.get("runtime", "none").replace("-", " ").replace("/", ", ")
     yield ok("canary", f"Container runtimes on the node: {runtimes}.")
-    reached = "reached" if count.get("egress") else "not reached within 5 s"
-    known = {True: "yes", False: "no", None: "unknown"}[profile.egress.compute]
-    yield ok("canary", f"Internet from the node: {found.get('egress', HOST)} was {reached}; the profile says {known}.")
+    yield _egress(found.get("egress", HOST), profile, reached=bool(count.get("egress")))
     yield ok(
         "run root",
         f"{made.run_root} is writable on the node: {found.get('root', '?')}, {count.get('root', 0)} GiB free.",
     )
+
+
+def _egress(host: str, profile: Profile, *, reached: bool) -> Check:
+    if profile.egress.compute and not reached:
+        text = f"{host} was not reached from the node within 5 s, and profile {profile.name} says that nodes reach the "
+        fix = "Have images and data at the site, or ask the site for the way out."
+        return Check("canary", "warning", f"{text}internet.", fix, "EgressDrift")
+    known = {True: "yes", False: "no", None: "unknown"}[profile.egress.compute]
+    was = "reached" if reached else "not reached within 5 s"
+    return ok("canary", f"Internet from the node: {host} was {was}; the profile says {known}.")
 
 
 def _gpus(found: Mapping[str, str], count: Mapping[str, int], profile: Profile, made: Plan) -> Check:
@@ -142,6 +151,10 @@ def _failed(job: RemoteJob, said: str, made: Plan) -> Check:
     if job.log_refused:
         text = f"Job {job.job_id} could not open its log in {made.run_root}."
         fix = f"Make the directory at the site, for the Site's user to write in: mkdir -p {made.run_root}"
+        return Check("run root", "wrong", text, fix, "RunRootRefused")
+    if job.exit_code == SITE_FAULT and not said:
+        text = f"Job {job.job_id} ended before it could tell why: most often {made.run_root} is missing at the site."
+        fix = f"Make it, for the Site's user to write in: mkdir -p {made.run_root}; where it is, read {log} there."
         return Check("run root", "wrong", text, fix, "RunRootRefused")
     reason = job.ending.reason if job.ending is not None else str(job.state)
     text = f"Job {job.job_id} failed ({reason})" + (f": {said.rstrip('.')}." if said else ".")

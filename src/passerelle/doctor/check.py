@@ -32,11 +32,11 @@ Subject = Literal[
 ]
 
 _PASSES = "it passes by itself, or at the site: ask again, then its support."
+UNREACHABLE = "Unreachable"
 NEXT = {
-    "TokenRefused": "Make a new one at the site (`scontrol token`), and write it under token into the Site's Secret.",
-    "Unreachable": "Check host and port in gateway.url, and firewalls and proxies on the way.",
+    UNREACHABLE: "Check host and port in gateway.url, and firewalls and proxies on the way.",
     "UnexpectedAnswer": "Check gateway.url, and proxies on the way; of a login node, what the user's .bashrc does.",
-    "AnswerTooLarge": "Check gateway.url: what answers there is no slurmrestd.",
+    "AnswerTooLarge": "Check gateway.url: what answers there may be something else.",
     "Busy": "The gateway asks for patience; " + _PASSES,
     "SchedulerUnavailable": "The gateway answers and the scheduler behind it doesn't; " + _PASSES,
     "AccountingUnavailable": "Running jobs go on, and nothing new is submitted meanwhile; " + _PASSES,
@@ -51,7 +51,7 @@ _ADVICE = re.compile(r"[:;] (?:check|put|tell) ")
 @dataclass(frozen=True, slots=True)
 class Check:
     """`id` names the cause of what is not ok, as a condition's reason would. `fix` is a sentence; "" where nothing is
-    to be done.
+    to be done. `others` are subjects that were left open with its own.
     """
 
     subject: Subject
@@ -59,6 +59,7 @@ class Check:
     text: str
     fix: str = ""
     id: str = ""
+    others: tuple[Subject, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.text} {self.fix}".rstrip()
@@ -70,7 +71,7 @@ def ok(subject: Subject, text: str) -> Check:
 
 def refused(subject: Subject, error: PasserelleError) -> Check:
     """What an error says, with what to do."""
-    told = error.reason == "Unreachable" and _ADVICE.search(error.message)
+    told = error.reason == UNREACHABLE and _ADVICE.search(error.message)
     return Check(subject, "wrong", error.message, "" if told else NEXT.get(error.reason, ""), error.reason)
 
 
@@ -78,4 +79,4 @@ def unasked(subjects: Iterable[Subject], why: str) -> Check:
     """What could not be looked at, as one line."""
     first, *more = subjects
     named = "This was" if not more else f"{', '.join([first, *more[:-1]])} and {more[-1]} were"
-    return Check(first, "open", f"{named} not checked: {why}.")
+    return Check(first, "open", f"{named} not checked: {why}.", others=tuple(more))

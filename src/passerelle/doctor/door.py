@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from passerelle.doctor.check import Check, ok, refused
+from passerelle.doctor.check import UNREACHABLE, Check, ok, refused
 from passerelle.errors import PasserelleError, Unauthorized
-from passerelle.gateways.base import Credential, Probe
+from passerelle.gateways.base import SLURM, Credential, Probe
 from passerelle.profiles import Profile
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
 
 LEAST_LIFE = 0.2
 """Of a credential's whole life: with less left, it is time to renew it."""
+
+WAY = "Where all else is ok, look at the way from the cluster to the site: firewall, proxy, name server."
 
 SKEW_SECONDS = 60.0
 """Between two clocks: beyond it, tokens end at another time than they say, and so do jobs."""
@@ -49,7 +51,7 @@ def token(credential: Credential, now: float, jobs: Iterable[RemoteJob]) -> Chec
     if credential.expires is None:
         return ok("token", "The site accepts the credential, which does not tell its end.")
     left = credential.expires - now
-    fix = "Write a new one into the Site's Secret before; nothing needs a restart."
+    fix = f"Write a new one into {credential.place} before; nothing needs a restart."
     last = max(filter(None, (latest_end(job, now) for job in jobs)), default=None)
     if last is not None and last > credential.expires:
         text = f"The credential ends in {span(left)}, before jobs that may run for {span(last - now)}."
@@ -65,7 +67,7 @@ def expired(credential: Credential, now: float) -> Check | None:
     if credential.expires is None or credential.expires > now:
         return None
     text = f"The credential of {credential.user} expired {span(now - credential.expires)} ago."
-    return Check("token", "wrong", text, "Write a new one into the Site's Secret.", "TokenExpired")
+    return Check("token", "wrong", text, f"Write a new one into {credential.place}.", "TokenExpired")
 
 
 def unanswered(error: PasserelleError) -> Iterator[Check]:
@@ -89,7 +91,8 @@ def answered(probe: Probe, took: float, status: SiteStatus | None) -> Iterator[C
     """Who answers; `status` is what the operator wrote of the Site last."""
     who = probe.identity
     yield ok("address", f"The gateway answers, in {took:.1f} s.")
-    yield ok("slurm", f"Slurm {probe.version}, interface {probe.api_version}.")
+    release = f"{probe.product} {probe.version}".rstrip()
+    yield ok("slurm" if probe.product == SLURM else "gateway", f"{release}, interface {probe.api_version}.")
     if status is not None and status.cluster and (status.cluster, status.user) != (who.cluster, who.user):
         text = (
             f"The Site leads to cluster {who.cluster} as {who.user}, and led to {status.cluster} as {status.user} when "
@@ -99,6 +102,11 @@ def answered(probe: Probe, took: float, status: SiteStatus | None) -> Iterator[C
         yield Check("identity", "warning", text, fix, "IdentityChanged")
     else:
         yield ok("identity", f"Jobs run as {who.user} on cluster {who.cluster}.")
+
+
+def ready(probe: Probe) -> Check | None:
+    """What would have jobs refused, as the gateway knows already; None where it knows of nothing."""
+    return Check("gateway", "wrong", probe.unready, "", "NotReady") if probe.unready else None
 
 
 def capable(driver: str, missing: Sequence[str]) -> Check:
@@ -120,9 +128,9 @@ def clock(told: float | None, before: float, after: float) -> Check:
     return Check("clock", "warning", text, fix, "ClockSkew")
 
 
-def operator(status: SiteStatus | None, generation: int) -> Check | None:
+def operator(status: SiteStatus | None, generation: int, told: Collection[str]) -> Check | None:
     """What the operator says of the Site, which may reach it by another way than this machine; None without a
-    cluster.
+    cluster. `told` are the causes that were found from here: such a one is not explained again.
     """
     if status is None:
         return None
@@ -134,9 +142,11 @@ def operator(status: SiteStatus | None, generation: int) -> Check | None:
         text = "The operator has not seen the Site's latest change yet."
         return Check("operator", "warning", text, "Wait a moment; see that it runs.", "OperatorBehind")
     if ready.status != "True":
+        if ready.reason in told:
+            text = "The operator can't use the Site either, for the same cause."
+            return Check("operator", "wrong", text, "", ready.reason)
         text = f"The operator can't use the Site: {ready.message}"
-        fix = "Where all else is ok, look at the way from the cluster to the site: firewall, proxy, name server."
-        return Check("operator", "wrong", text, fix, ready.reason)
+        return Check("operator", "wrong", text, WAY if ready.reason == UNREACHABLE else "", ready.reason)
     return ok("operator", "The operator reaches the site, too.")
 
 

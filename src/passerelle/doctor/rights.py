@@ -19,7 +19,8 @@ _SHOWN = 12
 def rights(spec: SiteSpec, profile: Profile, survey: Survey, user: str) -> Iterator[Check]:
     """Accounts first, then the QoS that each may use."""
     if survey.associations is None:
-        yield Check("accounts", "open", "Accounts and QoS were not checked: the site does not tell its associations.")
+        text = "Accounts and QoS were not checked: the site does not tell its associations."
+        yield Check("accounts", "open", text, others=("qos",))
         return
     if not survey.associations:
         text = f"{user} may charge no account at all."

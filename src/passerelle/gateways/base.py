@@ -22,6 +22,7 @@ from typing import Protocol, runtime_checkable
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError
+from passerelle.gateways.secret import the_secret
 from passerelle.gateways.surveys import Survey, Topic
 from passerelle.slurm import JobState, RemoteJob
 
@@ -39,24 +40,38 @@ class Credential:
     """Who we are at the site, and until when; each driver adds its proof of it, which no `repr` shows.
 
     `issued` and `expires` are in epoch seconds, None where that isn't known or the driver renews the proof by itself.
+    `kept` is the namespace/name of the Secret that it is from.
     """
 
     user: str
     expires: float | None = None
     issued: float | None = None
+    kept: str = field(default="", repr=False, compare=False)
+
+    @property
+    def place(self) -> str:
+        """Where it is written, in a sentence."""
+        return the_secret(self.kept)
+
+
+SLURM = "Slurm"
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What a reachable site says of itself, asked with a credential that it accepted.
 
-    `lacks` are clauses about what this very site can't do, although its kind of gateway can.
+    `version` is Slurm's release, or that of `product`, where the gateway tells no other. `lacks` are clauses about what
+    this very site can't do, although its kind of gateway can. `unready` is a sentence, with what to do, about why it
+    would refuse the jobs that are planned for it; "" where nothing is known to stand in their way.
     """
 
     identity: Identity
     version: str
     api_version: str
     lacks: tuple[str, ...] = ()
+    product: str = SLURM
+    unready: str = ""
 
 
 class Listing(StrEnum):

@@ -15,9 +15,8 @@ import contextlib
 import ipaddress
 import json
 import os
-import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,6 +25,9 @@ import httpx
 
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.gateways import meter
+from passerelle.gateways.secret import the_secret
+from passerelle.gateways.unreached import AUTHORITY, Ca, no_connection
+from passerelle.v1alpha1.site import CA_KEY
 
 CONNECTIONS = 8
 """Connections a gateway: a login node's proxy serves others, too."""
@@ -79,18 +81,6 @@ EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
 }
 """Every exception that a request can raise -> (may the first byte have left, what a person reads)."""
 
-UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's codes for a certificate of an authority that is not known here (X509_V_ERR_…, x509_vfy.h)."""
-
-VALIDITY = {9: "is not valid yet", 10: "has expired"}
-"""OpenSSL's codes for a certificate of another time."""
-
-
-AUTHORITY = (
-    "put the authority's certificate into a Secret under ca.crt, and the Secret's name into gateway.tls.caSecret"
-)
-"""What to do about a certificate of an unknown authority."""
-
 Hook = Callable[[dict[str, Any]], object]
 
 
@@ -122,10 +112,13 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """What we show a server that asks who we are: PEM, a certificate with its chain, and its key."""
+    """What we show a server that asks who we are: PEM, a certificate with its chain, and its key; and where they are
+    written.
+    """
 
     chain: bytes = field(repr=False)
     key: bytes = field(repr=False)
+    place: str = the_secret("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +158,7 @@ class Answer:
 
 
 class Carrier:
-    """The client of one gateway. `url` may have a path; `ca` is PEM, instead of the system's authorities, or beside
+    """The client of one gateway. `url` may have a path; `ca` is believed instead of the system's authorities, or beside
     them where `public`.
 
     Raises Invalid for an address that would send the token in the clear or that is no address, and Unauthorized for a
@@ -176,7 +169,7 @@ class Carrier:
         self,
         url: str,
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         public: bool = False,
         server: Server = GATEWAY,
         certificate: ClientCertificate | None = None,
@@ -186,6 +179,8 @@ class Carrier:
         local = _loopback(address.host)
         self._where = _where(address)
         self._server = server
+        self._ca = ca
+        self._plain = address.scheme == "http"
         self._client = httpx.AsyncClient(
             base_url=str(address).rstrip("/") + "/",
             verify=_trust(ca, certificate, public=public) if address.scheme == "https" else False,
@@ -232,7 +227,7 @@ class Carrier:
                 received = await _bounded(response, limit or BODY_LIMIT, raw=raw)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
-            raise unavailable(error, self._where, self._server) from None
+            raise unavailable(error, self._where, self._server, ca=self._ca, plain=self._plain) from None
         head = {name.lower(): value for name, value in response.headers.items()}
         if not response.is_success:
             received = _without(received, proofs(headers, form or {}))
@@ -261,58 +256,23 @@ def _without(body: bytes, words: set[str]) -> bytes:
     return body
 
 
-def unavailable(error: Exception, where: str, server: Server = GATEWAY) -> Unavailable:
-    """Our error for one of httpx's; `where` is host:port. Its own text is never kept: it may hold what was sent."""
+def unavailable(
+    error: Exception, where: str, server: Server = GATEWAY, *, ca: Ca | None = None, plain: bool = False
+) -> Unavailable:
+    """Our error for one of httpx's; `where` is host:port, `plain`: no TLS was spoken. Its own text is never kept: it
+    may hold what was sent.
+    """
     sent, sentence = next(EXCEPTIONS[kind] for kind in type(error).__mro__ if kind in EXCEPTIONS)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        sentence += f" at {where}{_no_connection(error)}"
+        sentence += f" at {where}{no_connection(error, ca)}"
+    if plain and isinstance(error, httpx.RemoteProtocolError):
+        sentence += "; write https in gateway.url if TLS is spoken there"
     return Unavailable(server.words(f"{sentence}."), reason=UNREACHABLE, sent=sent)
-
-
-def _no_connection(error: httpx.TransportError) -> str:
-    """Why no connection came about, and what to change. The most telling cause is the one furthest down."""
-    for cause in reversed(list(_causes(error))):
-        match cause:
-            case socket.gaierror():
-                return ": the host's name can't be resolved; check it in gateway.url"
-            case ssl.SSLCertVerificationError():
-                return f": its certificate {_distrusted(cause)}"
-            case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
-                return ": what listens there does not speak TLS; check the port in gateway.url"
-            case ssl.SSLError(reason=str(words)):
-                return f": TLS failed: {words.replace('_', ' ').lower()}"
-            case ConnectionRefusedError():
-                return ": the connection was refused; check the port in gateway.url, and that the gateway runs"
-            case TimeoutError():
-                return ": check host and port in gateway.url, and firewalls on the way"
-            case OSError(errno=int(number)):
-                return f": {os.strerror(number).lower()}"
-    return ""
-
-
-def _distrusted(error: ssl.SSLCertVerificationError) -> str:
-    """What is wrong with a certificate, and what to change."""
-    if error.verify_code in UNKNOWN_ISSUER:
-        return f"is of an unknown authority; {AUTHORITY}"
-    if error.verify_code in VALIDITY:
-        return f"{VALIDITY[error.verify_code]}; tell the site, and check this machine's clock"
-    return f"is not accepted: {error.verify_message.rstrip('.')}"
 
 
 def _where(address: httpx.URL) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{host}:{address.port or (443 if address.scheme == 'https' else 80)}"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and all that it was raised from: a host with several addresses fails as a group."""
-    if error is None:
-        return
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _causes(each)
-    yield from _causes(error.__cause__ or error.__context__)
 
 
 def checked(url: str) -> httpx.URL:
@@ -369,16 +329,16 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _trust(ca: bytes | None, certificate: ClientCertificate | None, *, public: bool = False) -> ssl.SSLContext:
+def _trust(ca: Ca | None, certificate: ClientCertificate | None, *, public: bool = False) -> ssl.SSLContext:
     try:
-        told = ca.decode("ascii") if ca else None
+        told = ca.pem.decode("ascii") if ca is not None else None
         context = ssl.create_default_context(cadata=None if public else told)
         if public and told:
             context.load_verify_locations(cadata=told)
     except (ssl.SSLError, UnicodeDecodeError, ValueError):
-        raise Invalid(
-            "The gateway's certificate authority is no PEM certificate.", reason="InvalidCertificate"
-        ) from None
+        place = ca.place if ca is not None else CA_KEY
+        text = f"No PEM certificate was found in {place}; write the authority's there, from its -----BEGIN line on."
+        raise Invalid(text, reason="InvalidCertificate") from None
     if certificate is not None:
         _show(context, certificate)
     return context
@@ -393,5 +353,5 @@ def _show(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
             # A password that is asked for would be asked for at a terminal: an encrypted key is refused instead.
             context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=lambda: "")
         except (ssl.SSLError, ValueError):
-            text = "The Site's Secret holds no certificate with its own key, unencrypted and in PEM."
+            text = f"There is no certificate with its own key, unencrypted and in PEM, in {certificate.place}."
             raise Unauthorized(text, reason="CertificateMalformed") from None

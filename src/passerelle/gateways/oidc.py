@@ -24,14 +24,14 @@ import httpx
 from passerelle.errors import Invalid, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.http import Answer, Carrier, Server, checked
 from passerelle.gateways.jwt import claims_of, moment
+from passerelle.gateways.secret import line, the_secret
+from passerelle.gateways.unreached import Ca
 
 CLIENT_ID, CLIENT_SECRET, TOKEN_URL = "client-id", "client-secret", "token-url"
 REFRESH_TOKEN, CLIENT_AUTH = "refresh-token", "client-auth"
 """The keys of a Secret."""
 
 KEYS = f"{CLIENT_ID} and {TOKEN_URL} with {CLIENT_SECRET} or {REFRESH_TOKEN}"
-
-TOKEN_SERVER = Server("token's server", "token-url of the Site's Secret")
 
 ROTATES = (
     "its token's server replaces refresh tokens, and the newest is in the operator's memory alone: a restart may need "
@@ -60,7 +60,7 @@ _REFUSALS = range(400, 404)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """An OIDC client and where it gets its tokens: by its own secret, or by a refresh token, beside which a client
-    without a secret is a public one.
+    without a secret is a public one. `kept` is the namespace/name of its Secret.
     """
 
     client_id: str
@@ -68,6 +68,7 @@ class Client:
     refresh_token: str = field(default="", repr=False)
     token_url: str
     auth: ClientAuth = "post"
+    kept: str = field(default="", repr=False, compare=False)
 
     @property
     def expires(self) -> float | None:
@@ -111,25 +112,14 @@ def client_in(name: str, data: Mapping[str, bytes]) -> Client | None:
         refresh_token=found[REFRESH_TOKEN],
         token_url=found[TOKEN_URL],
         auth=auth,
+        kept=name,
     )
-
-
-def line(name: str, data: Mapping[str, bytes], key: str) -> str:
-    """One line of printable ASCII, which is what can stand in a header; or nothing."""
-    try:
-        text = data.get(key, b"").decode("ascii").strip()
-    except UnicodeDecodeError:
-        text = "\0"
-    if not text.isprintable():
-        sentence = f"The Secret {name} has more than plain ASCII under {key}; write it without line breaks."
-        raise Unauthorized(sentence, reason="TokenMalformed")
-    return text
 
 
 class Open(Protocol):
     """Makes the carrier to a token's server, whose address is given without its last segment."""
 
-    def __call__(self, url: str, /) -> Carrier: ...
+    def __call__(self, url: str, server: Server, /) -> Carrier: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +188,8 @@ class Tokens:
         await self.close()
         self._client, self._fetched, self._failure, self._next_try = client, None, None, 0.0
         self._refresh_token = client.refresh_token
-        self._carrier = self._open(client.token_url.rpartition("/")[0])
+        server = Server("token's server", f"{TOKEN_URL} of {the_secret(client.kept)}")
+        self._carrier = self._open(client.token_url.rpartition("/")[0], server)
 
     async def _fetch(self, client: Client) -> _Fetched:
         assert self._carrier is not None  # noqa: S101 -- opened with the client
@@ -225,9 +216,9 @@ class Tokens:
         return _Fetched(token, asked_at + renewal(life), asked_at + life - REFUSED_LAST_SECONDS)
 
 
-def tokens(ca: bytes | None, transport: httpx.AsyncBaseTransport | None = None) -> Tokens:
+def tokens(ca: Ca | None, transport: httpx.AsyncBaseTransport | None = None) -> Tokens:
     """For a Site: its own authority is trusted beside the system's, since a token's server is often another's."""
-    return Tokens(lambda at: Carrier(at, ca=ca, public=True, server=TOKEN_SERVER, transport=transport))
+    return Tokens(lambda at, server: Carrier(at, ca=ca, public=True, server=server, transport=transport))
 
 
 def renewal(life: float) -> float:
@@ -260,10 +251,10 @@ def _refusal(client: Client, answer: Answer, *, rotated: bool) -> str:
     if client.refresh_token and word == "invalid_grant":
         text = "The token's server does not take the refresh token any more (invalid_grant)"
         more = ": it replaces them" if rotated else ""
-        return f"{text}{more}; log in anew, and write the new one under refresh-token into the Site's Secret."
+        return f"{text}{more}; log in anew, and write the new one under refresh-token into {the_secret(client.kept)}."
     other = "basic" if client.auth == "post" else "post"
     hint = f", or write {other} under client-auth" if client.secret else ""
     return (
-        f"The token's server refused the client {client.client_id}: {said}; correct client-id and client-secret in the "
-        f"Site's Secret{hint}."
+        f"The token's server refused the client {client.client_id}: {said}; correct client-id and client-secret in "
+        f"{the_secret(client.kept)}{hint}."
     )

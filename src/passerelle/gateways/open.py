@@ -7,7 +7,7 @@ takes 15 MiB of memory, and is loaded by the first Site that needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from passerelle import admission, profiles
@@ -133,4 +133,4 @@ def credential(driver: str, name: str, data: Mapping[str, bytes] | None) -> Cred
         text = f"The Secret {name} does not exist; create it with the keys {DRIVERS[driver].keys}."
         raise Unauthorized(text, reason="SecretMissing")
     found: Credential = DRIVERS[driver].credential(name, data)
-    return found
+    return replace(found, kept=name)

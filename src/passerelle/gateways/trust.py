@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from passerelle.errors import Invalid
 from passerelle.gateways.http import ClientCertificate
+from passerelle.gateways.secret import the_secret
+from passerelle.gateways.unreached import Ca
 from passerelle.v1alpha1.site import CA_KEY, CERTIFICATE_KEY, PRIVATE_KEY_KEY, Tls
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`ca` is PEM, instead of the system's authorities; `certificate` is shown to the gateway that asks for one."""
+    """`ca` is believed instead of the system's authorities; `certificate` is shown to the gateway that asks for one."""
 
-    ca: bytes | None = None
+    ca: Ca | None = None
     certificate: ClientCertificate | None = None
 
 
@@ -29,12 +31,13 @@ async def trust(tls: Tls, read: ReadSecret, home: str) -> Trust:
     ca = certificate = None
     if tls.ca_secret is not None:
         name = tls.ca_secret.name
-        (ca,) = _keys(f"{home}{name}", await read(name), "the authority's certificate", CA_KEY)
+        (pem,) = _keys(f"{home}{name}", await read(name), "the authority's certificate", CA_KEY)
+        ca = Ca(pem, f"{CA_KEY} of {the_secret(f'{home}{name}')}")
     if tls.client_secret is not None:
         name = tls.client_secret.name
         what = "our certificate and its key"
         chain, key = _keys(f"{home}{name}", await read(name), what, CERTIFICATE_KEY, PRIVATE_KEY_KEY)
-        certificate = ClientCertificate(chain, key)
+        certificate = ClientCertificate(chain, key, the_secret(f"{home}{name}"))
     return Trust(ca, certificate)
 
 

@@ -21,6 +21,9 @@ from passerelle.onsite.places import stop_request
 
 Owner = Dict[str, Union[str, int]]
 
+_TAKEN = {"fresh": "begins in", "same": "goes on in", "requeued": "begins again in the requeued"}
+"""How the claim was got, in words for the reader of the job's log."""
+
 _TRIES = 5
 _PAUSE_SECONDS = 3
 
@@ -134,7 +137,7 @@ def _discard(new: str) -> None:
 def _take(run: str, attempt: int, own: str) -> int:
     me = who()
     try:
-        tell("claim %s" % take(run, attempt, me))
+        tell("attempt %d %s job %s" % (attempt, _TAKEN[take(run, attempt, me)], me["jobId"]))
         write_json(own, me)
     except Lost as why:
         tell("this job is a duplicate and leaves: %s" % why)

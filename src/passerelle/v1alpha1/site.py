@@ -280,7 +280,11 @@ class SiteStatus(Model):
         default="", max_length=64, description="cluster is the name of the Slurm cluster that answers."
     )
     user: OptionalText = Field(default="", max_length=64, description="user is the site's user that submits.")
-    version: OptionalText = Field(default="", max_length=64, description="version is the site's Slurm release.")
+    version: OptionalText = Field(
+        default="",
+        max_length=64,
+        description="version is the site's Slurm release; through UNICORE, which does not tell it, UNICORE's own.",
+    )
     api_version: OptionalText = Field(
         default="", max_length=64, description="apiVersion is the version of the gateway's interface that is spoken."
     )

@@ -13,6 +13,7 @@ from passerelle.cli import main
 from passerelle.errors import Unavailable
 from passerelle.examination import examine
 from passerelle.gateways.memory import Memory, Shape
+from passerelle.gateways.surveys import Survey
 from passerelle.kube import REFUSED, Gone
 from site_api import SiteApi
 
@@ -82,6 +83,27 @@ def test_a_site_that_is_well(api: SiteApi, site: Memory, capsys: pytest.CaptureF
     assert (code, err) == (0, "")
     assert {line.split()[0] for line in out.splitlines()[:-1]} == {"ok"}
     assert out.splitlines()[-1] == "Site mine: ready for TrainingJobs"
+
+
+def test_what_only_a_job_can_tell_is_not_called_ready(
+    api: SiteApi, site: Memory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def survey(_: Memory) -> Survey:
+        return Survey()
+
+    monkeypatch.setattr(Memory, "survey", survey)
+    monkeypatch.setattr(flight, "LOOK_SECONDS", 0.0)
+    times = iter(range(1000))
+    site.clock = lambda: float(next(times))
+
+    code, out, _ = said(capsys, "mine")
+    sent, after, _ = said(capsys, "mine", "--canary", "--yes")
+
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        "Site mine: nothing wrong found; only a job can tell: accounts, qos, partition (--canary sends one)",
+    )
+    assert (sent, after.splitlines()[-1]) == (0, "Site mine: ready for TrainingJobs, 1 warning")
 
 
 def test_what_is_wrong_is_an_exit_code(api: SiteApi, capsys: pytest.CaptureFixture[str]) -> None:

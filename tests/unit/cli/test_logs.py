@@ -85,7 +85,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Api:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Memory:
-    gateway = Memory(clock=lambda: 0.0)
+    gateway = Memory(clock=lambda: 0.0, user="startup", cluster="lumi")
     monkeypatch.setattr(cluster, "open_gateway", lambda *_: gateway)
     monkeypatch.setattr("passerelle.cli.logs.LEAST_PAUSE", 0.0)
     monkeypatch.setattr("passerelle.cli.logs.seconds", lambda _: 0)
@@ -153,6 +153,20 @@ def test_a_log_that_is_not_written_yet_is_waited_for(
     assert (code, out) == (0, "")
     assert "has written no log yet" in err
     assert (once, f"there is no {LOG} at the site" in why) == (2, True)
+
+
+@pytest.mark.parametrize("more", [(), ("-f",)])
+def test_a_log_that_the_site_shows_to_another_alone_is_not_told_as_unwritten(
+    more: tuple[str, ...], api: Api, site: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.cluster = "leonardo"
+
+    code, out, err = said(capsys, "logs", "llm", *more)
+
+    assert (code, out) == (2, "")
+    assert "Attempt 2 is of startup on cluster lumi, and Site lumi leads to cluster leonardo as startup now" in err
+    assert f"read {LOG} at the site" in err
+    assert "no log yet" not in err
 
 
 def test_a_door_without_files_tells_where_the_log_is(

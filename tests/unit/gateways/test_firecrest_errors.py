@@ -55,8 +55,6 @@ def test_submit_that_may_have_been_taken(each: Answer) -> None:
         (answer(400, "1 validation error", "validation"), Rejected, "NotUnderstood"),
         (answer(413), Rejected, "TooLong"),
         (answer(501, "Scheduler can't handle this request when configured to use rest"), Rejected, "NotUnderstood"),
-        (answer(401, "Access token expires too soon (less than 30s remaining)."), Unauthorized, "TokenRefused"),
-        (answer(401), Unauthorized, "TokenRefused"),
         (answer(403, "Not authorized to access system"), Unauthorized, "AccessDenied"),
         (answer(404, "System not found"), Invalid, "SystemNotFound"),
         (

@@ -11,6 +11,7 @@ import pytest
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways import http
 from passerelle.gateways.http import EXCEPTIONS, Carrier, Server, Upload, checked, retry_after, unavailable
+from passerelle.gateways.unreached import Ca
 
 NEVER_SENT = {
     httpx.ConnectError,
@@ -173,7 +174,7 @@ def test_address_that_is_taken(url: str) -> None:
 
 def test_ca_that_is_no_certificate() -> None:
     with pytest.raises(Invalid, match="PEM"):
-        Carrier("https://gateway.example", ca=b"nonsense")
+        Carrier("https://gateway.example", ca=Ca(b"nonsense"))
 
 
 @pytest.mark.parametrize(

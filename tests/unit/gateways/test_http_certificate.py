@@ -12,6 +12,7 @@ import pytest
 
 from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways.http import Carrier, ClientCertificate
+from passerelle.gateways.unreached import Ca
 
 SCRIPT = """
     key='-newkey rsa:2048 -nodes'
@@ -58,14 +59,14 @@ async def url(pki: Path) -> AsyncIterator[str]:
 
 async def test_the_server_sees_whose_certificate_is_shown(pki: Path, url: str) -> None:
     for name in ("ada", "bob"):
-        carrier = Carrier(url, ca=(pki / "ca.crt").read_bytes(), certificate=shown(pki, name))
+        carrier = Carrier(url, ca=Ca((pki / "ca.crt").read_bytes()), certificate=shown(pki, name))
         answer = await carrier.send("GET", "who", headers={})
         await carrier.close()
         assert (answer.body, answer.phrase) == (name.encode(), "Known")
 
 
 async def test_without_one_there_is_no_answer(pki: Path, url: str) -> None:
-    carrier = Carrier(url, ca=(pki / "ca.crt").read_bytes())
+    carrier = Carrier(url, ca=Ca((pki / "ca.crt").read_bytes()))
     with pytest.raises(Unavailable):
         await carrier.send("GET", "who", headers={})
     await carrier.close()

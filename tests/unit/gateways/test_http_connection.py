@@ -13,6 +13,7 @@ import pytest
 from listening import certificate_error, listening
 from passerelle.errors import Unavailable
 from passerelle.gateways.http import Carrier
+from passerelle.gateways.unreached import Ca
 from passerelle_sandbox.control_plane.pki import Authority
 
 
@@ -66,12 +67,34 @@ async def test_a_certificate_of_an_unknown_authority(authority: Authority) -> No
         )
 
 
+async def test_a_certificate_of_another_authority_than_the_known_one(authority: Authority, tmp_path: Path) -> None:
+    known = Ca(Authority.create(tmp_path / "b", "b").pair.certificate.read_bytes(), "ca.crt of the Secret ns/ca")
+    async with listening(authority.sign("server", subject="/CN=x", usages=["serverAuth"], hosts=["IP:127.0.0.1"])) as p:
+        for public in (False, True):
+            assert await told(Carrier(f"https://127.0.0.1:{p}", ca=known, public=public)) == (
+                f"The gateway can't be reached at 127.0.0.1:{p}: its certificate is of another authority than ca.crt "
+                "of the Secret ns/ca; put the right one there."
+            )
+
+
+async def test_plain_http_towards_tls_says_what_to_write(authority: Authority) -> None:
+    async with listening(authority.sign("server", subject="/CN=x", usages=["serverAuth"], hosts=["IP:127.0.0.1"])) as p:
+        carrier = Carrier(f"http://127.0.0.1:{p}")
+        with pytest.raises(Unavailable) as caught:
+            await carrier.send("GET", "", headers={})
+        await carrier.close()
+
+    assert caught.value.message == (
+        "The gateway ended the connection or broke HTTP's rules; write https in gateway.url if TLS is spoken there."
+    )
+
+
 async def test_own_authority_counts_beside_the_public_ones(authority: Authority) -> None:
     ca = authority.pair.certificate.read_bytes()
-    alone = Carrier("https://auth.example", ca=ca)
-    beside = Carrier("https://auth.example", ca=ca, public=True)
+    alone = Carrier("https://auth.example", ca=Ca(ca))
+    beside = Carrier("https://auth.example", ca=Ca(ca), public=True)
     async with listening(authority.sign("server", subject="/CN=x", usages=["serverAuth"], hosts=["IP:127.0.0.1"])) as p:
-        door = Carrier(f"https://127.0.0.1:{p}", ca=ca, public=True)
+        door = Carrier(f"https://127.0.0.1:{p}", ca=Ca(ca), public=True)
         assert (await door.send("GET", "x", headers={})).status == 404
         await door.close()
 
@@ -88,7 +111,7 @@ def trusted(carrier: Carrier) -> list[object]:
 async def test_a_certificate_for_another_host(authority: Authority) -> None:
     ca = authority.pair.certificate.read_bytes()
     async with listening(authority.sign("server", subject="/CN=x", usages=["serverAuth"], hosts=["DNS:other"])) as p:
-        assert await told(Carrier(f"https://127.0.0.1:{p}", ca=ca)) == (
+        assert await told(Carrier(f"https://127.0.0.1:{p}", ca=Ca(ca))) == (
             f"The gateway can't be reached at 127.0.0.1:{p}: its certificate is not accepted: "
             "IP address mismatch, certificate is not valid for '127.0.0.1'."
         )

@@ -21,6 +21,7 @@ from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import Unicore
+from passerelle.gateways.unreached import Ca
 from passerelle_sandbox.control_plane.pki import Authority
 from unit.gateways.scripted_server import BATCH
 
@@ -226,8 +227,8 @@ async def test_a_gateway_that_asks_for_a_certificate_gets_ours(authority: Author
     ours = ClientCertificate(pair.certificate.read_bytes(), pair.key.read_bytes())
     ca = authority.pair.certificate.read_bytes()
     async with loopback(lambda _: answer("200 OK", b"{}"), asking(authority, "IP:127.0.0.1")) as here:
-        with_ours = Carrier(f"https://127.0.0.1:{here.port}", ca=ca, certificate=ours)
-        without = Carrier(f"https://127.0.0.1:{here.port}", ca=ca)
+        with_ours = Carrier(f"https://127.0.0.1:{here.port}", ca=Ca(ca), certificate=ours)
+        without = Carrier(f"https://127.0.0.1:{here.port}", ca=Ca(ca))
         assert (await with_ours.send("GET", "x", headers={})).status == 200
         with pytest.raises(Unavailable):
             await without.send("GET", "x", headers={})
@@ -270,8 +271,8 @@ async def test_the_environments_proxy_leads_to_sites_and_sees_no_token(
     ):
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("NO_PROXY", "direct.example")
-        through = Carrier("https://gateway.example", ca=ca)
-        direct = Carrier("https://direct.example", ca=ca)
+        through = Carrier("https://gateway.example", ca=Ca(ca))
+        direct = Carrier("https://direct.example", ca=Ca(ca))
         assert (await through.send("GET", "x", headers={"authorization": f"Bearer {TOKEN}"})).status == 200
         with pytest.raises(Unavailable, match="can't be resolved"):
             await direct.send("GET", "x", headers={})

@@ -11,7 +11,7 @@ import pytest
 from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.http import Carrier
-from passerelle.gateways.oidc import LEAST_SECONDS, TOKEN_SERVER, Client, Tokens, client_in, renewal
+from passerelle.gateways.oidc import LEAST_SECONDS, Client, Tokens, client_in, renewal
 from passerelle.gateways.slurmrestd import credential as slurmrestd
 from passerelle.gateways.unicore import credential as unicore
 
@@ -31,7 +31,7 @@ class Issuer:
         self.asked: list[httpx.Request] = []
         self.broken: httpx.Response | Exception | None = None
         self.tokens = Tokens(
-            lambda url: Carrier(url, server=TOKEN_SERVER, transport=httpx.MockTransport(self)), lambda: self.now
+            lambda url, server: Carrier(url, server=server, transport=httpx.MockTransport(self)), lambda: self.now
         )
 
     def __call__(self, request: httpx.Request) -> httpx.Response:

@@ -63,6 +63,7 @@ async def test_firecrest() -> None:
 async def test_slurmrestd() -> None:
     found = credential("slurmrestd", "ns/lumi", {"username": b"ada", "token": b"opaque"})
     assert found == TokenCredential(user="ada", token="opaque")
+    assert found.place == "the Secret ns/lumi"
     spec = {"driver": "slurmrestd", "url": "https://slurm.example.eu", "credentials": {"name": "lumi"}}
     site = SiteSpec.model_validate({"profile": "lumi", "runRoot": "/scratch", "gateway": spec})
     made = open_gateway(site, lambda: found, Trust())

@@ -46,7 +46,11 @@ def test_opaque_token_needs_a_username() -> None:
         ({}, "TokenMissing", "write the site's token under token."),
         ({"token": b"  "}, "TokenMissing", "write the site's token under token."),
         ({"token": b"opaque"}, "UsernameMissing", "write the site's user name under username."),
-        ({"token": b"\xff", "username": b"ada"}, "TokenMalformed", "no text under token; write it as UTF-8."),
+        (
+            {"token": b"\xff", "username": b"ada"},
+            "TokenMalformed",
+            "more than plain ASCII under token; write it without line breaks.",
+        ),
         (
             {"token": token(sun="ada"), "username": b"bob"},
             "UserMismatch",
@@ -79,4 +83,4 @@ def test_expired_token_is_told_before_any_call() -> None:
 
 def test_token_with_a_line_break_is_no_header() -> None:
     with pytest.raises(Unauthorized):
-        headers_of("ada", "a\r\nX-Evil: 1")
+        headers_of(TokenCredential(user="ada", kept="ns/slurm"), "a\r\nX-Evil: 1")

@@ -11,6 +11,8 @@ from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailab
 from passerelle.gateways.http import Answer
 from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS, failure, read, refusal
 
+PLACE = "the Secret ns/slurm"
+
 
 def answer(status: int, *errors: dict[str, Any], **body: Any) -> Answer:
     return Answer(status, "application/json", json.dumps({"errors": list(errors), **body}).encode())
@@ -28,7 +30,7 @@ def numbered(number: int, words: str = "Some words", key: str = "error_number") 
 @pytest.mark.parametrize("status", [400, 422, 500])
 @pytest.mark.parametrize("key", ["error_number", "error_code", "errno"])
 def test_refusals_go_by_number(number: int, status: int, key: str) -> None:
-    error = refusal(answer(status, numbered(number, "Invalid qos specification", key)))
+    error = refusal(answer(status, numbered(number, "Invalid qos specification", key)), PLACE)
 
     assert isinstance(error, Rejected)
     assert error.reason == (REFUSALS | POLICIES)[number]
@@ -65,7 +67,7 @@ def test_reasons_are_single_camel_case_words() -> None:
     ],
 )
 def test_everything_else_of_a_submit(given: Answer, kind: type[PasserelleError], reason: str) -> None:
-    error = refusal(given)
+    error = refusal(given, PLACE)
 
     assert type(error) is kind
     assert error.reason == reason
@@ -74,7 +76,9 @@ def test_everything_else_of_a_submit(given: Answer, kind: type[PasserelleError],
 
 
 def test_field_that_v38_does_not_know() -> None:
-    error = refusal(answer(400, {"description": 'Unknown key "nonsense"'}, numbered(9001, "Failure during parsing")))
+    error = refusal(
+        answer(400, {"description": 'Unknown key "nonsense"'}, numbered(9001, "Failure during parsing")), PLACE
+    )
 
     assert isinstance(error, Rejected)
     assert (error.reason, error.transient) == ("NotUnderstood", False)
@@ -82,7 +86,7 @@ def test_field_that_v38_does_not_know() -> None:
 
 
 def test_the_cause_is_found_behind_the_parser_s_complaint() -> None:
-    error = refusal(answer(400, numbered(9001), numbered(2127, "environment must be set")))
+    error = refusal(answer(400, numbered(9001), numbered(2127, "environment must be set")), PLACE)
 
     assert error.reason == "EnvironmentMissing"
 
@@ -100,11 +104,11 @@ def test_the_cause_is_found_behind_the_parser_s_complaint() -> None:
     ],
 )
 def test_a_refusal_says_the_cause_alone(error: dict[str, str], words: str) -> None:
-    assert refusal(answer(500, {"error_number": 2005, **error})).message == f"Slurm refused the job: {words}."
+    assert refusal(answer(500, {"error_number": 2005, **error}), PLACE).message == f"Slurm refused the job: {words}."
 
 
 def test_retry_after_is_passed_on() -> None:
-    error = failure(Answer(503, "text/plain", b"", {"retry-after": "9"}))
+    error = failure(Answer(503, "text/plain", b"", {"retry-after": "9"}), PLACE)
 
     assert isinstance(error, Unavailable)
     assert error.retry_after == 9.0
@@ -112,7 +116,7 @@ def test_retry_after_is_passed_on() -> None:
 
 @pytest.mark.parametrize("number", [0, 2017, 9003])
 def test_reads_pass_over_harmless_numbers(number: int) -> None:
-    assert read(answer(200, numbered(number), jobs=[]))["jobs"] == []
+    assert read(answer(200, numbered(number), jobs=[]), PLACE)["jobs"] == []
 
 
 @pytest.mark.parametrize(
@@ -120,4 +124,4 @@ def test_reads_pass_over_harmless_numbers(number: int) -> None:
 )
 def test_an_empty_list_with_an_error_is_no_answer(given: Answer) -> None:
     with pytest.raises(Unavailable):
-        read(given)
+        read(given, PLACE)

@@ -9,6 +9,7 @@ import pytest
 from passerelle.errors import Invalid
 from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.trust import Trust, trust
+from passerelle.gateways.unreached import Ca
 from passerelle.v1alpha1.site import Tls
 
 SECRETS: dict[str, Mapping[str, bytes]] = {
@@ -29,7 +30,8 @@ def tls(**names: str) -> Tls:
 async def test_both_are_read_and_neither_must_be_there() -> None:
     both = await trust(tls(caSecret="ca", clientSecret="mine"), read, "ns/")
 
-    assert both == Trust(b"authority", ClientCertificate(b"chain", b"key"))
+    shown = ClientCertificate(b"chain", b"key", "the Secret ns/mine")
+    assert both == Trust(Ca(b"authority", "ca.crt of the Secret ns/ca"), shown)
     assert await trust(tls(), read, "ns/") == Trust()
     assert "key" not in repr(both.certificate)
 

@@ -11,6 +11,8 @@ import pytest
 
 from passerelle.errors import Missing, Rejected, Unavailable
 from passerelle.gateways import second_try
+from passerelle.gateways.http import Answer
+from passerelle.gateways.unicore.errors import said
 from unit.gateways.unicore_server import ELSEWHERE, Server, client
 
 STORAGES = {"HOME": "/p/ada", "SCRATCH": "/e/scratch", "PROJECT": "/e/scratch/proj/", "s-uspace": "n/a"}
@@ -213,3 +215,27 @@ async def test_a_file_is_no_directory_to_make_another_in(server: Server) -> None
 
     with pytest.raises(Rejected, match="a file is in its way"):
         await client(server).make_directory("/p/ada/a/b")
+
+
+THROUGH_ALL_CLASSES = (
+    "Cannot create directory <nowhere/.psr-01>: eu.unicore.xnjs.tsi.TSIProblem: TSI on <127.0.0.1>: Command failed: "
+    "TSI_FAILED: bash -c #!/bin/bash -l:#TSI_EXECUTESCRIPT:#TSI_SCRIPT:/bin/mkdir -p -m 750 '/nowhere/.psr-01'::"
+    "#TSI_IDENTITY startup DEFAULT_GID:: failed with code 1: mkdir: cannot create directory '/nowhere': Permission "
+    "denied:\n (Command execution on TSI reported an error)."
+)
+"""As 11.0.0 says it."""
+
+
+@pytest.mark.parametrize(
+    "message, words",
+    [
+        (THROUGH_ALL_CLASSES, "mkdir: cannot create directory '/nowhere': Permission denied"),
+        ("TSI_FAILED: bash -c x failed with code 1: mv: cannot stat 'a'", "mv: cannot stat 'a'"),
+        ("TSI_FAILED: bash -c x failed with code 1: ", "TSI_FAILED: bash -c x failed with code 1:"),
+        ("The disk is full.", "The disk is full"),
+    ],
+)
+def test_of_a_command_that_failed_its_own_words_are_told(message: str, words: str) -> None:
+    body = json.dumps({"errorMessage": message}).encode()
+
+    assert said(Answer(500, "application/json", body)) == words

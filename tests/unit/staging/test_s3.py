@@ -224,7 +224,7 @@ def answered(status: int, code: str = "", **headers: str) -> Answer:
     ],
 )
 def test_every_error_is_somebodys_to_mend(answer: Answer, kind: type[PasserelleError], words: str) -> None:
-    told = errors.meaning(answer, Place("bucket", "a/b"), "lumidata.eu")
+    told = errors.meaning(answer, Place("bucket", "a/b"), "lumidata.eu", "the Secret ns/s3")
     assert type(told) is kind
     assert words in told.message
     assert "AKID" not in told.message

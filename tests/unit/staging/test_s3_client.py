@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 
-from passerelle.errors import Invalid, Rejected, Unavailable
+from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
 from passerelle.staging.s3 import client, decode
 from passerelle.staging.s3.client import S3
 from passerelle.staging.s3.credential import Access
@@ -97,6 +98,15 @@ async def test_a_listing_that_has_no_end_is_ended(tokens: str) -> None:
 async def test_an_error_is_not_read_beyond_what_an_error_takes() -> None:
     with pytest.raises(Unavailable, match=f"larger than {decode.FAULT_LIMIT} bytes"):
         await bucket(lambda _: (403, bytes(decode.FAULT_LIMIT + 1), {})).put("k", b"", "")
+
+
+async def test_a_refused_key_is_told_with_its_secret() -> None:
+    said = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
+    own = dataclasses.replace(ACCESS, kept="team/s3")
+    refusing = httpx.MockTransport(lambda _: httpx.Response(403, stream=Body(said)))
+
+    with pytest.raises(Unauthorized, match=r"correct it in the Secret team/s3\.$"):
+        await S3("bucket", own, transport=refusing).list("", 1)
 
 
 async def test_an_endpoint_that_is_none_is_no_defect() -> None:

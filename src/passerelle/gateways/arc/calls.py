@@ -17,6 +17,7 @@ from passerelle.gateways.arc import decode, errors
 from passerelle.gateways.arc.credential import ArcCredential, refuse_expired
 from passerelle.gateways.http import Answer, Carrier, ClientCertificate
 from passerelle.gateways.second_try import twice
+from passerelle.gateways.unreached import Ca
 
 Query = Sequence[tuple[str, str]]
 
@@ -35,7 +36,7 @@ class Calls:
         url: str,
         credentials: Callable[[], ArcCredential],
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._credentials = credentials
@@ -59,19 +60,22 @@ class Calls:
         content: bytes | None = None,
         headers: Mapping[str, str] = _JSON,
     ) -> Answer:
-        """One request, sent once. Raises Unauthorized or Unavailable where no answer came."""
+        """One request, sent once. Raises Unauthorized for a credential that isn't taken, or Unavailable."""
         credential = self._credentials()
         refuse_expired(credential)
         shown = {"authorization": f"Bearer {credential.token}"} if credential.token else {}
         carrier = await self._carrier_of(credential)
         self._busy[carrier] = self._busy.get(carrier, 0) + 1
         try:
-            return await carrier.send(
+            answer = await carrier.send(
                 method, path, headers={**headers, **shown}, query=query, body=body, payload=content
             )
         finally:
             self._busy[carrier] -= 1
             await self._release(carrier)
+        if errors.refuses(answer):
+            raise errors.refused(credential)
+        return answer
 
     async def ask(
         self,

@@ -16,8 +16,10 @@ from passerelle.gateways.arc.x509 import holder
 from passerelle.gateways.base import Credential
 from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.jwt import claims_of, moment
+from passerelle.gateways.secret import TOKEN, the_secret
+from passerelle.gateways.secret import token as token_in
 
-TOKEN, CERTIFICATE, KEY, PROXY = "token", "tls.crt", "tls.key", "proxy.pem"
+CERTIFICATE, KEY, PROXY = "tls.crt", "tls.key", "proxy.pem"
 KEYS = f"{TOKEN}, or {CERTIFICATE} and {KEY}, or {PROXY}"
 USER_LIMIT = 64
 """Characters of a user's name in a status. A longer subject keeps its end, which tells most, and a digest of all."""
@@ -36,7 +38,7 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> ArcCredentia
     or `proxy.pem` as arcproxy writes it. `name` is namespace/name, for messages. Raises Unauthorized with what is
     missing.
     """
-    proxy, token = data.get(PROXY, b"").strip(), data.get(TOKEN, b"").strip()
+    proxy, token = data.get(PROXY, b"").strip(), token_in(name, data)
     chain, key = data.get(CERTIFICATE, b"").strip(), data.get(KEY, b"").strip()
     held = [what for what, there in ((PROXY, proxy), (CERTIFICATE, chain or key), (TOKEN, token)) if there]
     if not held:
@@ -62,7 +64,7 @@ def refuse_expired(credential: ArcCredential, now: float | None = None) -> None:
     """
     if credential.expires is not None and credential.expires <= (time.time() if now is None else now):
         what = "token" if credential.token else "certificate"
-        text = f"The {what} of {credential.user} has expired; write a new one into the Site's Secret."
+        text = f"The {what} of {credential.user} has expired; write a new one into {credential.place}."
         raise Unauthorized(text, reason="TokenExpired")
 
 
@@ -74,11 +76,7 @@ def named(subject: str) -> str:
     return f"{digest}…{subject[-(USER_LIMIT - len(digest) - 1) :]}"
 
 
-def _of_token(name: str, content: bytes) -> ArcCredential:
-    token = content.decode("ascii", "replace")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        text = f"The Secret {name} has no token under {TOKEN}; write it as one word of ASCII, without line breaks."
-        raise Unauthorized(text, reason="TokenMalformed")
+def _of_token(name: str, token: str) -> ArcCredential:
     claims = claims_of(token)
     subject, issuer = claims.get("sub"), claims.get("iss")
     if not isinstance(subject, str) or not isinstance(issuer, str):
@@ -105,5 +103,5 @@ def _of_certificate(name: str, where: str, chain: bytes, key: bytes) -> ArcCrede
         key_name = PROXY if where == PROXY else KEY
         text = f"The Secret {name} has no unencrypted private key in PEM under {key_name}; write one there."
         raise Unauthorized(text, reason="CertificateMalformed")
-    shown = ClientCertificate(chain, key)
+    shown = ClientCertificate(chain, key, the_secret(name))
     return ArcCredential(user=named(found.subject), certificate=shown, expires=found.expires)

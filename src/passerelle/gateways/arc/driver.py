@@ -28,6 +28,7 @@ from passerelle.gateways.arc.payload import EXIT, RECORD, SIGNAL
 from passerelle.gateways.arc.transfer import Transfers, behind
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.surveys import Survey, Topic
+from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -63,7 +64,7 @@ class Arc(Transfers):
         *,
         environment: str | None = None,
         charge: Charge = THE_SITES,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -87,7 +88,9 @@ class Arc(Transfers):
             raise errors.failure(answer)
         told = await self._serves(version)
         lacks = () if self._environment is not None else (NO_ENVIRONMENT,)
-        return Probe(Identity(told.cluster, user), version=told.slurm, api_version=version, lacks=lacks)
+        unready = told.wants(self._environment)
+        identity = Identity(told.cluster, user)
+        return Probe(identity, version=told.slurm, api_version=version, lacks=lacks, unready=unready)
 
     async def submit(self, batch: Batch) -> str:
         return await self._create(batch.options, description(batch, self._environment))
@@ -190,12 +193,7 @@ class Arc(Transfers):
         told = self._service
         if told is None or not told.lists(environment):
             told = await self._serves(version)
-        if not told.lists(environment):
-            names = ", ".join(sorted(told.environments)) or "none"
-            text = (
-                f"The site's ARC has no runtime environment {environment}, by which options reach sbatch (it has: "
-                f"{names}); have the site enable it, or correct gateway.runtimeEnvironment of the Site."
-            )
+        if text := told.wants(environment):
             raise Rejected(text, reason="RuntimeEnvironmentMissing", transient=True)
 
     async def _identity(self) -> Identity:

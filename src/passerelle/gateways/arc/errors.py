@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.http import BUSY, Answer
 
 NOT_MAPPED = "User can't be assigned configuration"
@@ -37,15 +38,22 @@ _REASONS = (
 """A word in A-REX's reason for a refused job -> our reason."""
 
 
-def failure(answer: Answer) -> PasserelleError:
-    """The error for an answer that is none: Unauthorized, or Unavailable(sent=True)."""
+def refuses(answer: Answer) -> bool:
+    """Whether A-REX does not take the credential; it says so before anything else."""
+    return answer.status in _UNAUTHORIZED or (answer.status == FAULT and NOT_MAPPED in answer.phrase)
+
+
+def refused(held: ArcCredential) -> Unauthorized:
+    text = (
+        "ARC does not take the credential: it is no token or certificate that the site maps to a user; ask the site's "
+        f"support to map it, or renew it in {held.place}."
+    )
+    return Unauthorized(text, reason="TokenRefused")
+
+
+def failure(answer: Answer) -> Unavailable:
+    """The error for an answer that is none, to someone whom the site knows: Unavailable(sent=True)."""
     said = answer.phrase or "no reason"
-    if answer.status in _UNAUTHORIZED or (answer.status == FAULT and NOT_MAPPED in said):
-        text = (
-            "ARC does not take the credential: it is no token or certificate that the site maps to a user; ask the "
-            "site's support to map it, or renew it in the Site's Secret."
-        )
-        return Unauthorized(text, reason="TokenRefused")
     if answer.status in BUSY_STATUS:
         text = f"ARC is busy: HTTP {answer.status}."
         return Unavailable(text, reason=BUSY, retry_after=answer.retry_after)

@@ -31,6 +31,21 @@ class Service:
         """Names are told as the administrator wrote them, with or without a version behind them."""
         return environment.upper() in {name.upper() for name in self.environments}
 
+    def wants(self, environment: str | None) -> str:
+        """What must be done before options reach sbatch by this runtime environment; "" where nothing."""
+        if environment is None:
+            return (
+                "No runtime environment is named, by which options reach sbatch: a job that asks for GPUs, an account "
+                "or a QoS is refused; have the site enable one, and write its name into gateway.runtimeEnvironment."
+            )
+        if self.lists(environment):
+            return ""
+        return (
+            f"The site's ARC has no runtime environment {environment}, by which options reach sbatch (it has: "
+            f"{', '.join(sorted(self.environments)) or 'none'}); have the site enable it, or correct "
+            "gateway.runtimeEnvironment of the Site."
+        )
+
 
 def version(body: Mapping[str, Any] | None) -> str:
     """The newest version of `GET rest` that is spoken here. Raises Misaddressed where there is none."""

@@ -13,6 +13,7 @@ from passerelle.gateways.http import Answer, Carrier, ClientCertificate, Upload
 from passerelle.gateways.oidc import tokens
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.slurmrestd.credential import refuse_expired
+from passerelle.gateways.unreached import Ca
 
 Query = Sequence[tuple[str, str]]
 
@@ -27,7 +28,7 @@ class Calls:
         url: str,
         credentials: Callable[[], FirecrestCredential],
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -48,7 +49,12 @@ class Calls:
         body: object | None = None,
         upload: Upload | None = None,
     ) -> Answer:
-        """One request, sent once. Raises Unauthorized or Unavailable where no answer came."""
+        """One request, sent once. Raises Unauthorized for a token that isn't taken, or Unavailable."""
+        return self._taken(await self._sent(method, path, query, body=body, upload=upload))
+
+    async def _sent(
+        self, method: str, path: str, query: Query, *, body: object | None = None, upload: Upload | None = None
+    ) -> Answer:
         token = await self._token()
         headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
         answer = await self._carrier.send(method, path, headers=headers, query=query, body=body, upload=upload)
@@ -62,14 +68,19 @@ class Calls:
         """
 
         async def heard() -> Answer:
-            told = await self.once(method, path, query, body=body)
+            told = await self._sent(method, path, query, body=body)
             if told.status == _HTTP_TOO_MANY:
                 raise errors.failure(told)
             return told
 
         answer = await twice(heard)
         if answer.status == _HTTP_UNAUTHORIZED and self._credentials().client is not None:
-            answer = await self.once(method, path, query, body=body)
+            answer = await self._sent(method, path, query, body=body)
+        return self._taken(answer)
+
+    def _taken(self, answer: Answer) -> Answer:
+        if answer.status == _HTTP_UNAUTHORIZED:
+            raise errors.refused(answer, self._credentials())
         return answer
 
     @property

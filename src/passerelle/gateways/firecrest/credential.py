@@ -9,9 +9,11 @@ from passerelle.errors import Unauthorized
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Credential
 from passerelle.gateways.jwt import claims_of, moment
-from passerelle.gateways.oidc import Client, line
+from passerelle.gateways.oidc import Client
+from passerelle.gateways.secret import TOKEN, line
+from passerelle.gateways.secret import token as token_in
 
-USERNAME, TOKEN = "username", "token"
+USERNAME = "username"
 KEYS = f"{oidc.KEYS}, or {TOKEN}"
 
 
@@ -36,7 +38,7 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> FirecrestCre
     if client is not None:
         user = username or client.client_id
         return FirecrestCredential(user=user, username=username, client=client, expires=client.expires)
-    token = line(name, data, TOKEN)
+    token = token_in(name, data)
     if not token:
         text = (
             f"The Secret {name} has no credentials for FirecREST; write an OIDC client under client-id, "

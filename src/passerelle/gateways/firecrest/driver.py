@@ -26,6 +26,7 @@ from passerelle.gateways.firecrest.system import System
 from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.surveys import Survey, Topic
+from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -60,7 +61,7 @@ class Firecrest:
         system_name: str,
         credentials: Callable[[], FirecrestCredential],
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         allow_rest: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
@@ -79,7 +80,7 @@ class Firecrest:
         self._files = RemoteFiles(self._calls, self._name, lambda: self._told.ops_limit)
         self._arrange = Arrange(self._calls, self._name, self._files)
         self._transfers = Transfers(self._calls, lambda: self._told, self._files, self._arrange, self._jobs)
-        self.store_authority = ca
+        self.store_authority = None if ca is None else ca.pem
 
     async def probe(self) -> Probe:
         """Asks for the partitions: one scontrol, for which SSH and slurmctld must serve us. FirecREST's own word on
@@ -257,8 +258,8 @@ class Firecrest:
             raise Unavailable("FirecREST does not tell as whom it runs commands.", reason="UnexpectedAnswer")
         if credential.username and credential.username != name:
             text = (
-                f"The Site's Secret has username {credential.username}, but FirecREST runs commands as {name}; write "
-                f"{name} under username, or credentials of {credential.username}."
+                f"FirecREST runs commands as {name}, but username is {credential.username} in {credential.place}; "
+                f"write {name} under username, or credentials of {credential.username}."
             )
             raise Unauthorized(text, reason="UserMismatch")
         self._user = User(name, uid, credential)

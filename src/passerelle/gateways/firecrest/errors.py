@@ -22,7 +22,9 @@ from typing import Any
 
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways import sbatch_words
+from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.http import BUSY, Answer
+from passerelle.gateways.secret import TOKEN
 
 SCHEDULER_UNAVAILABLE = "SchedulerUnavailable"
 NO_FILE = ("No such file or directory", "Not a directory")
@@ -118,8 +120,6 @@ def before_any_command(answer: Answer) -> PasserelleError | None:
         case 429:
             text = "The gateway asks for patience: HTTP 429."
             return Unavailable(text, reason=BUSY, sent=False, retry_after=answer.retry_after)
-        case 401:
-            return Unauthorized(f"FirecREST refused the token: {said(answer)}.", reason="TokenRefused")
         case 403 if message is not None and "authorized to access system" in message:
             return Unauthorized("FirecREST lets the user not use this system.", reason="AccessDenied")
         case 404 if message is not None and message.startswith(_NO_SYSTEM):
@@ -128,6 +128,14 @@ def before_any_command(answer: Answer) -> PasserelleError | None:
             text = f"FirecREST passes nothing on: {said(answer)}."
             return Unavailable(text, reason=SCHEDULER_UNAVAILABLE, sent=False, retry_after=answer.retry_after)
     return None
+
+
+def refused(answer: Answer, held: FirecrestCredential) -> Unauthorized:
+    """The error for 401, which comes before anything else."""
+    fix = f"get a new one of the site's issuer, and write it under {TOKEN} into {held.place}"
+    if held.client is not None:
+        fix = f"check that token-url in {held.place} is of the issuer that the site trusts"
+    return Unauthorized(f"FirecREST refused the token: {said(answer)}; {fix}.", reason="TokenRefused")
 
 
 def ended(answer: Answer) -> bool:

@@ -15,8 +15,10 @@ from passerelle.gateways import oidc
 from passerelle.gateways.base import Credential
 from passerelle.gateways.jwt import claims_of, moment
 from passerelle.gateways.oidc import Client
+from passerelle.gateways.secret import TOKEN
+from passerelle.gateways.secret import token as token_in
 
-USERNAME, TOKEN = "username", "token"
+USERNAME = "username"
 KEYS = f"{USERNAME} and {TOKEN}, or {USERNAME} and an OIDC client: {oidc.KEYS}"
 
 
@@ -38,7 +40,7 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> TokenCredent
     client = oidc.client_in(name, data)
     if client is not None:
         return _of_client(name, data, client)
-    token = _text(name, data, TOKEN).removeprefix("SLURM_JWT=")
+    token = token_in(name, data).removeprefix("SLURM_JWT=")
     if not token:
         text = f"The Secret {name} has no key token, or it is empty; write the site's token under token."
         raise Unauthorized(text, reason="TokenMissing")
@@ -75,18 +77,18 @@ def refuse_expired(credential: Credential, now: float) -> None:
     """Raise Unauthorized for a token whose time is over by our clock, so that no request is spent on it."""
     if credential.expires is not None and credential.expires <= now:
         ago = _ago(now - credential.expires)
-        text = f"The token of {credential.user} expired {ago} ago; write a new one under token into the Site's Secret."
+        text = f"The token of {credential.user} expired {ago} ago; write a new one under token into {credential.place}."
         raise Unauthorized(text, reason="TokenExpired")
 
 
-def headers_of(user: str, token: str) -> dict[str, str]:
+def headers_of(held: TokenCredential, token: str) -> dict[str, str]:
     """Both headers, always: 22.05 demands the name, later releases refuse a name that isn't the token's.
 
     Raises Unauthorized where a value can't be a header (a line break inside a pasted token).
     """
-    values = {"X-SLURM-USER-NAME": user, "X-SLURM-USER-TOKEN": token}
+    values = {"X-SLURM-USER-NAME": held.user, "X-SLURM-USER-TOKEN": token}
     if not all(value.isascii() and value.isprintable() for value in values.values()):
-        text = "The Site's Secret holds a character that no name and no token has; write both without line breaks."
+        text = f"A name or a token in {held.place} holds a character that none has; write both without line breaks."
         raise Unauthorized(text, reason="TokenMalformed")
     return values
 

@@ -25,6 +25,7 @@ from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
+from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob, id_order
 
@@ -60,7 +61,7 @@ class Slurmrestd:
         url: str,
         credentials: Callable[[], TokenCredential],
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -96,7 +97,7 @@ class Slurmrestd:
         body = answer.json() or {}
         number = decode.number(body.get("job_id")) or 0
         if answer.status != _HTTP_OK or number <= 0:
-            raise errors.refusal(answer)
+            raise errors.refusal(answer, self._place)
         self._report_ignored_fields(body, version)
         return str(number)
 
@@ -117,7 +118,7 @@ class Slurmrestd:
             if answer.status == _HTTP_URL_TOO_LONG and len(piece) > 1:
                 self._states_per_call = max(1, len(piece) // 2)  # a proxy on the way takes less than slurmrestd
                 continue
-            records = map(decode.light_state, errors.read(answer).get("jobs") or [])
+            records = map(decode.light_state, errors.read(answer, self._place).get("jobs") or [])
             found |= {job_id: state for job_id, state in filter(None, records) if job_id in wanted}
             waiting = waiting[len(piece) :]
         return found
@@ -178,7 +179,7 @@ class Slurmrestd:
         if numbers & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
             return
         if answer.status != _HTTP_OK or numbers:
-            raise errors.refusal(answer)
+            raise errors.refusal(answer, self._place)
         # From v0.0.42 on a refusal is a row of `status` in a good answer; an empty list is success.
         for row in (body or {}).get("status") or []:
             problem = row.get("error") or {}
@@ -225,7 +226,7 @@ class Slurmrestd:
         if answer.status == _HTTP_NOT_FOUND:
             return False
         if answer.json() is None:
-            raise errors.failure(answer)
+            raise errors.failure(answer, self._place)
         return True
 
     async def _cluster_by_records(self, version: Version) -> str:
@@ -274,6 +275,10 @@ class Slurmrestd:
             refuse_expired(credential, time.time())
         return credential
 
+    @property
+    def _place(self) -> str:
+        return self._credentials().place
+
     # Calls
 
     async def _job(self, version: Version, job_id: str) -> list[RemoteJob]:
@@ -281,7 +286,7 @@ class Slurmrestd:
         if errors.UNKNOWN_JOB in errors.numbers_of(answer.json()):
             return []
         try:
-            return _live(errors.read(answer))
+            return _live(errors.read(answer, self._place))
         except Unavailable as error:
             raise await self._doubted(version, error) from None
 
@@ -305,7 +310,7 @@ class Slurmrestd:
 
     async def _read(self, path: str, query: Query | None = None, hook: Hook | None = None) -> dict[str, Any]:
         try:
-            return errors.read(await self._ask("GET", path, query or []), hook)
+            return errors.read(await self._ask("GET", path, query or []), self._place, hook)
         except Unavailable as error:
             if self._version is None or not path.startswith(self._version.slurm + "/"):
                 raise
@@ -316,7 +321,7 @@ class Slurmrestd:
         if version.names_cluster or error.reason != "SchedulerUnavailable":
             return error
         try:
-            errors.read(await self._send("GET", f"{version.slurmdb}/clusters"))
+            errors.read(await self._send("GET", f"{version.slurmdb}/clusters"), self._place)
         except Unauthorized as refused:
             return refused
         except Unavailable:
@@ -330,7 +335,7 @@ class Slurmrestd:
 
         async def once() -> Answer:
             answer = await self._send(method, path, query, lost_version=lost_version)
-            failed = errors.failure(answer) if answer.status != _HTTP_OK else None
+            failed = errors.failure(answer, self._place) if answer.status != _HTTP_OK else None
             if isinstance(failed, Unavailable) and failed.reason == BUSY:
                 raise failed
             return answer
@@ -348,7 +353,7 @@ class Slurmrestd:
     ) -> Answer:
         held = self._credential()
         token = held.token if held.client is None else await self._tokens.of(held.client)
-        headers = headers_of(held.user, token) | {"accept": "application/json"}
+        headers = headers_of(held, token) | {"accept": "application/json"}
         answer = await self._carrier.send(method, path, headers=headers, query=query or [], body=body)
         if lost_version and answer.status == _HTTP_NOT_FOUND and answer.json() is None:
             self._version = None  # the server was upgraded under us, and no longer serves what it did

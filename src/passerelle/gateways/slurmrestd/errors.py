@@ -11,6 +11,7 @@ from typing import Any
 
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import BUSY, Answer, Hook
+from passerelle.gateways.secret import TOKEN
 
 REFUSALS = {
     2000: "InvalidPartition",
@@ -68,7 +69,7 @@ def numbers_of(body: dict[str, Any] | None) -> set[int]:
     return {number for number, _ in errors_of(body) if number is not None}
 
 
-def refusal(answer: Answer) -> PasserelleError:
+def refusal(answer: Answer, place: str) -> PasserelleError:
     """The error for a submit or a cancel that was not accepted: Rejected, Unauthorized, or Unavailable(sent=True)."""
     errors = errors_of(answer.json())
     for number, text in errors:
@@ -78,16 +79,19 @@ def refusal(answer: Answer) -> PasserelleError:
     if any(number in NOT_UNDERSTOOD for number, _ in errors):
         texts = "; ".join(text for _, text in errors)
         return Rejected(f"slurmrestd did not understand the request: {texts}.", reason="NotUnderstood")
-    return failure(answer)
+    return failure(answer, place)
 
 
-def failure(answer: Answer) -> PasserelleError:
-    """The error for an answer that is neither success nor refusal: Unauthorized, or Unavailable(sent=True)."""
+def failure(answer: Answer, place: str) -> PasserelleError:
+    """The error for an answer that is neither success nor refusal: Unauthorized, or Unavailable(sent=True). `place` is
+    where the token is written.
+    """
     errors = errors_of(answer.json())
     numbers = {number for number, _ in errors}
     said = "; ".join(text for _, text in errors) or f"HTTP {answer.status}"
     if numbers & AUTHENTICATION or answer.status in _AUTHENTICATION_STATUS:
-        return Unauthorized(f"Slurm refused the token: {said}.", reason="TokenRefused")
+        fix = f"make a new one at the site (`scontrol token`), and write it under {TOKEN} into {place}"
+        return Unauthorized(f"Slurm refused the token: {said}; {fix}.", reason="TokenRefused")
     if any(number in DATABASE for number in numbers):
         return Unavailable(f"Slurm's accounting does not answer: {said}.", reason="AccountingUnavailable")
     if answer.status in _BUSY_STATUS:
@@ -97,17 +101,17 @@ def failure(answer: Answer) -> PasserelleError:
 
 
 def refuses_token(answer: Answer) -> bool:
-    return answer.status != _OK and isinstance(failure(answer), Unauthorized)
+    return answer.status != _OK and isinstance(failure(answer, ""), Unauthorized)
 
 
-def read(answer: Answer, hook: Hook | None = None) -> dict[str, Any]:
+def read(answer: Answer, place: str, hook: Hook | None = None) -> dict[str, Any]:
     """The body of a successful read. Raises Unauthorized or Unavailable.
 
     200 alone proves nothing: with slurmdbd dead 22.05 answers a search with 200, an empty list and error 7000.
     """
     body = answer.json(hook)
     if body is None or answer.status != _OK or numbers_of(body) - _HARMLESS:
-        raise failure(answer)
+        raise failure(answer, place)
     return body
 
 

@@ -85,7 +85,7 @@ def refuse_untimely(credential: SshCredential, now: float) -> None:
     if credential.expires is not None and credential.expires <= now:
         text = (
             f"The SSH certificate of {credential.user} expired {_span(now - credential.expires)} ago; fetch a new one, "
-            "and write it under ssh-certificate into the Site's Secret."
+            f"and write it under ssh-certificate into {credential.place}."
         )
         raise Unauthorized(text, reason="CertificateExpired")
     if credential.valid_after > now + SKEW_SECONDS:

@@ -43,7 +43,7 @@ async def log_in(
     """
     hosts = asyncssh.import_known_hosts(credential.known_hosts)
     for each in filter(None, (jump, address)):
-        _refuse_unknown(each, hosts)
+        _refuse_unknown(each, hosts, credential)
     keys = await asyncio.to_thread(_keys, credential)  # opening a key with a passphrase takes a second
     if jump is None:
         return await _connect(address, credential, hosts, keys, None, bulk=bulk), None
@@ -91,13 +91,13 @@ async def _connect(
         raise _meaning(error, address, credential) from None
 
 
-def _refuse_unknown(address: Address, hosts: asyncssh.SSHKnownHosts) -> None:
+def _refuse_unknown(address: Address, hosts: asyncssh.SSHKnownHosts, credential: SshCredential) -> None:
     trusted_keys, authorities, *_ = hosts.match(address.host, "", address.port)
     if not trusted_keys and not authorities:
         name = address.host if address.port == 22 else f"[{address.host}]:{address.port}"  # noqa: PLR2004 -- SSH's own
         text = (
-            f"The Site's Secret has no host key of {address}; write a line for {name} under known_hosts, with the key "
-            "that the site publishes."
+            f"There is no host key of {address} in {credential.place}; write a line for {name} under known_hosts, with "
+            "the key that the site publishes."
         )
         raise Unauthorized(text, reason="HostKeyUnknown")
 
@@ -109,11 +109,11 @@ def _keys(credential: SshCredential) -> list[asyncssh.SSHKeyPair]:
     except ValueError as error:
         if isinstance(error, asyncssh.KeyEncryptionError) or _CLOSED.search(str(error)):
             text = (
-                "The private key in the Site's Secret does not open; write its passphrase under passphrase, or a key "
+                f"The private key in {credential.place} does not open; write its passphrase under passphrase, or a key "
                 "without one."
             )
             raise Unauthorized(text, reason="PassphraseWrong") from None
-        text = "The private key in the Site's Secret is damaged or of an unknown kind; write an OpenSSH key, whole."
+        text = f"The private key in {credential.place} is damaged or of an unknown kind; write an OpenSSH key, whole."
         raise Unauthorized(text, reason="KeyMalformed") from None
     if credential.certificate is None:
         return list(asyncssh.load_keypairs([key]))
@@ -123,8 +123,8 @@ def _keys(credential: SshCredential) -> list[asyncssh.SSHKeyPair]:
             raise ValueError
     except ValueError:
         text = (
-            "The certificate in the Site's Secret is not of the private key beside it; write the two of one pair, and "
-            "renew both together."
+            f"The certificate in {credential.place} is not of the private key beside it; write the two of one pair, "
+            "and renew both together."
         )
         raise Unauthorized(text, reason="CertificateMismatch") from None
     return [pair for pair in asyncssh.load_keypairs([(key, certificate)]) if pair.has_cert]
@@ -141,7 +141,7 @@ def _meaning(error: BaseException, address: Address, credential: SshCredential) 
         )
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return Unauthorized(
-            f"The login node {address} shows another host key than the Site's Secret has; compare with what the site "
+            f"The login node {address} shows another host key than {credential.place} has; compare with what the site "
             "publishes, and correct known_hosts only if it announced a new one.",
             reason="HostKeyChanged",
         )

@@ -14,6 +14,7 @@ from passerelle.gateways.base import Identity
 from passerelle.gateways.http import Answer, Carrier
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.unicore import errors
+from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.passport import Passport
 
 JSON, BYTES = "application/json", "application/octet-stream"
@@ -36,7 +37,7 @@ class Calls:
             found = await self._asked_who()
         if found is None:
             self._passport.forget()
-            raise errors.anonymous()
+            raise errors.anonymous(self.held)
         return found
 
     async def read(self, path: str, query: Query | None = None) -> dict[str, Any] | None:
@@ -47,7 +48,7 @@ class Calls:
         if answer.status in errors.NOT_OURS:
             await self.who()
             return None
-        raise errors.failure(answer)
+        raise errors.failure(answer, self.held)
 
     async def ask(
         self,
@@ -64,7 +65,7 @@ class Calls:
         async def once() -> Answer:
             answer = await self.send(method, path, query, body=body, accept=accept, more=more)
             if answer.status in errors.BUSY_STATUS:
-                raise errors.failure(answer)
+                raise errors.failure(answer, self.held)
             return answer
 
         return await twice(once)
@@ -96,6 +97,11 @@ class Calls:
         return answer
 
     @property
+    def held(self) -> UnicoreCredential:
+        """What is shown at this moment."""
+        return self._passport.held
+
+    @property
     def rotates(self) -> bool:
         return self._passport.rotates
 
@@ -116,7 +122,7 @@ class Calls:
         found = answer.json() or {}
         client, server = found.get("client"), found.get("server")
         if answer.status != errors.OK or not isinstance(client, dict) or not isinstance(server, dict):
-            raise _no_unicore(answer)
+            raise self._no_unicore(answer)
         role = client.get("role")
         user = (client.get("xlogin") or {}).get("UID")
         if not isinstance(role, dict) or role.get("selected") in (None, "anonymous") or not user:
@@ -124,15 +130,14 @@ class Calls:
         self._passport.known(answer)
         return Identity(str(server.get("siteName") or ""), str(user)), server
 
-
-def _no_unicore(answer: Answer) -> PasserelleError:
-    """The error for an answer that tells of no one: a server that is about to begin leaves parts of it out."""
-    if answer.status not in (errors.OK, errors.NOT_FOUND):
-        return errors.failure(answer)
-    if answer.status == errors.OK and answer.json() is not None:
-        return Unavailable("UNICORE does not tell yet who we are: it is about to begin.", reason="UnexpectedAnswer")
-    return Misaddressed(
-        "The address serves no UNICORE: write the site's base address into gateway.url, like "
-        "https://unicore.example.eu/SITE/rest/core.",
-        reason="NoUnicore",
-    )
+    def _no_unicore(self, answer: Answer) -> PasserelleError:
+        """The error for an answer that tells of no one: a server that is about to begin leaves parts of it out."""
+        if answer.status not in (errors.OK, errors.NOT_FOUND):
+            return errors.failure(answer, self.held)
+        if answer.status == errors.OK and answer.json() is not None:
+            return Unavailable("UNICORE does not tell yet who we are: it is about to begin.", reason="UnexpectedAnswer")
+        return Misaddressed(
+            "The address serves no UNICORE: write the site's base address into gateway.url, like "
+            "https://unicore.example.eu/SITE/rest/core.",
+            reason="NoUnicore",
+        )

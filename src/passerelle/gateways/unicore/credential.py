@@ -15,8 +15,9 @@ from passerelle.gateways import oidc
 from passerelle.gateways.base import Credential
 from passerelle.gateways.jwt import claims_of, moment
 from passerelle.gateways.oidc import Client
+from passerelle.gateways.secret import token as token_in
 
-USERNAME, PASSWORD, TOKEN, UID = "username", "password", "token", "uid"
+USERNAME, PASSWORD, UID = "username", "password", "uid"
 KEYS = f"username and password, or token, or an OIDC client: {oidc.KEYS}"
 _NAMES = ("preferred_username", "sub")
 
@@ -36,7 +37,7 @@ def credential_from_secret(name: str, data: Mapping[str, bytes]) -> UnicoreCrede
 
     `name` is namespace/name, for messages. Raises Unauthorized with what is missing.
     """
-    username, token = _text(name, data, USERNAME), _text(name, data, TOKEN)
+    username, token = _text(name, data, USERNAME), token_in(name, data)
     password, uid = _text(name, data, PASSWORD), _text(name, data, UID)
     client = oidc.client_in(name, data)
     if (bool(token), bool(password), client is not None).count(True) > 1:
@@ -71,6 +72,6 @@ def _text(name: str, data: Mapping[str, bytes], key: str) -> str:
         text = data.get(key, b"").decode("utf-8").strip()
     except UnicodeDecodeError:
         text = "\n"
-    if not text.isprintable() or (key in (TOKEN, UID) and not text.isascii()):
+    if not text.isprintable() or (key == UID and not text.isascii()):
         raise Unauthorized(f"The Secret {name} has no plain line of text under {key}.", reason="TokenMalformed")
     return text

@@ -31,6 +31,7 @@ from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.passport import Passport
 from passerelle.gateways.unicore.transfer import Transfers
+from passerelle.gateways.unreached import Ca
 from passerelle.slurm import JOB_ID, JobState, RemoteJob
 
 log = logging.getLogger("passerelle.unicore")
@@ -74,7 +75,7 @@ class Unicore(Transfers):
         url: str,
         credentials: Callable[[], UnicoreCredential],
         *,
-        ca: bytes | None = None,
+        ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -105,7 +106,9 @@ class Unicore(Transfers):
         if broken:
             raise Unavailable(f"UNICORE does not reach the site: {'; '.join(broken)}.", reason="SchedulerUnavailable")
         lacks = (oidc.ROTATES,) if self._calls.rotates else ()
-        return Probe(identity, version=str(server.get("version") or ""), api_version=API, lacks=lacks)
+        return Probe(
+            identity, version=str(server.get("version") or ""), api_version=API, lacks=lacks, product="UNICORE"
+        )
 
     async def submit(self, batch: Batch) -> str:
         """By the credential itself: a session that has ended would ask for a second try."""
@@ -115,7 +118,7 @@ class Unicore(Transfers):
             raise Rejected(f"The job can't be written for UNICORE: {error}.", reason="NotWritable") from None
         answer = await self._calls.send("POST", "jobs", body=job, session=False)
         if answer.status != errors.CREATED:
-            raise errors.refusal(answer)
+            raise errors.refusal(answer, self._calls.held)
         job_id = _id(answer.headers.get("location", ""))
         if job_id is None:
             raise Unavailable("UNICORE took the job and did not tell its address.", reason="UnexpectedAnswer")
@@ -161,7 +164,7 @@ class Unicore(Transfers):
             await self._calls.who()
             return
         if answer.status not in (errors.OK, errors.NO_CONTENT):
-            raise errors.failure(answer)
+            raise errors.failure(answer, self._calls.held)
 
     async def survey(self) -> Survey:
         """Of a site with several factories the queues of all are told: a job's queue is looked for by its name."""

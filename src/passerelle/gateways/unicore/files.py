@@ -57,7 +57,7 @@ class Storages:
         if answer.status in errors.NOT_OURS or answer.status == _NO_BYTES:  # it went meanwhile
             await self._calls.who()
             raise _missing(path)
-        raise errors.failure(answer)
+        raise errors.failure(answer, self._calls.held)
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
         """In a directory of its own, closed to others, and from there renamed into its place: UNICORE gives a file that
@@ -116,7 +116,7 @@ class Storages:
         if answer.status in errors.NOT_OURS:
             await self._calls.who()
             raise Rejected(f"The site does not let {path} be written.", reason="NotWritten")
-        raise errors.failure(answer)
+        raise errors.failure(answer, self._calls.held)
 
     async def _forget(self, address: str) -> None:
         try:

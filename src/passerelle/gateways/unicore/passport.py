@@ -60,6 +60,11 @@ class Passport:
         self._session: _Kept | None = None
 
     @property
+    def held(self) -> UnicoreCredential:
+        """What the Secret holds now."""
+        return self._credentials()
+
+    @property
     def issued(self) -> bool:
         """Whether the last request went by a token that was fetched: one that is refused may be fetched anew."""
         return self._issued is not None or bool(self._shown)
@@ -73,7 +78,7 @@ class Passport:
         held = self._held()
         now = self._clock()
         if held.client is None and held.expires is not None and held.expires <= now:
-            text = f"The token of {held.user or 'the Site'} has expired; write a new one under token into its Secret."
+            text = f"The token of {held.user or 'the Site'} has expired; write a new one under token into {held.place}."
             raise Unauthorized(text, reason="TokenExpired")
         if session and self._session is not None and self._session.until > now:
             return {SESSION: self._session.value}
@@ -131,7 +136,7 @@ class Passport:
         if answer.status == errors.OK and life > 0:
             return _Kept(f"Bearer {token}", now + max(LEAST_SECONDS, life * LIFE_USED))
         if answer.status in (401, 403):
-            raise errors.refused()
+            raise errors.refused(held)
         log.info("the server gives out no tokens: the password is sent", extra={"status": answer.status})
         self._none_before = now + NO_TOKENS_SECONDS
         return None

@@ -107,7 +107,7 @@ class Transfers(Storages):
         if answer.status == 500 and "errorMessage" in told:  # noqa: PLR2004
             raise Rejected(f"The site does not let {path} be written: {errors.said(answer)}.", reason="NotWritten")
         if answer.status != errors.OK or not _TRANSFER.fullmatch(name):
-            raise errors.failure(answer)
+            raise errors.failure(answer, self._calls.held)
         try:
             await self._change("PUT", f"../files/{name}", path, content=content)
         finally:

@@ -32,15 +32,16 @@ class Allowed:
         host = where.hostname or ""
         if where.scheme != "https" and not self.loopback:
             text = (
-                f"The Secret has an {ENDPOINT} without TLS, which would show all to everyone on the way: write https."
+                f"The {ENDPOINT} in {access.place} is without TLS, which would show all to everyone on the way: write "
+                "https."
             )
             raise Invalid(text, reason="InvalidEndpoint")
         at_aws = host.removeprefix(f"{bucket.lower()}.") if not access.endpoint else host
         if self.hosts and not any(_fits(at_aws, each) for each in self.hosts):
             text = (
-                f"The Secret's object store is at {at_aws}, and the administrator of the operator allows "
-                f"{', '.join(self.hosts)} alone; write such an {ENDPOINT} into the Secret, or have the host added to "
-                "the chart's value objectStoreHosts."
+                f"The object store of {access.place} is at {at_aws}, and the administrator of the operator allows "
+                f"{', '.join(self.hosts)} alone; write such an {ENDPOINT} there, or have the host added to the chart's "
+                "value objectStoreHosts."
             )
             raise Invalid(text, reason="EndpointNotAllowed")
         return S3(bucket, access)

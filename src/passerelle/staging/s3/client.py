@@ -18,18 +18,16 @@ import httpx
 
 from passerelle.errors import Invalid, Rejected, Unavailable
 from passerelle.gateways.http import TOO_LARGE, UNREACHABLE, Answer, Carrier, Server
+from passerelle.gateways.unreached import Ca
 from passerelle.staging.place import Place
 from passerelle.staging.s3 import decode, errors
 from passerelle.staging.s3.address import Query, address
-from passerelle.staging.s3.credential import ENDPOINT, Access
+from passerelle.staging.s3.credential import AUTHORITY, ENDPOINT, Access
 from passerelle.staging.s3.sign import EMPTY, signed
 from passerelle.staging.store import MOST_PARTS, Changed, Part, Stored
 
 T = TypeVar("T")
 
-STORE = Server(
-    "object store", f"{ENDPOINT} of the Secret", "put the authority's certificate into the Secret under ca.crt"
-)
 LISTING_LIMIT = 4 * 1024 * 1024
 """Bytes of a listing: 1,000 keys of 1 KiB, each of their bytes percent-encoded, and 1 KiB for what stands beside."""
 ANSWER_SECONDS = 60.0
@@ -64,11 +62,16 @@ class S3:
             base = httpx.URL(self._address.base)
             _ = base.host  # a name that is no IDNA is found here
         except (httpx.InvalidURL, ValueError):
-            text = f"The Secret has an {ENDPOINT} that can't be used; write https://HOST[:PORT], without a bucket."
+            text = f"The {ENDPOINT} in {access.place} can't be used; write https://HOST[:PORT], without a bucket."
             raise Invalid(text, reason="InvalidEndpoint") from None
         self._host = base.netloc.decode("ascii")
         self._before = base.raw_path.decode("ascii").rstrip("/")
-        self._carrier = Carrier(self._address.base, ca=access.authority, public=True, server=STORE, transport=transport)
+        place = access.place
+        store = Server(
+            "object store", f"{ENDPOINT} of {place}", f"put the authority's certificate into {place} under {AUTHORITY}"
+        )
+        ca = None if access.authority is None else Ca(access.authority, f"{AUTHORITY} of {place}")
+        self._carrier = Carrier(self._address.base, ca=ca, public=True, server=store, transport=transport)
 
     async def list(self, prefix: str, limit: int) -> Sequence[Stored]:
         found: list[Stored] = []
@@ -167,7 +170,7 @@ class S3:
         answer = await self._send("POST", key, query=[("uploadId", upload)], payload=body, seconds=COMPLETE_SECONDS)
         self._check(answer, key)
         if errors.failed_late(answer):
-            raise errors.meaning(answer, self._place(key), self._host)
+            raise errors.meaning(answer, self._place(key), self._host, self._access.place)
 
     async def abort(self, key: str, upload: str) -> None:
         answer = await self._send("DELETE", key, query=[("uploadId", upload)])
@@ -241,7 +244,7 @@ class S3:
 
     def _check(self, answer: Answer, key: str) -> None:
         if errors.failed(answer):
-            raise errors.meaning(answer, self._place(key), self._host)
+            raise errors.meaning(answer, self._place(key), self._host, self._access.place)
 
     def _no_ranges(self) -> Rejected:
         return Rejected(f"The object store {self._host} sends no ranges of objects.", reason="NotImplemented")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.errors import Invalid, Unauthorized
+from passerelle.gateways.secret import the_secret
 
 KEY_ID, SECRET_KEY, SESSION_TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 REGION, ENDPOINT, AUTHORITY = "AWS_REGION", "AWS_ENDPOINT_URL", "ca.crt"
@@ -25,7 +26,9 @@ _VISIBLE = re.compile(r"[!-~]{1,4096}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """An identity at a store, and where that is: `endpoint` "" means AWS. `authority` is PEM, beside the system's."""
+    """An identity at a store, and where that is: `endpoint` "" means AWS. `authority` is PEM, beside the system's;
+    `kept`, the Secret's namespace/name.
+    """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -33,6 +36,12 @@ class Access:
     region: str = DEFAULT_REGION
     endpoint: str = ""
     authority: bytes | None = field(default=None, repr=False)
+    kept: str = field(default="", compare=False)
+
+    @property
+    def place(self) -> str:
+        """Where it is written, in a sentence."""
+        return the_secret(self.kept)
 
 
 def access(name: str, data: Mapping[str, bytes]) -> Access:
@@ -56,6 +65,7 @@ def access(name: str, data: Mapping[str, bytes]) -> Access:
         region=words[REGION] or DEFAULT_REGION,
         endpoint=words[ENDPOINT],
         authority=data.get(AUTHORITY) or None,
+        kept=name,
     )
 
 

@@ -13,11 +13,14 @@ _OK, _MULTIPLE = 200, 300
 _NOT_FOUND, _PRECONDITION, _TOO_MANY, _UNAUTHORIZED, _FORBIDDEN = 404, 412, 429, 401, 403
 
 _CREDENTIAL = {
-    "InvalidAccessKeyId": f"does not know the {KEY_ID}; correct it in the Secret",
-    "SignatureDoesNotMatch": f"does not accept the {SECRET_KEY}; correct it in the Secret",
-    "ExpiredToken": "says that the session token has expired; renew it in the Secret",
-    "InvalidToken": "does not accept the session token; renew it in the Secret",
-    "TokenRefreshRequired": "says that the session token has expired; renew it in the Secret",
+    "InvalidAccessKeyId": f"does not know the {KEY_ID}; correct it in",
+    "SignatureDoesNotMatch": f"does not accept the {SECRET_KEY}; correct it in",
+    "ExpiredToken": "says that the session token has expired; renew it in",
+    "InvalidToken": "does not accept the session token; renew it in",
+    "TokenRefreshRequired": "says that the session token has expired; renew it in",
+}
+"""By S3's code; the Secret's name stands behind."""
+_ABOUT = {
     "RequestTimeTooSkewed": "has another time than the operator; correct the clock of the operator's node",
     "AccountProblem": "says that there is a problem with the account; ask its owner",
 }
@@ -40,20 +43,22 @@ def failed_late(answer: Answer) -> bool:
     return bool(decode.fault(answer.body)[0])
 
 
-def meaning(answer: Answer, where: Place, store: str) -> PasserelleError:
-    """Our error. `store` is the host that answered."""
+def meaning(answer: Answer, where: Place, store: str, secret: str) -> PasserelleError:
+    """Our error. `store` is the host that answered; `secret`, in a sentence, tells who we are there."""
     code, region = decode.fault(answer.body)
     status = answer.status
     region = region or answer.headers.get("x-amz-bucket-region", "")
     if code in _CREDENTIAL:
-        return Unauthorized(f"The object store {store} {_CREDENTIAL[code]}.", reason=code)
+        return Unauthorized(f"The object store {store} {_CREDENTIAL[code]} {secret}.", reason=code)
+    if code in _ABOUT:
+        return Unauthorized(f"The object store {store} {_ABOUT[code]}.", reason=code)
     if code == "NoSuchBucket":
         text = f"The object store {store} has no bucket {where.bucket}; create it, or correct the url or {ENDPOINT}."
         return Invalid(text, reason=code)
     if code in _ELSEWHERE or _MULTIPLE <= status < 400:  # noqa: PLR2004 -- redirects
         other = f"{REGION} {region}" if region else f"another {REGION} or {ENDPOINT}"
         text = (
-            f"The object store {store} says that the bucket {where.bucket} is elsewhere; write {other} into the Secret."
+            f"The object store {store} says that the bucket {where.bucket} is elsewhere; write {other} into {secret}."
         )
         return Invalid(text, reason="WrongRegion")
     if status == _PRECONDITION:
@@ -68,7 +73,7 @@ def meaning(answer: Answer, where: Place, store: str) -> PasserelleError:
         text = f"The object store {store} can't answer now (HTTP {status}{f', {code}' if code else ''})."
         return Unavailable(text, reason="StoreBusy", retry_after=answer.retry_after)
     if status in (_UNAUTHORIZED, _FORBIDDEN) or code == "AccessDenied":
-        text = f"The object store {store} refuses {where} to the Secret's identity; give it the right to that place."
+        text = f"The object store {store} refuses {where} to the identity in {secret}; give it the right to that place."
         return Rejected(text, reason="AccessDenied")
     told = f", {code}" if code else ""
     return Rejected(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.http import UNREACHABLE, Answer, Carrier, Server
+from passerelle.gateways.unreached import Ca
 from passerelle.staging.s3 import decode, errors
 from passerelle.staging.s3.client import ANSWER_SECONDS, COMPLETE_SECONDS, SLOWEST
 from passerelle.staging.store import Part
@@ -36,7 +37,8 @@ class Presigned:
     def __init__(self, url: str, authority: bytes | None) -> None:
         self._origin = origin(url)
         self.host = urlsplit(url).netloc
-        self._carrier = Carrier(self._origin, ca=authority, public=True, server=STORE)
+        ca = None if authority is None else Ca(authority)
+        self._carrier = Carrier(self._origin, ca=ca, public=True, server=STORE)
 
     async def put(self, url: str, content: bytes) -> str:
         """Send one part, in the place of one that is there. Returns its ETag. The server compares the content."""
