@@ -91,6 +91,11 @@ def looked(cluster: Cluster, run: str, attempt: int) -> str:
     return found.removesuffix("/looked")
 
 
+def _gone(cluster: Cluster, namespace: str, names: list[str]) -> bool:
+    there = cluster.kubectl("-n", namespace, "get", "tj", "-o", "name")
+    return not any(each.endswith(f"/{name}") for each in there.split() for name in names)
+
+
 def modes(cluster: Cluster, place: str, name: str) -> list[str]:
     """Mode, owner and place of each file of this name."""
     return at_site(cluster, "find", place, "-name", name, "-printf", "%m %u %P\\n").splitlines()
@@ -133,7 +138,7 @@ def test_the_trainer_gets_the_secrets_and_nothing_else_has_them(
         of_slurm = at_site(cluster, "scontrol", "-d", "show", "job", slurm["jobid"])
         of_slurm += at_site(cluster, "scontrol", "write", "batch_script", slurm["jobid"], "-")
         of_slurm += at_site(cluster, "sacct", "--parsable2", "--format=all", "--jobs", slurm["jobid"])
-        assert attempt["marker"] in of_slurm
+        assert f"JobId={slurm['jobid']}" in of_slurm
         told += log + of_slurm
 
     assert holding(cluster, *PLACES) == wanted
@@ -197,7 +202,8 @@ def test_jobs_that_never_began_leave_no_secrets(cluster: Cluster, namespace: str
         assert modes(cluster, waiting[-1], "*.sealed") == [f"600 {cluster.site.user} {attempt['marker']}.sealed"]
     assert holding(cluster, *waiting) == sealed
 
-    cluster.kubectl("-n", namespace, "delete", "tj", *names, "--timeout=90s")
+    cluster.kubectl("-n", namespace, "delete", "tj", *names, "--wait=false")
+    wait_for(lambda: _gone(cluster, namespace, names) or None, "the TrainingJobs to go", 180)
 
     # FirecREST removes no file: there a line end is left.
     assert at_site(cluster, "find", *waiting, "-name", "*.sealed", "-size", "+1c") == ""

@@ -214,9 +214,12 @@ class Carrier:
         nothing else of its own.
         """
         try:
+            target = httpx.URL(path.lstrip("/"))
+            if target.host:  # a path that a server gave: httpx would go where it says, whatever the base is
+                raise httpx.InvalidURL("an address stands in the place of a path")
             async with self._client.stream(
                 method,
-                path.lstrip("/"),
+                target,
                 headers={"accept-encoding": "gzip", **headers},
                 params=list(query) or None,
                 json=body,

@@ -19,6 +19,12 @@ RESERVED = (SITE_FAULT, DUPLICATE, IMAGE_NOT_FOUND)
 """The batch script's alone: no trainer's exit is ever reported as one of them."""
 
 
+_OURS = (SITE_FAULT, DUPLICATE, BAD_NODE, CONTINUE, IMAGE_NOT_FOUND)
+_HALF = 128
+
+
 def public(code: int) -> int:
-    """A trainer's exit code as the job may end with it."""
-    return 1 if code in RESERVED else code
+    """A trainer's exit code as the job may end with it. sacct takes 128 from a code: one that ours would be told as is
+    none of a trainer's.
+    """
+    return 1 if code in RESERVED or code + _HALF in _OURS else code

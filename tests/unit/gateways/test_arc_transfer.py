@@ -277,6 +277,30 @@ async def test_a_lost_answer_to_a_door_is_looked_for_and_not_sent_again() -> Non
     assert site.submitted == 1
 
 
+async def test_a_door_that_is_gone_at_once_is_not_submitted_anew_for_ten_minutes() -> None:
+    site = Site()
+    arc, clock = opened(site)
+    await opening(arc.open_files())
+    for _ in range(5):
+        del site.states[DOOR]
+        clock.now += LOOK_SECONDS
+        assert "ARC does not show it" in await opening(arc.open_files())
+        site.states[DOOR] = "QUEUING"
+    assert site.submitted == 1
+    del site.states[DOOR]
+    clock.now += AGAIN_SECONDS
+    await opening(arc.open_files())
+    assert site.submitted == 2
+
+
+async def test_a_door_that_can_not_be_looked_at_hides_no_other(site: Site) -> None:
+    site.door(SECOND, submitted=30)
+    site.replies[f"HEAD 1.1/jobs/{SECOND}/session/root"] = lambda _: httpx.Response(500)
+    arc, _ = opened(site)
+    await arc.write(f"{PLACE}/x", b"x")
+    assert site.changes() == [f"PUT 1.1/jobs/{DOOR}/session/root{PLACE}/x"]
+
+
 async def test_a_read_submits_nothing_and_waits_for_a_door_that_is_under_way() -> None:
     site = Site()
     arc, clock = opened(site)
@@ -516,6 +540,7 @@ async def test_a_directory_of_too_many_files_is_refused(site: Site, arc: Arc, mo
         (b"<list><file>x</file></list>", Unavailable),
         (b'<list><file size="-1">x</file></list>', Unavailable),
         (b'<!DOCTYPE l [<!ENTITY a "b">]><list><file size="1">&a;</file></list>', Unavailable),
+        ('<!DOCTYPE l [<!ENTITY a "b">]><list><file size="1">&a;</file></list>'.encode("utf-16"), Rejected),
         (b'<list><file size="1">no\xffutf</file></list>', Rejected),
     ],
 )

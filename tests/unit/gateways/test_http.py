@@ -74,6 +74,20 @@ async def test_path_of_the_address_is_kept() -> None:
     assert answer.json() == {"a": 1}
 
 
+@pytest.mark.parametrize("path", ["http://127.0.0.1:8/x", "/https://other.example/x", "//http://other.example/x"])
+async def test_an_address_in_the_place_of_a_path_is_not_asked(path: str) -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200)
+
+    with pytest.raises(Unavailable) as caught:
+        await carrier(handler).send("PUT", path, headers={}, payload=b"a tenant's")
+
+    assert (asked, caught.value.sent) == ([], False)
+
+
 async def test_form_and_file_travel_as_such() -> None:
     seen: list[tuple[str, bytes]] = []
 

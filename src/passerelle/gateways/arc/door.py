@@ -28,7 +28,7 @@ COMMAND = f"ln -s / {LINK}"
 LOOK_SECONDS = 5.0
 """What a look has told counts for as long: a hundred files that wait for the door are one question."""
 AGAIN_SECONDS = 600.0
-"""From the moment on at which a door job was seen to have failed, until another is submitted."""
+"""From the moment on at which a door job was submitted, or was seen to have failed, until another is submitted."""
 
 _MINUTES, _MEMORY_MIB = 5, 100
 
@@ -78,6 +78,7 @@ class Door:
     job: str = ""
     """The job whose link was seen; "" while none was."""
     _failed: dict[str, float] = field(default_factory=dict)
+    _submitted: float | None = None
     _told: tuple[float, PasserelleError] | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -107,7 +108,7 @@ class Door:
 
     def forget(self) -> None:
         """Another user asks from now on."""
-        self.job, self._told = "", None
+        self.job, self._told, self._submitted = "", None, None
         self._failed.clear()
 
     async def _found(self, *, submits: bool) -> str:
@@ -119,18 +120,39 @@ class Door:
             try:
                 self.job = await self._look()
                 if submits and not self.job:
-                    await self.submit()
-                    raise _opening("was submitted")
+                    await self._submit()
             except (Rejected, Unavailable) as error:
                 self._told = (self.clock(), error)
                 raise
             return self.job
 
+    async def _submit(self) -> None:
+        """Raises Unavailable, OPENING, always. One that is gone before its link was seen is not submitted anew at once:
+        who removes jobs there would remove that one, too.
+        """
+        if self._submitted is not None and self.clock() - self._submitted < AGAIN_SECONDS:
+            raise _opening("was submitted, and ARC does not show it; another is, ten minutes later")
+        try:
+            await self.submit()
+        except Unavailable as error:
+            if error.sent:
+                self._submitted = self.clock()
+            raise
+        self._submitted = self.clock()
+        raise _opening("was submitted")
+
     async def _look(self) -> str:
-        jobs = await self.jobs()
+        jobs, trouble = await self.jobs(), None
         for job_id, word in jobs.items():
-            if word not in decode.QUEUED and await self.linked(job_id):
-                return job_id
+            if word in decode.QUEUED:
+                continue
+            try:
+                if await self.linked(job_id):
+                    return job_id
+            except Unavailable as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
         live = [word for word in jobs.values() if word not in decode.ENDED]
         if live:
             raise _opening("waits in its queue" if all(word in decode.QUEUED for word in live) else "runs")

@@ -41,15 +41,15 @@ def others(document: bytes, path: str) -> dict[str, bool]:
 
 def _read(document: bytes, path: str) -> ET.Element:
     """Entities can do harm by a document type alone, and that is refused."""
-    if b"<!DOCTYPE" in document:
+    try:
+        text = document.decode("utf-8-sig")  # first: in another encoding a document type would not be seen
+    except UnicodeDecodeError:
+        raise _no_utf8(path) from None
+    if "<!DOCTYPE" in text:
         raise _unreadable(path)
     try:
-        return ET.fromstring(document)  # noqa: S314 -- see above
+        return ET.fromstring(text)  # noqa: S314 -- see above
     except ET.ParseError:
-        try:
-            document.decode()
-        except UnicodeDecodeError:
-            raise _no_utf8(path) from None
         raise _unreadable(path) from None
 
 
