@@ -563,6 +563,7 @@ OWN = CORPUS[:HEAD_BYTES] + b"a month's work" * 100
     [
         OWN,
         OWN[:PART] + b"x",
+        OWN[: 2 * PART],
         CORPUS[: 2 * PART] + b"x",
         CORPUS[: 2 * PART] + bytes(PART // 2) + b"x",
         CORPUS[:PART] + bytes(2 * PART),
@@ -574,6 +575,7 @@ OWN = CORPUS[:HEAD_BYTES] + b"a month's work" * 100
     ids=[
         "same head",
         "short",
+        "as long as what was sent",
         "one byte more",
         "a hole and more",
         "two parts of zeros",
@@ -718,6 +720,7 @@ async def test_a_part_that_lands_late_is_found(world: World) -> None:
     with pytest.raises(Invalid, match=r"is not what was sent of corpus\.bin"):
         await world.run(stage)
     assert RECEIPT not in world.site.files
+    assert world.notes == [], "it says nothing any more"
     assert len(world.content()) == len(NEWER), "as long as the object: another receipt may tell of it"
     del world.site.append
     await world.refused(stage)
@@ -744,6 +747,27 @@ async def test_what_is_read_back_is_bounded(world: World, who: str) -> None:
     assert read == len(CORPUS) + known, "all of it once, and before that what nobody knew"
     again = {"in one go": HEAD_BYTES, "who began": -PART, "another": PART}[who]
     assert world.store.read_bytes - sent == len(CORPUS) + again, "what was sent is not read again"
+    assert stage.hashes == {} or who == "another", "nothing is kept of what is done"
+
+
+async def test_what_was_read_of_a_file_that_is_gone_counts_for_nothing(world: World) -> None:
+    await world.begun()
+    world.site.files[PATH] = File(OWN[:HEAD_BYTES] + bytes(3 * PART))
+    reads = world.site.read
+
+    async def cuts(path: str, offset: int, length: int) -> bytes:
+        if path == PATH and offset == 2 * PART:
+            raise Unavailable("A-REX does not answer.")
+        return await reads(path, offset, length)
+
+    world.site.read = cuts  # type: ignore[method-assign]
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await world.run(stage)
+    del world.site.read, world.site.files[PATH]
+    await world.run(stage)
+    assert world.content() == CORPUS
+    assert RECEIPT in world.site.files
 
 
 async def test_reading_back_goes_on_where_it_broke(world: World) -> None:
