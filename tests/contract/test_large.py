@@ -21,7 +21,7 @@ SIZE = 1_000_000_000
 WASTE = 1.15
 """How much more than the file may be carried, with all that is said beside it: a break costs up to three parts of
 16 MiB, the one under way, the one that was read ahead, and the one that is compared before it goes on; one is compared
-at the end.
+at the end. Where the site can't hash, what was broken off is also read back whole: that comes from the site.
 """
 AGAIN = 1_000_000
 """Bytes that may be carried where nothing is to be copied."""

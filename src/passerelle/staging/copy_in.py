@@ -1,7 +1,8 @@
 """One object to one path at the site: once, whole, compared, whoever asks and whatever breaks.
 
 It grows in a `.part` file beside its place, which tells how far it has come. What S3 sent is hashed as it passes; what
-arrived is hashed by the site where it can, else its seams are read back. Only then it gets its name, and a receipt.
+arrived is hashed by the site where it can. Else a copy that came in one go is compared at its end, and one that was
+broken off is read back whole: what a call left behind lands when it likes. Then it gets its name, and a receipt.
 What lies at the path is never replaced, whosever it is: the same is taken as it is, and all else is in the way, an
 older version of the same object, too. Where a gateway renames nothing it grows under its own name: in_place.py tells
 how it is known from what is somebody's, and its receipt alone says that it is whole.
@@ -21,8 +22,8 @@ from passerelle.gateways.base import SIZE_DIFFERS
 from passerelle.staging import receipt
 from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
-from passerelle.staging.in_place import IN_THE_WAY, InPlace
-from passerelle.staging.reading import kept_receipt, read_exactly, site_digest
+from passerelle.staging.in_place import IN_THE_WAY, InPlace, written_into
+from passerelle.staging.reading import forget_back, kept_receipt, read_back, read_exactly, site_digest
 from passerelle.staging.receipt import Receipt, Source
 from passerelle.staging.store import Changed, Store, Stored
 from passerelle.staging.turns import SLICE_SECONDS, Turns
@@ -71,6 +72,8 @@ class CopyIn:
     bucket: str = ""
     rehash: bool = True
     _opened: set[str] = field(default_factory=set)
+    _gone_on: set[str] = field(default_factory=set)
+    """Files that this try has not begun."""
 
     async def copy(self, stored: Stored, path: str) -> None:
         """Raises Invalid (DataInTheWay), Changed, and what the site and the store raise."""
@@ -108,7 +111,7 @@ class CopyIn:
 
     @property
     def _in_place(self) -> InPlace:
-        return InPlace(self.site, self.store, self.run_root)
+        return InPlace(self.site, self.store, self.run_root, self.turns, self.owner, self.hashes)
 
     def source(self, key: str) -> Source:
         return Source(endpoint=self.endpoint, bucket=self.bucket, key=key)
@@ -171,15 +174,22 @@ class CopyIn:
     async def _fill_in_place(
         self, stored: Stored, part: str, path: str, kept: Receipt | None, count: Count, *, ours: bool
     ) -> None:
-        """Have the file be the whole object under its own name; `ours`: it has begun, and its note stands."""
-        source = self.source(stored.key)
-        if not ours:
+        """Have the file be the whole object under its own name; `ours`: it may have begun, and its note stands."""
+        source, begun = self.source(stored.key), Hashed()
+        if ours:
+            begun = await self._resumed_in_place(stored, path, part)
+        else:
             await self._open(path, kept)
             await self._in_place.begin(stored, source, path)
-        done = await self._grow(
-            stored, path, part, count, await self._resumed(stored, path, part) if ours else Hashed()
-        )
-        await self._compare(stored, path, done)
+        done = await self._grow(stored, path, part, count, begun)
+        try:
+            await self._compare(stored, path, done)
+        except Unavailable as error:
+            if error.reason != DIFFERS:
+                raise
+            await self._in_place.check(stored, source, path)
+            await self._in_place.end(path)
+            raise written_into(path, stored.key) from None
         await self._in_place.check(stored, source, path)
         await self.keep(self._receipt(stored, path, done.hexdigest))
         await self._in_place.end(path)
@@ -190,6 +200,8 @@ class CopyIn:
             await self.site.append(grows, 0, b"")
         while done.offset < stored.size:
             async with self.turns.turn(self.owner):
+                if not self._renames:
+                    await self._in_place.check(stored, self.source(stored.key), grows)
                 done = await self._slice(stored, grows, part, done, count)
         return done
 
@@ -223,12 +235,12 @@ class CopyIn:
     async def drop(self, stored: Stored, path: str) -> None:
         """Leave nothing of a copy that is not whole."""
         part = receipt.part_place(path, stored.version)
-        self.hashes.pop(part, None)
+        known = self.hashes.pop(part, None)
         with contextlib.suppress(PasserelleError):
             if self._renames:
                 await self.site.remove(part)
             else:
-                await self._in_place.drop(stored, self.source(stored.key), path)
+                await self._in_place.drop(stored, self.source(stored.key), path, known)
 
     async def _resumed(self, stored: Stored, grows: str, part: str) -> Hashed:
         """How far it has grown, with the hash of so much of the object; nothing where they don't fit."""
@@ -238,9 +250,26 @@ class CopyIn:
         if have <= stored.size:
             done = await self._hashed(stored, have, self.hashes.get(part))
             if await self._seam_fits(stored, grows, have):
+                self._gone_on.add(grows)
                 return done
         await self.site.remove(grows)
         return Hashed()
+
+    async def _resumed_in_place(self, stored: Stored, path: str, part: str) -> Hashed:
+        """How far it has grown under its own name, likewise. Raises Invalid where it is somebody's."""
+        have = await self.site.size(path) or 0
+        if have > stored.size:
+            raise written_into(path, stored.key)
+        known = self.hashes.get(part)
+        done = await self._hashed(stored, have, known)
+        if have < stored.size:  # else it is read back at once
+            sent = known is not None and 0 <= have - known.offset <= self.site.part_bytes
+            if not await self._in_place.goes_on(stored, path, done, sent=sent):
+                self.hashes.pop(part, None)
+                return Hashed()
+        if have:
+            self.hashes[part] = done
+        return done
 
     async def _seam_fits(self, stored: Stored, grows: str, have: int) -> bool:
         """Whether the last bytes that arrived are the object's."""
@@ -272,6 +301,7 @@ class CopyIn:
                     ahead = self._ahead(stored, following)
                 hashing = asyncio.create_task(done.after(content))
                 try:
+                    forget_back(grows, self.hashes)
                     await self.site.append(grows, done.offset, content)
                 except Rejected as error:
                     if error.reason != SIZE_DIFFERS:
@@ -295,10 +325,16 @@ class CopyIn:
     async def _compare(self, stored: Stored, grows: str, done: Hashed) -> None:
         """Whether what arrived is what was sent."""
         there = await self.site.digest(grows)
-        if there is None:  # its seams were read back when the copy went on from them
-            same = await self.site.size(grows) == stored.size and await self._seam_fits(stored, grows, stored.size)
-        else:
+        if there is not None:
             same = there == done.hexdigest
+        elif await self.site.size(grows) != stored.size:
+            same = False
+        elif self._renames and grows not in self._gone_on:
+            same = await self._seam_fits(stored, grows, stored.size)
+        else:
+            back = await read_back(self.site, self.turns, self.owner, grows, stored.size, self.hashes)
+            same = back.hexdigest == done.hexdigest
+            forget_back(grows, self.hashes)
         if not same:
             text = f"What arrived at the site of {stored.key} is not what was sent; it is copied anew."
             raise Unavailable(text, reason=DIFFERS)

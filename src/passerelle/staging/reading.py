@@ -11,6 +11,8 @@ from passerelle.staging.store import Changed
 from passerelle.staging.turns import Turns
 
 RECEIPT_LIMIT = 64 * 1024
+_BACK = "\0back"
+"""No path ends so: beside what the object's bytes are, by the same path."""
 
 
 async def kept(site: Door, place: str) -> bytes:
@@ -33,14 +35,31 @@ async def site_digest(site: Door, turns: Turns, owner: str, path: str, size: int
     told = await site.digest(path)
     if told is not None:
         return told
-    done = hashes.get(path, Hashed())
+    return (await _hashed(site, turns, owner, path, size, hashes, path)).hexdigest
+
+
+async def read_back(site: Door, turns: Turns, owner: str, path: str, size: int, hashes: dict[str, Hashed]) -> Hashed:
+    """The first bytes of a file that we write, hashed as they are read. As above, what was read stands in `hashes`; who
+    writes to the file, or is done with it, forgets it.
+    """
+    return await _hashed(site, turns, owner, path, size, hashes, path + _BACK)
+
+
+def forget_back(path: str, hashes: dict[str, Hashed]) -> None:
+    hashes.pop(path + _BACK, None)
+
+
+async def _hashed(
+    site: Door, turns: Turns, owner: str, path: str, size: int, hashes: dict[str, Hashed], key: str
+) -> Hashed:
+    done = hashes.get(key, Hashed())
     if done.offset > size:
         done = Hashed()
     while done.offset < size:
         async with turns.turn(owner):
             length = min(site.part_bytes, size - done.offset)
-            done = hashes[path] = await done.after(await read_exactly(site, path, done.offset, length))
-    return done.hexdigest
+            done = hashes[key] = await done.after(await read_exactly(site, path, done.offset, length))
+    return done
 
 
 async def read_exactly(site: Door, path: str, offset: int, length: int) -> bytes:

@@ -45,8 +45,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """Of a copy that grows under the name that it is for: of what, how large that is, and its first bytes in base64, by
-    which our beginning is known from another's file.
+    """Of a copy that grows under the name that it is for: of what, how large that is, and its first bytes in base64:
+    what lies there without them is somebody's; what has them may be.
     """
 
     path: str

@@ -162,7 +162,12 @@ async def test_a_part_file_that_is_another_ones_is_begun_anew(world: World) -> N
         assert world.content() == CORPUS
 
 
-async def test_what_was_spoilt_on_the_way_is_found_and_copied_anew(world: World) -> None:
+@pytest.mark.parametrize("hashes", [True, False])
+async def test_what_was_spoilt_on_the_way_is_found_and_copied_anew(
+    world: World, hashes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hashes:
+        without_digest(world, monkeypatch)
     stored = await world.store.head("corpus.bin")
     assert stored is not None
     part = receipt.part_place(PATH, stored.version)
@@ -174,6 +179,30 @@ async def test_what_was_spoilt_on_the_way_is_found_and_copied_anew(world: World)
     await world.run()
 
     assert world.content() == CORPUS
+
+
+async def test_without_a_digest_only_what_was_broken_off_is_read_back_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_digest(world, monkeypatch)
+    read, reads = 0, Memory.read
+
+    async def count(site: Memory, path: str, offset: int, length: int) -> bytes:
+        nonlocal read
+        found = await reads(site, path, offset, length)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(Memory, "read", count)
+    await world.run()
+    assert read == PART
+    world, read = World(), 0
+    world.site.cut_appends = 1
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await world.run(stage)
+    await world.run(stage)
+    assert read == PART // 2 + len(CORPUS)
 
 
 async def test_without_a_digest_the_end_is_read_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
