@@ -543,8 +543,9 @@ async def test_a_file_that_changed_is_fetched_anew(world: World) -> None:
     assert (world.store.objects["out/corpus.bin"], len(world.site.uploads)) == (newer, 2)
 
 
+@pytest.mark.parametrize("torn_to", [None, 5000])
 async def test_a_file_that_changes_while_the_job_reads_it_is_no_object(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, torn_to: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, newer = world.site, CORPUS[::-1]
     site.files_at.files[PATH], site.hashes = File(CORPUS), False
@@ -554,7 +555,7 @@ async def test_a_file_that_changes_while_the_job_reads_it_is_no_object(
         found = await hand_out(path, account)
         if len(site.uploads) == 1:
             site.files_at.files[path] = File(newer)
-            site.uploads[-1].content = CORPUS[:4000] + newer[4000:]
+            site.uploads[-1].content = (CORPUS[:4000] + newer[4000:])[:torn_to]
         return found
 
     monkeypatch.setattr(site, "hand_out", torn)
