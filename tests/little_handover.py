@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from passerelle.errors import Missing, PasserelleError, Unavailable
-from passerelle.gateways.base import Entry, HandedIn, HandedOut, Listing, Traits
+from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Traits
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.slurm import JobState, RemoteJob
@@ -33,6 +33,7 @@ class LittleHandover:
     part_bytes: int = 1000
     small_bytes: int = 100
     store_authority: bytes | None = b"ca"
+    transfer_names: frozenset[str] = frozenset({"IngressFileTransfer"})
     settle_seconds: float = 0.0
     traits: Traits = field(default_factory=lambda: Traits(listing=Listing.RECORDS))
     urls: int = 12
@@ -42,6 +43,7 @@ class LittleHandover:
     accounts: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    named: dict[str, str] = field(default_factory=dict)
     ends: str = "COMPLETED"
     cut: int | None = None
     queued: int = 0
@@ -90,6 +92,9 @@ class LittleHandover:
         return self.files_at.files[path].content[offset : offset + len(content)] == content
 
     # Jobs
+
+    async def whose(self) -> Identity:
+        return Identity("alps", "ada")
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         self.accounts.append(account)
@@ -194,7 +199,7 @@ class LittleHandover:
     def _record(self, job: str, state: str, reason: str = "") -> RemoteJob:
         return RemoteJob(
             job_id=job,
-            name="IngressFileTransfer",
+            name=self.named.get(job, "IngressFileTransfer"),
             user="ada",
             cluster="alps",
             state=JobState.parse([state]),

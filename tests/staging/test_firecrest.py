@@ -27,7 +27,7 @@ from passerelle.gateways.base import Handover
 from passerelle.gateways.firecrest.credential import credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.unreached import Ca
-from passerelle.staging import handover, handover_out
+from passerelle.staging import handover, handover_out, transfer_job
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.allowed import Allowed
@@ -70,7 +70,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _looking(defaults: tuple[object, ...] | None) -> tuple[object, ...]:
-    return tuple(0.5 if each == handover.LOOK_SECONDS else each for each in defaults or ())
+    return tuple(0.5 if each == transfer_job.LOOK_SECONDS else each for each in defaults or ())
 
 
 @dataclass

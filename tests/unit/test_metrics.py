@@ -404,6 +404,11 @@ class DoorWithTransfer(Door):
 
 class DoorWithHandover(Door):
     part_bytes, small_bytes, store_authority = 7, 8, b"ca"
+    transfer_names = frozenset({"carries"})
+
+    async def whose(self) -> Identity:
+        self._answer("whose")
+        return Identity("alps", "ada")
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         self._answer(("in", path, size, parts, account))
@@ -532,6 +537,8 @@ async def test_what_is_asked_arrives_unchanged() -> None:
     assert await around.digest("/b/e") == "0f"
     await around.open_files()
     assert (around.small_bytes, around.store_authority) == (8, b"ca")
+    assert around.transfer_names == {"carries"}
+    assert await around.whose() == Identity("alps", "ada")
     assert (await around.hand_in("/f", 1, 2, "acc")).job == "1"
     assert (await around.hand_out("/g", "acc")).job == "2"
     assert await around.waiting_for("/f") == ["1"]
@@ -543,7 +550,7 @@ async def test_what_is_asked_arrives_unchanged() -> None:
 
     files = ["/a", ("/a", 1, 2), ("/a", b"x", 0o700), ("make", "/b")]
     moved = [("/b/c", 3, b"x"), ("entries", "/b"), ("/b/c", "/b/d"), ("remove", "/b/d"), ("digest", "/b/e")]
-    handed = [("in", "/f", 1, 2, "acc"), ("out", "/g", "acc"), ("waiting", "/f"), ("complaint", "/log")]
+    handed = ["whose", ("in", "/f", 1, 2, "acc"), ("out", "/g", "acc"), ("waiting", "/f"), ("complaint", "/log")]
     looked = [("stamp", "/g"), ("resembles", "/f", 4, b"x")]
     files += [*moved, "open_files", *handed, *looked]
     assert door.asked == [["1", "2"], "find", "3", (["a"], ["4"]), ("5", "USR1"), *files, "survey", "close"]

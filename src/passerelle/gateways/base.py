@@ -313,6 +313,12 @@ class Handover(Protocol):
     """Up to this size a file is written by Upload at once, and what Files reads of it is exact."""
     store_authority: bytes | None
     """PEM: whom the object store's certificate may be of, beside the public authorities."""
+    transfer_names: frozenset[str]
+    """What the jobs of hand_in and hand_out are called: a job of another name, whatever its number, is not of these."""
+
+    async def whose(self) -> Identity:
+        """The cluster whose jobs these are, and the user: a job's number says nothing elsewhere."""
+        ...
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         """Ask for a job that brings an object of this size to a path, and for at least so many parts; "" leaves the
@@ -348,7 +354,7 @@ class Handover(Protocol):
         ...
 
     async def rename(self, old: str, new: str) -> None:
-        """As Transfer's."""
+        """As Transfer's, but that it may be Unavailable, too, where another file has the name."""
         ...
 
     async def remove(self, path: str) -> None:

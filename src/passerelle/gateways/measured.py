@@ -20,6 +20,7 @@ from passerelle.gateways.base import (
     HandedIn,
     HandedOut,
     Handover,
+    Identity,
     Info,
     Opens,
     Probe,
@@ -179,6 +180,13 @@ class _Handover(_Arranged):
     @property
     def store_authority(self) -> bytes | None:
         return cast("Handover", self._gateway).store_authority
+
+    @property
+    def transfer_names(self) -> frozenset[str]:
+        return cast("Handover", self._gateway).transfer_names
+
+    async def whose(self) -> Identity:
+        return await self._measure("whose", cast("Handover", self._gateway).whose())
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         return await self._measure("hand_in", cast("Handover", self._gateway).hand_in(path, size, parts, account))

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 
 from passerelle.staging import receipt
 
-MOST_BYTES = 8 * 1024 * 1024
-"""Of a note, unpacked: 10,000 URLs of 800 bytes each."""
+MOST_BYTES = 32 * 1024 * 1024
+"""Of a note, unpacked: 10,000 URLs of 3,300 bytes each, since a token may stand in each."""
+
+END = b"}\n"
+"""Of what is written here, and nowhere before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +27,14 @@ class Note:
     """Of one file. `job` is "" until an answer told it, and `urls` are those of the parts and last the completion; or
     of a file that comes from the site the one of its GET. `stamp` is what that file was.
 
-    `refused` is why it came to nothing, at `when` in epoch seconds.
+    `cluster` and `user` are whose job it is. `refused` is why the last of `failed` jobs in a row came to nothing;
+    nothing is sent again for a while after `when` in epoch seconds, 0 where it may be at once.
     """
 
     path: str
     size: int
+    cluster: str = ""
+    user: str = ""
     job: str = ""
     urls: tuple[str, ...] = field(default=(), repr=False)
     part_bytes: int = 0
@@ -37,12 +43,15 @@ class Note:
     stamp: str = ""
     refused: tuple[str, str] = ("", "")
     when: float = 0.0
+    failed: int = 0
 
     def written(self) -> bytes:
         packed = zlib.compress(json.dumps(self.urls).encode(), 9)
         told = {
             "path": self.path,
             "size": self.size,
+            "cluster": self.cluster,
+            "user": self.user,
             "job": self.job,
             "urls": base64.b64encode(packed).decode("ascii"),
             "part_bytes": self.part_bytes,
@@ -51,6 +60,7 @@ class Note:
             "stamp": self.stamp,
             "refused": self.refused,
             "when": self.when,
+            "failed": self.failed,
         }
         return json.dumps(told, indent=1).encode() + b"\n"
 
@@ -74,6 +84,8 @@ def note(content: bytes, path: str) -> Note | None:
         case {
             "path": str(there),
             "size": int(size),
+            "cluster": str(cluster),
+            "user": str(user),
             "job": str(job),
             "urls": str(packed),
             "part_bytes": int(part_bytes),
@@ -82,12 +94,15 @@ def note(content: bytes, path: str) -> Note | None:
             "stamp": str(stamp),
             "refused": [str(reason), str(message)],
             "when": int() | float() as when,
+            "failed": int(failed),
         } if there == path:
             urls = _urls(packed)
             if urls is not None:
                 return Note(
                     path=path,
                     size=size,
+                    cluster=cluster,
+                    user=user,
                     job=job,
                     urls=urls,
                     part_bytes=part_bytes,
@@ -96,6 +111,7 @@ def note(content: bytes, path: str) -> Note | None:
                     stamp=stamp,
                     refused=(reason, message),
                     when=when,
+                    failed=failed,
                 )
     return None
 

@@ -13,40 +13,38 @@ import posixpath
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import Gateway, Handover
 from passerelle.slurm import RemoteJob
 from passerelle.staging import handed, receipt
 from passerelle.staging.copy_in import CopyIn, Count
 from passerelle.staging.copy_out import LARGEST_FILE_BYTES, LARGEST_PART_BYTES, part_bytes
-from passerelle.staging.door import Door
 from passerelle.staging.handed import Note, Sent
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned
 from passerelle.staging.store import Changed, Stored
+from passerelle.staging.transfer_job import (
+    FAILED,
+    LOOK_SECONDS,
+    REFUSED_SECONDS,
+    HandoverDoor,
+    Waits,
+    another_failure,
+    end,
+    ended,
+    failure,
+    keep_note,
+    look,
+    read_note,
+    whole,
+)
 from passerelle.staging.turns import SLICE_SECONDS
-
-LOOK_SECONDS = 10.0
-"""Between two looks at a transfer job: each is two commands on a login node."""
-GONE_LOOKS = 3
-"""Looks in a row in which a job is nowhere, until it counts as ended: accounting is seconds behind."""
-REFUSED_SECONDS = 1800.0
-"""How long what a transfer job refused is not sent again: to find a quota used up, all has to be sent."""
-FAILED = "TransferJobFailed"
 
 _MEBIBYTE = 1024 * 1024
 _SEAM_BYTES = 32 * 1024
-
-Waits = Callable[[str, str], None]
-"""Told of a reason and a sentence, why nothing moves; both "" as soon as something does."""
-
-
-class HandoverDoor(Gateway, Handover, Protocol):
-    """What a transfer job needs, beside Files and Upload, which every Door has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class HandIn(CopyIn):
             done = await self._send(stored, part, note, sent, store, count)
         except Unavailable as error:
             if error.reason == EXPIRED:
-                await self._give_up(part, note)
+                raise await self._came_to_nothing(part, note, error) from None
             raise
         except Changed:
             await self._give_up(part, note)
@@ -120,11 +118,11 @@ class HandIn(CopyIn):
         return await Hashed().after(content)
 
     async def _begun(self, stored: Stored, part: str) -> Note:
-        """The transfer that is under way, or a new one. Of one whose answer was lost the job is ended: nobody has the
-        URLs that it waits for.
+        """The transfer that is under way, or a new one. Of one whose answer was lost, or whose note is half
+        written, the job is ended: nobody has the URLs that it waits for.
         """
-        kept = await read_note(self.site, self.run_root, part, "in")
-        if kept is not None and kept.refused[0] and self.now() - kept.when < REFUSED_SECONDS:
+        kept = await read_note(self.gate, self.run_root, part, "in")
+        if kept is not None and kept.refused[0] and 0 <= self.now() - kept.when < REFUSED_SECONDS:
             raise Rejected(kept.refused[1], reason=kept.refused[0])
         if kept is not None and kept.job and kept.size == stored.size:
             return kept
@@ -132,7 +130,8 @@ class HandIn(CopyIn):
             await asyncio.sleep(self.gate.settle_seconds)
             for job in await self.gate.waiting_for(part):
                 await self.gate.cancel(job)
-        bare = Note(path=part, size=stored.size)
+        whose, failed = await self.gate.whose(), kept.failed if kept is not None else 0
+        bare = Note(path=part, size=stored.size, cluster=whose.cluster, user=whose.user, failed=failed)
         await self._keep_note(bare)
         try:
             found = await self.gate.hand_in(part, stored.size, -(-stored.size // part_bytes(stored.size)), self.account)
@@ -142,20 +141,26 @@ class HandIn(CopyIn):
             raise
         size = _part_bytes(stored.size, len(found.parts), found.most_bytes)
         urls = (*found.parts[: -(-stored.size // size)], found.complete)
-        note = Note(
-            path=part,
-            size=stored.size,
+        note = replace(
+            bare,
             job=found.job,
             urls=urls,
             part_bytes=size,
             piece_bytes=found.most_bytes,
             error_log=found.error_log,
         )
-        if size > LARGEST_PART_BYTES or len(urls) - 1 != -(-stored.size // size):
-            await self._give_up(part, note)
-            text = f"The gateway takes {stored.key} in too few parts: {len(found.parts)}; copy it by hand."
-            raise Rejected(text, reason="TooFewParts")
-        await self._keep_note(note)
+        try:
+            if size > LARGEST_PART_BYTES or len(urls) - 1 != -(-stored.size // size):
+                text = f"The gateway takes {stored.key} in too few parts: {len(found.parts)}; copy it by hand."
+                raise Rejected(text, reason="TooFewParts")
+            if handed.note(note.written(), part) != note:
+                text = f"The gateway's addresses for {stored.key} are too long to be noted; copy it by hand."
+                raise Rejected(text, reason="NoteTooLong")
+            await self._keep_note(note)
+        except PasserelleError:
+            await self.gate.cancel(found.job)  # the bare note stands, or a broken one, until nobody waits any more
+            await self._forget(part)
+            raise
         return note
 
     async def _send(self, stored: Stored, part: str, note: Note, sent: Sent, store: Presigned, count: Count) -> Hashed:
@@ -222,12 +227,14 @@ class HandIn(CopyIn):
             await self._failed(stored, part, note, job)
 
     async def _failed(self, stored: Stored, part: str, note: Note, job: RemoteJob | None) -> None:
-        error = await failure(self.gate, note, job, stored.key)
-        await self._give_up(part, note)
-        if isinstance(error, Rejected):
-            refused = (error.reason, error.message)
-            await self._keep_note(Note(path=part, size=stored.size, refused=refused, when=self.now()))
-        raise error
+        raise await self._came_to_nothing(part, note, await failure(self.gate, note, job, stored.key))
+
+    async def _came_to_nothing(self, part: str, note: Note, error: PasserelleError) -> PasserelleError:
+        """What is to be raised: with the last job in a row it is somebody's to mend. All is noted."""
+        if await self._give_up(part, note):
+            error, after = another_failure(note, error, self.now())
+            await self._keep_note(after)
+        return error
 
     async def _compare(self, stored: Stored, part: str, done: Hashed) -> None:
         """By the site's own hash where it answers in time; else by looks at the places where a piece that the job
@@ -239,15 +246,19 @@ class HandIn(CopyIn):
         except Missing:
             same = False
         if not same:
-            await self._clean(part)
-            await self._forget(part)
             text = f"What arrived at the site of {stored.key} is not what was sent; it is copied anew."
-            raise Unavailable(text, reason="DigestDiffers")
+            error = Unavailable(text, reason=FAILED)
+            self.hashes.pop(part, None)
+            note = await read_note(self.gate, self.run_root, part, "in")
+            if note is not None:
+                raise await self._came_to_nothing(part, note, error)
+            await self._clean(part)
+            raise error
 
     async def _looks(self, stored: Stored, part: str) -> bool:
         if await self.site.size(part) != stored.size:
             return False
-        note = await read_note(self.site, self.run_root, part, "in")
+        note = await read_note(self.gate, self.run_root, part, "in")
         piece = note.piece_bytes if note is not None and note.piece_bytes else part_bytes(stored.size)
         for seam in (*range(0, stored.size, piece), stored.size):
             offset = max(min(seam - _SEAM_BYTES // 2, stored.size - _SEAM_BYTES), 0)
@@ -260,19 +271,30 @@ class HandIn(CopyIn):
     async def drop(self, stored: Stored, path: str) -> None:
         part = receipt.part_place(path, stored.version)
         self.hashes.pop(part, None)
+        self.parts.pop(part, None)
         with contextlib.suppress(PasserelleError):
-            note = await read_note(self.site, self.run_root, part, "in")
-            if note is not None and not note.job and not note.refused[0]:
+            note = await read_note(self.gate, self.run_root, part, "in")
+            if note is None:
+                await self._clean(part)
+                return
+            if not note.job and not note.refused[0]:
                 for job in await self.gate.waiting_for(part):
                     await self.gate.cancel(job)
-            await self._give_up(part, note or Note(path=part, size=0))
+            await self._give_up(part, note)
 
-    async def _give_up(self, part: str, note: Note) -> None:
-        """End the job, and leave nothing of what it has begun."""
+    async def _give_up(self, part: str, note: Note) -> bool:
+        """End the job, and leave nothing of what it has begun; nothing is done where the note names another by now, or
+        is gone: then somebody else has done so. Returns whether it was.
+        """
+        there = await read_note(self.gate, self.run_root, part, "in")
+        if there is None or there.job != note.job:
+            self.parts.pop(part, None)
+            return False
         if note.job:
-            await self.gate.cancel(note.job)
+            await end(self.gate, note.job)
         await self._clean(part)
         await self._forget(part)
+        return True
 
     async def _clean(self, part: str) -> None:
         """The part file, and the pieces of it that a job has beside it until they are in it."""
@@ -294,61 +316,13 @@ class HandIn(CopyIn):
         if known is not None and known.job == note.job:
             return known
         try:
-            content = await self.site.read(handed.sent_place(self.run_root, part), 0, handed.MOST_BYTES)
+            return handed.sent(await whole(self.site, handed.sent_place(self.run_root, part)), note.job)
         except Missing:
             return Sent(job=note.job)
-        return handed.sent(content, note.job)
 
     async def _keep_sent(self, part: str, sent: Sent) -> None:
         self.parts[part] = sent
         await self.site.write(handed.sent_place(self.run_root, part), sent.written(), mode=0o640)
-
-
-async def read_note(site: Door, run_root: str, path: str, direction: str) -> Note | None:
-    try:
-        content = await site.read(handed.note_place(run_root, path, direction), 0, handed.MOST_BYTES)
-    except Missing:
-        return None
-    return handed.note(content, path)
-
-
-async def keep_note(site: Door, run_root: str, note: Note, direction: str) -> None:
-    """Of the URLs in it each is a right: nobody else may read it."""
-    place = handed.note_place(run_root, note.path, direction)
-    await site.make_directory(posixpath.dirname(place))
-    await site.write(place, note.written(), mode=0o600)
-
-
-async def look(gate: HandoverDoor, job_id: str) -> RemoteJob | None:
-    """A transfer job as the site has it; None where it is nowhere."""
-    return next((job for job in await gate.get([job_id]) if job.job_id == job_id), None)
-
-
-async def ended(gate: HandoverDoor, job_id: str, waits: Waits, seconds: float) -> RemoteJob | None:
-    """Wait for the end of a transfer job, and tell what it waits for. None where it is gone without one."""
-    gone = 0
-    while True:
-        job = await look(gate, job_id)
-        gone = gone + 1 if job is None else 0
-        if gone >= GONE_LOOKS or (job is not None and job.state.ending is not None):
-            waits("", "")
-            return job
-        if job is not None and job.state.base == "PENDING":
-            why = f": {job.state_reason}" if job.state_reason else ""
-            waits("TransferJobWaits", f"The site's transfer job {job_id} waits in the queue{why}.")
-        elif job is not None:
-            waits("TransferJobRuns", f"The site's transfer job {job_id} runs.")
-        await asyncio.sleep(seconds)
-
-
-async def failure(gate: HandoverDoor, note: Note, job: RemoteJob | None, what: str) -> PasserelleError:
-    """Why a transfer job has not done what it was there for."""
-    complaint = await gate.complaint(note.error_log) if note.error_log else None
-    if complaint is not None:
-        return complaint
-    how = f"ended as {job.state.base}" if job is not None else "is gone"
-    text = f"The site's transfer job {note.job} {how} and has not carried {what}; it is begun anew."
-    return Unavailable(text, reason=FAILED, retry_after=60.0)
 
 
 def _part_bytes(size: int, urls: int, most: int) -> int:

@@ -7,19 +7,31 @@ What lies there counts while the file at the site is what it was, and is as larg
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import cast
 
-from passerelle.errors import PasserelleError, Unavailable
+from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.staging import handed
 from passerelle.staging.copy_out import CopyOut
 from passerelle.staging.door import Door
 from passerelle.staging.handed import Note
-from passerelle.staging.handover import LOOK_SECONDS, HandoverDoor, Waits, ended, failure, keep_note, read_note
 from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned
 from passerelle.staging.store import Changed
+from passerelle.staging.transfer_job import (
+    LOOK_SECONDS,
+    REFUSED_SECONDS,
+    HandoverDoor,
+    Waits,
+    another_failure,
+    end,
+    ended,
+    failure,
+    keep_note,
+    read_note,
+)
 
 
 @dataclass
@@ -29,6 +41,7 @@ class HandOut(CopyOut):
     account: str = ""
     presigned: OpenPresigned = ALLOWED.presigned
     waits: Waits = lambda _reason, _text: None
+    now: Callable[[], float] = time.time
     look_seconds: float = LOOK_SECONDS
 
     @property
@@ -59,11 +72,17 @@ class HandOut(CopyOut):
         await self._forget(path)
 
     async def drop(self, path: str, key: str) -> None:
+        await self.drop_job(path)
         await super().drop(path, key)
+
+    async def drop_job(self, path: str) -> None:
+        """What needs no bucket."""
         with contextlib.suppress(PasserelleError):
-            note = await read_note(self.site, self.run_root, path, "out")
-            if note is not None and note.job:
-                await self.gate.cancel(note.job)
+            note = await read_note(self.gate, self.run_root, path, "out")
+            if note is None:
+                return
+            if note.job:
+                await end(self.gate, note.job)
             await self._forget(path)
 
     @contextlib.asynccontextmanager
@@ -71,6 +90,9 @@ class HandOut(CopyOut):
         """The site, of which this file is read from the gateway's object store."""
         note = await self._asked_for(path, size)
         job = await ended(self.gate, note.job, self.waits, self.look_seconds)
+        if await self.gate.stamp(path) != note.stamp:
+            await self._forget(path)
+            raise _changed(path)
         store = self.presigned(note.urls[0], self.gate.store_authority)
         try:
             try:
@@ -80,12 +102,12 @@ class HandOut(CopyOut):
                     raise
                 total = -1
             if total != size:
-                await self._forget(path)
-                if await self.gate.stamp(path) != note.stamp:
-                    raise Changed(f"{path} changed while it was copied; it is copied anew.", reason="OutputChanged")
-                raise await failure(self.gate, note, job, path)
+                why = await failure(self.gate, note, job, path)
+                told, after = another_failure(note, why, self.now())
+                await keep_note(self.site, self.run_root, after, "out")
+                raise told
             try:
-                yield cast("Door", Fetched(self.site, path, store, note.urls[0]))
+                yield cast("Door", Fetched(self.gate, path, size, note.stamp, store, note.urls[0]))
             except Changed:
                 await self._forget(path)
                 raise
@@ -98,14 +120,26 @@ class HandOut(CopyOut):
 
     async def _asked_for(self, path: str, size: int) -> Note:
         """What is in the gateway's store already, or on its way there, of this very file; else a new job."""
-        kept = await read_note(self.site, self.run_root, path, "out")
-        if kept is not None and kept.job and kept.size == size and kept.stamp == await self.gate.stamp(path):
-            return kept
+        kept = await read_note(self.gate, self.run_root, path, "out")
+        same = kept is not None and kept.size == size and kept.stamp == await self.gate.stamp(path)
+        if kept is not None and same:
+            if kept.refused[0] and 0 <= self.now() - kept.when < REFUSED_SECONDS:
+                raise Rejected(kept.refused[1], reason=kept.refused[0])
+            if kept.job:
+                return kept
         if kept is not None and kept.job:
-            await self.gate.cancel(kept.job)
-        found = await self.gate.hand_out(path, self.account)
+            await end(self.gate, kept.job)
+        found, whose = await self.gate.hand_out(path, self.account), await self.gate.whose()
         note = Note(
-            path=path, size=size, job=found.job, urls=(found.url,), error_log=found.error_log, stamp=found.stamp
+            path=path,
+            size=size,
+            cluster=whose.cluster,
+            user=whose.user,
+            job=found.job,
+            urls=(found.url,),
+            error_log=found.error_log,
+            stamp=found.stamp,
+            failed=kept.failed if kept is not None and same else 0,
         )
         await keep_note(self.site, self.run_root, note, "out")
         return note
@@ -116,10 +150,14 @@ class HandOut(CopyOut):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A Door whose one large file is read from an object store. What CopyOut needs of it, and no more."""
+    """A Door whose one large file is read from an object store, and is what it was when it was put there: else its last
+    bytes aren't given, so that no object becomes whole. What CopyOut needs of it, and no more.
+    """
 
-    site: Door
+    site: HandoverDoor
     path: str
+    whole: int
+    stamp: str
     store: Presigned
     url: str
 
@@ -134,6 +172,8 @@ class Fetched:
         if path != self.path:
             return await self.site.read(path, offset, length)
         content, _ = await self.store.read(self.url, offset, length)
+        if offset + len(content) >= self.whole and await self.site.stamp(path) != self.stamp:
+            raise _changed(path)
         return content
 
     async def digest(self, path: str) -> str | None:
@@ -147,3 +187,7 @@ class Fetched:
 
     async def remove(self, path: str) -> None:
         await self.site.remove(path)
+
+
+def _changed(path: str) -> Changed:
+    return Changed(f"{path} changed while it was copied; it is copied anew.", reason="OutputChanged")

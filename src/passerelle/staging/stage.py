@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from typing import cast
 from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
@@ -112,12 +113,14 @@ class Stage:
         self.progress = replace(self.progress, files=len(sizes), moved=kept.size, total=kept.size)
         return True
 
-    async def drop(self, site: Door, store: Store) -> None:
-        """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it."""
+    async def drop(self, site: Door, store: Store | None) -> None:
+        """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it. What comes
+        in needs no `store` for that; where there is none for what goes out, an upload stays in it.
+        """
         if not (self._begun or self._sent):
             return
         await opened(site)
-        into, out = self._copy_in(site, store), self._copy_out(site, store)
+        into, out = self._copy_in(site, cast("Store", store)), self._copy_out(site, cast("Store", store))
         for path, (stored, claim) in self._begun.items():
             part = claim.wanted.pop(self.owner, "")
             if part not in claim.wanted.values():
@@ -125,7 +128,10 @@ class Stage:
                     if part not in claim.wanted.values():
                         await into.drop(stored, path)
         for each in self._sent:
-            await out.drop(each.path, each.key)
+            if store is not None:
+                await out.drop(each.path, each.key)
+            elif isinstance(out, HandOut):
+                await out.drop_job(each.path)
 
     def _copy_in(self, site: Door, store: Store, endpoint: str = "") -> CopyIn:
         common = (site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)

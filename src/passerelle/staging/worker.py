@@ -270,8 +270,19 @@ class Staging:
             if stage.progress.done:
                 continue
             with contextlib.suppress(PasserelleError, TimeoutError):
-                async with asyncio.timeout(DROP_SECONDS), self._stored(namespace, stage.step) as (store, _):
-                    await stage.drop(self._door(), store)
+                async with asyncio.timeout(DROP_SECONDS):
+                    await self._drop_stage(stage, namespace)
+
+    async def _drop_stage(self, stage: Stage, namespace: str) -> None:
+        """The Secret often goes with the TrainingJob: what is at the site is tidied up without it."""
+        if stage.step.direction == "In":
+            await stage.drop(self._door(), None)
+            return
+        try:
+            async with self._stored(namespace, stage.step) as (store, _):
+                await stage.drop(self._door(), store)
+        except PasserelleError:
+            await stage.drop(self._door(), None)
 
     @contextlib.asynccontextmanager
     async def _stored(self, namespace: str, step: Step) -> AsyncIterator[tuple[Store, str]]:

@@ -11,7 +11,7 @@ from firecrest.bucket import Bucket
 from firecrest.canned import LoginNode, Row
 from firecrest.fake import Fake
 from firecrest.login_node import Done
-from firecrest.transfer import INGRESS
+from firecrest.transfer import INGRESS, OUTGRESS
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Entry
 from passerelle.gateways.firecrest.arrange import SHOWN_BYTES
@@ -178,6 +178,34 @@ async def test_a_name_that_can_not_be_given_leaves_the_file(door: Firecrest, nod
     with pytest.raises(PasserelleError):
         await door.rename("/site/d/x.part", "/site/d/x")
     assert [each.name for each in (node.root / "d").iterdir()] == ["x.part"]
+
+
+async def test_a_file_that_came_meanwhile_keeps_its_name(door: Firecrest, node: LoginNode) -> None:
+    (node.root / "d").mkdir()
+    (node.root / "d" / "x.part").write_bytes(b"whole")
+    (node.root / "d" / "x").write_bytes(b"somebody's")
+    with pytest.raises(Unavailable) as told:
+        await door.rename("/site/d/x.part", "/site/d/x")
+    assert told.value.reason == "DataInTheWay"
+    assert {each.name: each.read_bytes() for each in (node.root / "d").iterdir()} == {
+        "x.part": b"whole",
+        "x": b"somebody's",
+    }
+
+
+async def test_a_name_that_was_given_before_is_enough(door: Firecrest, node: LoginNode) -> None:
+    """Whoever gave it died before the first name went."""
+    (node.root / "d").mkdir()
+    (node.root / "d" / "x.part").write_bytes(b"whole")
+    (node.root / "d" / "x").hardlink_to(node.root / "d" / "x.part")
+    await door.rename("/site/d/x.part", "/site/d/x")
+    assert [each.name for each in (node.root / "d").iterdir()] == ["x"]
+
+
+async def test_jobs_are_known_by_their_names_and_by_whose_they_are(door: Firecrest) -> None:
+    assert door.transfer_names == {INGRESS, OUTGRESS}
+    who = await door.whose()
+    assert who == (await door.probe()).identity
 
 
 async def test_entries_are_told_with_what_links_lead_to(door: Firecrest, node: LoginNode) -> None:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 from weakref import WeakValueDictionary
 
 import pytest
 
-from little_handover import SECRET, LittleHandover
+from little_handover import SECRET, LittleHandover, Upload
 from little_store import MemoryStore
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import Handover
+from passerelle.gateways.base import HandedOut, Handover
 from passerelle.gateways.memory_files import File
-from passerelle.staging import copy_out, handed, handover, handover_out
+from passerelle.staging import copy_out, handed, handover, handover_out, receipt, transfer_job
 from passerelle.staging.door import Door
 from passerelle.staging.handover import HandIn
 from passerelle.staging.place import place
 from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.stage import Locks, Stage
-from passerelle.staging.steps import Direction, Progress, Step
+from passerelle.staging.steps import Direction, Outgoing, Progress, Step
+from passerelle.staging.store import Changed
 from passerelle.staging.turns import Turns
 
 PART = 1000
@@ -39,7 +40,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copy_out, "PART_BYTES", PART)
     for kind in (handover.HandIn, handover_out.HandOut):
         told = kind.__init__.__defaults__ or ()
-        defaults = tuple(0.0 if each == handover.LOOK_SECONDS else each for each in told)
+        defaults = tuple(0.0 if each == transfer_job.LOOK_SECONDS else each for each in told)
         monkeypatch.setattr(kind.__init__, "__defaults__", defaults)
 
 
@@ -209,6 +210,176 @@ async def test_a_job_whose_answer_was_lost_is_ended(world: World) -> None:
     assert world.content() == CORPUS
 
 
+async def test_a_half_written_note_leaves_no_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway's write is no rename: the note with the URLs breaks off in the place of the bare one."""
+    _half_written(world, monkeypatch)
+    await failed(world, Unavailable)
+    assert world.site.states == {"1": "CANCELLED"}
+
+    await world.run()
+
+    assert (world.content(), world.site.cancelled) == (CORPUS, ["1"])
+    assert world.kept == 1
+
+
+@pytest.mark.parametrize("way", ["goes on", "is dropped"])
+async def test_an_operator_that_died_over_a_note_leaves_no_job(
+    world: World, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, cancel = world.site, world.site.cancel
+    _half_written(world, monkeypatch)
+
+    async def dead(_: str) -> None:
+        raise Unavailable("The connection broke.")
+
+    monkeypatch.setattr(site, "cancel", dead)
+    stage = world.stage()
+    await failed(world, Unavailable, stage)
+    assert site.states == {"1": "RUNNING"}
+    monkeypatch.setattr(site, "cancel", cancel)
+
+    if way == "goes on":
+        await world.run()
+        assert world.content() == CORPUS
+    else:
+        await stage.drop(cast("Door", site), None)
+        assert (world.names, world.kept) == ([], 0)
+    assert (site.cancelled, site.states["1"]) == (["1"], "CANCELLED")
+
+
+def _half_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = world.site.write
+    broke: list[str] = []
+
+    async def breaks(path: str, content: bytes, *, mode: int = 0o600) -> None:
+        if b'"job": "1"' in content and path == await _note_place(world) and not broke:
+            broke.append(path)
+            await write(path, content[: len(content) // 2], mode=mode)
+            raise Unavailable("The connection broke.", sent=True)
+        await write(path, content, mode=mode)
+
+    monkeypatch.setattr(world.site, "write", breaks)
+
+
+async def _part(world: World) -> str:
+    found = await world.store.head("corpus.bin")
+    assert found is not None
+    return receipt.part_place(PATH, found.version)
+
+
+async def _note_place(world: World) -> str:
+    return handed.note_place(ROOT, await _part(world), "in")
+
+
+async def _leave(world: World, path: str, direction: str, **changes: object) -> None:
+    """A note of job 1, which runs at this cluster."""
+    urls = tuple(f"https://store/1/{number}?{SECRET}" for number in range(12))
+    note = handed.Note(path=path, size=len(CORPUS), cluster="alps", user="ada", job="1", urls=urls, part_bytes=PART)
+    note = replace(note, **changes)  # type: ignore[arg-type]  # fields of it, by name
+    world.site.uploads.append(Upload(path))
+    world.site.states["1"] = "RUNNING"
+    await world.site.make_directory(f"{ROOT}/staged")
+    await world.site.write(handed.note_place(ROOT, path, direction), note.written())
+
+
+async def test_a_job_of_the_number_that_is_no_transfer_is_left_alone(world: World) -> None:
+    """A note was left for months, and Slurm's numbers have come round."""
+    await _leave(world, await _part(world), "in")
+    world.site.named["1"] = "psr-training"
+    world.site.expired = True
+    await failed(world, Unavailable)
+    assert (world.site.cancelled, world.site.states) == ([], {"1": "RUNNING"})
+
+    world.site.expired = False
+    await world.run()
+    assert (world.content(), world.site.cancelled) == (CORPUS, [])
+
+
+@pytest.mark.parametrize("whose", [{"cluster": "daint"}, {"user": "eve"}])
+async def test_the_job_of_another_clusters_note_is_left_alone(world: World, whose: dict[str, str]) -> None:
+    """Two Sites have one file system, and one run root."""
+    await _leave(world, await _part(world), "in", **whose)
+    world.site.uploads[0].path = "/elsewhere"
+    await world.run()
+    assert (world.content(), world.site.cancelled, world.site.states["1"]) == (CORPUS, [], "RUNNING")
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+async def test_a_job_of_the_number_that_sends_nothing_is_left_alone(world: World, dropped: bool) -> None:
+    world.site.files_at.files[PATH] = File(CORPUS)
+    await _leave(world, PATH, "out", stamp="another")
+    world.site.named["1"] = "psr-training"
+    stage = world.stage("Out", "s3://bucket/out/")
+    if dropped:
+        stage._sent.add(Outgoing(path=PATH, size=len(CORPUS), key="out/corpus.bin"))
+        await stage.drop(cast("Door", world.site), None)
+        assert world.kept == 0
+    else:
+        await world.run(stage)
+    assert world.site.cancelled == []
+
+
+async def test_what_another_operator_has_begun_since_is_not_given_up(world: World) -> None:
+    await _leave(world, await _part(world), "in", job="2")
+    copies = world.stage()._copy_in(cast("Door", world.site), world.store)
+    assert isinstance(copies, HandIn)
+    ours = handed.Note(path=await _part(world), size=len(CORPUS), cluster="alps", user="ada", job="1")
+
+    assert not await copies._give_up(ours.path, ours)
+
+    assert (world.site.cancelled, world.kept) == ([], 1)
+
+
+@pytest.mark.parametrize("why", ["expired", "failed", "differs"])
+async def test_what_comes_to_nothing_again_and_again_is_not_sent_without_end(
+    world: World, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = world.site
+    if why == "differs":
+        monkeypatch.setattr(site, "digest", _no_digest)
+    site.expired, site.ends = why == "expired", "FAILED" if why == "failed" else "COMPLETED"
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable)
+    told = await failed(world, Rejected)
+    assert "3 transfer jobs in a row came to nothing" in told.message
+    assert (await failed(world, Rejected)).message == told.message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+    assert "RUNNING" not in site.states.values()
+
+
+async def _no_digest(_: str) -> str:
+    return "0" * 64
+
+
+async def test_a_refusal_of_a_clock_that_is_fast_holds_nothing_up(world: World) -> None:
+    await _leave(world, await _part(world), "in", job="", refused=("NoRoom", "None."), when=4e9)
+    world.site.states["1"] = "COMPLETED"
+    await world.run()
+    assert world.content() == CORPUS
+
+
+async def test_a_note_that_can_not_be_read_back_is_refused_and_leaves_no_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handed, "MOST_BYTES", 400)
+    assert (await failed(world, Rejected)).reason == "NoteTooLong"
+    assert (world.site.cancelled, world.site.puts, world.kept) == (["1"], 0, 0)
+
+
+async def test_a_note_comes_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "SLICE_SECONDS", 0.0)
+    world.site.lost_completions = 1
+    await failed(world, Unavailable)
+    read = world.site.read
+
+    async def little(path: str, offset: int, length: int) -> bytes:
+        return await read(path, offset, min(length, 100))
+
+    monkeypatch.setattr(world.site, "read", little)
+    await world.run()
+    assert (world.content(), len(world.site.uploads), world.site.puts) == (CORPUS, 1, 11)
+
+
 async def test_a_job_that_waits_is_told(world: World) -> None:
     world.site.queued = 3
     progress = await world.run()
@@ -250,7 +421,7 @@ async def test_a_quota_is_told_and_all_is_not_sent_again_at_once(world: World) -
     stage = world.stage()
     later = stage._copy_in(cast("Door", world.site), world.store)
     assert isinstance(later, HandIn)
-    later.now = lambda: handover.REFUSED_SECONDS * 1e9
+    later.now = lambda: transfer_job.REFUSED_SECONDS * 1e9
     found = await world.store.head("corpus.bin")
     assert found is not None
     await later.copy(found, PATH)
@@ -305,7 +476,7 @@ async def test_what_arrived_otherwise_gets_no_name(world: World, hashes: bool, m
         return done
 
     monkeypatch.setattr(world.site, "complete", spoilt)
-    assert (await failed(world, Unavailable)).reason == "DigestDiffers"
+    assert (await failed(world, Unavailable)).reason == "TransferJobFailed"
     assert world.names == []
 
 
@@ -372,6 +543,63 @@ async def test_a_file_that_changed_is_fetched_anew(world: World) -> None:
     assert (world.store.objects["out/corpus.bin"], len(world.site.uploads)) == (newer, 2)
 
 
+@pytest.mark.parametrize("torn_to", [None, 5000])
+async def test_a_file_that_changes_while_the_job_reads_it_is_no_object(
+    world: World, torn_to: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, newer = world.site, CORPUS[::-1]
+    site.files_at.files[PATH], site.hashes = File(CORPUS), False
+    hand_out = site.hand_out
+
+    async def torn(path: str, account: str) -> HandedOut:
+        found = await hand_out(path, account)
+        if len(site.uploads) == 1:
+            site.files_at.files[path] = File(newer)
+            site.uploads[-1].content = (CORPUS[:4000] + newer[4000:])[:torn_to]
+        return found
+
+    monkeypatch.setattr(site, "hand_out", torn)
+    assert (await failed(world, Changed, world.stage("Out", "s3://bucket/out/"))).reason == "OutputChanged"
+    assert "out/corpus.bin" not in world.store.objects
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert (world.store.objects["out/corpus.bin"], len(site.uploads)) == (newer, 2)
+
+
+async def test_a_file_that_changes_before_its_object_is_whole_is_no_object(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = world.site
+    site.files_at.files[PATH], site.hashes = File(CORPUS), False
+    read = site.read_url
+
+    async def changes(url: str, offset: int, length: int) -> tuple[bytes, int]:
+        if offset:
+            site.files_at.files[PATH] = File(CORPUS[::-1])
+        return await read(url, offset, length)
+
+    monkeypatch.setattr(site, "read_url", changes)
+    await failed(world, Changed, world.stage("Out", "s3://bucket/out/"))
+    assert "out/corpus.bin" not in world.store.objects
+
+
+@pytest.mark.parametrize("grumble", [None, Rejected("There is no room left.", reason="NoRoom")])
+async def test_a_job_out_that_comes_to_nothing_is_not_asked_for_without_end(
+    world: World, grumble: PasserelleError | None
+) -> None:
+    world.site.files_at.files[PATH], world.site.cut, world.site.grumble = File(CORPUS), 5000, grumble
+    jobs = 1 if grumble else transfer_job.MOST_IN_A_ROW
+    for _ in range(jobs - 1):
+        await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+    for _ in range(3):
+        await failed(world, Rejected, world.stage("Out", "s3://bucket/out/"))
+    assert len(world.site.uploads) == jobs
+
+    newer = CORPUS[::-1]
+    world.site.files_at.files[PATH], world.site.cut = File(newer), None
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert world.store.objects["out/corpus.bin"] == newer, "another file was refused nothing"
+
+
 async def test_a_job_that_lost_a_part_is_not_believed(world: World) -> None:
     world.site.files_at.files[PATH], world.site.cut = File(CORPUS), 5000
     told = await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
@@ -391,6 +619,10 @@ def test_a_note_is_read_as_it_was_written() -> None:
     assert handed.note(b"{", PATH) is None
     assert handed.note(written.replace(b'"urls": "', b'"urls": "!'), PATH) is None
     assert SECRET not in repr(note)
+    token = "T" * 1000
+    urls = tuple(f"https://store/{number}?X-Amz-Security-Token={token}&{SECRET}" for number in range(10_000))
+    note = handed.Note(path=PATH, size=7, job="1", urls=urls)
+    assert handed.note(note.written(), PATH) == note
     sent = handed.Sent(job="1", etags=("a", "b"), sha256="c")
     assert handed.sent(sent.written(), "1") == sent
     assert handed.sent(sent.written(), "2") == handed.Sent(job="2")

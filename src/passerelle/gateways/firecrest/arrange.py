@@ -2,7 +2,9 @@
 
 There is no `mv` among them; the one of `transfer` is a Slurm job that replaces what it finds. So a file gets its name
 as a second one: a tar of one entry, a hard link, is unpacked beside it, and the first name goes when the second is
-there. Whatever breaks in between leaves a whole file under at least one of them.
+there. Whatever breaks in between leaves a whole file under at least one of them. Unpacking replaces what has the name,
+so it is looked right before whether anything has: a file that comes in the moment between, or a link that leads to
+nothing, is replaced.
 
 `ls` fails as a whole over one link that leads to nothing, so it follows none, and each link is looked at by itself.
 `rm` takes directories with all that is in them, so nothing but a file is ever given to it.
@@ -117,11 +119,16 @@ class Arrange:
             raise Rejected("Through FirecREST a file keeps its directory when it is named.", reason="NotImplemented")
         archive = f"{directory}/.{hashlib.sha256(new.encode()).hexdigest()[:_DIGITS]}.tgz"
         await self._files.write(archive, _link(posixpath.basename(old), posixpath.basename(new)))
+        taken = await self._files.told(new)
+        if taken is not None and not _same(taken, first):
+            await self.remove(archive)
+            text = f"A file has come to {new} while it was copied; it is looked at anew."
+            raise Unavailable(text, reason="DataInTheWay")
         body = {"sourcePath": archive, "targetPath": directory, "compression": "gzip"}
         answer = await self._calls.once("POST", f"{self._ops}/extract", body=body)
         second = await self._files.told(new)
         await self.remove(archive)
-        if second is None or [second.get(key) for key in ("ino", "dev")] != [first.get(key) for key in ("ino", "dev")]:
+        if second is None or not _same(second, first):
             if answer.status == _HTTP_NO_CONTENT:
                 raise Unavailable(f"FirecREST did not give {new} its name.", reason="UnexpectedAnswer")
             raise refusal(answer, new)
@@ -146,6 +153,11 @@ def _link(old: str, new: str) -> bytes:
         entry.type, entry.linkname = tarfile.LNKTYPE, old
         archive.addfile(entry)
     return made.getvalue()
+
+
+def _same(one: dict[str, object], other: dict[str, object]) -> bool:
+    """Whether these are of one file, whatever its names."""
+    return all(one.get(key) == other.get(key) for key in ("ino", "dev"))
 
 
 def _name(quoted: str) -> str:

@@ -19,7 +19,7 @@ from passerelle.gateways.firecrest.arrange import Arrange
 from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.files import RemoteFiles
-from passerelle.gateways.firecrest.handover import S3, Transfers
+from passerelle.gateways.firecrest.handover import INGRESS, OUTGRESS, S3, Transfers
 from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, LONGEST_WINDOW, Jobs, User, ours
 from passerelle.gateways.firecrest.script import script
 from passerelle.gateways.firecrest.system import System
@@ -48,6 +48,8 @@ class Firecrest:
 
     part_bytes = 8 * 1024 * 1024
     """Of our own reads and sends; the server's parts are larger."""
+
+    transfer_names = frozenset({INGRESS, OUTGRESS})
 
     traits = Traits(
         listing=Listing.RECORDS,
@@ -170,6 +172,9 @@ class Firecrest:
     def small_bytes(self) -> int:
         """A download is exact up to here: it travels in base64, whose text counts."""
         return max(self._told.ops_limit * 3 // 4 - files.MARGIN - 1, 0)
+
+    async def whose(self) -> Identity:
+        return Identity(self._name, (await self._me()).name)
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         await self._ready()

@@ -25,8 +25,8 @@ from passerelle.gateways.firecrest.jobs import LIVE_WINDOW, Jobs
 from passerelle.gateways.firecrest.system import System
 from passerelle.gateways.http import Answer
 
-INGRESS = "IngressFileTransfer"
-"""What FirecREST calls the job of an upload."""
+INGRESS, OUTGRESS = "IngressFileTransfer", "OutgressFileTransfer"
+"""What FirecREST calls the job of an upload, and of a download."""
 S3 = "s3"
 NO_STORE = "NoObjectStore"
 
