@@ -1,9 +1,8 @@
 """One site, as one identity: a single batched look per period at all of our jobs there.
 
-The cost of a look grows with the site and with what changed, never with the number of jobs of others: the light
-listing is asked for our own ids, full records are read for what changed and, once a progress period, for what runs. A
-look-up by marker is made for runs that have just come into view, and for attempts whose absence is in question: live
-listing and accounting must both be silent (law 3; picture.py keeps the questions).
+The cost of a look grows with the site and with what changed, never with the number of jobs of others: looks.py tells
+what is read. A look-up by marker is made for runs that have just come into view, and for attempts whose absence is in
+question: live listing and accounting must both be silent (law 3; picture.py keeps the questions).
 
 Whoever submits or cancels goes through here, too: only to the cluster and as the user that were proven last.
 """
@@ -14,7 +13,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 
 from passerelle import stopping
@@ -22,11 +21,12 @@ from passerelle.batch import Batch
 from passerelle.decide import Seen
 from passerelle.errors import Invalid, Misaddressed, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate
-from passerelle.gateways.base import Accounting, Gateway, Identity, Probe
+from passerelle.gateways.base import Gateway, Identity, Probe
+from passerelle.looks import Looks
 from passerelle.marker import Run
-from passerelle.picture import Known, Picture, Question, View, beyond
+from passerelle.picture import Picture, Question, View
 from passerelle.reports import Reports, RunDirectory
-from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
+from passerelle.slurm import RemoteJob, Stage
 
 log = logging.getLogger("passerelle.watch")
 
@@ -38,9 +38,6 @@ LONGEST_BACKOFF_SECONDS = 60.0
 
 MISADDRESSED_SECONDS = 180.0
 """How long another server answers at the address before that is the administrator's to mend."""
-
-QUEUED_PER_LOOK = 4
-"""Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
 
 
 class SiteWatch:
@@ -64,7 +61,6 @@ class SiteWatch:
         self.progress_period = progress_period
         self.probe: Probe | None = None
         self.trouble: PasserelleError | None = _waiting()
-        self.accounting_trouble: PasserelleError | None = None
         self.looked_at: float | None = None
         self._answered = self._now()
         self._renew = renew
@@ -73,14 +69,13 @@ class SiteWatch:
         self._picture = Picture()
         self._run_directory = run_directory
         self._reports = Reports(name, run_directory, self._now)
+        self._looks = Looks(lambda: self.gateway, self._picture, self._reports, on_change=on_change, now=self._now)
         self._wake = asyncio.Event()
         self._failures = 0
         self._failing_since = 0.0  # for the reason of the trouble
         self._gate = Gate(lambda: self._identity)
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
-        self._next_progress = 0.0
-        self._last_queued = ""
 
     # What the reconciler asks and tells
 
@@ -171,6 +166,11 @@ class SiteWatch:
         return [job for _, _, job in self._picture.known().values()]
 
     @property
+    def accounting_trouble(self) -> Unavailable | None:
+        """Why accounting could not be asked, while the live side answers."""
+        return self._looks.accounting_trouble
+
+    @property
     def live_jobs(self) -> int:
         """Jobs of ours that have not ended."""
         jobs = (job for view in self._picture.views.values() for _, job in view.jobs.values())
@@ -210,8 +210,8 @@ class SiteWatch:
             now = self._now()
             if now >= self._next_listing:
                 self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
-                changed = await self._look_at_known()
-            changed |= await self._look_up_asked()
+                changed = await self._looks.known(self.progress_period)
+            changed |= await self._looks.asked()
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
@@ -276,107 +276,6 @@ class SiteWatch:
         if not self._picture.asked:
             return gather
         return max(self._picture.due(self._now(), self.gateway.settle_seconds), gather)
-
-    async def _look_at_known(self) -> set[Run]:
-        """The light listing for our ids; then full records of what changed, which are told of before those that are
-        due to report are read: 500 records of progress take seconds.
-        """
-        known = self._picture.known()
-        if not known:
-            return set()
-        states = await self.gateway.states(known.keys())
-        present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
-        news = [job_id for job_id, job in present.items() if states[job_id] != job.state or not job.submit_time]
-        others = present.keys() - set(news)
-        news += self._queued_turn([present[job_id] for job_id in others])
-        changed = await self._read(known, news, known.keys() - states.keys())
-        if self._now() >= self._next_progress:
-            self._next_progress = self._now() + self.progress_period
-            for run in changed:
-                self._on_change(run)
-            reporting = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
-            changed = await self._read(known, reporting, reporting=True)
-        return changed
-
-    async def _read(
-        self, known: Known, wanted: Collection[str], missing: Collection[str] = (), *, reporting: bool = False
-    ) -> set[Run]:
-        """Full records of these ids; what the scheduler no longer has is accounting's to tell. What changed by that."""
-        read = await self.gateway.get(wanted) if wanted else []
-        records = [job for job in read if job.name == known[job.job_id][2].name]
-        gone = {*missing, *wanted} - {job.job_id for job in records}
-        accounted = await self._accounted(job_ids=gone) if gone else []
-        # An active row of a job that the scheduler does not have is a runaway, no sign of life.
-        ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
-        records += [job for job in ended if job.name == known[job.job_id][2].name]
-        records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
-        changed = await self._take_in(records, reporting=reporting)
-        if accounted is not None:
-            for job_id in gone - {job.job_id for job in records}:
-                run, attempt, job = known[job_id]
-                changed.add(run)
-                self._picture.lose(run, attempt, job)
-        return changed
-
-    async def _take_in(self, records: Sequence[RemoteJob], *, reporting: bool = False) -> set[Run]:
-        """Keep these records, with what the jobs themselves have to tell: at their end, and where they are due to
-        report. What changed by that.
-        """
-        ended = self._picture.newly_ended(records)
-        due = [job for job in records if reporting and job.stage is Stage.RUNNING]
-        told = {job.job_id: job for job in await self._reports.ended(self.gateway, ended)}
-        if reporting:  # not at each look: each time is a turn
-            told |= {job.job_id: job for job in await self._reports.running(self.gateway, due)}
-        newest = [told.get(job.job_id, job) for job in records]
-        return {run for job in newest if (run := self._picture.take_in(job)) is not None}
-
-    def _queued_turn(self, unchanged: list[RemoteJob]) -> list[str]:
-        """Waiting jobs whose reason is read again in this look: the light listing does not carry it. Those without a
-        reason come first, the rest take turns.
-        """
-        queued = sorted((job.job_id for job in unchanged if job.stage is Stage.QUEUED), key=id_order)
-        if not queued:
-            return []
-        reasonless = {job.job_id for job in unchanged if job.state_reason in NO_REASON}
-        turn = [job_id for job_id in queued if id_order(job_id) > id_order(self._last_queued)] + queued
-        chosen = sorted(dict.fromkeys(turn), key=lambda job_id: job_id not in reasonless)[:QUEUED_PER_LOOK]
-        self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
-        return chosen
-
-    async def _look_up_asked(self) -> set[Run]:
-        """Runs by marker: accounting first (it filters by name), the full live listing where a job may exist."""
-        asked = set(self._picture.asked & self._picture.views.keys())
-        if not asked:
-            return set()
-        rows: list[RemoteJob] = []
-        names, accounted = self._picture.names(asked), True
-        while names and accounted:
-            markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
-            batch = await self._accounted(names=markers)
-            accounted = batch is not None
-            rows += batch or []
-            names = beyond(names, rows)
-        views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
-        deep = not accounted or any(view.questions or view.thorough for view in views)
-        if deep or any(row.stage is not Stage.ENDED for row in rows):
-            # The live listing is read after accounting: a job that appears in between is then seen in one of them.
-            live = await self.gateway.find()
-            rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
-            rows += live
-        changed = await self._take_in(rows)
-        return changed | self._picture.settle(asked, self._now(), self.gateway.settle_seconds, accounted=accounted)
-
-    async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
-        """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
-        if not isinstance(self.gateway, Accounting):
-            return []
-        try:
-            rows = list(await self.gateway.accounted(names=names, job_ids=job_ids))
-        except Unavailable as error:
-            self.accounting_trouble = error
-            return None
-        self.accounting_trouble = None
-        return rows
 
 
 def _waiting() -> Unavailable:

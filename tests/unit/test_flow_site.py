@@ -17,10 +17,10 @@ from little_world import NAMESPACE, SECRET, SITE, KubeClient, World, gateway
 from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory
+from passerelle.looks import QUEUED_PER_LOOK
 from passerelle.objects import Key
 from passerelle.sites import _present
 from passerelle.slurm import RemoteJob
-from passerelle.watch import QUEUED_PER_LOOK
 from stories import finished, made_of, running, told
 
 

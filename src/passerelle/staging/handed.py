@@ -80,7 +80,7 @@ class Sent:
 
 def note(content: bytes, path: str) -> Note | None:
     """What stands there; None where it is no note of this path."""
-    match _object(content):
+    match receipt.decoded(content):
         case {
             "path": str(there),
             "size": int(size),
@@ -118,7 +118,7 @@ def note(content: bytes, path: str) -> Note | None:
 
 def sent(content: bytes, job: str) -> Sent:
     """What stands there; nothing was sent where it is of another job."""
-    match _object(content):
+    match receipt.decoded(content):
         case {"job": str(there), "etags": [*etags], "sha256": str(sha256)} if there == job:
             return Sent(job=job, etags=tuple(map(str, etags)), sha256=sha256)
     return Sent(job=job)
@@ -139,10 +139,3 @@ def _urls(packed: str) -> tuple[str, ...] | None:
     except (ValueError, binascii.Error, zlib.error):
         return None
     return tuple(found) if isinstance(found, list) and all(isinstance(each, str) for each in found) else None
-
-
-def _object(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None

@@ -75,7 +75,7 @@ class Note:
 
 def receipt(content: bytes, path: str) -> Receipt | None:
     """What stands there; None where it is no receipt of this path."""
-    match _object(content):
+    match decoded(content):
         case {
             "path": str(there),
             "source": {"endpoint": str(endpoint), "bucket": str(bucket), "key": str(key)},
@@ -90,7 +90,7 @@ def receipt(content: bytes, path: str) -> Receipt | None:
 
 def begun(content: bytes, path: str) -> Begun | None:
     """What stands there; None where it is no note of a copy to this path, or not the whole of one."""
-    match _object(content):
+    match decoded(content):
         case {
             "path": str(there),
             "source": {"endpoint": str(endpoint), "bucket": str(bucket), "key": str(key)},
@@ -105,7 +105,7 @@ def begun(content: bytes, path: str) -> Begun | None:
 
 def note(content: bytes, path: str) -> Note | None:
     """What stands there; None where it is no note of this path."""
-    match _object(content):
+    match decoded(content):
         case {
             "path": str(there),
             "upload": str(upload),
@@ -155,7 +155,8 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _object(content: bytes) -> object:
+def decoded(content: bytes) -> object:
+    """JSON that somebody may have spoilt; None where it is none."""
     try:
         return json.loads(content)
     except ValueError:
