@@ -25,7 +25,7 @@ from passerelle.staging.hashing import Hashed
 from passerelle.staging.in_place import IN_THE_WAY, InPlace, written_into
 from passerelle.staging.reading import forget_back, kept_receipt, read_back, read_exactly, site_digest
 from passerelle.staging.receipt import Receipt, Source
-from passerelle.staging.store import Changed, Store, Stored
+from passerelle.staging.store import Changed, Objects, Stored
 from passerelle.staging.turns import SLICE_SECONDS, Turns
 
 DIFFERS = "DigestDiffers"
@@ -61,7 +61,7 @@ class CopyIn:
     """
 
     site: Door
-    store: Store
+    store: Objects
     run_root: str
     turns: Turns
     owner: str

@@ -19,7 +19,7 @@ from passerelle.staging.door import Door
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.reading import forget_back, kept, kept_receipt, read_back, read_exactly
 from passerelle.staging.receipt import Begun, Source
-from passerelle.staging.store import Store, Stored
+from passerelle.staging.store import Objects, Stored
 from passerelle.staging.turns import Turns
 
 IN_THE_WAY = "DataInTheWay"
@@ -34,7 +34,7 @@ class InPlace:
     """Copies from one store to one site."""
 
     site: Door
-    store: Store
+    store: Objects
     run_root: str
     turns: Turns
     owner: str

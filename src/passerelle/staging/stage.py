@@ -28,7 +28,7 @@ from passerelle.staging.receipt import Receipt
 from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.steps import DEEPEST, MOST_FILES, Outgoing, Progress, Step, outgoing, targets
-from passerelle.staging.store import Store, Stored
+from passerelle.staging.store import Closed, Objects, Store, Stored
 from passerelle.staging.turns import AT_ONCE, Turns
 
 JOBS_AT_ONCE = 8
@@ -89,7 +89,7 @@ class Stage:
         self.note()
         await opened(site)
         if self.step.direction == "In":
-            await self._run_in(self._copy_in(site, store, endpoint))
+            await self._run_in(self._copy_in(site, store, endpoint), store)
         else:
             await self._run_out(site, self._copy_out(site, store))
 
@@ -114,13 +114,13 @@ class Stage:
         return True
 
     async def drop(self, site: Door, store: Store | None) -> None:
-        """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it. What comes
-        in needs no `store` for that; where there is none for what goes out, an upload stays in it.
+        """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it. Where there
+        is no `store` any more, an upload stays in it, and so does at the site what only it proves to be ours.
         """
         if not (self._begun or self._sent):
             return
         await opened(site)
-        into, out = self._copy_in(site, cast("Store", store)), self._copy_out(site, cast("Store", store))
+        into, out = self._copy_in(site, store or Closed()), self._copy_out(site, cast("Store", store))
         for path, (stored, claim) in self._begun.items():
             part = claim.wanted.pop(self.owner, "")
             if part not in claim.wanted.values():
@@ -133,7 +133,7 @@ class Stage:
             elif isinstance(out, HandOut):
                 await out.drop_job(each.path)
 
-    def _copy_in(self, site: Door, store: Store, endpoint: str = "") -> CopyIn:
+    def _copy_in(self, site: Door, store: Objects, endpoint: str = "") -> CopyIn:
         common = (site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
         where = (endpoint.rstrip("/"), self.step.place.bucket, not self.step.place.is_prefix)
         if not isinstance(site, Handover):
@@ -151,9 +151,9 @@ class Stage:
             return CopyOut(*common)
         return HandOut(*common, account=self.step.account, presigned=self.presigned, waits=self._waits)
 
-    async def _run_in(self, copies: CopyIn) -> None:
+    async def _run_in(self, copies: CopyIn, store: Store) -> None:
         step = self.step
-        found = targets(step, await self._objects(copies.store))
+        found = targets(step, await self._objects(store))
         self.tell(total=sum(stored.size for stored, _ in found))
         whole: Receipt | None = None
         if step.place.is_prefix:

@@ -44,7 +44,15 @@ class Part:
     checksum: str = ""
 
 
-class Store(Protocol):
+class Objects(Protocol):
+    """What a copy to the site needs of a bucket."""
+
+    async def read(self, stored: Stored, offset: int, length: int) -> bytes:
+        """Exactly these bytes of this version. Raises Changed where it is no more."""
+        ...
+
+
+class Store(Objects, Protocol):
     """One bucket, as whoever the credentials are."""
 
     async def list(self, prefix: str, limit: int) -> Sequence[Stored]:
@@ -53,10 +61,6 @@ class Store(Protocol):
 
     async def head(self, key: str) -> Stored | None:
         """One object; None where there is none."""
-        ...
-
-    async def read(self, stored: Stored, offset: int, length: int) -> bytes:
-        """Exactly these bytes of this version. Raises Changed where it is no more."""
         ...
 
     async def put(self, key: str, content: bytes, sha256: str) -> None:
@@ -86,3 +90,10 @@ class Store(Protocol):
     async def close(self) -> None:
         """Release connections."""
         ...
+
+
+class Closed:
+    """A bucket that can't be asked, as where its Secret is gone."""
+
+    async def read(self, stored: Stored, offset: int, length: int) -> bytes:  # noqa: ARG002 -- as Objects has it
+        raise Unavailable(f"The bucket of {stored.key} can't be opened any more.", sent=False)

@@ -274,15 +274,18 @@ class Staging:
                     await self._drop_stage(stage, namespace)
 
     async def _drop_stage(self, stage: Stage, namespace: str) -> None:
-        """The Secret often goes with the TrainingJob: what is at the site is tidied up without it."""
-        if stage.step.direction == "In":
-            await stage.drop(self._door(), None)
+        """The Secret often goes with the TrainingJob: what is at the site is tidied up without it. What grows under its
+        own name is proven to be ours by the store, though.
+        """
+        door = self._door()
+        if stage.step.direction == "In" and door.traits.renames:
+            await stage.drop(door, None)
             return
         try:
             async with self._stored(namespace, stage.step) as (store, _):
-                await stage.drop(self._door(), store)
+                await stage.drop(door, store)
         except PasserelleError:
-            await stage.drop(self._door(), None)
+            await stage.drop(door, None)
 
     @contextlib.asynccontextmanager
     async def _stored(self, namespace: str, step: Step) -> AsyncIterator[tuple[Store, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -287,6 +287,23 @@ async def test_a_deleted_job_leaves_nothing_half_named(world: World) -> None:
     await eventually(lambda: bool(world.site.files))
     world.staging.forget("uid-1", "team")
     await eventually(lambda: not world.site.files and not world.staging._dropping)
+
+
+@pytest.mark.parametrize("secret", ["there", "gone"])
+async def test_what_grows_under_its_own_name_goes_where_it_is_proven_to_be_ours(world: World, secret: str) -> None:
+    """The store proves what the site kept of a part that broke; the Secret may go with the TrainingJob."""
+    world.site.traits = replace(world.site.traits, renames=False)
+    world.site.cut_appends = 1_000
+    world.ask()
+    await eventually(lambda: bool(world.site.files.get("/p/a", File(b"")).content))
+    if secret == "gone":
+        world.refusals += [Unauthorized("There is no Secret.", reason="SecretNotFound")] * 50
+    world.staging.forget("uid-1", "team")
+    (dropping,) = world.staging._dropping
+    await dropping
+    left = {path for path in world.site.files if path.startswith("/p/")}
+    assert left == (set() if secret == "there" else {"/p/a", "/p/b"} & left)
+    assert ("/p/a" in left) == (secret == "gone")
 
 
 async def test_other_steps_take_the_place_of_those_that_were_asked_before(world: World) -> None:
