@@ -66,6 +66,8 @@ class Stage:
     changes: int = 0
     """Tries in a row that found another object or file than the one that they began with."""
     hashes: dict[str, Hashed] = field(default_factory=dict)
+    _endpoint: str = ""
+    """Where the store is that the last try asked; what was begun is told by it."""
     _proof: tuple[str, str] | None = None
     _begun: dict[str, tuple[Stored, Claim]] = field(default_factory=dict)
     _sent: set[Outgoing] = field(default_factory=set)
@@ -87,9 +89,10 @@ class Stage:
         """Raises what a copy raises; what was copied by then stays. `endpoint` is where the store is."""
         self.progress = self.progress.waiting()
         self.note()
+        self._endpoint = endpoint.rstrip("/")
         await opened(site)
         if self.step.direction == "In":
-            await self._run_in(self._copy_in(site, store, endpoint), store)
+            await self._run_in(self._copy_in(site, store), store)
         else:
             await self._run_out(site, self._copy_out(site, store))
 
@@ -133,9 +136,9 @@ class Stage:
             elif isinstance(out, HandOut):
                 await out.drop_job(each.path)
 
-    def _copy_in(self, site: Door, store: Objects, endpoint: str = "") -> CopyIn:
+    def _copy_in(self, site: Door, store: Objects) -> CopyIn:
         common = (site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
-        where = (endpoint.rstrip("/"), self.step.place.bucket, not self.step.place.is_prefix)
+        where = (self._endpoint, self.step.place.bucket, not self.step.place.is_prefix)
         if not isinstance(site, Handover):
             return CopyIn(*common, *where)
         return HandIn(

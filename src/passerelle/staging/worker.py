@@ -41,8 +41,8 @@ MENDED_AGAIN_SECONDS = 120.0
 """How long a step waits that a person must help: a Secret, a bucket and a right are looked at, not watched."""
 SURE_SECONDS = 60.0
 """How long a look counts: a site that purges its scratch does so between two of them."""
-DROP_SECONDS = 30.0
-"""What tidying up after a deleted TrainingJob may take."""
+DROP_SECONDS = 300.0
+"""What tidying up a step of a deleted TrainingJob may take: up to a gigabyte is read back where nothing is renamed."""
 
 ReadAccess = Callable[[str, str], Awaitable[Access]]
 """Namespace and name of a Secret -> who we are. Raises our errors."""

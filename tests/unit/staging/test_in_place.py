@@ -27,6 +27,7 @@ PART = 1000
 CORPUS = hashlib.shake_256(b"1").digest(5 * PART + 7)
 NEWER = hashlib.shake_256(b"2").digest(5 * PART + 7)
 RUNS = "/scratch/p/runs"
+ENDPOINT = "https://s3.example"
 PATH = "/scratch/p/corpus.bin"
 NOTE = receipt.begun_place(RUNS, PATH)
 RECEIPT = receipt.receipt_place(RUNS, PATH)
@@ -90,7 +91,7 @@ class World:
 
     async def run(self, stage: Stage | None = None) -> Progress:
         stage = stage or self.stage()
-        await stage.run(self.site, self.store)
+        await stage.run(self.site, self.store, ENDPOINT)
         return stage.progress
 
     async def dies(self, at: int, stage: Stage | None = None) -> None:
@@ -406,7 +407,7 @@ async def test_two_operators_with_the_same_version_end_with_one_file(world: Worl
 async def test_a_copy_that_another_one_took_over_gets_no_receipt(world: World) -> None:
     stored = await world.store.head("corpus.bin")
     assert stored is not None
-    source = receipt.Source(endpoint="", bucket="bucket", key="corpus.bin")
+    source = receipt.Source(endpoint=ENDPOINT, bucket="bucket", key="corpus.bin")
     others = receipt.Begun(
         path=PATH, source=source, size=9, etag="another", head=base64.b64encode(b"another's").decode()
     )
@@ -541,7 +542,7 @@ async def test_files_that_must_be_opened_are_opened_before_anything_is_asked(
     await world.begun()
     shut = Shut(clock=lambda: 0.0, part_bytes=PART, traits=world.site.traits)
     stage = world.stage()
-    for call in (stage.run(shut, world.store), stage.lies(shut)):
+    for call in (stage.run(shut, world.store, ENDPOINT), stage.lies(shut)):
         with pytest.raises(Unavailable) as caught:
             await call
         assert caught.value.reason == "DoorOpening"
