@@ -149,17 +149,17 @@ class HandIn(CopyIn):
             piece_bytes=found.most_bytes,
             error_log=found.error_log,
         )
+        unfit = _unfit(note, stored)
         try:
-            if size > LARGEST_PART_BYTES or len(urls) - 1 != -(-stored.size // size):
-                text = f"The gateway takes {stored.key} in too few parts: {len(found.parts)}; copy it by hand."
-                raise Rejected(text, reason="TooFewParts")
-            if handed.note(note.written(), part) != note:
-                text = f"The gateway's addresses for {stored.key} are too long to be noted; copy it by hand."
-                raise Rejected(text, reason="NoteTooLong")
+            if unfit is not None:
+                raise unfit
             await self._keep_note(note)
-        except PasserelleError:
+        except PasserelleError as error:
             await self.gate.cancel(found.job)  # the bare note stands, or a broken one, until nobody waits any more
             await self._forget(part)
+            if error is unfit:  # the next job would be of no more use, so none is asked for at once
+                refused = (unfit.reason, unfit.message)
+                await self._keep_note(replace(bare, refused=refused, when=self.now(), failed=failed + 1))
             raise
         return note
 
@@ -323,6 +323,18 @@ class HandIn(CopyIn):
     async def _keep_sent(self, part: str, sent: Sent) -> None:
         self.parts[part] = sent
         await self.site.write(handed.sent_place(self.run_root, part), sent.written(), mode=0o640)
+
+
+def _unfit(note: Note, stored: Stored) -> Rejected | None:
+    """Why nothing can be sent to where a gateway's answer leads."""
+    parts = len(note.urls) - 1
+    if note.part_bytes > LARGEST_PART_BYTES or parts != -(-stored.size // note.part_bytes):
+        text = f"The gateway takes {stored.key} in too few parts: {parts}; copy it by hand."
+        return Rejected(text, reason="TooFewParts")
+    if handed.note(note.written(), note.path) != note:
+        text = f"The gateway's addresses for {stored.key} are too long to be noted; copy it by hand."
+        return Rejected(text, reason="NoteTooLong")
+    return None
 
 
 def _part_bytes(size: int, urls: int, most: int) -> int:

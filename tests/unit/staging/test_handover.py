@@ -362,8 +362,9 @@ async def test_a_note_that_can_not_be_read_back_is_refused_and_leaves_no_job(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handed, "MOST_BYTES", 400)
-    assert (await failed(world, Rejected)).reason == "NoteTooLong"
-    assert (world.site.cancelled, world.site.puts, world.kept) == (["1"], 0, 0)
+    for _ in range(2):
+        assert (await failed(world, Rejected)).reason == "NoteTooLong"
+        assert (world.site.cancelled, world.site.puts, len(world.site.uploads)) == (["1"], 0, 1)
 
 
 async def test_a_note_comes_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,8 +511,9 @@ async def test_what_nobody_wants_any_more_leaves_no_job(world: World, monkeypatc
 
 async def test_too_few_parts_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "LARGEST_PART_BYTES", 10)
-    assert (await failed(world, Rejected)).reason == "TooFewParts"
-    assert world.site.cancelled == ["1"]
+    for _ in range(2):  # for a while no other job is asked for, which would be as useless
+        assert (await failed(world, Rejected)).reason == "TooFewParts"
+        assert (world.site.cancelled, len(world.site.uploads)) == (["1"], 1)
 
 
 async def test_a_file_goes_out_by_one_job(world: World) -> None:
