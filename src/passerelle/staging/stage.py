@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 from weakref import WeakValueDictionary
 
-from passerelle.errors import Invalid, Missing, PasserelleError, Rejected
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Handover
 from passerelle.staging import receipt
 from passerelle.staging.copy_in import CopyIn
@@ -39,18 +39,21 @@ MOST_WRONG = 20
 
 class Claim:
     """One path at a site: two TrainingJobs that want the same object there copy it once. `wanted` has the part file of
-    each owner that has begun and is not done, be it that it copies now, rests, or waits for another try.
+    each stage that has begun and is not done, be it that it copies now, rests, or waits for another try.
     """
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.wanted: dict[str, str] = {}
+        self.wanted: set[tuple[Stage, str]] = set()
+
+    def wants(self, part: str, beside: Stage) -> bool:
+        return any(each == part and stage is not beside for stage, each in self.wanted)
 
 
 Locks = WeakValueDictionary[str, Claim]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stage:
     """A step at one site, of one owner. `note` is told of every change of its progress."""
 
@@ -69,7 +72,8 @@ class Stage:
     _endpoint: str = ""
     """Where the store is that the last try asked; what was begun is told by it."""
     _proof: tuple[str, str] | None = None
-    _begun: dict[str, tuple[Stored, Claim]] = field(default_factory=dict)
+    _begun: dict[str, tuple[Stored, str, Claim]] = field(default_factory=dict)
+    """By the part file: of what it is, and the path that it is for."""
     _sent: set[Outgoing] = field(default_factory=set)
     _parts: dict[str, Sent] = field(default_factory=dict)
 
@@ -116,25 +120,48 @@ class Stage:
         self.progress = replace(self.progress, files=len(sizes), moved=kept.size, total=kept.size)
         return True
 
+    @property
+    def begun(self) -> bool:
+        """Whether something may be left of what is not done."""
+        return bool(self._begun or self._sent)
+
     async def drop(self, site: Door, store: Store | None) -> None:
         """Leave nothing half-named of what is not done. A copy that another one wants, too, is left to it. Where there
-        is no `store` any more, an upload stays in it, and so does at the site what only it proves to be ours.
+        is no `store` any more, an upload stays in it, and so does at the site what only it proves to be ours. What goes
+        wrong with one file is raised when the others are dropped; then it may be called again.
         """
-        if not (self._begun or self._sent):
+        if not self.begun:
             return
         await opened(site)
         into, out = self._copy_in(site, store or Closed()), self._copy_out(site, cast("Store", store))
-        for path, (stored, claim) in self._begun.items():
-            part = claim.wanted.pop(self.owner, "")
-            if part not in claim.wanted.values():
-                async with claim.lock:
-                    if part not in claim.wanted.values():
-                        await into.drop(stored, path)
-        for each in self._sent:
+
+        async def sent(each: Outgoing) -> None:
             if store is not None:
                 await out.drop(each.path, each.key)
+                self._sent.remove(each)
             elif isinstance(out, HandOut):
                 await out.drop_job(each.path)
+
+        drops = (*(self._drop_in(into, part) for part in self._begun), *(sent(each) for each in self._sent))
+        await _all(drops, _lanes(site), (PasserelleError,))
+
+    async def _drop_in(self, copies: CopyIn, part: str) -> None:
+        stored, path, claim = self._begun[part]
+        if not claim.wants(part, beside=self):
+            async with claim.lock:
+                if not claim.wants(part, beside=self):
+                    await copies.drop(stored, path)
+        self._finished(part)
+
+    def _finished(self, part: str) -> None:
+        _, _, claim = self._begun.pop(part)
+        claim.wanted.discard((self, part))
+
+    def leave(self) -> None:
+        """What was begun stays as it is, and is nobody's: it can't be reached any more, or was tried for long."""
+        for part in tuple(self._begun):
+            self._finished(part)
+        self._sent.clear()
 
     def _copy_in(self, site: Door, store: Objects) -> CopyIn:
         common = (site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
@@ -172,11 +199,12 @@ class Stage:
         async def one(stored: Stored, path: str) -> None:
             claim = self.locks.get(path) or Claim()
             self.locks[path] = claim
-            self._begun[path] = stored, claim
-            claim.wanted[self.owner] = receipt.part_place(path, stored.version)
+            part = receipt.part_place(path, stored.version)
+            self._begun[part] = stored, path, claim
+            claim.wanted.add((self, part))
             async with claim.lock:
                 await copies.copy(stored, path)
-            del self._begun[path], claim.wanted[self.owner]
+            self._finished(part)
             self.tell(files=self.progress.files + 1)
 
         await _all((one(stored, path) for stored, path in found), _lanes(copies.site))
@@ -263,9 +291,13 @@ def _lanes(site: Door) -> int:
     return JOBS_AT_ONCE if isinstance(site, Handover) else AT_ONCE
 
 
-async def _all(copies: Iterable[Coroutine[None, None, None]], at_once: int) -> None:
-    """Run them, so many at a time. What is wrong with one file lets the others go on, and is raised at the end; a
-    connection that breaks, or many wrong files, end it at once.
+async def _all(
+    copies: Iterable[Coroutine[None, None, None]],
+    at_once: int,
+    borne: tuple[type[PasserelleError], ...] = (Invalid, Missing, Rejected),
+) -> None:
+    """Run them, so many at a time. What is wrong with one file lets the others go on, and is raised at the end, first
+    what only takes time; a connection that breaks, unless it is `borne`, or many wrong files, end it at once.
     """
     left = iter(copies)
     wrong: list[PasserelleError] = []
@@ -274,7 +306,7 @@ async def _all(copies: Iterable[Coroutine[None, None, None]], at_once: int) -> N
         for copy in left:
             try:
                 await copy
-            except (Invalid, Missing, Rejected) as error:
+            except borne as error:
                 wrong.append(error)
                 if len(wrong) >= MOST_WRONG:
                     return
@@ -289,4 +321,4 @@ async def _all(copies: Iterable[Coroutine[None, None, None]], at_once: int) -> N
         for copy in left:
             copy.close()
     if wrong:
-        raise wrong[0]
+        raise min(wrong, key=lambda error: not isinstance(error, Unavailable))

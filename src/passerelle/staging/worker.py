@@ -4,7 +4,8 @@ Level-triggered: whoever wants a TrainingJob's steps done asks, again and again,
 begun by the first ask, and by the first after a restart of the operator. Done is what was done for these steps, at this
 run root, on this cluster, as this user; and before a submit it is looked whether it lies there still. What a person
 must mend is tried again after minutes, and said meanwhile; what nobody can help is tried again within seconds. None
-keeps its place among those in hand while it waits for another try.
+keeps its place among those in hand while it waits for another try. What was begun for a TrainingJob that is no more is
+tidied up, and for an hour again where the site can't be asked.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ SURE_SECONDS = 60.0
 """How long a look counts: a site that purges its scratch does so between two of them."""
 DROP_SECONDS = 300.0
 """What tidying up a step of a deleted TrainingJob may take: up to a gigabyte is read back where nothing is renamed."""
+DROPPING_SECONDS = 3600.0
+"""How long it is tried again where the site can't be asked: an edit of its Site, a restart and a credential's renewal
+are over by then, and hardly another operator, or another Site, has gone on with what lies there.
+"""
 
 ReadAccess = Callable[[str, str], Awaitable[Access]]
 """Namespace and name of a Secret -> who we are. Raises our errors."""
@@ -266,14 +271,36 @@ class Staging:
 
     async def _drop(self, work: _Work, task: asyncio.Task[None], namespace: str) -> None:
         await asyncio.gather(task, return_exceptions=True)
-        for stage in work.stages:
-            if stage.progress.done:
-                continue
-            with contextlib.suppress(PasserelleError, TimeoutError):
-                async with asyncio.timeout(DROP_SECONDS):
-                    await self._drop_stage(stage, namespace)
+        await asyncio.gather(*(self._drop_stage(stage, namespace) for stage in work.stages))
 
     async def _drop_stage(self, stage: Stage, namespace: str) -> None:
+        """Try it until it is done, nobody can help, or it has taken long."""
+        failures = 0
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DROPPING_SECONDS):
+                    while stage.begun and (pause := await self._try_drop(stage, namespace, failures)):
+                        failures += 1
+                        await asyncio.sleep(pause)
+        finally:
+            stage.leave()
+
+    async def _try_drop(self, stage: Stage, namespace: str, failures: int) -> float:
+        """Returns the seconds until it is tried again, 0 where it is not."""
+        about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
+        try:
+            async with asyncio.timeout(DROP_SECONDS):
+                await self._drop_once(stage, namespace)
+        except (Unavailable, Unauthorized) as error:
+            return _again(error, failures)
+        except (PasserelleError, TimeoutError) as error:
+            log.warning("not tidied up", extra={**about, "error": str(error)})
+        except Exception:  # as of a connection that an edit of the Site has closed
+            log.exception("tidying up failed", extra=about)
+            return LONGEST_AGAIN_SECONDS
+        return 0.0
+
+    async def _drop_once(self, stage: Stage, namespace: str) -> None:
         """The Secret often goes with the TrainingJob: what is at the site is tidied up without it. What grows under its
         own name is proven to be ours by the store, though.
         """
@@ -284,6 +311,8 @@ class Staging:
         try:
             async with self._stored(namespace, stage.step) as (store, _):
                 await stage.drop(door, store)
+        except Unavailable:
+            raise
         except PasserelleError:
             await stage.drop(door, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -10,9 +11,9 @@ import pytest
 
 from little_handover import LittleHandover
 from little_store import MemoryStore
-from passerelle.errors import Unauthorized
+from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways.memory_files import File
-from passerelle.staging import copy_out, handover
+from passerelle.staging import copy_out, handover, worker
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.credential import Access
@@ -29,6 +30,7 @@ class World:
     site: LittleHandover = field(default_factory=lambda: LittleHandover(ends="RUNNING"))
     store: MemoryStore = field(default_factory=lambda: MemoryStore({"c": b"x" * 5000}))
     secret: bool = True
+    silent: bool = False
     asked: int = 0
     made: list[Staging] = field(default_factory=list)
 
@@ -36,7 +38,7 @@ class World:
         """As a newly started operator has it."""
         made = Staging(
             "alps",
-            door=lambda: cast("Door", self.site),
+            door=self._door,
             read_access=self._access,
             open_store=lambda _bucket, _access: self.store,
             changed=lambda _: None,
@@ -45,6 +47,11 @@ class World:
         )
         self.made.append(made)
         return made
+
+    def _door(self) -> Door:
+        if self.silent:
+            raise Unavailable("The site is silent.", reason="SiteSilent", sent=False)
+        return cast("Door", self.site)
 
     async def _access(self, _namespace: str, _name: str) -> Access:
         self.asked += 1
@@ -92,3 +99,24 @@ async def test_the_secret_often_goes_first(world: World, direction: Direction) -
     assert (world.site.cancelled, world.site.states) == (["1"], {"1": "CANCELLED"})
     assert world.left == []
     assert direction == "Out" or world.asked == asked, "what comes in needs no bucket to be dropped"
+
+
+@pytest.mark.parametrize("direction", ["In", "Out"])
+async def test_a_site_that_is_silent_then_keeps_no_job_for_long(
+    world: World, direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "FIRST_AGAIN_SECONDS", 0.001)
+    world.site.files_at.files["/scratch/out"] = File(b"y" * 5000)
+    staging = world.staging()
+    staging.ask("uid", "team", (step(direction),), ROOT)
+    await eventually(_told(staging))
+
+    world.silent = True
+    staging.forget("uid", "team")
+    await asyncio.sleep(0.01)
+    assert world.site.states == {"1": "RUNNING"}
+    world.silent = False
+    await eventually(lambda: not staging._dropping)
+
+    assert world.site.states == {"1": "CANCELLED"}
+    assert world.left == [], "its note holds addresses that are rights"
