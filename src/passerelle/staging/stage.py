@@ -7,6 +7,7 @@ wait for jobs; who moves is said by Turns.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -96,7 +97,9 @@ class Stage:
         self._endpoint = endpoint.rstrip("/")
         await opened(site)
         if self.step.direction == "In":
-            await self._run_in(self._copy_in(site, store), store)
+            copies = self._copy_in(site, store)
+            await self._run_in(copies, store)
+            await self._drop_left(copies, tuple(self._begun))
         else:
             await self._run_out(site, self._copy_out(site, store))
 
@@ -185,6 +188,7 @@ class Stage:
         step = self.step
         found = targets(step, await self._objects(store))
         self.tell(total=sum(stored.size for stored, _ in found))
+        await self._drop_left(copies, self._unlisted(copies, found))
         whole: Receipt | None = None
         if step.place.is_prefix:
             digest = receipt.listing_digest([stored for stored, _ in found])
@@ -211,6 +215,22 @@ class Stage:
         self._proof = (copies.endpoint, whole.etag if whole is not None else found[0][0].version)
         if whole is not None:
             await copies.keep(whole)
+
+    def _unlisted(self, copies: CopyIn, found: list[tuple[Stored, str]]) -> list[str]:
+        """What a try before has begun of an older version, or of an object that is no more. Where nothing is renamed
+        the copy to that path judges of what lies there.
+        """
+        parts = {receipt.part_place(path, stored.version) for stored, path in found}
+        paths = set() if copies.site.traits.renames else {path for _, path in found}
+        return [part for part, (_, path, _) in self._begun.items() if part not in parts and path not in paths]
+
+    async def _drop_left(self, copies: CopyIn, parts: Iterable[str]) -> None:
+        """Holds up nothing: what another one's copy to the path, or an error, keeps is left to the next time."""
+        for part in parts:
+            _, _, claim = self._begun[part]
+            if not claim.lock.locked():
+                with contextlib.suppress(PasserelleError):
+                    await self._drop_in(copies, part)
 
     async def _objects(self, store: Store) -> list[Stored]:
         place = self.step.place

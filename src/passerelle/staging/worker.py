@@ -65,6 +65,8 @@ class _Work:
     where: Identity | None
     stages: list[Stage]
     task: asyncio.Task[None] | None = None
+    before: asyncio.Task[None] | None = None
+    """Tidies up after the steps whose place these have taken."""
     resting: bool = False
     told: float = 0.0
     looked: float = 0.0
@@ -74,8 +76,10 @@ class _Work:
         return all(stage.progress.done for stage in self.stages)
 
     def is_for(self, steps: tuple[Step, ...], run_root: str, where: Identity | None) -> bool:
-        same_site = where is None or self.where is None or where == self.where
-        return same_site and (self.steps, self.run_root) == (steps, run_root)
+        return self.is_at(where) and (self.steps, self.run_root) == (steps, run_root)
+
+    def is_at(self, where: Identity | None) -> bool:
+        return where is None or self.where is None or where == self.where
 
     def progress(self) -> tuple[Progress, ...]:
         return tuple(stage.progress for stage in self.stages)
@@ -128,9 +132,11 @@ class Staging:
         """
         work = self._works.get(uid)
         if work is None or not work.is_for(tuple(steps), run_root, where):
-            before = work.task if work is not None else None
-            work = self._works[uid] = self._work(uid, namespace, tuple(steps), run_root)
-            self._start(uid, work, before, look=begun)
+            old, work = work, self._work(uid, namespace, tuple(steps), run_root)
+            self._works[uid] = work
+            if old is not None and old.task is not None:
+                work.before = self._given_up(old, old.task, namespace, here=old.is_at(where))
+            self._start(uid, work, old.task if old is not None else None, look=begun)
         elif work.resting:
             for stage in work.stages:
                 stage.rested()
@@ -164,10 +170,15 @@ class Staging:
         """Nobody wants it any more: leave nothing half-named."""
         work = self._works.pop(uid, None)
         if work is not None and work.task is not None:
-            work.task.cancel()
-            dropping = asyncio.create_task(self._drop(work, work.task, namespace), name=f"staging-drop-{self._site}")
-            self._dropping.add(dropping)
-            dropping.add_done_callback(self._dropping.discard)
+            self._given_up(work, work.task, namespace, here=True)
+
+    def _given_up(self, work: _Work, task: asyncio.Task[None], namespace: str, *, here: bool) -> asyncio.Task[None]:
+        """`here`: the site is the one that it was begun at."""
+        task.cancel()
+        dropping = asyncio.create_task(self._drop(work, task, namespace, here=here), name=f"staging-drop-{self._site}")
+        self._dropping.add(dropping)
+        dropping.add_done_callback(self._dropping.discard)
+        return dropping
 
     async def close(self) -> None:
         tasks = [*(work.task for work in self._works.values() if work.task is not None), *self._dropping]
@@ -205,6 +216,8 @@ class Staging:
     async def _run(self, uid: str, work: _Work, before: asyncio.Task[None] | None, *, look: bool) -> None:
         if before is not None:
             await asyncio.gather(before, return_exceptions=True)
+        if work.before is not None:
+            await asyncio.wait({work.before}, timeout=DROP_SECONDS)
         clock = asyncio.get_running_loop().time
         seen, copied = [], False
         for stage in work.stages:
@@ -269,21 +282,21 @@ class Staging:
             log.info("staged", extra={**about, "files": stage.progress.files, "bytes": stage.progress.total})
             return 0.0
 
-    async def _drop(self, work: _Work, task: asyncio.Task[None], namespace: str) -> None:
+    async def _drop(self, work: _Work, task: asyncio.Task[None], namespace: str, *, here: bool) -> None:
         await asyncio.gather(task, return_exceptions=True)
-        await asyncio.gather(*(self._drop_stage(stage, namespace) for stage in work.stages))
+        if work.before is not None:
+            await asyncio.wait({work.before}, timeout=DROP_SECONDS)
+        await asyncio.gather(*(self._drop_stage(stage, namespace, here=here) for stage in work.stages))
 
-    async def _drop_stage(self, stage: Stage, namespace: str) -> None:
+    async def _drop_stage(self, stage: Stage, namespace: str, *, here: bool) -> None:
         """Try it until it is done, nobody can help, or it has taken long."""
         failures = 0
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DROPPING_SECONDS):
-                    while stage.begun and (pause := await self._try_drop(stage, namespace, failures)):
-                        failures += 1
-                        await asyncio.sleep(pause)
-        finally:
-            stage.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DROPPING_SECONDS):
+                while here and stage.begun and (pause := await self._try_drop(stage, namespace, failures)):
+                    failures += 1
+                    await asyncio.sleep(pause)
+        stage.leave()
 
     async def _try_drop(self, stage: Stage, namespace: str, failures: int) -> float:
         """Returns the seconds until it is tried again, 0 where it is not."""

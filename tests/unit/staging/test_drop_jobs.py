@@ -12,6 +12,7 @@ import pytest
 from little_handover import LittleHandover
 from little_store import MemoryStore
 from passerelle.errors import Unauthorized, Unavailable
+from passerelle.gateways.base import Identity
 from passerelle.gateways.memory_files import File
 from passerelle.staging import copy_out, handover, worker
 from passerelle.staging.door import Door
@@ -120,3 +121,42 @@ async def test_a_site_that_is_silent_then_keeps_no_job_for_long(
 
     assert world.site.states == {"1": "CANCELLED"}
     assert world.left == [], "its note holds addresses that are rights"
+
+
+async def test_the_job_of_an_older_version_is_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "FIRST_AGAIN_SECONDS", 0.001)
+    put, cut = world.site.put, True
+
+    async def breaks(url: str, content: bytes) -> str:
+        nonlocal cut
+        if cut:
+            cut = False
+            world.store.objects["c"] = b"newer" * 1000
+            raise Unavailable("The connection broke.", reason="Unreachable")
+        return await put(url, content)
+
+    world.site.put = breaks  # type: ignore[method-assign]
+    staging = world.staging()
+    staging.ask("uid", "team", (step("In"),), ROOT)
+
+    await eventually(lambda: world.site.states == {"1": "CANCELLED", "2": "RUNNING"})
+    staging.forget("uid", "team")
+    await eventually(lambda: not staging._dropping)
+    assert world.left == []
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_another_run_root_ends_the_job_that_was_begun_for_the_one_before(world: World, here: bool) -> None:
+    """At another cluster, nothing is ended: what has that number there is another's."""
+    staging = world.staging()
+    staging.ask("uid", "team", (step("In"),), ROOT, Identity("alps", "ada"))
+    await eventually(_told(staging))
+
+    staging.ask("uid", "team", (step("In"),), "/elsewhere", Identity("alps" if here else "daint", "ada"))
+
+    await eventually(lambda: len(world.site.states) == 2 and _told(staging)())
+    assert world.site.states == {"1": "CANCELLED" if here else "RUNNING", "2": "RUNNING"}
+    assert {path.startswith("/elsewhere/") for path in world.left} == ({True} if here else {True, False})
+    staging.forget("uid", "team")
+    await eventually(lambda: not staging._dropping)
+    assert world.site.states["2"] == "CANCELLED"

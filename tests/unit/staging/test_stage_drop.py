@@ -18,6 +18,7 @@ from passerelle.staging.place import place
 from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Direction, Step
 from passerelle.staging.turns import Turns
+from unit.staging.test_worker import eventually
 
 PART = 1000
 CORPUS = hashlib.shake_256(b"1").digest(10 * PART + 7)
@@ -127,3 +128,65 @@ async def test_to_drop_it_twice_takes_nothing_from_another_one(world: World) -> 
         assert world.left == both, "the second goes on from them"
     await second.drop(world.site, None)
     assert world.left == []
+
+
+async def test_what_was_begun_of_an_older_version_goes(world: World) -> None:
+    stage = world.stage()
+    await world.broken(stage, 6)
+    assert len(world.left) == 2
+    world.store.objects = {"d/a": b"newer", "d/b": CORPUS[::-1]}
+    await stage.run(world.site, world.store)
+    assert (world.left, stage.begun) == ([], False)
+    assert world.site.files["/p/d/a"].content == b"newer"
+
+
+async def test_what_was_begun_of_an_object_that_is_no_more_goes(world: World) -> None:
+    stage = world.stage()
+    await world.broken(stage, 6)
+    del world.store.objects["d/b"]
+    await stage.run(world.site, world.store)
+    assert (world.left, stage.begun) == ([], False)
+
+
+async def test_an_older_version_that_another_one_still_has_in_hand_is_left_to_it(world: World) -> None:
+    first, second = world.stage("a"), world.stage("b")
+    for each in (first, second):
+        await world.broken(each, 6)
+    world.store.objects = {"d/a": b"newer", "d/b": b"newer, too"}
+    await first.run(world.site, world.store)
+    assert len(world.left) == 2
+    await second.drop(world.site, None)
+    assert world.left == []
+
+
+async def test_what_cannot_be_dropped_now_holds_up_nothing_and_goes_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, remove = world.stage(), Memory.remove
+    await world.broken(stage, 6)
+    world.store.objects = {"d/a": b"newer"}
+
+    async def refuse(site: Memory, path: str) -> None:
+        if path.endswith(".part"):
+            raise Rejected("No right.")
+        await remove(site, path)
+
+    async with world.locks["/p/d/b"].lock, asyncio.timeout(5):
+        with monkeypatch.context() as patch:
+            patch.setattr(Memory, "remove", refuse)
+            await stage.run(world.site, world.store)
+    assert world.site.files["/p/d/a"].content == b"newer"
+    assert (len(world.left), stage.begun) == (2, True)
+    await stage.drop(world.site, None)
+    assert world.left == []
+
+
+async def test_an_older_version_goes_when_another_ones_copy_of_the_newer_is_over(world: World) -> None:
+    stage, other = world.stage("a"), world.stage("b")
+    await world.broken(stage, 6)
+    world.store.objects = {"d/a": CORPUS * 2, "d/b": CORPUS * 3}
+    ahead = asyncio.create_task(other.run(world.site, world.store))
+    await eventually(lambda: "/p/d/a" in world.locks and world.locks["/p/d/a"].lock.locked())
+    await stage.run(world.site, world.store)
+    await ahead
+    assert (world.left, stage.begun) == ([], False)

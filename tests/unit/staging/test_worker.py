@@ -292,6 +292,17 @@ async def test_a_deleted_job_leaves_nothing_half_named(world: World) -> None:
     await eventually(lambda: not world.site.files and not world.staging._dropping)
 
 
+async def test_what_grows_under_its_own_name_is_not_in_the_way_of_another_run_root(world: World) -> None:
+    world.site.traits = replace(world.site.traits, renames=False)
+    world.site.cut_appends = 1_000
+    world.ask("uid-1", into("a"))
+    await eventually(lambda: bool(world.site.files.get("/p/a", File(b"")).content))
+    world.site.cut_appends = 0
+    ask = world.staging.ask
+    await eventually(lambda: ask("uid-1", "team", [into("a")], "/elsewhere")[0].done)
+    assert not any(path.startswith("/r/") for path in world.site.files)
+
+
 @pytest.mark.parametrize(
     "error",
     [
