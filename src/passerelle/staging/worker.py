@@ -3,9 +3,9 @@
 Level-triggered: whoever wants a TrainingJob's steps done asks, again and again, and is told how far they are; a step is
 begun by the first ask, and by the first after a restart of the operator. Done is what was done for these steps, at this
 run root, on this cluster, as this user; and before a submit it is looked whether it lies there still. What a person
-must mend is tried again after minutes, and said meanwhile; what nobody can help is tried again within seconds. None
-keeps its place among those in hand while it waits for another try. What was begun for a TrainingJob that is no more is
-tidied up, and for an hour again where the site can't be asked.
+must mend is tried again after minutes, or as soon as another account is charged, and said meanwhile; what nobody can
+help is tried again within seconds. None keeps its place among those in hand while it waits for another try. What was
+begun for steps that nobody wants any more is tidied up, and for an hour again where the site can't be asked.
 """
 
 from __future__ import annotations
@@ -81,6 +81,17 @@ class _Work:
     def is_at(self, where: Identity | None) -> bool:
         return where is None or self.where is None or where == self.where
 
+    def charge(self, steps: tuple[Step, ...]) -> bool:
+        """Have these same steps charged to what they are charged to now. Returns whether it changed for one that waits
+        for a person, who may have mended just that.
+        """
+        mended = False
+        for stage, step in zip(self.stages, steps, strict=True):
+            mended = mended or (stage.step.account != step.account and stage.progress.stalled)
+            stage.step = step
+        self.steps = steps
+        return mended
+
     def progress(self) -> tuple[Progress, ...]:
         return tuple(stage.progress for stage in self.stages)
 
@@ -137,10 +148,12 @@ class Staging:
             if old is not None and old.task is not None:
                 work.before = self._given_up(old, old.task, namespace, here=old.is_at(where))
             self._start(uid, work, old.task if old is not None else None, look=begun)
-        elif work.resting:
-            for stage in work.stages:
+        else:
+            mended = work.charge(tuple(steps))
+            for stage in work.stages if work.resting else ():
                 stage.rested()
-            self._start(uid, work, work.task, look=begun)
+            if mended or work.resting:
+                self._start(uid, work, work.task, look=begun)
         work.where = where or work.where
         return work.progress()
 

@@ -1,4 +1,4 @@
-"""A TrainingJob is deleted while transfer jobs of its site carry its files: none of them waits on for nobody."""
+"""Transfer jobs as the staging of a site has them: none waits on for nobody, each is charged to what is charged now."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from little_handover import LittleHandover
 from little_store import MemoryStore
-from passerelle.errors import Unauthorized, Unavailable
-from passerelle.gateways.base import Identity
+from passerelle.errors import Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import HandedIn, Identity
 from passerelle.gateways.memory_files import File
 from passerelle.staging import copy_out, handover, worker
 from passerelle.staging.door import Door
@@ -77,9 +77,9 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
         await each.close()
 
 
-def step(direction: Direction) -> Step:
+def step(direction: Direction, account: str = "") -> Step:
     path, url = ("/scratch/c", "s3://bucket/c") if direction == "In" else ("/scratch/out", "s3://bucket/out")
-    return Step(name="c", direction=direction, path=path, place=place(url), secret="s3")
+    return Step(name="c", direction=direction, path=path, place=place(url), secret="s3", account=account)
 
 
 def _told(staging: Staging) -> Callable[[], bool]:
@@ -160,3 +160,31 @@ async def test_another_run_root_ends_the_job_that_was_begun_for_the_one_before(w
     staging.forget("uid", "team")
     await eventually(lambda: not staging._dropping)
     assert world.site.states["2"] == "CANCELLED"
+
+
+async def test_an_account_that_was_needed_is_taken_as_soon_as_it_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator has written it into the Site's admission, as the message said."""
+    hand_in = world.site.hand_in
+
+    async def needs(path: str, size: int, parts: int, account: str) -> HandedIn:
+        if not account:
+            world.site.accounts.append(account)
+            raise Rejected("Write one into the Site's admission.", reason="AccountNeeded")
+        return await hand_in(path, size, parts, account)
+
+    world.site.hand_in = needs  # type: ignore[method-assign]
+    staging = world.staging()
+    await eventually(lambda: staging.ask("uid", "team", (step("In"),), ROOT)[0].reason == "AccountNeeded")
+    staging.ask("uid", "team", (step("In"),), ROOT)
+    await asyncio.sleep(0.01)
+    assert world.site.accounts == [""], "it is not asked for again and again"
+
+    staging.ask("uid", "team", (step("In", "g177"),), ROOT)
+    await eventually(_told(staging))
+    staging.ask("uid", "team", (step("In", "g178"),), ROOT)
+    await asyncio.sleep(0.01)
+
+    assert (world.site.accounts, world.site.states) == (["", "g177"], {"1": "RUNNING"})
+    assert [each.account for each in staging._works["uid"].steps] == ["g178"], "of the next job"
