@@ -34,6 +34,8 @@ from passerelle.staging.turns import AT_ONCE, Turns
 
 JOBS_AT_ONCE = 8
 """Transfer jobs of a step in a site's queue: others queue there, too."""
+MOST_SEEN = 4 * MOST_FILES
+"""Files and directories that are looked through for those of a step: a trainer may have put its own beside them."""
 MOST_WRONG = 20
 """Files of a step that may be wrong before the others are left alone, too."""
 
@@ -104,8 +106,9 @@ class Stage:
             await self._run_out(site, self._copy_out(site, store))
 
     async def lies(self, site: Door) -> bool:
-        """Whether what was copied lies at the site, by its receipt and its size: a few calls, and none to the store.
-        After a restart of the operator any version counts: the run began with what lies there.
+        """Whether what was copied lies at the site, by its receipt and its sizes: a few calls, and none to the store.
+        What else lies in a directory counts for nothing: trainers write there. After a restart of the operator any
+        version counts: the run began with what lies there.
         """
         await opened(site)
         step, path = self.step, self.step.path.rstrip("/")
@@ -115,12 +118,12 @@ class Stage:
         if self._proof not in (None, (kept.source.endpoint, kept.etag)):
             return False
         if step.place.is_prefix:
-            sizes: list[int | None] = [size for _, size in await walk(site, path) or ()]
+            files = receipt.lying(kept, await walk(site, path, strict=False) or ())
         else:
-            sizes = [await site.size(path)]
-        if sum(size or 0 for size in sizes) != kept.size or None in sizes:
+            files = 1 if await site.size(path) == kept.size else None
+        if files is None:
             return False
-        self.progress = replace(self.progress, files=len(sizes), moved=kept.size, total=kept.size)
+        self.progress = replace(self.progress, files=files, moved=kept.size, total=kept.size)
         return True
 
     @property
@@ -194,7 +197,9 @@ class Stage:
             digest = receipt.listing_digest([stored for stored, _ in found])
             path = step.path.rstrip("/") + "/"
             source = copies.source(step.place.key)
-            whole = Receipt(path=path, source=source, size=self.progress.total or 0, etag=digest, sha256="")
+            marks = receipt.marks((each.removeprefix(path), stored.size) for stored, each in found)
+            size = self.progress.total or 0
+            whole = Receipt(path=path, source=source, size=size, etag=digest, sha256="", files=marks)
             if await copies.receipt(whole.path) == whole and await self._lies_there(copies.site, found):
                 self._proof = (copies.endpoint, digest)
                 self.tell(files=len(found), moved=whole.size)
@@ -244,7 +249,7 @@ class Stage:
     async def _lies_there(self, site: Door, found: list[tuple[Stored, str]]) -> bool:
         """Whether each file of a directory that was copied once still has its size."""
         try:
-            files = await walk(site, self.step.path.rstrip("/"))
+            files = await walk(site, self.step.path.rstrip("/"), strict=False)
         except (Invalid, Rejected):
             return False
         sizes = {f"{self.step.path.rstrip('/')}/{name}": size for name, size in files or []}
@@ -277,8 +282,10 @@ class Stage:
             self.tell(state="Copying", reason="", message="", stalled=False)
 
 
-async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
-    """The files of a directory with their sizes, by their paths in it; None where it is no directory."""
+async def walk(site: Door, path: str, *, strict: bool = True) -> list[tuple[str, int]] | None:
+    """The files of a directory with their sizes, by their paths in it; None where it is no directory. Where it isn't
+    `strict`, what is broken or too deep is left out, and more may lie there.
+    """
     top = await site.entries(path)
     if top is None:
         return None
@@ -288,11 +295,13 @@ async def walk(site: Door, path: str) -> list[tuple[str, int]] | None:
     while left:
         above, entries, depth = left.pop()
         count += len(entries)  # of directories, too: empty ones would be walked through without an end
-        if count > MOST_FILES:
+        if count > (MOST_FILES if strict else MOST_SEEN):
             text = f"{path} has more than {MOST_FILES} files and directories; pack them into fewer, larger files."
             raise Invalid(text, reason="TooManyFiles")
         for each in entries:
             name = above + each.name
+            if not strict and (each.broken or (each.is_directory and depth >= DEEPEST)):
+                continue
             if each.broken:  # to leave it out would tell that all are there
                 text = f"{path}/{name} is {each.broken}; have the trainer remove it, or write another path."
                 raise Invalid(text, reason="BrokenLink")

@@ -246,6 +246,17 @@ async def test_a_run_goes_on_with_the_version_that_it_began_with(world: World) -
     await eventually(lambda: ask("new", "team", [into("a")], "/r")[0].reason == "DataInTheWay")
 
 
+async def test_a_run_goes_on_with_a_directory_that_a_trainer_has_written_into(world: World) -> None:
+    world.store.objects |= {f"many/{name}": b"x" * 150 for name in "ab"}
+    await world.until("Done", "uid-1", into("many/"))
+    world.site.files |= {"/p/many/.cache/index": File(b"made by the trainer"), "/p/many/b.0123.part": File(b"x")}
+    world.store.objects["many/b"] = b"newer"
+    ask = world.staging.ask
+    await eventually(lambda: ask("after a restart", "team", [into("many/")], "/r", begun=True)[0].state != "Waiting")
+    told = ask("after a restart", "team", [into("many/")], "/r", begun=True)[0]
+    assert (told.state, told.reason, told.files, told.moved, told.total) == ("Done", "", 2, 300, 300)
+
+
 async def test_a_site_that_is_silent_at_the_look_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.until("Done")
     world.store.objects["a"] = b"newer"
