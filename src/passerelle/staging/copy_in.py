@@ -65,11 +65,11 @@ class CopyIn:
     run_root: str
     turns: Turns
     owner: str
+    endpoint: str
+    bucket: str
     tell: Tell
     moved: Tell = lambda _: None
     hashes: dict[str, Hashed] = field(default_factory=dict)
-    endpoint: str = ""
-    bucket: str = ""
     rehash: bool = True
     _opened: set[str] = field(default_factory=set)
     _gone_on: set[str] = field(default_factory=set)

@@ -92,7 +92,7 @@ class Stage:
         if not self.progress.stalled:
             self.progress = replace(self.progress, reason="", message="")
 
-    async def run(self, site: Door, store: Store, endpoint: str = "") -> None:
+    async def run(self, site: Door, store: Store, endpoint: str) -> None:
         """Raises what a copy raises; what was copied by then stays. `endpoint` is where the store is."""
         self.progress = self.progress.waiting()
         self.note()
@@ -170,12 +170,13 @@ class Stage:
         self._sent.clear()
 
     def _copy_in(self, site: Door, store: Objects) -> CopyIn:
-        common = (site, store, self.run_root, self.turns, self.owner, self._there, self._moved, self.hashes)
-        where = (self._endpoint, self.step.place.bucket, not self.step.place.is_prefix)
+        where = (self._endpoint, self.step.place.bucket)
+        told = (self._there, self._moved, self.hashes, not self.step.place.is_prefix)
+        common = (site, store, self.run_root, self.turns, self.owner, *where, *told)
         if not isinstance(site, Handover):
-            return CopyIn(*common, *where)
+            return CopyIn(*common)
         return HandIn(
-            *common, *where, account=self.step.account, presigned=self.presigned, waits=self._waits, parts=self._parts
+            *common, account=self.step.account, presigned=self.presigned, waits=self._waits, parts=self._parts
         )
 
     def _copy_out(self, site: Door, store: Store) -> CopyOut:

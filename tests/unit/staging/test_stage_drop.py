@@ -40,7 +40,7 @@ class World:
         until = self.store.calls.count("read") + reads
         self.store.before = lambda _: setattr(self.store, "cuts", int(self.store.calls.count("read") >= until))
         with pytest.raises(Unavailable):
-            await stage.run(self.site, self.store)
+            await stage.run(self.site, self.store, "")
         self.store.before, self.store.cuts = lambda _: None, 0
 
     @property
@@ -83,7 +83,7 @@ async def test_one_upload_that_stays_keeps_no_other(world: World, monkeypatch: p
     stage, abort, refused = world.stage(direction="Out", path="/p/out"), MemoryStore.abort, 1
     world.store.before = lambda _: setattr(world.store, "cuts", int(len(world.store.calls) > 12))
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
     world.store.before, world.store.cuts = lambda _: None, 0
     assert len(world.store.uploads) == 2
 
@@ -135,7 +135,7 @@ async def test_what_was_begun_of_an_older_version_goes(world: World) -> None:
     await world.broken(stage, 6)
     assert len(world.left) == 2
     world.store.objects = {"d/a": b"newer", "d/b": CORPUS[::-1]}
-    await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store, "")
     assert (world.left, stage.begun) == ([], False)
     assert world.site.files["/p/d/a"].content == b"newer"
 
@@ -144,7 +144,7 @@ async def test_what_was_begun_of_an_object_that_is_no_more_goes(world: World) ->
     stage = world.stage()
     await world.broken(stage, 6)
     del world.store.objects["d/b"]
-    await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store, "")
     assert (world.left, stage.begun) == ([], False)
 
 
@@ -153,7 +153,7 @@ async def test_an_older_version_that_another_one_still_has_in_hand_is_left_to_it
     for each in (first, second):
         await world.broken(each, 6)
     world.store.objects = {"d/a": b"newer", "d/b": b"newer, too"}
-    await first.run(world.site, world.store)
+    await first.run(world.site, world.store, "")
     assert len(world.left) == 2
     await second.drop(world.site, None)
     assert world.left == []
@@ -174,7 +174,7 @@ async def test_what_cannot_be_dropped_now_holds_up_nothing_and_goes_later(
     async with world.locks["/p/d/b"].lock, asyncio.timeout(5):
         with monkeypatch.context() as patch:
             patch.setattr(Memory, "remove", refuse)
-            await stage.run(world.site, world.store)
+            await stage.run(world.site, world.store, "")
     assert world.site.files["/p/d/a"].content == b"newer"
     assert (len(world.left), stage.begun) == (2, True)
     await stage.drop(world.site, None)
@@ -185,8 +185,8 @@ async def test_an_older_version_goes_when_another_ones_copy_of_the_newer_is_over
     stage, other = world.stage("a"), world.stage("b")
     await world.broken(stage, 6)
     world.store.objects = {"d/a": CORPUS * 2, "d/b": CORPUS * 3}
-    ahead = asyncio.create_task(other.run(world.site, world.store))
+    ahead = asyncio.create_task(other.run(world.site, world.store, ""))
     await eventually(lambda: "/p/d/a" in world.locks and world.locks["/p/d/a"].lock.locked())
-    await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store, "")
     await ahead
     assert (world.left, stage.begun) == ([], False)

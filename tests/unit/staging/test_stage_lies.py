@@ -33,7 +33,7 @@ def made() -> Stage:
 @pytest.fixture
 async def site() -> Memory:
     there = Memory(clock=lambda: 0.0)
-    await made().run(there, MemoryStore({"d/a": b"a" * 50, "d/in/b": b"b" * 30, "d/in/ü": b""}))
+    await made().run(there, MemoryStore({"d/a": b"a" * 50, "d/in/b": b"b" * 30, "d/in/ü": b""}), "")
     return there
 
 
@@ -92,7 +92,7 @@ async def test_a_receipt_without_marks_is_believed_as_before(site: Memory) -> No
     assert await made().lies(site)
     store = MemoryStore({"d/a": b"a" * 50, "d/in/b": b"b" * 30, "d/in/ü": b""})
     calls = len(site.calls)
-    await made().run(site, store)
+    await made().run(site, store, "")
     assert store.read_bytes == 0
     assert site.calls[calls:] == ["read", "entries", "entries"], "it tells of the whole directory"
     site.files["/p/d/index"] = File(b"x")
