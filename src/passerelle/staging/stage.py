@@ -154,6 +154,8 @@ class Stage:
     async def _drop_in(self, copies: CopyIn, part: str) -> None:
         stored, path, claim = self._begun[part]
         if not claim.wants(part, beside=self):
+            if claim.lock.locked():  # for a day, perhaps
+                raise Unavailable(f"A copy of another version to {path} is under way.", sent=False)
             async with claim.lock:
                 if not claim.wants(part, beside=self):
                     await copies.drop(stored, path)
@@ -233,10 +235,8 @@ class Stage:
     async def _drop_left(self, copies: CopyIn, parts: Iterable[str]) -> None:
         """Holds up nothing: what another one's copy to the path, or an error, keeps is left to the next time."""
         for part in parts:
-            _, _, claim = self._begun[part]
-            if not claim.lock.locked():
-                with contextlib.suppress(PasserelleError):
-                    await self._drop_in(copies, part)
+            with contextlib.suppress(PasserelleError):
+                await self._drop_in(copies, part)
 
     async def _objects(self, store: Store) -> list[Stored]:
         place = self.step.place

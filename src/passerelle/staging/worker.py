@@ -43,7 +43,7 @@ MENDED_AGAIN_SECONDS = 120.0
 SURE_SECONDS = 60.0
 """How long a look counts: a site that purges its scratch does so between two of them."""
 DROP_SECONDS = 300.0
-"""What tidying up a step of a deleted TrainingJob may take: up to a gigabyte is read back where nothing is renamed."""
+"""What one try to tidy up after a step may take: up to a gigabyte is read back where nothing is renamed."""
 DROPPING_SECONDS = 3600.0
 """How long it is tried again where the site can't be asked: an edit of its Site, a restart and a credential's renewal
 are over by then, and hardly another operator, or another Site, has gone on with what lies there.
