@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import SIZE_DIFFERS
 from passerelle.staging import receipt
 from passerelle.staging.door import Door
@@ -65,11 +65,11 @@ class CopyIn:
     run_root: str
     turns: Turns
     owner: str
+    endpoint: str
+    bucket: str
     tell: Tell
     moved: Tell = lambda _: None
     hashes: dict[str, Hashed] = field(default_factory=dict)
-    endpoint: str = ""
-    bucket: str = ""
     rehash: bool = True
     _opened: set[str] = field(default_factory=set)
     _gone_on: set[str] = field(default_factory=set)
@@ -163,7 +163,8 @@ class CopyIn:
         except BaseException as error:
             count.undo()
             if isinstance(error, Changed) or (isinstance(error, PasserelleError) and error.reason == DIFFERS):
-                await self.drop(stored, path)
+                with contextlib.suppress(PasserelleError):  # by the next try, then
+                    await self.drop(stored, path)
             raise
         self.hashes.pop(part, None)
 
@@ -233,14 +234,16 @@ class CopyIn:
                 self._opened.add(each)
 
     async def drop(self, stored: Stored, path: str) -> None:
-        """Leave nothing of a copy that is not whole."""
+        """Leave nothing of a copy that is not whole. Raises what the site and the store raise, and may be called again
+        then.
+        """
         part = receipt.part_place(path, stored.version)
-        known = self.hashes.pop(part, None)
-        with contextlib.suppress(PasserelleError):
-            if self._renames:
-                await self.site.remove(part)
-            else:
-                await self._in_place.drop(stored, self.source(stored.key), path, known)
+        if self._renames:
+            await self.site.remove(part)
+        else:
+            with contextlib.suppress(Changed, Missing):  # of an object that is another by now nothing proves it
+                await self._in_place.drop(stored, self.source(stored.key), path, self.hashes.get(part))
+        self.hashes.pop(part, None)
 
     async def _resumed(self, stored: Stored, grows: str, part: str) -> Hashed:
         """How far it has grown, with the hash of so much of the object; nothing where they don't fit."""

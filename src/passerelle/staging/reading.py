@@ -10,7 +10,8 @@ from passerelle.staging.receipt import Receipt
 from passerelle.staging.store import Changed
 from passerelle.staging.turns import Turns
 
-RECEIPT_LIMIT = 64 * 1024
+RECEIPT_LIMIT = 128 * 1024
+"""A directory's tells of ten thousand files."""
 _BACK = "\0back"
 """No path ends so: beside what the object's bytes are, by the same path."""
 

@@ -1,21 +1,26 @@
 """What is left at the site of a copy that is whole: which object lies there, for the next TrainingJob that wants it.
 
-A receipt is believed as long as its file has its size. It says nothing of a file that is not there, and nothing to who
+A receipt is believed as long as its file has its size, or each file of its directory has, whatever else lies there by
+then. It says nothing of a file that is not there, and nothing to who
 wants another object, or another version. None stands while another content gets the name that it tells of. Notes tell
 of what is not whole; one that is half written is none. Pure.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 
 from passerelle.staging.store import Stored
 
 _PART_DIGITS = 12
+_MARK_BYTES = 4
+"""Of a file in its directory's receipt: ten thousand are read at once, and none passes for another by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,7 @@ class Source:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Of one file; or of a directory, whose `etag` is the listing's digest, `size` the sum, and `sha256` "". `path` is
-    kept, since the receipt's own name doesn't tell it.
+    kept, since the receipt's own name doesn't tell it. `files` are a directory's marks; they follow from the listing.
     """
 
     path: str
@@ -38,6 +43,7 @@ class Receipt:
     size: int
     etag: str
     sha256: str
+    files: str = field(default="", compare=False)
 
     def written(self) -> bytes:
         return json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n"
@@ -82,9 +88,11 @@ def receipt(content: bytes, path: str) -> Receipt | None:
             "size": int(size),
             "etag": str(etag),
             "sha256": str(sha256),
+            **more,
         } if there == path:
             source = Source(endpoint=endpoint, bucket=bucket, key=key)
-            return Receipt(path=path, source=source, size=size, etag=etag, sha256=sha256)
+            files = str(more.get("files", ""))
+            return Receipt(path=path, source=source, size=size, etag=etag, sha256=sha256, files=files)
     return None
 
 
@@ -149,6 +157,29 @@ def listing_digest(objects: Sequence[Stored]) -> str:
     """Of a directory: which objects in which versions are in it."""
     lines = "".join(f"{each.key}\0{each.size}\0{each.version}\n" for each in sorted(objects, key=lambda each: each.key))
     return _hash(lines)
+
+
+def marks(files: Iterable[tuple[str, int]]) -> str:
+    """Of a directory's files, by their paths in it and their sizes."""
+    return base64.b64encode(b"".join(sorted(_mark(*each) for each in files))).decode("ascii")
+
+
+def lying(kept: Receipt, files: Sequence[tuple[str, int]]) -> int | None:
+    """How many files a directory's receipt tells of, where these are all that lie there; None where one of them is
+    missing, or has another size. A receipt without marks, as operators once wrote them, tells of all that lie there.
+    """
+    if not kept.files:
+        return len(files) if sum(size for _, size in files) == kept.size else None
+    try:
+        packed = base64.b64decode(kept.files, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    ours = [packed[start : start + _MARK_BYTES] for start in range(0, len(packed), _MARK_BYTES)]
+    return len(ours) if {_mark(*each) for each in files}.issuperset(ours) else None
+
+
+def _mark(name: str, size: int) -> bytes:
+    return hashlib.sha256(f"{name}\0{size}".encode(errors="surrogatepass")).digest()[:_MARK_BYTES]
 
 
 def _hash(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from passerelle.errors import Unavailable
+from passerelle.errors import Missing, Unavailable
 
 MOST_PARTS = 10_000
 """Of one upload; S3's own limit."""
@@ -96,4 +96,4 @@ class Closed:
     """A bucket that can't be asked, as where its Secret is gone."""
 
     async def read(self, stored: Stored, offset: int, length: int) -> bytes:  # noqa: ARG002 -- as Objects has it
-        raise Unavailable(f"The bucket of {stored.key} can't be opened any more.", sent=False)
+        raise Missing(f"The bucket of {stored.key} can't be opened any more.")

@@ -3,8 +3,9 @@
 Level-triggered: whoever wants a TrainingJob's steps done asks, again and again, and is told how far they are; a step is
 begun by the first ask, and by the first after a restart of the operator. Done is what was done for these steps, at this
 run root, on this cluster, as this user; and before a submit it is looked whether it lies there still. What a person
-must mend is tried again after minutes, and said meanwhile; what nobody can help is tried again within seconds. None
-keeps its place among those in hand while it waits for another try.
+must mend is tried again after minutes, or as soon as another account is charged, and said meanwhile; what nobody can
+help is tried again within seconds. None keeps its place among those in hand while it waits for another try. What was
+begun for steps that nobody wants any more is tidied up, and for an hour again where the site can't be asked.
 """
 
 from __future__ import annotations
@@ -42,7 +43,11 @@ MENDED_AGAIN_SECONDS = 120.0
 SURE_SECONDS = 60.0
 """How long a look counts: a site that purges its scratch does so between two of them."""
 DROP_SECONDS = 300.0
-"""What tidying up a step of a deleted TrainingJob may take: up to a gigabyte is read back where nothing is renamed."""
+"""What one try to tidy up after a step may take: up to a gigabyte is read back where nothing is renamed."""
+DROPPING_SECONDS = 3600.0
+"""How long it is tried again where the site can't be asked: an edit of its Site, a restart and a credential's renewal
+are over by then, and hardly another operator, or another Site, has gone on with what lies there.
+"""
 
 ReadAccess = Callable[[str, str], Awaitable[Access]]
 """Namespace and name of a Secret -> who we are. Raises our errors."""
@@ -60,6 +65,8 @@ class _Work:
     where: Identity | None
     stages: list[Stage]
     task: asyncio.Task[None] | None = None
+    before: asyncio.Task[None] | None = None
+    """Tidies up after the steps whose place these have taken."""
     resting: bool = False
     told: float = 0.0
     looked: float = 0.0
@@ -69,8 +76,21 @@ class _Work:
         return all(stage.progress.done for stage in self.stages)
 
     def is_for(self, steps: tuple[Step, ...], run_root: str, where: Identity | None) -> bool:
-        same_site = where is None or self.where is None or where == self.where
-        return same_site and (self.steps, self.run_root) == (steps, run_root)
+        return self.is_at(where) and (self.steps, self.run_root) == (steps, run_root)
+
+    def is_at(self, where: Identity | None) -> bool:
+        return where is None or self.where is None or where == self.where
+
+    def charge(self, steps: tuple[Step, ...]) -> bool:
+        """Have these same steps charged to what they are charged to now. Returns whether it changed for one that waits
+        for a person, who may have mended just that.
+        """
+        mended = False
+        for stage, step in zip(self.stages, steps, strict=True):
+            mended = mended or (stage.step.account != step.account and stage.progress.stalled)
+            stage.step = step
+        self.steps = steps
+        return mended
 
     def progress(self) -> tuple[Progress, ...]:
         return tuple(stage.progress for stage in self.stages)
@@ -123,13 +143,17 @@ class Staging:
         """
         work = self._works.get(uid)
         if work is None or not work.is_for(tuple(steps), run_root, where):
-            before = work.task if work is not None else None
-            work = self._works[uid] = self._work(uid, namespace, tuple(steps), run_root)
-            self._start(uid, work, before, look=begun)
-        elif work.resting:
-            for stage in work.stages:
+            old, work = work, self._work(uid, namespace, tuple(steps), run_root)
+            self._works[uid] = work
+            if old is not None and old.task is not None:
+                work.before = self._given_up(old, old.task, namespace, here=old.is_at(where))
+            self._start(uid, work, old.task if old is not None else None, look=begun)
+        else:
+            mended = work.charge(tuple(steps))
+            for stage in work.stages if work.resting else ():
                 stage.rested()
-            self._start(uid, work, work.task, look=begun)
+            if mended or work.resting:
+                self._start(uid, work, work.task, look=begun)
         work.where = where or work.where
         return work.progress()
 
@@ -159,10 +183,15 @@ class Staging:
         """Nobody wants it any more: leave nothing half-named."""
         work = self._works.pop(uid, None)
         if work is not None and work.task is not None:
-            work.task.cancel()
-            dropping = asyncio.create_task(self._drop(work, work.task, namespace), name=f"staging-drop-{self._site}")
-            self._dropping.add(dropping)
-            dropping.add_done_callback(self._dropping.discard)
+            self._given_up(work, work.task, namespace, here=True)
+
+    def _given_up(self, work: _Work, task: asyncio.Task[None], namespace: str, *, here: bool) -> asyncio.Task[None]:
+        """`here`: the site is the one that it was begun at."""
+        task.cancel()
+        dropping = asyncio.create_task(self._drop(work, task, namespace, here=here), name=f"staging-drop-{self._site}")
+        self._dropping.add(dropping)
+        dropping.add_done_callback(self._dropping.discard)
+        return dropping
 
     async def close(self) -> None:
         tasks = [*(work.task for work in self._works.values() if work.task is not None), *self._dropping]
@@ -200,6 +229,8 @@ class Staging:
     async def _run(self, uid: str, work: _Work, before: asyncio.Task[None] | None, *, look: bool) -> None:
         if before is not None:
             await asyncio.gather(before, return_exceptions=True)
+        if work.before is not None:
+            await asyncio.wait({work.before}, timeout=DROP_SECONDS)
         clock = asyncio.get_running_loop().time
         seen, copied = [], False
         for stage in work.stages:
@@ -264,16 +295,38 @@ class Staging:
             log.info("staged", extra={**about, "files": stage.progress.files, "bytes": stage.progress.total})
             return 0.0
 
-    async def _drop(self, work: _Work, task: asyncio.Task[None], namespace: str) -> None:
+    async def _drop(self, work: _Work, task: asyncio.Task[None], namespace: str, *, here: bool) -> None:
         await asyncio.gather(task, return_exceptions=True)
-        for stage in work.stages:
-            if stage.progress.done:
-                continue
-            with contextlib.suppress(PasserelleError, TimeoutError):
-                async with asyncio.timeout(DROP_SECONDS):
-                    await self._drop_stage(stage, namespace)
+        if work.before is not None:
+            await asyncio.wait({work.before}, timeout=DROP_SECONDS)
+        await asyncio.gather(*(self._drop_stage(stage, namespace, here=here) for stage in work.stages))
 
-    async def _drop_stage(self, stage: Stage, namespace: str) -> None:
+    async def _drop_stage(self, stage: Stage, namespace: str, *, here: bool) -> None:
+        """Try it until it is done, nobody can help, or it has taken long."""
+        failures = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DROPPING_SECONDS):
+                while here and stage.begun and (pause := await self._try_drop(stage, namespace, failures)):
+                    failures += 1
+                    await asyncio.sleep(pause)
+        stage.leave()
+
+    async def _try_drop(self, stage: Stage, namespace: str, failures: int) -> float:
+        """Returns the seconds until it is tried again, 0 where it is not."""
+        about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
+        try:
+            async with asyncio.timeout(DROP_SECONDS):
+                await self._drop_once(stage, namespace)
+        except (Unavailable, Unauthorized) as error:
+            return _again(error, failures)
+        except (PasserelleError, TimeoutError) as error:
+            log.warning("not tidied up", extra={**about, "error": str(error)})
+        except Exception:  # as of a connection that an edit of the Site has closed
+            log.exception("tidying up failed", extra=about)
+            return LONGEST_AGAIN_SECONDS
+        return 0.0
+
+    async def _drop_once(self, stage: Stage, namespace: str) -> None:
         """The Secret often goes with the TrainingJob: what is at the site is tidied up without it. What grows under its
         own name is proven to be ours by the store, though.
         """
@@ -284,6 +337,8 @@ class Staging:
         try:
             async with self._stored(namespace, stage.step) as (store, _):
                 await stage.drop(door, store)
+        except Unavailable:
+            raise
         except PasserelleError:
             await stage.drop(door, None)
 

@@ -41,7 +41,7 @@ class World:
 
     async def run(self, stage: Stage | None = None) -> Progress:
         stage = stage or self.stage()
-        await stage.run(self.site, self.store)
+        await stage.run(self.site, self.store, "")
         return stage.progress
 
     def content(self, path: str = PATH) -> bytes:
@@ -539,5 +539,5 @@ def test_a_receipt_of_another_path_is_none() -> None:
 
 
 async def test_a_listing_is_not_believed_against_the_files(world: World) -> None:
-    copies = CopyIn(world.site, world.store, "/r", world.turns, "job", lambda _: None)
+    copies = CopyIn(world.site, world.store, "/r", world.turns, "job", "", "bucket", lambda _: None)
     assert await copies.receipt("/nothing") is None

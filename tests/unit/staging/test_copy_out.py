@@ -69,7 +69,7 @@ async def test_a_file_becomes_an_object_with_its_digest(world: World, size: int,
     world.site.files[f"{RUN}/model.pt"] = File(MODEL[:size])
     stage = world.stage()
 
-    await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store, "")
 
     assert world.store.objects == {"run1/model.pt": MODEL[:size]}
     assert world.store.digests["run1/model.pt"] == hashlib.sha256(MODEL[:size]).hexdigest()
@@ -77,7 +77,7 @@ async def test_a_file_becomes_an_object_with_its_digest(world: World, size: int,
     assert (world.notes, world.store.uploads) == ([], {})
 
     sent = world.store.sent_bytes
-    await world.stage().run(world.site, world.store)
+    await world.stage().run(world.site, world.store, "")
     assert world.store.sent_bytes == sent, "what is there is not sent again"
 
 
@@ -93,13 +93,13 @@ async def test_an_upload_that_broke_goes_on_where_it_was(world: World, calls: in
     world.store.before = cut
     stage = world.stage()
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
     assert world.store.objects == {}
     assert stage.progress.moved == 0
     world.store.before = lambda _: None
 
     again = world.stage()
-    await again.run(world.site, world.store)
+    await again.run(world.site, world.store, "")
 
     assert world.store.objects == {"run1/model.pt": MODEL}
     assert world.store.sent_bytes == len(MODEL), "no part was sent twice"
@@ -110,12 +110,12 @@ async def test_an_upload_that_broke_goes_on_where_it_was(world: World, calls: in
 async def test_a_file_that_changed_after_the_break_begins_a_new_upload(world: World) -> None:
     world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("upload") == 4))
     with pytest.raises(Unavailable):
-        await world.stage().run(world.site, world.store)
+        await world.stage().run(world.site, world.store, "")
     world.store.before = lambda _: None
     world.store.cuts = 0
     world.site.files[f"{RUN}/model.pt"] = File(MODEL[::-1])
 
-    await world.stage().run(world.site, world.store)
+    await world.stage().run(world.site, world.store, "")
 
     assert world.store.objects == {"run1/model.pt": MODEL[::-1]}
     assert world.store.uploads == {}
@@ -128,10 +128,10 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_taken_for_whole(world
 
     world.store.before = change
     with pytest.raises(Changed, match="changed at the site while it was copied"):
-        await world.stage().run(world.site, world.store)
+        await world.stage().run(world.site, world.store, "")
     assert (world.store.objects, world.store.uploads, world.notes) == ({}, {}, [])
 
-    await world.stage().run(world.site, world.store)
+    await world.stage().run(world.site, world.store, "")
     assert world.store.objects == {"run1/model.pt": MODEL[::-1]}
 
 
@@ -155,12 +155,12 @@ async def test_a_part_of_other_content_is_not_trusted_after_a_break(
     world.store.before = meanwhile
     stage = world.stage()
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
     world.store.before = lambda _: None
 
     for again in (world.stage() if restarted else stage, world.stage()):
         with contextlib.suppress(Changed):
-            await again.run(world.site, world.store)
+            await again.run(world.site, world.store, "")
         assert world.store.objects.get("run1/model.pt", MODEL) == MODEL
     assert world.store.objects == {"run1/model.pt": MODEL}
     assert (world.notes, world.store.uploads) == ([], {})
@@ -172,7 +172,7 @@ async def test_what_was_sent_is_not_read_again_by_the_same_operator(
     world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("upload") == 8))
     stage = world.stage()
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
     world.store.before = lambda _: None
     world.store.cuts = 0
     read, real = 0, Memory.read
@@ -184,7 +184,7 @@ async def test_what_was_sent_is_not_read_again_by_the_same_operator(
         return content
 
     monkeypatch.setattr(Memory, "read", counted)
-    await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store, "")
     assert read == len(MODEL) - 8 * PART
     assert stage.hashes == {}
 
@@ -212,8 +212,8 @@ async def test_what_the_operator_hashed_for_a_site_is_not_read_for_that_again(
     monkeypatch.setattr(Memory, "digest", none)
     stage = world.stage()
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
-    await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
+    await stage.run(world.site, world.store, "")
 
     assert world.store.objects == {"run1/model.pt": MODEL}
     assert read <= 2 * len(MODEL) + PART, "once to hash it, once to send it"
@@ -234,8 +234,8 @@ async def test_a_hash_of_what_the_file_was_is_forgotten(world: World, monkeypatc
     world.store.before = change
     stage = world.stage()
     with pytest.raises(Changed):
-        await stage.run(world.site, world.store)
-    await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
+    await stage.run(world.site, world.store, "")
     assert world.store.objects == {"run1/model.pt": MODEL[::-1]}
 
 
@@ -246,23 +246,23 @@ async def test_a_file_that_becomes_shorter_is_not_waited_for(world: World) -> No
 
     world.store.before = change
     with pytest.raises(Changed, match="has become shorter"):
-        await world.stage().run(world.site, world.store)
+        await world.stage().run(world.site, world.store, "")
 
 
 async def test_an_upload_that_the_store_forgot_begins_anew(world: World) -> None:
     world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("upload") == 4))
     with pytest.raises(Unavailable):
-        await world.stage().run(world.site, world.store)
+        await world.stage().run(world.site, world.store, "")
     world.store.before = lambda _: None
     world.store.uploads.clear()
-    await world.stage().run(world.site, world.store)
+    await world.stage().run(world.site, world.store, "")
     assert world.store.objects == {"run1/model.pt": MODEL}
 
 
 async def test_a_directory_goes_below_a_prefix(world: World) -> None:
     world.site.files = {f"{RUN}/final/a/1.pt": File(b"one"), f"{RUN}/final/2.pt": File(b""), f"{RUN}/log": File(b"x")}
     stage = world.stage(path=f"{RUN}/final/")
-    await stage.run(world.site, world.store)
+    await stage.run(world.site, world.store, "")
     assert world.store.objects == {"run1/a/1.pt": b"one", "run1/2.pt": b""}
     assert stage.progress.files == 2
 
@@ -278,16 +278,16 @@ async def test_what_cant_go_says_what_to_mend(
     world: World, url: str, path: str, kind: type[PasserelleError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        await world.stage(url, path).run(world.site, world.store)
+        await world.stage(url, path).run(world.site, world.store, "")
 
 
 async def test_an_empty_directory_and_an_endless_one_are_told(world: World) -> None:
     world.site.directories.add(f"{RUN}/empty")
     with pytest.raises(Missing, match="left nothing in"):
-        await world.stage(path=f"{RUN}/empty").run(world.site, world.store)
+        await world.stage(path=f"{RUN}/empty").run(world.site, world.store, "")
     world.site.files = {f"{RUN}/{'loop/' * 40}x": File(b"")}
     with pytest.raises(Invalid, match="link that leads upwards"):
-        await world.stage(path=RUN).run(world.site, world.store)
+        await world.stage(path=RUN).run(world.site, world.store, "")
 
 
 async def test_a_link_that_leads_nowhere_is_told_and_not_left_out(
@@ -301,7 +301,7 @@ async def test_a_link_that_leads_nowhere_is_told_and_not_left_out(
 
     monkeypatch.setattr(Memory, "entries", entries)
     with pytest.raises(Invalid, match=rf"{RUN}/model.safetensors is a link that leads nowhere; have the trainer"):
-        await world.stage(path=RUN).run(world.site, world.store)
+        await world.stage(path=RUN).run(world.site, world.store, "")
     assert world.store.objects == {}
 
 
@@ -309,14 +309,14 @@ async def test_directories_are_counted_as_files_are(world: World, monkeypatch: p
     monkeypatch.setattr(stage, "MOST_FILES", 10)
     world.site.directories |= {f"{RUN}/{number // 5}/{number}" for number in range(20)}
     with pytest.raises(Invalid, match="more than 10 files and directories"):
-        await world.stage(path=RUN).run(world.site, world.store)
+        await world.stage(path=RUN).run(world.site, world.store, "")
 
 
 async def test_what_is_given_up_leaves_no_upload(world: World) -> None:
     world.store.before = lambda _: setattr(world.store, "cuts", int(world.store.calls.count("upload") == 4))
     stage = world.stage()
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
     assert world.store.uploads
     await stage.drop(world.site, world.store)
     assert (world.store.uploads, world.notes) == ({}, [])

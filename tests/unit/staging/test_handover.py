@@ -64,7 +64,7 @@ class World:
 
     async def run(self, stage: Stage | None = None) -> Progress:
         stage = stage or self.stage()
-        await stage.run(cast("Door", self.site), self.store)
+        await stage.run(cast("Door", self.site), self.store, "")
         return stage.progress
 
     @property
