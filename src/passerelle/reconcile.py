@@ -154,7 +154,7 @@ class Reconciler:
         if previewed or isinstance(action, Intend | Submit):
             attempt = action.attempt if isinstance(action, Intend | Submit) else 1
             hold = self._hold(job, service, memory, action, planned=_is_planned(job))
-            if hold is not None and _is_planned(job):
+            if hold is not None and _is_planned(job) and not self._transfers.outdated(job, service):
                 planned = Planned(held=True)  # it says so already, and nothing is sent
             elif isinstance(action, Submit) and memory.fresh == attempt and memory.batch and memory.refused is None:
                 planned = Planned(batch=memory.batch)  # the intent was written for it a moment ago

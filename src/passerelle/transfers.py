@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from passerelle.decide import Action, Intend, Rest
 from passerelle.errors import Invalid, Unauthorized, Unavailable
-from passerelle.facts import Staged, Word
+from passerelle.facts import IDENTITY_CHANGED, Staged, Word
 from passerelle.gateways.base import Handover, Identity, Transfer
 from passerelle.job_secrets import JobSecrets, Withheld
 from passerelle.kube import Gone
@@ -27,9 +27,12 @@ from passerelle.staging.door import Door
 from passerelle.staging.entries import refused, steps_in, steps_out
 from passerelle.staging.s3.credential import Access, access
 from passerelle.staging.s3.presigned import OpenPresigned
-from passerelle.staging.steps import Direction, Progress
+from passerelle.staging.steps import Direction, Progress, Step
 from passerelle.staging.turns import ROOM
 from passerelle.staging.worker import OpenStore, Staging
+from passerelle.v1alpha1.trainingjob_status import Attempt
+
+_UNSEEN = Word("False", STAGING, "The operator looks whether all data still lie at the site.")
 
 
 class Moved(Protocol):
@@ -58,10 +61,14 @@ class Transfers:
         self._presigned = presigned
         self._keys: dict[str, Key] = {}
         self._accounts: dict[str, str] = {}
+        self._planned_at: dict[str, int] = {}
+        """For which generation of its Site a TrainingJob was planned last."""
         self._room = asyncio.Semaphore(ROOM)
 
     def checked(self, job: TrainingJob, service: Service | None, planned: Planned) -> Planned:
         """The plan, refused where the Site's gateway can't carry what is to be copied, or two copies meet."""
+        if service is not None and job.spec is not None and steps_in(job.spec):
+            self._planned_at[job.uid] = service.site.generation
         if planned.plan is not None:
             self._accounts[job.uid] = planned.plan.account or ""
         if job.spec is None or planned.plan is None or service is None or service.watch is None:
@@ -71,18 +78,25 @@ class Transfers:
         refusal = refused(job.spec, site=job.site, driver=driver, moves=moves)
         return planned if refusal is None else Planned(invalid=refusal, findings=planned.findings)
 
+    def outdated(self, job: TrainingJob, service: Service | None) -> bool:
+        """Whether what is copied for it was planned for a Site that has changed since: its account may be another."""
+        if job.spec is None or service is None or not steps_in(job.spec):
+            return False
+        return self._planned_at.get(job.uid) != service.site.generation
+
     def hold(self, job: TrainingJob, service: Service | None, action: Action, *, turn: bool) -> Word | None:
         """What the submit waits for, after asking for it. None where all is there, or nothing is to be copied.
         `turn`: nothing else holds it, so that it is worth a look whether all is there still.
         """
         progress = self._into(job, service, action)
         if progress is None:
-            return None
+            asked = isinstance(action, Intend) and job.spec is not None and steps_in(job.spec)
+            return _UNSEEN if asked else None  # the site can't be asked any more, and what was seen is older
         if not all(each.done for each in progress):
             return told(progress, "At the site")
         staging = self._staging(service)
         if turn and isinstance(action, Intend) and staging is not None and not staging.sure(job.uid):
-            return Word("False", STAGING, "The operator looks whether all data still lie at the site.")
+            return _UNSEEN
         return None
 
     def look(self, job: TrainingJob, service: Service | None, action: Action, run_directory: str) -> Staged | None:
@@ -100,12 +114,18 @@ class Transfers:
             elif staging is not None and service is not None and service.site.spec is not None and not job.deleting:
                 self._keys[job.uid] = job.key
                 steps = steps_out(spec, run_directory, self._account(job))
-                out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, _where(service))
+                where, whose = _where(service), job.status.attempts[-1]
+                if where is None or where == Identity(whose.cluster, whose.user):
+                    out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, where)
+                else:
+                    staging.stop(job.uid, "Out")
+                    out = tuple(_led_away(step, whose, where) for step in steps)
         return Staged(len(steps_in(spec)), len(spec.outputs), into, out)
 
     def forget(self, job: TrainingJob, service: Service | None) -> None:
         """This TrainingJob is no more."""
         self._accounts.pop(job.uid, None)
+        self._planned_at.pop(job.uid, None)
         if self._keys.pop(job.uid, None) is not None and service is not None and service.staging is not None:
             service.staging.forget(job.uid, job.key.namespace)
 
@@ -173,6 +193,17 @@ def outputs_are_safe(job: TrainingJob) -> bool:
     """Whether nothing is lost to the object store when the TrainingJob goes: a failed run's outputs go nowhere."""
     succeeded = any(each.type == "Succeeded" and each.status == "True" for each in job.status.conditions)
     return not succeeded or job.spec is None or not job.spec.outputs or all_out(job.status)
+
+
+def _led_away(step: Step, whose: Attempt, where: Identity) -> Progress:
+    """What lies at that path where the Site leads now is somebody's, and no output of the run."""
+    text = (
+        f"The run's outputs lie on cluster {whose.cluster}, as {whose.user}, and the Site leads to cluster "
+        f"{where.cluster} as {where.user} now; point it back."
+    )
+    return Progress(
+        name=step.name, direction="Out", state="Failed", reason=IDENTITY_CHANGED, message=text, stalled=True
+    )
 
 
 def _where(service: Service) -> Identity | None:

@@ -140,7 +140,8 @@ def bounded_memory() -> Iterator[None]:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _memory("VmRSS")
     yield
-    assert _memory("VmHWM") - before < MOST_MEMORY
+    grown = _memory("VmHWM") - before
+    assert grown < MOST_MEMORY, f"{grown // MIB} MiB more than the {before // MIB} MiB before"
 
 
 def _memory(name: str) -> int:

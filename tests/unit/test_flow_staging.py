@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 import virtual_time
-from little_world import NAMESPACE, KubeClient, Points, World
+from little_world import NAMESPACE, SITE, KubeClient, Points, World
 from little_world import SECRET as SITE_SECRET
-from passerelle.errors import Invalid, Rejected, Unavailable
+from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.gateways.memory_files import File
 from passerelle.kube import REFUSED
-from passerelle.objects import Key
+from passerelle.objects import Key, TrainingJob
+from passerelle.planning import Planner
+from passerelle.sites import Service
 from passerelle.staging.worker import Staging
 from stories import ORDINARY, Story, finished, running
 from stories import told as told_without
@@ -508,6 +510,85 @@ def test_a_site_that_was_turned_while_the_job_waited_gets_the_data() -> None:
         assert world.site.files[PATH].content == CORPUS
 
     told(story, Fate(queued=3, running=300), maxJobs=1)
+
+
+def test_a_credential_that_is_refused_while_the_job_is_planned_submits_nothing_without_its_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan, refused = Planner.plan, 0
+
+    async def planned(self: Planner, job: TrainingJob, service: Service | None, *more: Any) -> Any:
+        nonlocal refused
+        made = await plan(self, job, service, *more)
+        if service is not None and service.watch is not None and service.watch.seen(job.run).complete and not refused:
+            refused += 1
+            service.watch._fail(Unauthorized("The token has expired.", reason="TokenRefused"))
+        return made
+
+    monkeypatch.setattr(Planner, "plan", planned)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: bool(world.states()))
+        assert refused == 1
+        assert world.site.files[PATH].content == CORPUS, "before the first job"
+        await world.until(finished(world, key))
+
+    told(story)
+
+
+def test_what_lies_where_the_site_leads_later_is_no_output_of_the_run() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output("/scratch/model.pt")])
+        await world.until(running(world, key))
+        world.site.files["/scratch/model.pt"] = File(b"of the run")
+        world.store.refusal = Unavailable("The store is away.", reason="Unreachable")
+        await world.until(finished(world, key))
+        await asyncio.sleep(5)
+        home = world.api.sites[SITE]["spec"]["gateway"]
+        other = world.another("https://other/", cluster="other")
+        other.files["/scratch/model.pt"] = File(b"of somebody else")
+        await world.edit_site(gateway={**home, "url": "https://other/"})
+        world.store.refusal = None
+        await world.until(lambda: world.condition(key, "OutputsStaged") == ("False", "IdentityChanged"))
+        assert message(world, key, "OutputsStaged").endswith("; point it back.")
+        await asyncio.sleep(400)
+        assert "run1/model.pt" not in world.store.objects
+        await world.edit_site(gateway=home)
+        await world.until(lambda: world.condition(key, "OutputsStaged")[0] == "True")
+        assert world.store.objects["run1/model.pt"] == b"of the run"
+
+    told(story)
+
+
+def test_an_account_that_the_site_gives_later_is_charged_for_what_carries_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ask = Staging.ask
+
+    def noted(self: Staging, uid: str, namespace: str, steps: Any, *more: Any, **words: Any) -> Any:
+        asked.extend(step.account for step in steps)
+        return ask(self, uid, namespace, steps, *more, **words)
+
+    monkeypatch.setattr(Staging, "ask", noted)
+
+    async def story(world: World) -> None:
+        slowly(world)
+        await world.end_operator()
+        await world.start_operator()
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: world.condition(key, "Submitted") == ("False", "Staging"))
+        await asyncio.sleep(20)
+        admission = [{**each, "accounts": ["other"]} for each in world.api.sites[SITE]["spec"]["admission"]]
+        await world.edit_site(admission=admission)
+        await asyncio.sleep(20)
+        assert (asked[0], asked[-1]) == ("startup", "other")
+        await world.end_operator()
+        await world.start_operator()
+        asked.clear()
+        await asyncio.sleep(60)
+        assert set(asked) == {"other"}, "an operator that takes over knows it, too"
+
+    told(story)
 
 
 @pytest.mark.parametrize("restarts", [False, True])

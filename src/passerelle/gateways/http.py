@@ -214,6 +214,8 @@ class Carrier:
         nothing else of its own.
         """
         try:
+            if self._client.is_closed:  # whoever asks held on to it, and the Site has another one by now
+                raise Unavailable("The connection was closed: the Site has changed.", reason=UNREACHABLE, sent=False)
             target = httpx.URL(path.lstrip("/"))
             if target.host:  # a path that a server gave: httpx would go where it says, whatever the base is
                 raise httpx.InvalidURL("an address stands in the place of a path")

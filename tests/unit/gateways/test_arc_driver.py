@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from passerelle.gateways.arc import calls
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Accounting, Files, Gateway, Opens, Transfer, Upload
+from passerelle.gateways.http import Answer, Carrier
 from passerelle.slurm import JobState, RemoteJob, Stage
 from unit.gateways.scripted_server import BATCH, OPTIONS
 
@@ -369,6 +371,32 @@ async def test_what_one_user_saw_is_not_anothers() -> None:
     assert arc._calls._carrier is not first
     assert arc._calls._busy == {}
     assert arex.asked.count(f"GET 1.1/jobs/{ID}/diagnose/local") == 2
+
+
+async def test_a_request_keeps_its_connections_while_others_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[Carrier, set[str]] = {}
+
+    async def send(self: Carrier, *_: object, headers: dict[str, str], **__: object) -> Answer:
+        sent.setdefault(self, set()).add(headers["authorization"])
+        return Answer(200, "", b"", {}, "OK")
+
+    async def close(_: Carrier) -> None:
+        for _turn in range(5):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Carrier, "send", send)
+    monkeypatch.setattr(Carrier, "close", close)
+    who = [bearer("ada")]
+    asks = calls.Calls("https://arc.example", lambda: who[0], transport=httpx.MockTransport(Arex()))
+    await asks.once("GET", "a")
+    who[0] = bearer("bob")
+    second = asyncio.create_task(asks.once("GET", "b"))
+    await asyncio.sleep(0)
+    who[0] = bearer("eve")
+    await asyncio.gather(second, asks.once("GET", "c"))
+    assert sorted(map(sorted, sent.values())) == [
+        [f"Bearer {bearer(name).token}"] for name in sorted(("ada", "bob", "eve"), key=lambda name: bearer(name).token)
+    ]
 
 
 async def test_a_log_is_found_without_having_been_seen_before() -> None:

@@ -207,3 +207,11 @@ def test_ca_that_is_no_certificate() -> None:
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers) == seconds
+
+
+async def test_whoever_holds_on_to_a_connection_that_was_closed_is_told_so() -> None:
+    door = carrier(lambda _: httpx.Response(200))
+    await door.close()
+    with pytest.raises(Unavailable) as caught:
+        await door.send("GET", "x", headers={})
+    assert (caught.value.reason, caught.value.sent) == ("Unreachable", False)

@@ -207,6 +207,18 @@ async def test_an_account_without_a_shell_is_told_in_its_own_words(node: LoginNo
     assert "This account is currently not available." in error.message
 
 
+async def test_how_a_login_shell_ended_may_be_told_late(node: LoginNode, door: Ssh) -> None:
+    async def leaves(call: Call) -> None:
+        call.process.channel.write_eof()
+        await asyncio.sleep(0.2)
+        call.process.exit(0)
+
+    node.commands["sbatch"] = leaves
+
+    error = await doubt(door)
+    assert (error.sent, error.reason) == (False, "UnexpectedAnswer")
+
+
 async def test_a_shell_that_never_stops_greeting(node: LoginNode, door: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
     async def talk(call: Call) -> None:
         call.process.stdout.write(b"x" * 5_000)

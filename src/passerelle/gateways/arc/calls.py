@@ -64,9 +64,13 @@ class Calls:
         credential = self._credentials()
         refuse_expired(credential)
         shown = {"authorization": f"Bearer {credential.token}"} if credential.token else {}
-        carrier = await self._carrier_of(credential)
+        former = self._carrier
+        if credential != self._shown:
+            self._carrier, self._shown = self._open(credential.certificate), credential
+        carrier = self._carrier  # ours, whatever another request shows while this one waits
         self._busy[carrier] = self._busy.get(carrier, 0) + 1
         try:
+            await self._release(former)
             answer = await carrier.send(
                 method, path, headers={**headers, **shown}, query=query, body=body, payload=content
             )
@@ -126,13 +130,6 @@ class Calls:
 
     def _open(self, certificate: ClientCertificate | None) -> Carrier:
         return Carrier(self._url, ca=self._ca, certificate=certificate, transport=self._transport)
-
-    async def _carrier_of(self, credential: ArcCredential) -> Carrier:
-        if credential != self._shown:
-            former, self._carrier = self._carrier, self._open(credential.certificate)
-            self._shown = credential
-            await self._release(former)
-        return self._carrier
 
     async def _release(self, carrier: Carrier) -> None:
         """Close a former carrier after its last request."""

@@ -244,7 +244,9 @@ class _Run:
             piece = await process.stdout.read(_PIECE)
             heard += piece
             if not piece:
-                raise self._silent(process.exit_status, heard + await process.stderr.read(STDERR_LIMIT))
+                said = heard + await process.stderr.read(STDERR_LIMIT)
+                await process.wait_closed()  # how it ended comes behind its last word
+                raise self._silent(process.exit_status, said)
             if len(heard) > GREETING_LIMIT:
                 raise self._unusual("the login shell says more than a greeting")
         return heard.partition(mark)[2]
