@@ -74,13 +74,16 @@ class HandIn(CopyIn):
         return cast("HandoverDoor", self.site)
 
     async def copy(self, stored: Stored, path: str) -> None:
-        """Notes go last, and with them what an operator left that died when the file had its name already."""
+        """Notes go last, and with them what an operator left that died when the file had its name already. The copy is
+        whole by then: what can't be tidied up is left to the next one of this object.
+        """
         await super().copy(stored, path)
         part = receipt.part_place(path, stored.version)
         small = stored.size <= self.gate.small_bytes
-        if await self.site.size(part if small else handed.note_place(self.run_root, part, "in")) is not None:
-            await self._clean(part)
-            await self._forget(part)
+        with contextlib.suppress(PasserelleError):
+            if await self.site.size(part if small else handed.note_place(self.run_root, part, "in")) is not None:
+                await self._clean(part)
+                await self._forget(part)
 
     async def _fill(self, stored: Stored, part: str, count: Count) -> Hashed:
         if stored.size <= self.gate.small_bytes:
@@ -297,9 +300,16 @@ class HandIn(CopyIn):
         return True
 
     async def _clean(self, part: str) -> None:
-        """The part file, and the pieces of it that a job has beside it until they are in it."""
+        """The part file, and the pieces of it that a job has beside it until they are in it. A directory that can't be
+        listed, since it has too many files or is slow, doesn't tell of pieces.
+        """
         directory, name = posixpath.split(part)
-        for each in await self.site.entries(directory) or ():
+        try:
+            found = await self.site.entries(directory) or ()
+        except PasserelleError:
+            await self.site.remove(part)
+            return
+        for each in found:
             if not each.is_directory and re.fullmatch(re.escape(name) + r"(\.[0-9]+)?", each.name):
                 await self.site.remove(f"{directory}/{each.name}")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 from weakref import WeakValueDictionary
@@ -14,7 +15,7 @@ import pytest
 from little_handover import SECRET, LittleHandover, Upload
 from little_store import MemoryStore
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import HandedOut, Handover
+from passerelle.gateways.base import TOO_MANY_ENTRIES, Entry, HandedOut, Handover
 from passerelle.gateways.memory_files import File
 from passerelle.staging import copy_out, handed, handover, handover_out, receipt, transfer_job
 from passerelle.staging.door import Door
@@ -99,6 +100,60 @@ def test_the_site_is_one(world: World) -> None:
     assert isinstance(world.site, Handover)
 
 
+@pytest.mark.parametrize("why", [Rejected("Too many.", reason=TOO_MANY_ENTRIES), Unavailable("ls took too long.")])
+async def test_a_directory_that_can_not_be_listed_holds_no_copy_up(
+    world: World, why: PasserelleError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _unlisted(world, monkeypatch, why)
+
+    progress = await world.run()
+
+    assert (world.content(), world.names, world.kept) == (CORPUS, [PATH], 1)
+    assert progress.files == 1
+
+
+async def test_a_directory_that_can_not_be_listed_keeps_no_copy_from_beginning_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _unlisted(world, monkeypatch, Rejected("Too many.", reason=TOO_MANY_ENTRIES))
+    world.site.cut = 5000
+    assert (await failed(world, Unavailable)).reason == "TransferJobFailed"
+    world.site.cut = None
+    await world.run()
+    assert (world.content(), world.names, world.kept) == (CORPUS, [PATH], 1)
+
+
+async def test_what_can_not_be_tidied_up_undoes_no_copy_and_goes_with_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = world.site.remove
+
+    async def refused(path: str) -> None:
+        if path == await _note_place(world):
+            raise Rejected(f"{path} may not be removed.", reason="FileRefused")
+        await remove(path)
+
+    monkeypatch.setattr(world.site, "remove", refused)
+    assert (await world.run()).files == 1
+    assert (world.content(), world.kept) == (CORPUS, 2)
+
+    monkeypatch.setattr(world.site, "remove", remove)
+    await world.run()
+    assert (world.kept, len(world.site.uploads)) == (1, 1)
+
+
+def _unlisted(world: World, monkeypatch: pytest.MonkeyPatch, why: PasserelleError) -> None:
+    """The directory that the file lies in."""
+    entries = world.site.entries
+
+    async def refused(path: str) -> Sequence[Entry] | None:
+        if PATH.rpartition("/")[0] == path:
+            raise why
+        return await entries(path)
+
+    monkeypatch.setattr(world.site, "entries", refused)
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, 101, PART, PART + 1, 10 * PART + 7])
 @pytest.mark.parametrize("hashes", [True, False])
 async def test_an_object_arrives_whole_and_leaves_a_receipt_alone(world: World, size: int, hashes: bool) -> None:
@@ -150,10 +205,9 @@ async def test_an_operator_that_died_anywhere_is_followed(
     for name in ("write", "remove", "rename", "digest", "hand_in", "get", "put", "complete"):
         _interrupt(monkeypatch, site, name, die)
     if left > 0:
-        try:
+        with contextlib.suppress(Unavailable):
             await world.run()
-        except Unavailable:
-            await world.run()
+        await world.run()
 
     assert world.content() == CORPUS
     assert (world.names, world.kept) == ([PATH], 1)
