@@ -24,7 +24,7 @@ from passerelle.staging.copy_out import LARGEST_FILE_BYTES, LARGEST_PART_BYTES, 
 from passerelle.staging.handed import Note, Sent
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.s3.allowed import ALLOWED
-from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned
+from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned, one_host
 from passerelle.staging.store import Changed, Stored
 from passerelle.staging.transfer_job import (
     FAILED,
@@ -97,7 +97,10 @@ class HandIn(CopyIn):
             await ended(self.gate, note.job, self.waits, self.look_seconds)
             count.add(stored.size)
             return Remembered(stored.size, sha256=sent.sha256)
-        store = self.presigned(note.urls[-1], self.gate.store_authority)
+        try:
+            store = self._store_of(note)
+        except Invalid as error:  # nothing will ever be sent to where its job waits for it
+            raise await self._came_to_nothing(part, note, error) from None
         try:
             done = await self._send(stored, part, note, sent, store, count)
         except Unavailable as error:
@@ -166,6 +169,10 @@ class HandIn(CopyIn):
             raise
         return note
 
+    def _store_of(self, note: Note) -> Presigned:
+        """Where all its URLs lead to. Raises Invalid where that is not one store, or not allowed."""
+        return self.presigned(one_host(note.urls), self.gate.store_authority)
+
     async def _send(self, stored: Stored, part: str, note: Note, sent: Sent, store: Presigned, count: Count) -> Hashed:
         """All parts that the store doesn't have, and their completion, which may be asked for again."""
         if sent.sha256:
@@ -233,7 +240,7 @@ class HandIn(CopyIn):
         raise await self._came_to_nothing(part, note, await failure(self.gate, note, job, stored.key))
 
     async def _came_to_nothing(self, part: str, note: Note, error: PasserelleError) -> PasserelleError:
-        """What is to be raised: with the last job in a row it is somebody's to mend. All is noted."""
+        """What is to be raised: with the last job in a row, if not before, it is somebody's to mend. All is noted."""
         if await self._give_up(part, note):
             error, after = another_failure(note, error, self.now())
             await self._keep_note(after)

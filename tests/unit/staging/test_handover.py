@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -15,12 +16,13 @@ import pytest
 from little_handover import SECRET, LittleHandover, Upload
 from little_store import MemoryStore
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import TOO_MANY_ENTRIES, Entry, HandedOut, Handover
+from passerelle.gateways.base import TOO_MANY_ENTRIES, Entry, HandedIn, HandedOut, Handover
 from passerelle.gateways.memory_files import File
 from passerelle.staging import copy_out, handed, handover, handover_out, receipt, transfer_job
 from passerelle.staging.door import Door
 from passerelle.staging.handover import HandIn
 from passerelle.staging.place import place
+from passerelle.staging.s3.allowed import Allowed
 from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Direction, Outgoing, Progress, Step
@@ -568,6 +570,52 @@ async def test_too_few_parts_are_refused(world: World, monkeypatch: pytest.Monke
     for _ in range(2):  # for a while no other job is asked for, which would be as useless
         assert (await failed(world, Rejected)).reason == "TooFewParts"
         assert (world.site.cancelled, len(world.site.uploads)) == (["1"], 1)
+
+
+@pytest.mark.parametrize(
+    "complete, hosts, words",
+    [
+        ("https://store/1/complete", ("elsewhere.example",), "the chart's value objectStoreHosts"),
+        ("http://store/1/complete", (), "several hosts for one file, .*; tell the site"),
+        ("https://other/1/complete", (), "several hosts for one file, .*; tell the site"),
+        ("nonsense", (), "none of an object store; tell the site"),
+    ],
+)
+async def test_a_store_that_is_not_believed_leaves_no_job(
+    world: World,
+    complete: str,
+    hosts: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site, hand_in = world.site, world.site.hand_in
+
+    async def leads(path: str, size: int, parts: int, account: str) -> HandedIn:
+        return replace(await hand_in(path, size, parts, account), complete=f"{complete}?{SECRET}")
+
+    monkeypatch.setattr(site, "hand_in", leads)
+    stage = world.stage()
+    stage.presigned = Allowed(hosts).presigned
+    told = await failed(world, Invalid, stage)
+    assert told.reason == "EndpointNotAllowed"
+    assert re.search(words, told.message)
+    for _ in range(2):  # another job would be as useless
+        assert (await failed(world, Rejected, stage)).message == told.message
+    assert (site.states, site.puts, world.names) == ({"1": "CANCELLED"}, 0, [])
+
+    await stage.drop(cast("Door", site), None)
+    assert world.kept == 0
+
+
+async def test_a_store_without_tls_is_told_with_what_to_do(world: World) -> None:
+    await _leave(
+        world, await _part(world), "in", urls=tuple(f"http://store/1/{number}?{SECRET}" for number in range(12))
+    )
+    stage = world.stage()
+    stage.presigned = Allowed().presigned
+    told = await failed(world, Invalid, stage)
+    assert (told.reason, world.site.states) == ("InvalidEndpoint", {"1": "CANCELLED"})
+    assert "ask the site for one with TLS" in told.message
 
 
 async def test_a_file_goes_out_by_one_job(world: World) -> None:
