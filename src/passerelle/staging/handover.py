@@ -68,6 +68,8 @@ class HandIn(CopyIn):
     now: Callable[[], float] = time.time
     look_seconds: float = LOOK_SECONDS
     parts: dict[str, Sent] = field(default_factory=dict)
+    dropping: float = 0.0
+    """Since when: nothing was asked for after that, and the site's jobs are waited for once, not for each file."""
 
     @property
     def gate(self) -> HandoverDoor:
@@ -133,16 +135,16 @@ class HandIn(CopyIn):
         if kept is not None and kept.job and kept.size == stored.size:
             return kept
         if kept is not None and not kept.refused[0]:
-            await asyncio.sleep(self.gate.settle_seconds)
-            for job in await self.gate.waiting_for(part):
-                await self.gate.cancel(job)
+            await self._end_waiting(part)
         whose, failed = await self.gate.whose(), kept.failed if kept is not None else 0
         bare = Note(path=part, size=stored.size, cluster=whose.cluster, user=whose.user, failed=failed)
         await self._keep_note(bare)
         try:
             found = await self.gate.hand_in(part, stored.size, -(-stored.size // part_bytes(stored.size)), self.account)
         except PasserelleError as error:
-            if not isinstance(error, Unavailable) or not error.sent:
+            if isinstance(error, Unavailable) and error.sent:
+                raise await self._unanswered(part, bare, error) from None
+            if not failed:  # else how many came to nothing before stays on record
                 await self._forget(part)
             raise
         size = _part_bytes(stored.size, len(found.parts), found.most_bytes)
@@ -162,12 +164,26 @@ class HandIn(CopyIn):
             await self._keep_note(note)
         except PasserelleError as error:
             await self.gate.cancel(found.job)  # the bare note stands, or a broken one, until nobody waits any more
-            await self._forget(part)
-            if error is unfit:  # the next job would be of no more use, so none is asked for at once
-                refused = (unfit.reason, unfit.message)
-                await self._keep_note(replace(bare, refused=refused, when=self.now(), failed=failed + 1))
-            raise
+            raise await self._counted(bare, error) from None
         return note
+
+    async def _unanswered(self, part: str, bare: Note, error: PasserelleError) -> PasserelleError:
+        """What is to be raised where an answer was lost, or is of no use. The job that it may have been of is ended by
+        the next try; with the last in a row at once, since the next try is long after.
+        """
+        told, after = another_failure(bare, error, self.now())
+        await self._keep_note(replace(bare, failed=after.failed))
+        if after.when:
+            await self._end_waiting(part)
+            await self._keep_note(after)
+        return told
+
+    async def _end_waiting(self, part: str, asked: float = 0.0) -> None:
+        """End what was asked for until now, or until `asked`, and has no known number: a site may show it late."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep((asked or now) + self.gate.settle_seconds - now)
+        for job in await self.gate.waiting_for(part):
+            await self.gate.cancel(job)
 
     def _store_of(self, note: Note) -> Presigned:
         """Where all its URLs lead to. Raises Invalid where that is not one store, or not allowed."""
@@ -241,10 +257,12 @@ class HandIn(CopyIn):
 
     async def _came_to_nothing(self, part: str, note: Note, error: PasserelleError) -> PasserelleError:
         """What is to be raised: with the last job in a row, if not before, it is somebody's to mend. All is noted."""
-        if await self._give_up(part, note):
-            error, after = another_failure(note, error, self.now())
-            await self._keep_note(after)
-        return error
+        return await self._counted(note, error) if await self._give_up(part, note) else error
+
+    async def _counted(self, note: Note, error: PasserelleError) -> PasserelleError:
+        told, after = another_failure(note, error, self.now())
+        await self._keep_note(after)
+        return told
 
     async def _compare(self, stored: Stored, part: str, done: Hashed) -> None:
         """By the site's own hash where it answers in time; else by looks at the places where a piece that the job
@@ -288,8 +306,8 @@ class HandIn(CopyIn):
                 await self._clean(part)
                 return
             if not note.job and not note.refused[0]:
-                for job in await self.gate.waiting_for(part):
-                    await self.gate.cancel(job)
+                self.dropping = self.dropping or asyncio.get_running_loop().time()
+                await self._end_waiting(part, self.dropping)
             await self._give_up(part, note)
 
     async def _give_up(self, part: str, note: Note) -> bool:

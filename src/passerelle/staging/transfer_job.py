@@ -119,7 +119,7 @@ def another_failure(note: Note, error: PasserelleError, now: float) -> tuple[Pas
             f"{failed} transfer jobs in a row came to nothing, the last one so: {error.message} "
             "Ask the site why; it is tried again half an hour later."
         )
-        error = Rejected(text, reason=error.reason)
+        error = Rejected(text, reason=FAILED)
     when = now if isinstance(error, Invalid | Rejected) else 0.0
     refused = (error.reason, error.message)
     after = Note(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -12,11 +12,12 @@ from little_handover import LittleHandover
 from little_store import MemoryStore
 from passerelle.errors import Unauthorized
 from passerelle.gateways.memory_files import File
-from passerelle.staging import copy_out, handover
+from passerelle.staging import copy_out, handover, worker
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.credential import Access
 from passerelle.staging.s3.presigned import OpenPresigned
+from passerelle.staging.stage import JOBS_AT_ONCE
 from passerelle.staging.steps import Direction, Step
 from passerelle.staging.worker import Staging
 from unit.staging.test_worker import eventually
@@ -92,3 +93,21 @@ async def test_the_secret_often_goes_first(world: World, direction: Direction) -
     assert (world.site.cancelled, world.site.states) == (["1"], {"1": "CANCELLED"})
     assert world.left == []
     assert direction == "Out" or world.asked == asked, "what comes in needs no bucket to be dropped"
+
+
+async def test_what_is_asked_for_at_that_moment_is_found_when_the_site_shows_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file each in the lanes of a prefix: they are waited for together, since a site may take half a minute."""
+    monkeypatch.setattr(worker, "DROP_SECONDS", 2.0)
+    world.site.silent, world.site.late_seconds, world.site.settle_seconds = True, 0.4, 0.5
+    world.store.objects = {f"d/{number}": b"x" * 5000 for number in range(JOBS_AT_ONCE)}
+    staging = world.staging()
+    staging.ask("uid", "team", (replace(step("In"), place=place("s3://bucket/d/")),), ROOT)
+    await eventually(lambda: len(world.site.states) == JOBS_AT_ONCE)
+
+    staging.forget("uid", "team")
+    await eventually(lambda: not staging._dropping)
+
+    assert set(world.site.states.values()) == {"CANCELLED"}
+    assert world.left == []

@@ -266,6 +266,51 @@ async def test_a_job_whose_answer_was_lost_is_ended(world: World) -> None:
     assert world.content() == CORPUS
 
 
+@pytest.mark.parametrize("fails", ["the answer", "the note"])
+async def test_an_answer_that_is_of_no_use_is_not_asked_for_without_end(
+    world: World, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = world.site
+    site.settle_seconds, site.late_seconds = 0.02, 0.01
+    if fails == "the answer":
+        site.lost_answers = 99
+    else:
+        _half_written(world, monkeypatch, times=99)
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable)
+    told = await failed(world, Rejected)
+    assert told.reason == "TransferJobFailed"
+    assert "3 transfer jobs in a row came to nothing" in told.message
+    assert set(site.states.values()) == {"CANCELLED"}, "none waits while none is asked for"
+
+    assert (await failed(world, Rejected)).message == told.message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+
+
+async def test_an_outage_neither_counts_nor_forgets_what_was_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, hand_in = world.site, world.site.hand_in
+
+    async def down(*_: object) -> HandedIn:
+        raise Unavailable("Nobody answers.", sent=False)
+
+    async def outage() -> None:
+        monkeypatch.setattr(site, "hand_in", down)
+        for _ in range(2 * transfer_job.MOST_IN_A_ROW):
+            await failed(world, Unavailable)
+        monkeypatch.setattr(site, "hand_in", hand_in)
+
+    await outage()
+    assert world.kept == 0
+    site.lost_answers = transfer_job.MOST_IN_A_ROW
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable)
+        await outage()
+    assert "3 transfer jobs in a row" in (await failed(world, Rejected)).message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+
+
 async def test_a_half_written_note_leaves_no_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway's write is no rename: the note with the URLs breaks off in the place of the bare one."""
     _half_written(world, monkeypatch)
@@ -303,12 +348,12 @@ async def test_an_operator_that_died_over_a_note_leaves_no_job(
     assert (site.cancelled, site.states["1"]) == (["1"], "CANCELLED")
 
 
-def _half_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def _half_written(world: World, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
     write = world.site.write
     broke: list[str] = []
 
     async def breaks(path: str, content: bytes, *, mode: int = 0o600) -> None:
-        if b'"job": "1"' in content and path == await _note_place(world) and not broke:
+        if b'"job": ""' not in content and path == await _note_place(world) and len(broke) < times:
             broke.append(path)
             await write(path, content[: len(content) // 2], mode=mode)
             raise Unavailable("The connection broke.", sent=True)
