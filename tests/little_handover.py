@@ -123,6 +123,9 @@ class LittleHandover:
         made = Upload(path, content=found.content[: self.cut])
         job = self._job(made)
         self.states[job] = self.ends
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise Unavailable("The answer was lost.", sent=True)
         stamp = await self.stamp(path)
         return HandedOut(job=job, url=f"https://store/{job}/get?{SECRET}", stamp=stamp or "", error_log="/log")
 

@@ -749,6 +749,72 @@ async def test_a_job_out_that_comes_to_nothing_is_not_asked_for_without_end(
     assert world.store.objects["out/corpus.bin"] == newer, "another file was refused nothing"
 
 
+async def test_no_job_out_is_asked_for_where_no_note_can_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that has filled the site's quota is an ordinary one."""
+    site, write = world.site, world.site.write
+
+    async def full(path: str, content: bytes, *, mode: int = 0o600) -> None:
+        raise Unavailable("Disk quota exceeded.")
+
+    site.files_at.files[PATH] = File(CORPUS)
+    monkeypatch.setattr(site, "write", full)
+    for _ in range(2 * transfer_job.MOST_IN_A_ROW):
+        await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+    assert site.states == {}
+
+    monkeypatch.setattr(site, "write", write)
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert (world.store.objects["out/corpus.bin"], len(site.states), world.kept) == (CORPUS, 1, 0)
+
+
+@pytest.mark.parametrize("fails", ["the answer", "the note"])
+async def test_a_job_out_that_nobody_knows_is_not_asked_for_without_end(
+    world: World, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, write, stage = world.site, world.site.write, world.stage("Out", "s3://bucket/out/")
+    site.files_at.files[PATH], site.ends = File(CORPUS), "RUNNING"
+
+    async def little_room(path: str, content: bytes, *, mode: int = 0o600) -> None:
+        if b'"job": ""' not in content:
+            raise Unavailable("Disk quota exceeded.")
+        await write(path, content, mode=mode)
+
+    if fails == "the answer":
+        site.lost_answers = transfer_job.MOST_IN_A_ROW
+    else:
+        monkeypatch.setattr(site, "write", little_room)
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable, stage)
+    for _ in range(2):
+        assert "3 transfer jobs in a row" in (await failed(world, Rejected, stage)).message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+    assert fails == "the answer" or set(site.states.values()) == {"CANCELLED"}
+
+    monkeypatch.setattr(site, "write", write)
+    site.files_at.files[PATH], site.ends = File(CORPUS[::-1]), "COMPLETED"
+    await world.run(stage)
+    assert (world.store.objects["out/corpus.bin"], world.kept) == (CORPUS[::-1], 0)
+
+
+async def test_an_outage_counts_as_no_job_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, hand_out = world.site, world.site.hand_out
+
+    async def down(*_: object) -> HandedOut:
+        raise Unavailable("Nobody answers.", sent=False)
+
+    site.files_at.files[PATH], site.lost_answers = File(CORPUS), transfer_job.MOST_IN_A_ROW
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+        monkeypatch.setattr(site, "hand_out", down)
+        for _ in range(2 * transfer_job.MOST_IN_A_ROW):
+            await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+        monkeypatch.setattr(site, "hand_out", hand_out)
+    await failed(world, Rejected, world.stage("Out", "s3://bucket/out/"))
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+
+
 async def test_a_job_that_lost_a_part_is_not_believed(world: World) -> None:
     world.site.files_at.files[PATH], world.site.cut = File(CORPUS), 5000
     told = await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
