@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ class Upload:
 @dataclass
 class LittleHandover:
     """Gateway, as far as jobs of transfers go, Files, Upload and Handover. `ends` is what becomes of a job that finds
-    its object; `cut` so many bytes of it arrive; `queued` looks a job waits in the queue.
+    its object; `cut` so many bytes of it arrive; `queued` looks a job waits in the queue. `silent`: hand_in is never
+    answered; `late_seconds` it takes until its job is shown to who has no number of it.
     """
 
     files_at: Memory = field(default_factory=lambda: Memory(clock=lambda: 0.0))
@@ -49,6 +51,9 @@ class LittleHandover:
     queued: int = 0
     grumble: PasserelleError | None = None
     lost_answers: int = 0
+    silent: bool = False
+    late_seconds: float = 0.0
+    shown: dict[str, float] = field(default_factory=dict)
     lost_completions: int = 0
     lost_parts: int = 0
     expired: bool = False
@@ -99,9 +104,12 @@ class LittleHandover:
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         self.accounts.append(account)
         job = self._job(Upload(path))
+        self.shown[job] = asyncio.get_running_loop().time() + self.late_seconds
         if self.lost_answers:
             self.lost_answers -= 1
             raise Unavailable("The answer was lost.", sent=True)
+        if self.silent:
+            await asyncio.Event().wait()
         assert parts * 1000 >= size
         urls = tuple(f"https://store/{job}/{number}?{SECRET}" for number in range(1, max(parts, self.urls) + 1))
         complete = f"https://store/{job}/complete?{SECRET}"
@@ -115,11 +123,16 @@ class LittleHandover:
         made = Upload(path, content=found.content[: self.cut])
         job = self._job(made)
         self.states[job] = self.ends
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise Unavailable("The answer was lost.", sent=True)
         stamp = await self.stamp(path)
         return HandedOut(job=job, url=f"https://store/{job}/get?{SECRET}", stamp=stamp or "", error_log="/log")
 
     async def waiting_for(self, path: str) -> Sequence[str]:
-        return [job for job, state in self.states.items() if state == "RUNNING" and self._of(job).path == path]
+        now = asyncio.get_running_loop().time()
+        alive = [job for job, state in self.states.items() if state == "RUNNING" and self.shown.get(job, now) <= now]
+        return [job for job in alive if self._of(job).path == path]
 
     async def complaint(self, error_log: str) -> PasserelleError | None:
         assert error_log == "/log"

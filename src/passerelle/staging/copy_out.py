@@ -1,18 +1,20 @@
 """One file at the site to one object: once, whole, compared, whoever asks and whatever breaks.
 
 The object carries the SHA-256 of its content, so that the next look knows that it is there. A large file goes in parts;
-a note at the site names the upload that is under way, and the store knows how far it has come: a part that is there is
-known by its SHA-256, never by its size. An object appears when its last part has: nothing is ever seen half.
+a note at the site names the upload that is under way, and stands before it is begun. The store knows how far it has
+come: a part that is there is known by its SHA-256, never by its size. An object appears when its last part has: nothing
+is ever seen half.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from passerelle.errors import Invalid, Unavailable
+from passerelle.errors import Invalid, PasserelleError, Unavailable
 from passerelle.staging import receipt
 from passerelle.staging.copy_in import Count, Tell
 from passerelle.staging.door import Door
@@ -75,8 +77,7 @@ class CopyOut:
         """Leave nothing of an upload that is not whole."""
         note = await self._note(path, key)
         if note is not None:
-            self.hashes.pop(note.upload, None)
-            await self.store.abort(key, note.upload)
+            await self._abort(key, note)
             await self.site.remove(receipt.note_place(self.run_root, path, self.place(key)))
 
     async def _whole(self, path: str, size: int, key: str, sha256: str) -> None:
@@ -149,7 +150,7 @@ class CopyOut:
     async def _begun(self, path: str, size: int, key: str, sha256: str) -> tuple[Note, dict[int, Part]]:
         """The upload to go on with, and its parts that are there; a new one where there is none of this content."""
         note = await self._note(path, key)
-        if note is not None:
+        if note is not None and note.upload:
             same = (note.size, note.sha256) == (size, sha256) and 0 < note.part_bytes <= LARGEST_PART_BYTES
             parts = await self.store.parts(key, note.upload) if same else None
             if parts is not None:
@@ -160,13 +161,27 @@ class CopyOut:
                     if number <= last and part.size == min(note.part_bytes, size - (number - 1) * note.part_bytes)
                 }
                 return note, whole
+            await self._abort(key, note)
+        bare = Note(path=path, upload="", sha256=sha256, size=size, part_bytes=part_bytes(size))
+        await self.site.make_directory(receipt.folder(self.run_root))
+        await self._keep(bare, key)  # where there is no room for it, nothing is begun
+        new = replace(bare, upload=await self.store.begin(key, sha256))
+        try:
+            await self._keep(new, key)
+        except BaseException:  # nobody would know of it
+            with contextlib.suppress(PasserelleError):
+                await self._abort(key, new)
+            raise
+        return new, {}
+
+    async def _keep(self, note: Note, key: str) -> None:
+        place = receipt.note_place(self.run_root, note.path, self.place(key))
+        await self.site.write(place, note.written(), mode=0o640)
+
+    async def _abort(self, key: str, note: Note) -> None:
+        if note.upload:
             self.hashes.pop(note.upload, None)
             await self.store.abort(key, note.upload)
-        upload = await self.store.begin(key, sha256)
-        new = Note(path=path, upload=upload, sha256=sha256, size=size, part_bytes=part_bytes(size))
-        await self.site.make_directory(receipt.folder(self.run_root))
-        await self.site.write(receipt.note_place(self.run_root, path, self.place(key)), new.written(), mode=0o640)
-        return new, {}
 
     async def _note(self, path: str, key: str) -> Note | None:
         return receipt.note(await kept(self.site, receipt.note_place(self.run_root, path, self.place(key))), path)

@@ -1,8 +1,8 @@
 """What is noted at the site of a file that is under way by a gateway's object store, for the operator that goes on.
 
-A note stands before its job is asked for, so that an answer that is lost leaves no job that nobody knows. Then it holds
-the pre-signed URLs, in a file that nobody else may read. Beside it stands how far the parts are: the store tells nobody
-who has only its URLs. Pure.
+A note stands before its job is asked for: so an answer that is lost is known of, and where none can be written there is
+no job. Then it holds the pre-signed URLs, in a file that nobody else may read. Beside it stands how far the parts are:
+the store tells nobody who has only its URLs. Pure.
 """
 
 from __future__ import annotations

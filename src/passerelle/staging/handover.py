@@ -24,7 +24,7 @@ from passerelle.staging.copy_out import LARGEST_FILE_BYTES, LARGEST_PART_BYTES, 
 from passerelle.staging.handed import Note, Sent
 from passerelle.staging.hashing import Hashed
 from passerelle.staging.s3.allowed import ALLOWED
-from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned
+from passerelle.staging.s3.presigned import EXPIRED, OpenPresigned, Presigned, one_host
 from passerelle.staging.store import Changed, Stored
 from passerelle.staging.transfer_job import (
     FAILED,
@@ -68,19 +68,24 @@ class HandIn(CopyIn):
     now: Callable[[], float] = time.time
     look_seconds: float = LOOK_SECONDS
     parts: dict[str, Sent] = field(default_factory=dict)
+    dropping: float = 0.0
+    """Since when: nothing was asked for after that, and the site's jobs are waited for once, not for each file."""
 
     @property
     def gate(self) -> HandoverDoor:
         return cast("HandoverDoor", self.site)
 
     async def copy(self, stored: Stored, path: str) -> None:
-        """Notes go last, and with them what an operator left that died when the file had its name already."""
+        """Notes go last, and with them what an operator left that died when the file had its name already. The copy is
+        whole by then: what can't be tidied up is left to the next one of this object.
+        """
         await super().copy(stored, path)
         part = receipt.part_place(path, stored.version)
         small = stored.size <= self.gate.small_bytes
-        if await self.site.size(part if small else handed.note_place(self.run_root, part, "in")) is not None:
-            await self._clean(part)
-            await self._forget(part)
+        with contextlib.suppress(PasserelleError):
+            if await self.site.size(part if small else handed.note_place(self.run_root, part, "in")) is not None:
+                await self._clean(part)
+                await self._forget(part)
 
     async def _fill(self, stored: Stored, part: str, count: Count) -> Hashed:
         if stored.size <= self.gate.small_bytes:
@@ -94,7 +99,10 @@ class HandIn(CopyIn):
             await ended(self.gate, note.job, self.waits, self.look_seconds)
             count.add(stored.size)
             return Remembered(stored.size, sha256=sent.sha256)
-        store = self.presigned(note.urls[-1], self.gate.store_authority)
+        try:
+            store = self._store_of(note)
+        except Invalid as error:  # nothing will ever be sent to where its job waits for it
+            raise await self._came_to_nothing(part, note, error) from None
         try:
             done = await self._send(stored, part, note, sent, store, count)
         except Unavailable as error:
@@ -127,16 +135,16 @@ class HandIn(CopyIn):
         if kept is not None and kept.job and kept.size == stored.size:
             return kept
         if kept is not None and not kept.refused[0]:
-            await asyncio.sleep(self.gate.settle_seconds)
-            for job in await self.gate.waiting_for(part):
-                await self.gate.cancel(job)
+            await self._end_waiting(part)
         whose, failed = await self.gate.whose(), kept.failed if kept is not None else 0
         bare = Note(path=part, size=stored.size, cluster=whose.cluster, user=whose.user, failed=failed)
         await self._keep_note(bare)
         try:
             found = await self.gate.hand_in(part, stored.size, -(-stored.size // part_bytes(stored.size)), self.account)
         except PasserelleError as error:
-            if not isinstance(error, Unavailable) or not error.sent:
+            if isinstance(error, Unavailable) and error.sent:
+                raise await self._unanswered(part, bare, error) from None
+            if not failed:  # else how many came to nothing before stays on record
                 await self._forget(part)
             raise
         size = _part_bytes(stored.size, len(found.parts), found.most_bytes)
@@ -156,12 +164,30 @@ class HandIn(CopyIn):
             await self._keep_note(note)
         except PasserelleError as error:
             await self.gate.cancel(found.job)  # the bare note stands, or a broken one, until nobody waits any more
-            await self._forget(part)
-            if error is unfit:  # the next job would be of no more use, so none is asked for at once
-                refused = (unfit.reason, unfit.message)
-                await self._keep_note(replace(bare, refused=refused, when=self.now(), failed=failed + 1))
-            raise
+            raise await self._counted(bare, error) from None
         return note
+
+    async def _unanswered(self, part: str, bare: Note, error: PasserelleError) -> PasserelleError:
+        """What is to be raised where an answer was lost, or is of no use. The job that it may have been of is ended by
+        the next try; with the last in a row at once, since the next try is long after.
+        """
+        told, after = another_failure(bare, error, self.now())
+        await self._keep_note(replace(bare, failed=after.failed))
+        if after.when:
+            await self._end_waiting(part)
+            await self._keep_note(after)
+        return told
+
+    async def _end_waiting(self, part: str, asked: float = 0.0) -> None:
+        """End what was asked for until now, or until `asked`, and has no known number: a site may show it late."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep((asked or now) + self.gate.settle_seconds - now)
+        for job in await self.gate.waiting_for(part):
+            await self.gate.cancel(job)
+
+    def _store_of(self, note: Note) -> Presigned:
+        """Where all its URLs lead to. Raises Invalid where that is not one store, or not allowed."""
+        return self.presigned(one_host(note.urls), self.gate.store_authority)
 
     async def _send(self, stored: Stored, part: str, note: Note, sent: Sent, store: Presigned, count: Count) -> Hashed:
         """All parts that the store doesn't have, and their completion, which may be asked for again."""
@@ -230,11 +256,13 @@ class HandIn(CopyIn):
         raise await self._came_to_nothing(part, note, await failure(self.gate, note, job, stored.key))
 
     async def _came_to_nothing(self, part: str, note: Note, error: PasserelleError) -> PasserelleError:
-        """What is to be raised: with the last job in a row it is somebody's to mend. All is noted."""
-        if await self._give_up(part, note):
-            error, after = another_failure(note, error, self.now())
-            await self._keep_note(after)
-        return error
+        """What is to be raised: with the last job in a row, if not before, it is somebody's to mend. All is noted."""
+        return await self._counted(note, error) if await self._give_up(part, note) else error
+
+    async def _counted(self, note: Note, error: PasserelleError) -> PasserelleError:
+        told, after = another_failure(note, error, self.now())
+        await self._keep_note(after)
+        return told
 
     async def _compare(self, stored: Stored, part: str, done: Hashed) -> None:
         """By the site's own hash where it answers in time; else by looks at the places where a piece that the job
@@ -278,8 +306,8 @@ class HandIn(CopyIn):
                 await self._clean(part)
                 return
             if not note.job and not note.refused[0]:
-                for job in await self.gate.waiting_for(part):
-                    await self.gate.cancel(job)
+                self.dropping = self.dropping or asyncio.get_running_loop().time()
+                await self._end_waiting(part, self.dropping)
             await self._give_up(part, note)
 
     async def _give_up(self, part: str, note: Note) -> bool:
@@ -297,9 +325,16 @@ class HandIn(CopyIn):
         return True
 
     async def _clean(self, part: str) -> None:
-        """The part file, and the pieces of it that a job has beside it until they are in it."""
+        """The part file, and the pieces of it that a job has beside it until they are in it. A directory that can't be
+        listed, since it has too many files or is slow, doesn't tell of pieces.
+        """
         directory, name = posixpath.split(part)
-        for each in await self.site.entries(directory) or ():
+        try:
+            found = await self.site.entries(directory) or ()
+        except PasserelleError:
+            await self.site.remove(part)
+            return
+        for each in found:
             if not each.is_directory and re.fullmatch(re.escape(name) + r"(\.[0-9]+)?", each.name):
                 await self.site.remove(f"{directory}/{each.name}")
 

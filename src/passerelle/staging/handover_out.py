@@ -1,7 +1,9 @@
 """One file at a site whose gateway gives large files whole, to one object: CopyOut, but for where its bytes are read.
 
 A job of the site puts the file into the gateway's object store; from there it is read by ranges, as often as needed.
-What lies there counts while the file at the site is what it was, and is as large.
+What lies there counts while the file at the site is what it was, and is as large. A job whose answer was lost can't be
+found by its file; it waits for nobody, and ends by itself. So it is counted, and where no note can be written none is
+asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from passerelle.errors import PasserelleError, Rejected, Unavailable
@@ -102,10 +104,7 @@ class HandOut(CopyOut):
                     raise
                 total = -1
             if total != size:
-                why = await failure(self.gate, note, job, path)
-                told, after = another_failure(note, why, self.now())
-                await keep_note(self.site, self.run_root, after, "out")
-                raise told
+                raise await self._counted(note, await failure(self.gate, note, job, path))
             try:
                 yield cast("Door", Fetched(self.gate, path, size, note.stamp, store, note.urls[0]))
             except Changed:
@@ -120,8 +119,8 @@ class HandOut(CopyOut):
 
     async def _asked_for(self, path: str, size: int) -> Note:
         """What is in the gateway's store already, or on its way there, of this very file; else a new job."""
-        kept = await read_note(self.gate, self.run_root, path, "out")
-        same = kept is not None and kept.size == size and kept.stamp == await self.gate.stamp(path)
+        kept, stamp = await read_note(self.gate, self.run_root, path, "out"), await self.gate.stamp(path)
+        same = kept is not None and (kept.size, kept.stamp) == (size, stamp)
         if kept is not None and same:
             if kept.refused[0] and 0 <= self.now() - kept.when < REFUSED_SECONDS:
                 raise Rejected(kept.refused[1], reason=kept.refused[0])
@@ -129,20 +128,30 @@ class HandOut(CopyOut):
                 return kept
         if kept is not None and kept.job:
             await end(self.gate, kept.job)
-        found, whose = await self.gate.hand_out(path, self.account), await self.gate.whose()
-        note = Note(
-            path=path,
-            size=size,
-            cluster=whose.cluster,
-            user=whose.user,
-            job=found.job,
-            urls=(found.url,),
-            error_log=found.error_log,
-            stamp=found.stamp,
-            failed=kept.failed if kept is not None and same else 0,
-        )
-        await keep_note(self.site, self.run_root, note, "out")
+        whose, failed = await self.gate.whose(), kept.failed if kept is not None and same else 0
+        bare = Note(path=path, size=size, cluster=whose.cluster, user=whose.user, stamp=stamp or "", failed=failed)
+        await keep_note(self.site, self.run_root, bare, "out")
+        try:
+            found = await self.gate.hand_out(path, self.account)
+        except PasserelleError as error:
+            if isinstance(error, Unavailable) and error.sent:
+                raise await self._counted(bare, error) from None
+            if not failed:
+                await self._forget(path)
+            raise
+        note = replace(bare, job=found.job, urls=(found.url,), error_log=found.error_log, stamp=found.stamp)
+        try:
+            await keep_note(self.site, self.run_root, note, "out")
+        except PasserelleError as error:
+            await self.gate.cancel(found.job)
+            raise await self._counted(bare, error) from None
         return note
+
+    async def _counted(self, note: Note, error: PasserelleError) -> PasserelleError:
+        """What is to be raised after a job that came to nothing. It is noted."""
+        told, after = another_failure(note, error, self.now())
+        await keep_note(self.site, self.run_root, after, "out")
+        return told
 
     async def _forget(self, path: str) -> None:
         await self.site.remove(handed.note_place(self.run_root, path, "out"))

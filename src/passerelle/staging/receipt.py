@@ -67,7 +67,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Of an upload that is not whole: what it is of, and how far apart its parts are."""
+    """Of an upload that is not whole: what it is of, and how far apart its parts are. `upload` is "" until it has
+    begun.
+    """
 
     path: str
     upload: str

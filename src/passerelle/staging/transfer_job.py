@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Callable
 from typing import Protocol
 
-from passerelle.errors import Missing, PasserelleError, Rejected, Unavailable
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Files, Gateway, Handover, Upload
 from passerelle.slurm import RemoteJob
 from passerelle.staging import handed
@@ -110,15 +110,17 @@ async def failure(gate: HandoverDoor, note: Note, job: RemoteJob | None, what: s
 
 
 def another_failure(note: Note, error: PasserelleError, now: float) -> tuple[PasserelleError, Note]:
-    """What is to be raised after a job that came to nothing, and the note that stays of it."""
+    """What is to be raised after a job that came to nothing, and the note that stays of it: for a while no other job is
+    asked for where somebody must act.
+    """
     failed = note.failed + 1
-    if not isinstance(error, Rejected) and failed >= MOST_IN_A_ROW:
+    if not isinstance(error, Invalid | Rejected) and failed >= MOST_IN_A_ROW:
         text = (
             f"{failed} transfer jobs in a row came to nothing, the last one so: {error.message} "
             "Ask the site why; it is tried again half an hour later."
         )
-        error = Rejected(text, reason=error.reason)
-    when = now if isinstance(error, Rejected) else 0.0
+        error = Rejected(text, reason=FAILED)
+    when = now if isinstance(error, Invalid | Rejected) else 0.0
     refused = (error.reason, error.message)
     after = Note(
         path=note.path,

@@ -124,6 +124,14 @@ async def test_a_lost_answer_is_unknown_and_what_came_before_is_not(
     assert not told.value.sent
 
 
+async def test_a_look_that_comes_before_a_download_asks_for_nothing(door: Firecrest, node: LoginNode) -> None:
+    (node.root / "model.bin").write_bytes(b"x" * 100)
+    node.hung.add("stat")
+    with pytest.raises(Unavailable) as told:
+        await door.hand_out("/site/model.bin", "g177")
+    assert not told.value.sent
+
+
 async def test_a_refusal_of_sbatch_is_one(door: Firecrest, node: LoginNode) -> None:
     node.sbatch = Done(
         1, "", "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"

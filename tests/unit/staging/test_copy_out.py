@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from weakref import WeakValueDictionary
 import pytest
 
 from little_store import MemoryStore
-from passerelle.errors import Invalid, Missing, PasserelleError, Unavailable
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Entry
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
@@ -320,6 +321,47 @@ async def test_what_is_given_up_leaves_no_upload(world: World) -> None:
     assert world.store.uploads
     await stage.drop(world.site, world.store)
     assert (world.store.uploads, world.notes) == ({}, [])
+
+
+@pytest.mark.parametrize("fits", [0, 1], ids=["no-note-fits", "a-bare-one-fits"])
+@pytest.mark.parametrize("error", [Rejected("There is no room.", reason="NotWritten"), asyncio.CancelledError()])
+async def test_where_no_note_can_be_written_no_upload_is_left(
+    world: World, fits: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = Memory.write, 0
+
+    async def full(self: Memory, path: str, content: bytes, *, mode: int = 0o600) -> None:
+        nonlocal written
+        written += 1
+        if written > fits:
+            raise error
+        await real(self, path, content, mode=mode)
+
+    monkeypatch.setattr(Memory, "write", full)
+    for _ in range(3):
+        written = 0
+        with pytest.raises(type(error)):
+            await world.stage().run(world.site, world.store)
+        assert world.store.uploads == {}
+    assert world.store.calls.count("begin") == 3 * fits
+
+    monkeypatch.setattr(Memory, "write", real)
+    await world.stage().run(world.site, world.store)
+    assert (world.store.objects, world.store.uploads, world.notes) == ({"run1/model.pt": MODEL}, {}, [])
+
+
+async def test_what_is_given_up_before_it_is_begun_leaves_no_note(world: World) -> None:
+    def breaks(call: str) -> None:
+        if call == "begin":
+            raise Unavailable("The connection broke.")
+
+    world.store.before = breaks
+    stage = world.stage()
+    with pytest.raises(Unavailable):
+        await stage.run(world.site, world.store)
+    assert len(world.notes) == 1
+    await stage.drop(world.site, world.store)
+    assert (world.notes, world.store.calls.count("abort")) == ([], 0)
 
 
 @pytest.mark.parametrize("size", [0, 10**9, 100 * 10**9, copy_out.LARGEST_FILE_BYTES])

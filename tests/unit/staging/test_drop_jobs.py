@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -19,6 +19,7 @@ from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.credential import Access
 from passerelle.staging.s3.presigned import OpenPresigned
+from passerelle.staging.stage import JOBS_AT_ONCE
 from passerelle.staging.steps import Direction, Step
 from passerelle.staging.worker import Staging
 from unit.staging.test_worker import eventually
@@ -188,3 +189,21 @@ async def test_an_account_that_was_needed_is_taken_as_soon_as_it_is_there(
 
     assert (world.site.accounts, world.site.states) == (["", "g177"], {"1": "RUNNING"})
     assert [each.account for each in staging._works["uid"].steps] == ["g178"], "of the next job"
+
+
+async def test_what_is_asked_for_at_that_moment_is_found_when_the_site_shows_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file each in the lanes of a prefix: they are waited for together, since a site may take half a minute."""
+    monkeypatch.setattr(worker, "DROP_SECONDS", 2.0)
+    world.site.silent, world.site.late_seconds, world.site.settle_seconds = True, 0.4, 0.5
+    world.store.objects = {f"d/{number}": b"x" * 5000 for number in range(JOBS_AT_ONCE)}
+    staging = world.staging()
+    staging.ask("uid", "team", (replace(step("In"), place=place("s3://bucket/d/")),), ROOT)
+    await eventually(lambda: len(world.site.states) == JOBS_AT_ONCE)
+
+    staging.forget("uid", "team")
+    await eventually(lambda: not staging._dropping)
+
+    assert set(world.site.states.values()) == {"CANCELLED"}
+    assert world.left == []

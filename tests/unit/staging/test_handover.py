@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 from weakref import WeakValueDictionary
@@ -14,12 +16,13 @@ import pytest
 from little_handover import SECRET, LittleHandover, Upload
 from little_store import MemoryStore
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import HandedOut, Handover
+from passerelle.gateways.base import TOO_MANY_ENTRIES, Entry, HandedIn, HandedOut, Handover
 from passerelle.gateways.memory_files import File
 from passerelle.staging import copy_out, handed, handover, handover_out, receipt, transfer_job
 from passerelle.staging.door import Door
 from passerelle.staging.handover import HandIn
 from passerelle.staging.place import place
+from passerelle.staging.s3.allowed import Allowed
 from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.stage import Locks, Stage
 from passerelle.staging.steps import Direction, Outgoing, Progress, Step
@@ -99,6 +102,60 @@ def test_the_site_is_one(world: World) -> None:
     assert isinstance(world.site, Handover)
 
 
+@pytest.mark.parametrize("why", [Rejected("Too many.", reason=TOO_MANY_ENTRIES), Unavailable("ls took too long.")])
+async def test_a_directory_that_can_not_be_listed_holds_no_copy_up(
+    world: World, why: PasserelleError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _unlisted(world, monkeypatch, why)
+
+    progress = await world.run()
+
+    assert (world.content(), world.names, world.kept) == (CORPUS, [PATH], 1)
+    assert progress.files == 1
+
+
+async def test_a_directory_that_can_not_be_listed_keeps_no_copy_from_beginning_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _unlisted(world, monkeypatch, Rejected("Too many.", reason=TOO_MANY_ENTRIES))
+    world.site.cut = 5000
+    assert (await failed(world, Unavailable)).reason == "TransferJobFailed"
+    world.site.cut = None
+    await world.run()
+    assert (world.content(), world.names, world.kept) == (CORPUS, [PATH], 1)
+
+
+async def test_what_can_not_be_tidied_up_undoes_no_copy_and_goes_with_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = world.site.remove
+
+    async def refused(path: str) -> None:
+        if path == await _note_place(world):
+            raise Rejected(f"{path} may not be removed.", reason="FileRefused")
+        await remove(path)
+
+    monkeypatch.setattr(world.site, "remove", refused)
+    assert (await world.run()).files == 1
+    assert (world.content(), world.kept) == (CORPUS, 2)
+
+    monkeypatch.setattr(world.site, "remove", remove)
+    await world.run()
+    assert (world.kept, len(world.site.uploads)) == (1, 1)
+
+
+def _unlisted(world: World, monkeypatch: pytest.MonkeyPatch, why: PasserelleError) -> None:
+    """The directory that the file lies in."""
+    entries = world.site.entries
+
+    async def refused(path: str) -> Sequence[Entry] | None:
+        if PATH.rpartition("/")[0] == path:
+            raise why
+        return await entries(path)
+
+    monkeypatch.setattr(world.site, "entries", refused)
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, 101, PART, PART + 1, 10 * PART + 7])
 @pytest.mark.parametrize("hashes", [True, False])
 async def test_an_object_arrives_whole_and_leaves_a_receipt_alone(world: World, size: int, hashes: bool) -> None:
@@ -150,10 +207,9 @@ async def test_an_operator_that_died_anywhere_is_followed(
     for name in ("write", "remove", "rename", "digest", "hand_in", "get", "put", "complete"):
         _interrupt(monkeypatch, site, name, die)
     if left > 0:
-        try:
+        with contextlib.suppress(Unavailable):
             await world.run()
-        except Unavailable:
-            await world.run()
+        await world.run()
 
     assert world.content() == CORPUS
     assert (world.names, world.kept) == ([PATH], 1)
@@ -210,6 +266,51 @@ async def test_a_job_whose_answer_was_lost_is_ended(world: World) -> None:
     assert world.content() == CORPUS
 
 
+@pytest.mark.parametrize("fails", ["the answer", "the note"])
+async def test_an_answer_that_is_of_no_use_is_not_asked_for_without_end(
+    world: World, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = world.site
+    site.settle_seconds, site.late_seconds = 0.02, 0.01
+    if fails == "the answer":
+        site.lost_answers = 99
+    else:
+        _half_written(world, monkeypatch, times=99)
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable)
+    told = await failed(world, Rejected)
+    assert told.reason == "TransferJobFailed"
+    assert "3 transfer jobs in a row came to nothing" in told.message
+    assert set(site.states.values()) == {"CANCELLED"}, "none waits while none is asked for"
+
+    assert (await failed(world, Rejected)).message == told.message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+
+
+async def test_an_outage_neither_counts_nor_forgets_what_was_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, hand_in = world.site, world.site.hand_in
+
+    async def down(*_: object) -> HandedIn:
+        raise Unavailable("Nobody answers.", sent=False)
+
+    async def outage() -> None:
+        monkeypatch.setattr(site, "hand_in", down)
+        for _ in range(2 * transfer_job.MOST_IN_A_ROW):
+            await failed(world, Unavailable)
+        monkeypatch.setattr(site, "hand_in", hand_in)
+
+    await outage()
+    assert world.kept == 0
+    site.lost_answers = transfer_job.MOST_IN_A_ROW
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable)
+        await outage()
+    assert "3 transfer jobs in a row" in (await failed(world, Rejected)).message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+
+
 async def test_a_half_written_note_leaves_no_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway's write is no rename: the note with the URLs breaks off in the place of the bare one."""
     _half_written(world, monkeypatch)
@@ -247,12 +348,12 @@ async def test_an_operator_that_died_over_a_note_leaves_no_job(
     assert (site.cancelled, site.states["1"]) == (["1"], "CANCELLED")
 
 
-def _half_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def _half_written(world: World, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
     write = world.site.write
     broke: list[str] = []
 
     async def breaks(path: str, content: bytes, *, mode: int = 0o600) -> None:
-        if b'"job": "1"' in content and path == await _note_place(world) and not broke:
+        if b'"job": ""' not in content and path == await _note_place(world) and len(broke) < times:
             broke.append(path)
             await write(path, content[: len(content) // 2], mode=mode)
             raise Unavailable("The connection broke.", sent=True)
@@ -516,6 +617,52 @@ async def test_too_few_parts_are_refused(world: World, monkeypatch: pytest.Monke
         assert (world.site.cancelled, len(world.site.uploads)) == (["1"], 1)
 
 
+@pytest.mark.parametrize(
+    "complete, hosts, words",
+    [
+        ("https://store/1/complete", ("elsewhere.example",), "the chart's value objectStoreHosts"),
+        ("http://store/1/complete", (), "several hosts for one file, .*; tell the site"),
+        ("https://other/1/complete", (), "several hosts for one file, .*; tell the site"),
+        ("nonsense", (), "none of an object store; tell the site"),
+    ],
+)
+async def test_a_store_that_is_not_believed_leaves_no_job(
+    world: World,
+    complete: str,
+    hosts: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site, hand_in = world.site, world.site.hand_in
+
+    async def leads(path: str, size: int, parts: int, account: str) -> HandedIn:
+        return replace(await hand_in(path, size, parts, account), complete=f"{complete}?{SECRET}")
+
+    monkeypatch.setattr(site, "hand_in", leads)
+    stage = world.stage()
+    stage.presigned = Allowed(hosts).presigned
+    told = await failed(world, Invalid, stage)
+    assert told.reason == "EndpointNotAllowed"
+    assert re.search(words, told.message)
+    for _ in range(2):  # another job would be as useless
+        assert (await failed(world, Rejected, stage)).message == told.message
+    assert (site.states, site.puts, world.names) == ({"1": "CANCELLED"}, 0, [])
+
+    await stage.drop(cast("Door", site), None)
+    assert world.kept == 0
+
+
+async def test_a_store_without_tls_is_told_with_what_to_do(world: World) -> None:
+    await _leave(
+        world, await _part(world), "in", urls=tuple(f"http://store/1/{number}?{SECRET}" for number in range(12))
+    )
+    stage = world.stage()
+    stage.presigned = Allowed().presigned
+    told = await failed(world, Invalid, stage)
+    assert (told.reason, world.site.states) == ("InvalidEndpoint", {"1": "CANCELLED"})
+    assert "ask the site for one with TLS" in told.message
+
+
 async def test_a_file_goes_out_by_one_job(world: World) -> None:
     world.site.files_at.files[PATH] = File(CORPUS)
     progress = await world.run(world.stage("Out", "s3://bucket/out/"))
@@ -600,6 +747,72 @@ async def test_a_job_out_that_comes_to_nothing_is_not_asked_for_without_end(
     world.site.files_at.files[PATH], world.site.cut = File(newer), None
     await world.run(world.stage("Out", "s3://bucket/out/"))
     assert world.store.objects["out/corpus.bin"] == newer, "another file was refused nothing"
+
+
+async def test_no_job_out_is_asked_for_where_no_note_can_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that has filled the site's quota is an ordinary one."""
+    site, write = world.site, world.site.write
+
+    async def full(path: str, content: bytes, *, mode: int = 0o600) -> None:
+        raise Unavailable("Disk quota exceeded.")
+
+    site.files_at.files[PATH] = File(CORPUS)
+    monkeypatch.setattr(site, "write", full)
+    for _ in range(2 * transfer_job.MOST_IN_A_ROW):
+        await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+    assert site.states == {}
+
+    monkeypatch.setattr(site, "write", write)
+    await world.run(world.stage("Out", "s3://bucket/out/"))
+    assert (world.store.objects["out/corpus.bin"], len(site.states), world.kept) == (CORPUS, 1, 0)
+
+
+@pytest.mark.parametrize("fails", ["the answer", "the note"])
+async def test_a_job_out_that_nobody_knows_is_not_asked_for_without_end(
+    world: World, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, write, stage = world.site, world.site.write, world.stage("Out", "s3://bucket/out/")
+    site.files_at.files[PATH], site.ends = File(CORPUS), "RUNNING"
+
+    async def little_room(path: str, content: bytes, *, mode: int = 0o600) -> None:
+        if b'"job": ""' not in content:
+            raise Unavailable("Disk quota exceeded.")
+        await write(path, content, mode=mode)
+
+    if fails == "the answer":
+        site.lost_answers = transfer_job.MOST_IN_A_ROW
+    else:
+        monkeypatch.setattr(site, "write", little_room)
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable, stage)
+    for _ in range(2):
+        assert "3 transfer jobs in a row" in (await failed(world, Rejected, stage)).message
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
+    assert fails == "the answer" or set(site.states.values()) == {"CANCELLED"}
+
+    monkeypatch.setattr(site, "write", write)
+    site.files_at.files[PATH], site.ends = File(CORPUS[::-1]), "COMPLETED"
+    await world.run(stage)
+    assert (world.store.objects["out/corpus.bin"], world.kept) == (CORPUS[::-1], 0)
+
+
+async def test_an_outage_counts_as_no_job_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, hand_out = world.site, world.site.hand_out
+
+    async def down(*_: object) -> HandedOut:
+        raise Unavailable("Nobody answers.", sent=False)
+
+    site.files_at.files[PATH], site.lost_answers = File(CORPUS), transfer_job.MOST_IN_A_ROW
+    for _ in range(transfer_job.MOST_IN_A_ROW - 1):
+        await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+        monkeypatch.setattr(site, "hand_out", down)
+        for _ in range(2 * transfer_job.MOST_IN_A_ROW):
+            await failed(world, Unavailable, world.stage("Out", "s3://bucket/out/"))
+        monkeypatch.setattr(site, "hand_out", hand_out)
+    await failed(world, Rejected, world.stage("Out", "s3://bucket/out/"))
+    assert len(site.states) == transfer_job.MOST_IN_A_ROW
 
 
 async def test_a_job_that_lost_a_part_is_not_believed(world: World) -> None:

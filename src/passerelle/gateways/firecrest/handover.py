@@ -66,7 +66,10 @@ class Transfers:
         return HandedIn(job=job[0], error_log=job[1], parts=tuple(map(str, urls)), complete=complete, most_bytes=most)
 
     async def hand_out(self, path: str, account: str) -> HandedOut:
-        stamp = await self._arrange.stamp(path)
+        try:
+            stamp = await self._arrange.stamp(path)
+        except Unavailable as error:  # this asks for no job, whatever became of it
+            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
         if stamp is None:
             raise Missing(f"There is no file {path} at the site.")
         job, found = await self._ask("download", path, account, {})

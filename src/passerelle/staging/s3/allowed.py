@@ -53,7 +53,10 @@ class Allowed:
         where = urlsplit(origin(url))
         host = where.hostname or ""
         if where.scheme != "https" and not self.loopback:
-            text = f"The gateway's object store {host} is without TLS, which would show all to everyone on the way."
+            text = (
+                f"The gateway's object store {host} is without TLS, which would show all to everyone on the way; ask "
+                "the site for one with TLS, or copy large files by hand."
+            )
             raise Invalid(text, reason="InvalidEndpoint")
         if self.hosts and not any(_fits(host, each) for each in self.hosts):
             text = (

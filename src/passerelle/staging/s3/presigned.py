@@ -89,8 +89,7 @@ class Presigned:
         seconds: float = ANSWER_SECONDS,
     ) -> Answer:
         if origin(url) != self._origin:
-            text = "The gateway gives URLs of several hosts for one file, which is not believed."
-            raise Invalid(text, reason=FOREIGN)
+            raise _several_hosts()
         ready = {"accept-encoding": "identity", **(headers or {})}
         try:
             async with asyncio.timeout(seconds + (limit + len(payload or b"")) / SLOWEST):
@@ -132,5 +131,17 @@ def origin(url: str) -> str:
     except ValueError:
         split = urlsplit("")
     if split.scheme not in ("http", "https") or not split.hostname or split.username is not None:
-        raise Invalid("The gateway gave a URL that is none of an object store.", reason=FOREIGN)
+        raise Invalid("The gateway gave a URL that is none of an object store; tell the site.", reason=FOREIGN)
     return f"{split.scheme}://{split.netloc}"
+
+
+def one_host(urls: Sequence[str]) -> str:
+    """One of these URLs, which lead to the same host. Raises Invalid where they don't, or one is none."""
+    if len({origin(url) for url in urls}) > 1:
+        raise _several_hosts()
+    return urls[-1]
+
+
+def _several_hosts() -> Invalid:
+    text = "The gateway gives URLs of several hosts for one file, which is not believed; tell the site."
+    return Invalid(text, reason=FOREIGN)
