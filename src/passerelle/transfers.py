@@ -163,7 +163,7 @@ class Transfers:
             name = service.site.name
             service.staging = Staging(
                 name,
-                door=lambda: _door(service),
+                door=lambda where: _door(service, where),
                 read_access=self._access,
                 open_store=self._open_store,
                 changed=self._changed,
@@ -219,11 +219,13 @@ def _barred(service: Service | None) -> bool:
     return service is not None and isinstance(service.trouble, Invalid | Unauthorized)
 
 
-def _door(service: Service) -> Door:
-    """The Site's gateway as it is now."""
+def _door(service: Service, where: Identity | None) -> Door:
+    """The Site's gateway as it is now, where that leads to whom it led when the copy was asked for."""
     if service.trouble is not None or service.watch is None:
         why = service.trouble.message if service.trouble is not None else "It has not been asked yet."
         raise Unavailable(f"The site can't be asked: {why}", reason="SiteSilent", sent=False)
+    if where is not None and _where(service) != where:
+        raise Unavailable("The Site leads elsewhere now; it is looked where.", reason="SiteSilent", sent=False)
     if not isinstance(service.watch.gateway, Transfer | Handover):
         raise Invalid("The Site's gateway copies no data.", reason=NeedsFiles.reason)
     return cast("Door", service.watch.gateway)

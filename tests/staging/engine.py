@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.wire import Wire, wire
-from passerelle.gateways.base import Gateway
+from passerelle.gateways.base import Gateway, Identity
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
 from passerelle.staging.s3.client import S3
@@ -84,7 +84,7 @@ class Bench:
     async def _access(self, *_: str) -> Access:
         return known(self.store, url=f"https://127.0.0.1:{self.to_store.port}")
 
-    def _door(self) -> Door:
+    def _door(self, _: Identity | None) -> Door:
         assert isinstance(self.gateway, Door)
         return self.gateway
 

@@ -104,7 +104,7 @@ class Worlds:
         assert isinstance(gateway, Handover)
         made = Staging(
             "alps",
-            door=lambda: _door(gateway),
+            door=lambda _: _door(gateway),
             read_access=self._access,
             open_store=S3,
             changed=lambda _: None,

@@ -561,6 +561,27 @@ def test_what_lies_where_the_site_leads_later_is_no_output_of_the_run() -> None:
     told(story)
 
 
+def test_a_copy_that_is_under_way_goes_on_nowhere_else() -> None:
+    async def story(world: World) -> None:
+        slowly(world, 5.0)
+        await world.end_operator()
+        await world.start_operator()
+        key = world.api.create("a", data=[data()])
+        await world.until(lambda: any(name.endswith(".part") for name in world.site.files))
+        part = next(name for name in world.site.files if name.endswith(".part"))
+        home = world.api.sites[SITE]["spec"]["gateway"]
+        other = world.another("https://other/", cluster="other")
+        other.part_bytes = 1000
+        other.files[part] = File(CORPUS[:1000])
+        await world.edit_site(gateway={**home, "url": "https://other/"})
+        await world.until(lambda: bool(world.states(other)), 1000)
+        assert other.files[PATH].content == CORPUS
+        assert not world.states(), "the job runs where its data are"
+        await world.until(finished(world, key))
+
+    told(story)
+
+
 def test_an_account_that_the_site_gives_later_is_charged_for_what_carries_data(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     ask = Staging.ask

@@ -300,15 +300,14 @@ class HandIn(CopyIn):
         part = receipt.part_place(path, stored.version)
         self.hashes.pop(part, None)
         self.parts.pop(part, None)
-        with contextlib.suppress(PasserelleError):
-            note = await read_note(self.gate, self.run_root, part, "in")
-            if note is None:
-                await self._clean(part)
-                return
-            if not note.job and not note.refused[0]:
-                self.dropping = self.dropping or asyncio.get_running_loop().time()
-                await self._end_waiting(part, self.dropping)
-            await self._give_up(part, note)
+        note = await read_note(self.gate, self.run_root, part, "in")
+        if note is None:
+            await self._clean(part)
+            return
+        if not note.job and not note.refused[0]:
+            self.dropping = self.dropping or asyncio.get_running_loop().time()
+            await self._end_waiting(part, self.dropping)
+        await self._give_up(part, note)
 
     async def _give_up(self, part: str, note: Note) -> bool:
         """End the job, and leave nothing of what it has begun; nothing is done where the note names another by now, or

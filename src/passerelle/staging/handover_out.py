@@ -74,18 +74,19 @@ class HandOut(CopyOut):
         await self._forget(path)
 
     async def drop(self, path: str, key: str) -> None:
-        await self.drop_job(path)
-        await super().drop(path, key)
+        try:
+            await self.drop_job(path)
+        finally:  # the bucket is another server
+            await super().drop(path, key)
 
     async def drop_job(self, path: str) -> None:
         """What needs no bucket."""
-        with contextlib.suppress(PasserelleError):
-            note = await read_note(self.gate, self.run_root, path, "out")
-            if note is None:
-                return
-            if note.job:
-                await end(self.gate, note.job)
-            await self._forget(path)
+        note = await read_note(self.gate, self.run_root, path, "out")
+        if note is None:
+            return
+        if note.job:
+            await end(self.gate, note.job)
+        await self._forget(path)
 
     @contextlib.asynccontextmanager
     async def _fetched(self, path: str, size: int) -> AsyncIterator[Door]:

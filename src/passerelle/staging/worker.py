@@ -97,15 +97,15 @@ class _Work:
 
 
 class Staging:
-    """Of one site. `door` gives its gateway as it is now, or raises why there is none; `changed` is told whose progress
-    changed, by uid, and must not block. `room` is shared by all sites.
+    """Of one site. `door` gives its gateway as it is now, to whom it leads to still, or raises why there is none;
+    `changed` is told whose progress changed, by uid, and must not block. `room` is shared by all sites.
     """
 
     def __init__(  # noqa: PLR0913 -- what it is given to work with, by name
         self,
         site: str,
         *,
-        door: Callable[[], Door],
+        door: Callable[[Identity | None], Door],
         read_access: ReadAccess,
         open_store: OpenStore,
         changed: Callable[[str], None],
@@ -235,10 +235,10 @@ class Staging:
         seen, copied = [], False
         for stage in work.stages:
             if look or stage.progress.done:
-                await self._look(uid, stage)
+                await self._look(uid, work, stage)
             failures, copied = 0, copied or not stage.progress.done
             while not stage.progress.done:
-                pause = await self._try(work.namespace, stage, failures)
+                pause = await self._try(work, stage, failures)
                 self._changed(uid)
                 if pause:
                     failures += 1
@@ -247,14 +247,14 @@ class Staging:
         work.looked = min(seen) if copied else clock()  # the first may have been seen long before the last was copied
         self._changed(uid)  # nothing is awaited from here on: whoever is woken finds the task at its end
 
-    async def _look(self, uid: str, stage: Stage) -> None:
+    async def _look(self, uid: str, work: _Work, stage: Stage) -> None:
         """Have a step be done where it lies there, and waiting where it doesn't. A site that is silent is asked again:
         to take the step instead could find a newer version in the store.
         """
         failures, lies = 0, None
         while lies is None:
             try:
-                lies = await stage.lies(self._door())
+                lies = await stage.lies(self._door(work.where))
             except Unavailable as error:
                 stage.tell(state="Waiting", reason=error.reason, message=error.message, stalled=False, ended=None)
                 self._changed(uid)
@@ -270,14 +270,14 @@ class Staging:
             began, now = stage.progress.began, self._now()
             stage.tell(state="Done", reason="", message="", stalled=False, began=began or now, ended=now)
 
-    async def _try(self, namespace: str, stage: Stage, failures: int) -> float:
+    async def _try(self, work: _Work, stage: Stage, failures: int) -> float:
         """Take a step once. Returns the seconds until it is taken again, 0 where it is done."""
         about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
-        async with self._places.place(namespace, stage.step.path):
+        async with self._places.place(work.namespace, stage.step.path):
             stage.tell(began=stage.progress.began or self._now())
             try:
-                async with self._stored(namespace, stage.step) as (store, endpoint):
-                    await stage.run(self._door(), store, endpoint)
+                async with self._stored(work.namespace, stage.step) as (store, endpoint):
+                    await stage.run(self._door(work.where), store, endpoint)
             except PasserelleError as error:
                 stage.changes = stage.changes + 1 if isinstance(error, Changed) else 0
                 mend = must_be_mended(error) or stage.changes >= MOST_CHANGES
@@ -299,24 +299,24 @@ class Staging:
         await asyncio.gather(task, return_exceptions=True)
         if work.before is not None:
             await asyncio.wait({work.before}, timeout=DROP_SECONDS)
-        await asyncio.gather(*(self._drop_stage(stage, namespace, here=here) for stage in work.stages))
+        await asyncio.gather(*(self._drop_stage(work, stage, namespace, here=here) for stage in work.stages))
 
-    async def _drop_stage(self, stage: Stage, namespace: str, *, here: bool) -> None:
+    async def _drop_stage(self, work: _Work, stage: Stage, namespace: str, *, here: bool) -> None:
         """Try it until it is done, nobody can help, or it has taken long."""
         failures = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DROPPING_SECONDS):
-                while here and stage.begun and (pause := await self._try_drop(stage, namespace, failures)):
+                while here and stage.begun and (pause := await self._try_drop(work, stage, namespace, failures)):
                     failures += 1
                     await asyncio.sleep(pause)
         stage.leave()
 
-    async def _try_drop(self, stage: Stage, namespace: str, failures: int) -> float:
+    async def _try_drop(self, work: _Work, stage: Stage, namespace: str, failures: int) -> float:
         """Returns the seconds until it is tried again, 0 where it is not."""
         about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
         try:
             async with asyncio.timeout(DROP_SECONDS):
-                await self._drop_once(stage, namespace)
+                await self._drop_once(work, stage, namespace)
         except (Unavailable, Unauthorized) as error:
             return _again(error, failures)
         except (PasserelleError, TimeoutError) as error:
@@ -326,11 +326,11 @@ class Staging:
             return LONGEST_AGAIN_SECONDS
         return 0.0
 
-    async def _drop_once(self, stage: Stage, namespace: str) -> None:
+    async def _drop_once(self, work: _Work, stage: Stage, namespace: str) -> None:
         """The Secret often goes with the TrainingJob: what is at the site is tidied up without it. What grows under its
         own name is proven to be ours by the store, though.
         """
-        door = self._door()
+        door = self._door(work.where)
         if stage.step.direction == "In" and door.traits.renames:
             await stage.drop(door, None)
             return

@@ -341,12 +341,12 @@ async def test_where_no_note_can_be_written_no_upload_is_left(
     for _ in range(3):
         written = 0
         with pytest.raises(type(error)):
-            await world.stage().run(world.site, world.store)
+            await world.stage().run(world.site, world.store, "")
         assert world.store.uploads == {}
     assert world.store.calls.count("begin") == 3 * fits
 
     monkeypatch.setattr(Memory, "write", real)
-    await world.stage().run(world.site, world.store)
+    await world.stage().run(world.site, world.store, "")
     assert (world.store.objects, world.store.uploads, world.notes) == ({"run1/model.pt": MODEL}, {}, [])
 
 
@@ -358,7 +358,7 @@ async def test_what_is_given_up_before_it_is_begun_leaves_no_note(world: World) 
     world.store.before = breaks
     stage = world.stage()
     with pytest.raises(Unavailable):
-        await stage.run(world.site, world.store)
+        await stage.run(world.site, world.store, "")
     assert len(world.notes) == 1
     await stage.drop(world.site, world.store)
     assert (world.notes, world.store.calls.count("abort")) == ([], 0)

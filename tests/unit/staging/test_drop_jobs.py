@@ -50,7 +50,7 @@ class World:
         self.made.append(made)
         return made
 
-    def _door(self) -> Door:
+    def _door(self, _: Identity | None) -> Door:
         if self.silent:
             raise Unavailable("The site is silent.", reason="SiteSilent", sent=False)
         return cast("Door", self.site)

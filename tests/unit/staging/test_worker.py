@@ -40,6 +40,7 @@ class World:
     moved: list[tuple[Direction, int]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     refusals: list[Exception] = field(default_factory=list)
+    begun_at: list[Identity | None] = field(default_factory=list)
     shut: Exception | None = None
     staging: Staging = field(init=False)
 
@@ -61,7 +62,8 @@ class World:
         await eventually(lambda: {each.state for each in self.ask(uid, *steps)} == {state})
         return self.ask(uid, *steps)
 
-    def _door(self) -> Door:
+    def _door(self, where: Identity | None) -> Door:
+        self.begun_at.append(where)
         if self.shut is not None:
             raise self.shut
         return self.site
@@ -96,6 +98,19 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     yield made
     await made.staging.close()
     assert made.store.open == 0, "every connection is closed"
+
+
+async def test_the_door_is_told_where_a_copy_was_begun() -> None:
+    """A Site may be turned between two tries: what lies at the same path elsewhere is somebody's."""
+    world = World()
+    here = Identity("alps", "ada")
+    world.store.refusal = Unavailable("The store is away.")
+    world.staging.ask("uid-1", "team", (into("a"),), "/r", here)
+    await eventually(lambda: bool(world.begun_at))
+    world.store.refusal = None
+    world.staging.forget("uid-1", "team")
+    await eventually(lambda: not world.staging._dropping)
+    assert set(world.begun_at) == {here}
 
 
 async def test_all_steps_are_taken_and_told(world: World) -> None:
