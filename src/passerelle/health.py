@@ -46,6 +46,7 @@ class Health:
         self._server: asyncio.Server | None = None
         self._heard_at = clock()
         self._heard = False
+        self._stands_by = False
         self._answers: bool | None = None  # None: never asked; False: the last question had no answer
         self._anything = False
 
@@ -58,12 +59,18 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        return self._answers is not None and (self._heard or not self._anything)
+        """An operator that stands by is as ready as it can be: a rollout goes on with it."""
+        return self._stands_by or (self._answers is not None and (self._heard or not self._anything))
 
     @property
     def live(self) -> bool:
         silent = self._clock() - self._heard_at > self._stale_seconds
         return not (self._answers and self._anything and silent)
+
+    def stand_by(self, *, on: bool) -> None:
+        """It stands by, and watches nothing; or from now on it acts."""
+        self._stands_by = on
+        self._heard_at = self._clock()
 
     def heard(self) -> None:
         """kube-apiserver's watch delivered something."""
