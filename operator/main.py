@@ -133,14 +133,14 @@ class Operator:
 
     async def _lead(self) -> None:
         """Stand by until the Lease is ours, and end when another one has it: nothing that is known here counts then."""
-        self.health.stand_by(on=True)
+        self.health.stand_by(lambda: self.election.waits)
         try:
             await self.election.win()
         except asyncio.CancelledError:  # kopf cleans up after a start that came to its end
             await self.health.stop()
             await self.kube.close()
             raise
-        self.health.stand_by(on=False)
+        self.health.stand_by(None)
         self.tasks.append(asyncio.create_task(self._hold(), name="lease"))
 
     async def _hold(self) -> None:

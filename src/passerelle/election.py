@@ -52,6 +52,8 @@ class Election:
         self._lease: dict[str, Any] = {}
         self._changed_at = clock()
         self._told = ""
+        self.waits = False
+        """Whether kube-apiserver said, when it was asked last, that another one leads."""
 
     @property
     def leads(self) -> bool:
@@ -117,9 +119,11 @@ class Election:
         except Conflict:
             return False  # another one was quicker
         except Gone:
+            self.waits = False
             self._tell(f"There is no namespace {self._namespace!r}, in which the operator's Lease lies; create it.")
             return False
         except Unavailable as error:
+            self.waits = False
             self._tell(error.message)
             return False
         return True
@@ -137,6 +141,7 @@ class Election:
         holder = spec.get("holderIdentity")
         if holder in (None, "", self._identity):  # ours: that answer was lost
             return True
+        self.waits = True
         self._tell(f"{holder} leads; this operator stands by.")
         return self._clock() - self._changed_at >= float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
 

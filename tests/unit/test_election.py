@@ -134,6 +134,7 @@ def test_another_one_stands_by_and_takes_over_soon_after_a_death() -> None:
         second = Operator(apiserver, "second")
         await asyncio.sleep(100)
         assert not second.leads
+        assert (first.election.waits, second.election.waits) == (False, True)
         with pytest.raises(Unavailable) as caught:
             second.election.fence()
         assert (caught.value.reason, caught.value.sent) == ("NotLeading", False)
@@ -270,6 +271,7 @@ def test_it_says_why_it_stands_by(error: str, caplog: pytest.LogCaptureFixture) 
         first = Operator(apiserver, "first")
         await asyncio.sleep(30)
         assert not first.leads
+        assert not first.election.waits, "it is not ready"
         await first.dies()
 
     told(story)

@@ -831,3 +831,14 @@ async def test_the_health_server_serves_them_as_text_that_prometheus_reads() -> 
     assert families["passerelle_kubernetes_writes"].samples[0].value == 1
     assert "process_resident_memory_bytes" in families
     assert not [name for name in families if name.endswith("_created")]
+
+
+def test_whoever_stands_by_is_ready_once_it_knows_for_whom_and_lives() -> None:
+    clock, waits = Clock(), False
+    health = Health("127.0.0.1", 0, Metrics().registry, stale_seconds=900, clock=clock)
+    health.stand_by(lambda: waits)
+    assert (health.ready, health.live) == (False, True)
+    waits = True
+    assert (health.ready, health.live) == (True, True)
+    health.stand_by(None)
+    assert not health.ready, "it acts, and has heard of nothing yet"
