@@ -8,13 +8,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
+import socket
 import time
+import uuid
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
 import kopf
 
+from passerelle.election import Election
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.health import Health
@@ -47,6 +51,10 @@ STALE_SECONDS = 3 * WATCH_SECONDS
 """A watch that was not renewed three times in a row is dead."""
 
 
+LOST = 75
+"""The exit code of an operator that lost its Lease: EX_TEMPFAIL of sysexits.h."""
+
+
 class ForEver:
     """kopf's delays between tries of a request: it must outlive any outage of kube-apiserver."""
 
@@ -60,13 +68,14 @@ class Operator:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.kube: Kube
+        self.election: Election
         self.reconciler: Reconciler
         self.sites: Sites
         self.health: Health
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Health first; then the Sites, so that no TrainingJob is told that its Site does not exist."""
+        """Health first; then the Lease; then the Sites, so that no TrainingJob is told that its Site does not exist."""
         metrics = Metrics()
         self.health = Health(
             self.settings.http_host,
@@ -76,7 +85,16 @@ class Operator:
             clock=time.monotonic,
         )
         await self.health.start()
-        self.kube = await Kube.connect(metrics.wrote)
+        self.kube = await Kube.connect(metrics.wrote, lambda: self.election.fence())  # noqa: PLW0108 -- it asks by it
+        self.election = Election(
+            self.kube,
+            self.settings.namespace,
+            f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+            clock=time.monotonic,
+            now=time.time,
+        )
+        metrics.read_leader(lambda: self.election.leads)
+        await self._lead()
         secrets = JobSecrets(
             self.kube,
             home=self.settings.namespace,
@@ -101,7 +119,7 @@ class Operator:
             run_directory=self.reconciler.run_directory,
             changed=self.reconciler.changed,
             turned=self.reconciler.turned,
-            measure=metrics.measure,
+            measure=lambda site, gateway: metrics.measure(site, gateway, self.election.fence),
         )
         metrics.read_sites(self.sites.services, self.reconciler.homeless)
         sites = await self._first_sites()
@@ -112,6 +130,25 @@ class Operator:
         self.tasks.append(asyncio.create_task(self.reconciler.homeless.run(), name="queue-homeless"))
         self.tasks.append(asyncio.create_task(self.reconciler.announcer.run(), name="events"))
         self.tasks.append(asyncio.create_task(self.health.ask(self._anything), name="health"))
+
+    async def _lead(self) -> None:
+        """Stand by until the Lease is ours, and end when another one has it: nothing that is known here counts then."""
+        self.health.stand_by(lambda: self.election.waits)
+        try:
+            await self.election.win()
+        except asyncio.CancelledError:  # kopf cleans up after a start that came to its end
+            await self.health.stop()
+            await self.kube.close()
+            raise
+        self.health.stand_by(None)
+        self.tasks.append(asyncio.create_task(self._hold(), name="lease"))
+
+    async def _hold(self) -> None:
+        try:
+            await self.election.hold()
+        except Exception:
+            log.exception("the Lease is no longer renewed")
+        os._exit(LOST)  # whatever is under way: a cleanup would write
 
     async def _first_sites(self) -> list[dict[str, Any]]:
         """Every Site, however long kube-apiserver is away."""
@@ -134,6 +171,7 @@ class Operator:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.election.resign()
         await self.health.stop()
         await self.kube.close()
 

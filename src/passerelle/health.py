@@ -46,6 +46,7 @@ class Health:
         self._server: asyncio.Server | None = None
         self._heard_at = clock()
         self._heard = False
+        self._stands_by: Callable[[], bool] | None = None
         self._answers: bool | None = None  # None: never asked; False: the last question had no answer
         self._anything = False
 
@@ -58,12 +59,20 @@ class Health:
 
     @property
     def ready(self) -> bool:
+        """An operator that stands by is as ready as it can be: a rollout goes on with it."""
+        if self._stands_by is not None:
+            return self._stands_by()
         return self._answers is not None and (self._heard or not self._anything)
 
     @property
     def live(self) -> bool:
         silent = self._clock() - self._heard_at > self._stale_seconds
         return not (self._answers and self._anything and silent)
+
+    def stand_by(self, waits: Callable[[], bool] | None) -> None:
+        """It stands by, and watches nothing; `waits` tells whether it knows for whom. None: from now on it acts."""
+        self._stands_by = waits
+        self._heard_at = self._clock()
 
     def heard(self) -> None:
         """kube-apiserver's watch delivered something."""

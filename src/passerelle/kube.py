@@ -27,7 +27,10 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 
 COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
+LEASE_TIMEOUT_SECONDS = 3.0
+"""A Lease is soon lost: better another try than a long wait."""
 DEFAULT_NAMESPACE = "default"
+_LEASES = ("coordination.k8s.io", "v1")
 _MERGE = "application/merge-patch+json"
 
 
@@ -53,22 +56,27 @@ class Forbidden(Unavailable):
 
 
 Wrote = Callable[[str, str], None]
+Fence = Callable[[], None]
 
 
 class Kube:
     """A connection to kube-apiserver. Raises Conflict, Gone or Unavailable, which Forbidden is, too.
 
-    `wrote` is told of each write: what it was, and whether it ended with ok, conflict, gone or error.
+    `wrote` is told of each write: what it was, and whether it ended with ok, conflict, gone or error. `fence` raises
+    Unavailable where nothing may be written any more; the Lease alone is asked for without it.
     """
 
-    def __init__(self, api: client.ApiClient, wrote: Wrote = lambda _kind, _outcome: None) -> None:
+    def __init__(
+        self, api: client.ApiClient, wrote: Wrote = lambda _kind, _outcome: None, fence: Fence = lambda: None
+    ) -> None:
         self._api = api
         self._wrote = wrote
+        self._fence = fence
         self._custom = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
 
     @classmethod
-    async def connect(cls, wrote: Wrote = lambda _kind, _outcome: None) -> Kube:
+    async def connect(cls, wrote: Wrote = lambda _kind, _outcome: None, fence: Fence = lambda: None) -> Kube:
         """In a cluster by the ServiceAccount, elsewhere by KUBECONFIG. Raises Invalid where there is neither."""
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]  # the client carries no types there
@@ -82,7 +90,7 @@ class Kube:
         settings = client.Configuration.get_default_copy()
         # Else each request reads netrc and the environment's proxies, in a thread; kopf's watches use neither.
         settings.client_session_kwargs = {"trust_env": False}
-        return cls(client.ApiClient(settings), wrote)
+        return cls(client.ApiClient(settings), wrote, fence)
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]  # likewise
@@ -202,6 +210,35 @@ class Kube:
         found = await self._call(self._core.read_namespace(name, _request_timeout=TIMEOUT_SECONDS))
         return dict(found.metadata.labels or {})
 
+    async def lease(self, namespace: str, name: str) -> dict[str, Any]:
+        return await self._object(
+            self._custom.get_namespaced_custom_object(
+                *_LEASES, namespace, "leases", name, _request_timeout=LEASE_TIMEOUT_SECONDS
+            )
+        )
+
+    async def create_lease(self, namespace: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        body = _lease({"name": name, "namespace": namespace}, spec)
+        return await self._object(
+            self._custom.create_namespaced_custom_object(
+                *_LEASES, namespace, "leases", body, _request_timeout=LEASE_TIMEOUT_SECONDS
+            )
+        )
+
+    async def replace_lease(self, lease: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+        """`lease` is what was read or written last; another one's write since then is a Conflict."""
+        metadata = lease["metadata"]
+        return await self._object(
+            self._custom.replace_namespaced_custom_object(
+                *_LEASES,
+                metadata["namespace"],
+                "leases",
+                metadata["name"],
+                _lease(metadata, spec),
+                _request_timeout=LEASE_TIMEOUT_SECONDS,
+            )
+        )
+
     async def event(
         self, *, at: float, involved: Mapping[str, Any], namespace: str, kind: str, reason: str, message: str
     ) -> None:
@@ -236,6 +273,8 @@ class Kube:
     async def _call(self, call: Any, *, write: str = "") -> Any:  # noqa: ANN401 -- the generated client carries no types
         outcome = "error"
         try:
+            if write:
+                self._pass(call)
             found = await call
             outcome = "ok"
         except ApiException as error:
@@ -258,12 +297,24 @@ class Kube:
                 self._wrote(write, outcome)
         return found
 
+    def _pass(self, call: Any) -> None:  # noqa: ANN401 -- likewise
+        """Nothing is sent until it is awaited."""
+        try:
+            self._fence()
+        except Unavailable:
+            call.close()
+            raise
+
 
 def _find_kubeconfig() -> None:
     """Raises Invalid where there is none: the client would log that, and go on with an empty one."""
     where = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     if not any(Path(each).expanduser().is_file() for each in where.split(os.pathsep)):
         raise Invalid(f"There is neither a ServiceAccount nor a kubeconfig at {where!r}; set KUBECONFIG.")
+
+
+def _lease(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "/".join(_LEASES), "kind": "Lease", "metadata": dict(metadata), "spec": dict(spec)}
 
 
 def _progress_alone(status: Mapping[str, Any]) -> bool:

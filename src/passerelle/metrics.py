@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from passerelle.collectors import Service, SiteGauges, TrainingJobGauges
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Gateway
-from passerelle.gateways.measured import Request, measured
+from passerelle.gateways.measured import Fence, Request, measured
 from passerelle.objects import Key, TrainingJob
 from passerelle.series import news, stamps
 from passerelle.work import WorkQueue
@@ -49,6 +49,9 @@ class Metrics:
             version
         ).set(1)
 
+        self._leader = Gauge(
+            "passerelle_leader", "1 where this operator acts, 0 where it stands by.", registry=self.registry
+        )
         self._requests = self._counter(
             "passerelle_gateway_requests_total",
             "Calls of a gateway's operations, by how they ended.",
@@ -93,6 +96,10 @@ class Metrics:
         for outcome in ("ok", "error"):
             self._passes.labels(outcome)  # so that a rate over errors exists before the first one
 
+    def read_leader(self, leads: Callable[[], bool]) -> None:
+        """Read there from now on whether this operator acts."""
+        self._leader.set_function(leads)
+
     def read_sites(self, services: Callable[[], Sequence[Service]], homeless: WorkQueue[Key]) -> None:
         """Read the Sites' gauges there from now on."""
         self._sites.services, self._sites.homeless = services, homeless
@@ -127,9 +134,9 @@ class Metrics:
 
     # Sites and kube-apiserver
 
-    def measure(self, site: str, gateway: Gateway) -> Gateway:
-        """The site's gateway, measured."""
-        return measured(gateway, lambda request: self._requested(site, request), self._clock)
+    def measure(self, site: str, gateway: Gateway, fence: Fence = lambda: None) -> Gateway:
+        """The site's gateway, measured; nothing is done there where `fence` raises Unavailable."""
+        return measured(gateway, lambda request: self._requested(site, request), self._clock, fence)
 
     def wrote(self, kind: str, outcome: str) -> None:
         """A write to kube-apiserver ended."""

@@ -14,6 +14,7 @@ from passerelle_sandbox.deploy import REPOSITORY
 KUBE = REPOSITORY / "src" / "passerelle" / "kube.py"
 ROOT = REPOSITORY / "operator" / "main.py"
 
+LEASES = "coordination.k8s.io"
 EVERYWHERE = "everywhere"
 AT_HOME = "in the operator's namespace"
 
@@ -39,6 +40,9 @@ KUBE_NEEDS = {
     "secret": Right("get", "secrets", "", AT_HOME),  # the Sites' credentials and authorities; and by secretNamespaces
     "config_map": Right("get", "configmaps", ""),  # spec.files, envFrom and valueFrom
     "namespace_labels": Right("get", "namespaces", ""),  # a Site's admission by selector
+    "lease": Right("get", "leases", LEASES, AT_HOME),  # who acts, of several operators
+    "create_lease": Right("create", "leases", LEASES, AT_HOME),
+    "replace_lease": Right("update", "leases", LEASES, AT_HOME),
     "event": Right("create", "events", ""),  # in the TrainingJob's namespace
 }
 """Method of Kube -> what its one call needs."""
@@ -84,7 +88,7 @@ def calls_of_kube() -> dict[str, str]:
 def as_called(client_method: str) -> tuple[str, bool]:
     """The verb of a method of the generated client, and whether it is about status."""
     verb = client_method.partition("_")[0]
-    return {"read": "get"}.get(verb, verb), client_method.endswith("_status")
+    return {"read": "get", "replace": "update"}.get(verb, verb), client_method.endswith("_status")
 
 
 def _called(path: Path) -> set[str]:

@@ -76,7 +76,7 @@ def test_nothing_but_the_crds_and_what_needs_others_crds_can_be_left_out() -> No
     "values, said",
     [
         pytest.param("sites=[]", "sites", id="Sites lie in Git, not in values"),
-        pytest.param("replicas=2", "replicas", id="there is one operator"),
+        pytest.param("replicas=0", "replicas", id="nobody would act"),
         pytest.param('image={"name": "x"}', "name", id="an unknown key below a known one"),
         pytest.param("logFormat=loud", "logFormat", id="a word that means nothing"),
         pytest.param('objectStoreHosts=["https://lumidata.eu"]', "objectStoreHosts", id="a host is no url"),
@@ -121,10 +121,13 @@ def test_the_pod_is_restricted() -> None:
     assert "volumes" not in pod()
 
 
-def test_one_operator_runs_at_a_time() -> None:
+def test_one_operator_more_stands_by_on_another_node_and_comes_before_the_old_one_goes() -> None:
     spec = one(render(), "Deployment")["spec"]
 
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    (term,) = pod()["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert term["podAffinityTerm"]["labelSelector"] == spec["selector"]
 
 
 def test_health_is_asked_where_the_operator_answers() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import kube_config
 
 from passerelle.errors import Invalid, Unavailable
 from passerelle.kube import Conflict, Forbidden, Gone, Kube
+from passerelle.objects import Key
 from stories import made_of
 
 
@@ -79,3 +81,28 @@ async def test_where_there_is_no_kubeconfig_one_sentence_says_so(
     (tmp_path / "b").write_text("{}")
     with pytest.raises(Invalid, match="nor a usable kubeconfig"):
         await Kube.connect()
+
+
+async def test_whoever_does_not_lead_writes_nothing_but_the_lease() -> None:
+    def fence() -> None:
+        raise Unavailable("another one acts", reason="NotLeading", sent=False)
+
+    told: list[tuple[str, str]] = []
+    api = ApiClient(Configuration(host="http://127.0.0.1:9"))
+    kube = Kube(api, lambda kind, outcome: told.append((kind, outcome)), fence)
+    key = Key("team", "llm")
+    writes = [
+        kube.patch_trainingjob(key, "1", {}),
+        kube.patch_trainingjob_status(key, "1", {}),
+        kube.patch_site_status("site", "1", {}),
+        kube.delete_trainingjob(key, "uid"),
+        kube.event(at=0.0, involved={"name": "llm"}, namespace="team", kind="Normal", reason="A", message="B"),
+    ]
+    for each in writes:
+        with pytest.raises(Unavailable, match="another one acts"):
+            await each
+    assert len(told) == len(writes)
+    for other in (kube.any_trainingjob(), kube.create_lease("home", "passerelle", {})):
+        with pytest.raises(Unavailable, match="can't be asked"):
+            await other
+    await kube.close()

@@ -508,6 +508,35 @@ def test_no_capability_is_hidden() -> None:
     assert capabilities(measured(DoorWithAll(), lambda _: None, Clock())) == set(CAPABILITIES) >= {"Gateway"}
 
 
+LOOKS = {"probe", "states", "get", "find", "accounted", "size", "read", "entries", "digest", "survey", "close"} | {
+    *("whose", "waiting_for", "complaint", "stamp", "resembles")
+}
+"""All else changes something at the site."""
+
+
+async def test_whoever_does_not_lead_looks_and_does_nothing() -> None:
+    def fence() -> None:
+        raise Unavailable("another one acts", reason="NotLeading", sent=False)
+
+    door = DoorWithAll()
+    around = measured(door, lambda _: None, Clock(), fence)
+    methods = {
+        name: method for name, method in inspect.getmembers(around, inspect.iscoroutinefunction) if name[0] != "_"
+    }
+    assert methods.keys() >= LOOKS
+    for name in methods.keys() - LOOKS:
+        needed = [
+            each
+            for each in inspect.signature(methods[name]).parameters.values()
+            if each.default is inspect.Parameter.empty
+        ]
+        with pytest.raises(Unavailable, match="another one acts"):
+            await methods[name](*needed)
+    assert door.asked == []
+    await around.get(["1"])
+    assert door.asked == [["1"]]
+
+
 async def test_what_is_asked_arrives_unchanged() -> None:
     door = DoorWithAll()
     around = measured(door, lambda _: None, Clock())
@@ -802,3 +831,14 @@ async def test_the_health_server_serves_them_as_text_that_prometheus_reads() -> 
     assert families["passerelle_kubernetes_writes"].samples[0].value == 1
     assert "process_resident_memory_bytes" in families
     assert not [name for name in families if name.endswith("_created")]
+
+
+def test_whoever_stands_by_is_ready_once_it_knows_for_whom_and_lives() -> None:
+    clock, waits = Clock(), False
+    health = Health("127.0.0.1", 0, Metrics().registry, stale_seconds=900, clock=clock)
+    health.stand_by(lambda: waits)
+    assert (health.ready, health.live) == (False, True)
+    waits = True
+    assert (health.ready, health.live) == (True, True)
+    health.stand_by(None)
+    assert not health.ready, "it acts, and has heard of nothing yet"

@@ -1,4 +1,5 @@
-"""A gateway around a gateway that tells what each call took and how it ended. It changes nothing that passes through.
+"""A gateway around a gateway that tells what each call took and how it ended. It changes nothing that passes through,
+and lets no act through where another operator may act by now.
 
 Capabilities are asked for by type, so the measured gateway has exactly those of the one inside: a new capability in
 base.py needs its methods here.
@@ -6,12 +7,12 @@ base.py needs its methods here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from passerelle.batch import Batch
-from passerelle.errors import PasserelleError
+from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import (
     Accounting,
     Entry,
@@ -49,30 +50,34 @@ class Request:
 
 
 Tell = Callable[[Request], None]
+Fence = Callable[[], None]
 
 
-def measured(gateway: Gateway, tell: Tell, clock: Callable[[], float]) -> Gateway:
-    """The same gateway, measured. `clock` is monotonic, in seconds."""
+def measured(gateway: Gateway, tell: Tell, clock: Callable[[], float], fence: Fence = lambda: None) -> Gateway:
+    """The same gateway, measured. `clock` is monotonic, in seconds; `fence` raises Unavailable where nothing may be
+    done any more but looking.
+    """
     able = tuple(wrapped for capability, wrapped in _CAPABILITIES.items() if isinstance(gateway, capability))
-    made: Gateway = type("Measured", able or (_Measured,), {})(gateway, tell, clock)
+    made: Gateway = type("Measured", able or (_Measured,), {})(gateway, tell, clock, fence)
     return made
 
 
 class _Measured:
     """Gateway."""
 
-    def __init__(self, gateway: Gateway, tell: Tell, clock: Callable[[], float]) -> None:
+    def __init__(self, gateway: Gateway, tell: Tell, clock: Callable[[], float], fence: Fence) -> None:
         self.settle_seconds = gateway.settle_seconds
         self.traits = gateway.traits
         self._gateway = gateway
         self._tell = tell
         self._clock = clock
+        self._fence = fence
 
     async def probe(self) -> Probe:
         return await self._measure("probe", self._gateway.probe())
 
     async def submit(self, batch: Batch) -> str:
-        return await self._measure("submit", self._gateway.submit(batch))
+        return await self._act("submit", self._gateway.submit(batch))
 
     async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         return await self._measure("states", self._gateway.states(job_ids))
@@ -84,10 +89,19 @@ class _Measured:
         return await self._measure("find", self._gateway.find())
 
     async def cancel(self, job_id: str) -> None:
-        await self._measure("cancel", self._gateway.cancel(job_id))
+        await self._act("cancel", self._gateway.cancel(job_id))
 
     async def close(self) -> None:
         await self._gateway.close()
+
+    async def _act(self, operation: str, call: Coroutine[object, object, _T]) -> _T:
+        """A call that changes something at the site."""
+        try:
+            self._fence()
+        except Unavailable:
+            call.close()
+            raise
+        return await self._measure(operation, call)
 
     async def _measure(self, operation: str, call: Awaitable[_T]) -> _T:
         """A call that is cancelled together with the operator is not told: it has no outcome."""
@@ -123,7 +137,7 @@ class _Accounting(_Measured):
 
 class _Signals(_Measured):
     async def warn(self, job_id: str, signal: str) -> bool:
-        return await self._measure("warn", cast("Signals", self._gateway).warn(job_id, signal))
+        return await self._act("warn", cast("Signals", self._gateway).warn(job_id, signal))
 
 
 class _Files(_Measured):
@@ -136,10 +150,10 @@ class _Files(_Measured):
 
 class _Upload(_Measured):
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        await self._measure("write", cast("Upload", self._gateway).write(path, content, mode=mode))
+        await self._act("write", cast("Upload", self._gateway).write(path, content, mode=mode))
 
     async def make_directory(self, path: str) -> None:
-        await self._measure("make_directory", cast("Upload", self._gateway).make_directory(path))
+        await self._act("make_directory", cast("Upload", self._gateway).make_directory(path))
 
 
 class _Arranged(_Measured):
@@ -153,10 +167,10 @@ class _Arranged(_Measured):
         return await self._measure("entries", cast("Transfer", self._gateway).entries(path))
 
     async def rename(self, old: str, new: str) -> None:
-        await self._measure("rename", cast("Transfer", self._gateway).rename(old, new))
+        await self._act("rename", cast("Transfer", self._gateway).rename(old, new))
 
     async def remove(self, path: str) -> None:
-        await self._measure("remove", cast("Transfer", self._gateway).remove(path))
+        await self._act("remove", cast("Transfer", self._gateway).remove(path))
 
     async def digest(self, path: str) -> str | None:
         return await self._measure("digest", cast("Transfer", self._gateway).digest(path))
@@ -164,12 +178,12 @@ class _Arranged(_Measured):
 
 class _Opens(_Measured):
     async def open_files(self) -> None:
-        await self._measure("open_files", cast("Opens", self._gateway).open_files())
+        await self._act("open_files", cast("Opens", self._gateway).open_files())
 
 
 class _Transfer(_Arranged):
     async def append(self, path: str, offset: int, content: bytes) -> None:
-        await self._measure("append", cast("Transfer", self._gateway).append(path, offset, content))
+        await self._act("append", cast("Transfer", self._gateway).append(path, offset, content))
 
 
 class _Handover(_Arranged):
@@ -189,10 +203,10 @@ class _Handover(_Arranged):
         return await self._measure("whose", cast("Handover", self._gateway).whose())
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
-        return await self._measure("hand_in", cast("Handover", self._gateway).hand_in(path, size, parts, account))
+        return await self._act("hand_in", cast("Handover", self._gateway).hand_in(path, size, parts, account))
 
     async def hand_out(self, path: str, account: str) -> HandedOut:
-        return await self._measure("hand_out", cast("Handover", self._gateway).hand_out(path, account))
+        return await self._act("hand_out", cast("Handover", self._gateway).hand_out(path, account))
 
     async def waiting_for(self, path: str) -> Sequence[str]:
         return await self._measure("waiting_for", cast("Handover", self._gateway).waiting_for(path))
