@@ -10,7 +10,7 @@ import pytest
 
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways import http
-from passerelle.gateways.http import EXCEPTIONS, Carrier, Server, Upload, checked, retry_after, unavailable
+from passerelle.gateways.http import EXCEPTIONS, PIECE_BYTES, Carrier, Server, Upload, checked, retry_after, unavailable
 from passerelle.gateways.unreached import Ca
 
 NEVER_SENT = {
@@ -215,3 +215,22 @@ async def test_whoever_holds_on_to_a_connection_that_was_closed_is_told_so() -> 
     with pytest.raises(Unavailable) as caught:
         await door.send("GET", "x", headers={})
     assert (caught.value.reason, caught.value.sent) == ("Unreachable", False)
+
+
+async def test_what_is_large_goes_in_pieces_and_says_how_long_it_is() -> None:
+    told: list[tuple[str | None, list[int]]] = []
+
+    class Counts(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            assert isinstance(request.stream, httpx.AsyncByteStream)
+            assert "transfer-encoding" not in request.headers
+            told.append((request.headers.get("content-length"), [len(piece) async for piece in request.stream]))
+            return httpx.Response(200)
+
+    door = Carrier("https://gateway.example", transport=Counts())
+    for size in (PIECE_BYTES, 2 * PIECE_BYTES + 1):
+        await door.send("PUT", "x", headers={}, payload=bytes(size))
+    assert told == [
+        (str(PIECE_BYTES), [PIECE_BYTES]),
+        (str(2 * PIECE_BYTES + 1), [PIECE_BYTES, PIECE_BYTES, 1]),
+    ]
