@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 KEEP ?=
 JOBS ?= 500
+SEEDS ?= 4
 PROFILES ?=
 
 .PHONY: help
@@ -47,6 +48,10 @@ everything: $(VENV)/.ready ## Run all there is, stage by stage; stages that pass
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure the operator with JOBS TrainingJobs at once (500); its last line is JSON
 	@PYTHONPATH=tests $(PY) -m bench $(JOBS)
+
+.PHONY: faults
+faults: $(VENV)/.ready ## Lose calls, garble answers and kill the operator in SEEDS runs (4); its last line is JSON
+	@PYTHONPATH=tests $(PY) -m faults $(SEEDS)
 
 .PHONY: twins
 twins: $(VENV)/.ready ## Check the profiles against full-size twins of their schedulers; its last line is JSON

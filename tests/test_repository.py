@@ -20,7 +20,7 @@ from passerelle.v1alpha1 import API_VERSION, GROUP
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULE_LINES = 400
-TARGETS = 12
+TARGETS = 13
 ERRORS = {"Invalid", "Rejected", "Unauthorized", "Unavailable"}
 VAGUE = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)$")
 MACHINE_PATHS = re.compile(r"(?<![\w.<-])(/home/(?!users\b)[a-z]\w*|/Users/\w+|/root/\w+|/work/\w+)")
