@@ -8,6 +8,7 @@ import re
 import sys
 import time
 
+from faults.mutation import MUTANTS, Mutant
 from faults.plan import ENOUGH, by_kind
 from faults.stage import Ran, Stage, raised
 from passerelle_sandbox import say
@@ -42,11 +43,18 @@ async def all_runs(stage: Stage, numbers: range) -> list[Ran]:
     return done
 
 
+async def caught_by(stage: Stage, mutant: Mutant) -> bool:
+    caught = await stage.catches(mutant)
+    say.line(f"  mutant {mutant.name}: {'caught' if caught else 'NOT caught'}")
+    return caught
+
+
 async def main(words: str) -> int:
     numbers = seeds(words)
     async with raised() as stage:
         done = await all_runs(stage, numbers)
         restarts = stage.restarts
+        caught = [each.name for each in MUTANTS if await caught_by(stage, each)]
     figures = {
         "runs": sum(len(each.plan.happened) >= ENOUGH for each in done),
         "quiet": sum(len(each.plan.happened) < ENOUGH for each in done),
@@ -58,9 +66,11 @@ async def main(words: str) -> int:
         "failedSeeds": sorted(each.plan.seed for each in done if each.verdict.defects),
         "restarts": restarts,
         "faultsByKind": by_kind(mishap for each in done for mishap in each.plan.happened),
+        "mutantsCaught": len(caught),
+        "mutants": len(MUTANTS),
     }
     say.line(json.dumps(figures))
-    return 1 if figures["failedSeeds"] else 0
+    return 1 if figures["failedSeeds"] or len(caught) < len(MUTANTS) else 0
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ import json
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from faults import mutation
 from faults.history import Job, Task, Told, Verdict, Wanted, check
+from faults.mutation import Mutant
 from faults.plan import Plan, drawn
 from faults.proxy import Proxy, of_kubernetes, of_slurmrestd
 from passerelle.marker import Run
@@ -104,9 +106,29 @@ class Stage:
         return waiting[0] if waiting else None
 
     async def run(self, seed: int) -> Ran:
+        """The run of a seed."""
+        draw = random.Random(f"story {seed}")  # noqa: S311 -- it draws a story
+        wanted: list[Wanted] = [draw.choice(["ok", "ok", "fails", "deleted"]) for _ in range(JOBS)]
+        return await self._play(f"seed-{seed}", drawn(seed), wanted, draw, PATIENCE_SECONDS)
+
+    async def catches(self, mutant: Mutant) -> bool:
+        """Whether the check sees that the operator has this defect. It has it until the next one is tried."""
+        self.before = (mutant.file,)
+        await asyncio.to_thread(self._operator.stop)
+        while self._operator.process.poll() is not None:  # noqa: ASYNC110 -- its keeper starts another one
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(self._operator.wait_until_ready)
+        name, draw = mutant.name.replace("_", "-"), random.Random(mutant.name)  # noqa: S311 -- likewise
+        plan = Plan(0, mutant.mishaps)
+        ran = await self._play(name, plan, ["ok"] * 4, draw, mutation.PATIENCE_SECONDS)
+        self._site("scancel", "--user", self.there.sites[sandbox.DEFAULT_RELEASE].user)
+        if not plan.happened:
+            raise SandboxError(f"Mutant {mutant.name}: nothing happened to it.")
+        return mutant.seen(ran.verdict)
+
+    async def _play(self, name: str, plan: Plan, wanted: Sequence[Wanted], draw: random.Random, patience: float) -> Ran:
         """One run, whole."""
-        site, name = self.there.sites[sandbox.DEFAULT_RELEASE], f"seed-{seed}"
-        plan = drawn(seed)
+        site = self.there.sites[sandbox.DEFAULT_RELEASE]
         door = Proxy(site.url, lambda _: plan, of_slurmrestd, self.kill)
         await door.start()
         root = f"{site.run_root}/{name}"
@@ -122,12 +144,11 @@ class Stage:
                 "credentials": {"name": SECRET},
             },
         )
-        draw = random.Random(f"story {seed}")  # noqa: S311 -- it draws a story
         try:
             await asyncio.to_thread(deploy.apply, self.there, manifest, deploy.namespace(name))
             self.plans[name] = plan
-            tasks = await self._create(name, draw)
-            await self._follow(name, tasks, draw)
+            tasks = await self._create(name, wanted)
+            await self._follow(name, tasks, draw, patience)
             await asyncio.sleep(5)
             return Ran(plan, await asyncio.to_thread(self._verdict, name, root, tasks))
         finally:
@@ -135,8 +156,7 @@ class Stage:
             await asyncio.to_thread(self._clear, name)
             await door.stop()
 
-    async def _create(self, namespace: str, draw: random.Random) -> list[Task]:
-        wanted: list[Wanted] = [draw.choice(["ok", "ok", "fails", "deleted"]) for _ in range(JOBS)]
+    async def _create(self, namespace: str, wanted: Sequence[Wanted]) -> list[Task]:
         manifests = [_trainingjob(namespace, number, each) for number, each in enumerate(wanted)]
         await asyncio.to_thread(deploy.apply, self.there, *manifests)
         uids = {each["metadata"]["name"]: each["metadata"]["uid"] for each in await self._trainingjobs(namespace)}
@@ -145,12 +165,12 @@ class Stage:
             for name, each in ((f"job-{number}", each) for number, each in enumerate(wanted))
         ]
 
-    async def _follow(self, namespace: str, tasks: list[Task], draw: random.Random) -> None:
+    async def _follow(self, namespace: str, tasks: list[Task], draw: random.Random, patience: float) -> None:
         """Delete what is to be deleted, each some time after the beginning; wait for all ends."""
         clock = asyncio.get_running_loop().time
         began = clock()
         due = sorted((draw.uniform(1, 20), task.name) for task in tasks if task.wanted == "deleted")
-        while clock() - began < PATIENCE_SECONDS:
+        while clock() - began < patience:
             while due and clock() - began >= due[0][0]:
                 _, name = due.pop(0)
                 await self._kubectl("-n", namespace, "delete", "tj", name, "--wait=false")

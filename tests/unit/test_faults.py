@@ -13,6 +13,7 @@ from aiohttp import web
 from faults import proxy as room
 from faults.__main__ import seeds
 from faults.history import Job, Task, Told, check
+from faults.mutation import HERE, MUTANTS, Mutant
 from faults.plan import ENOUGH, KILLS, POSSIBLE, Fault, Kind, Mishap, Plan, drawn
 from faults.proxy import Proxy, of_kubernetes, of_slurmrestd
 from passerelle_sandbox.errors import SandboxError
@@ -76,6 +77,15 @@ class TestHistory:
 
         assert any(said in each for each in getattr(verdict, kind)), verdict
         assert verdict.defects == getattr(verdict, kind), "and it is called by nothing else"
+
+
+class TestMutants:
+    def test_every_mutant_is_tried(self) -> None:
+        assert {each.file for each in MUTANTS} == set(HERE.glob("*.py"))
+
+    @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+    def test_what_lives_as_it_must_is_no_mutant(self, mutant: Mutant) -> None:
+        assert not mutant.seen(check([task()], [job()], RAN, {"job-0": OK}))
 
 
 class TestPlan:
