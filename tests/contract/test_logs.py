@@ -44,15 +44,15 @@ sys.stdout.buffer.write({LAST!r})
 class Api(SiteApi):
     """A cluster with one TrainingJob, whose log is there."""
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, log: str, job_id: str) -> None:
         gateway = {"driver": "slurmrestd", "url": "https://slurm.example.eu", "credentials": {"name": "site"}}
         spec = {"profile": "lumi-g", "gateway": gateway, "runRoot": SCRATCH}
         super().__init__({"metadata": {"name": "site", "uid": "5", "resourceVersion": "1"}, "spec": spec})
-        self._log = log
+        self._log, self._job_id = log, job_id
 
     async def trainingjob(self, key: Key) -> dict[str, Any]:
         attempt = {"number": 1, "marker": "psr-a-1", "cluster": "site", "user": "startup", "runDirectory": SCRATCH}
-        attempt |= {"scriptDigest": "0" * 64, "jobId": "1", "logPath": self._log}
+        attempt |= {"scriptDigest": "0" * 64, "jobId": self._job_id, "logPath": self._log}
         return {
             "metadata": {"namespace": key.namespace, "name": key.name, "uid": "6", "resourceVersion": "1"},
             "spec": {"site": "site"},
@@ -60,8 +60,8 @@ class Api(SiteApi):
         }
 
 
-async def logged(world: World) -> str:
-    """The log of a job that has written a gigabyte."""
+async def logged(world: World) -> tuple[str, str]:
+    """The log of a job that has written a gigabyte, and the job."""
     door = world.door()
     script = f"#!/bin/sh\nexec python3 - << 'END'\n{TRAINER}END\n"
     job_id = await door.submit(dataclasses.replace(world.batch(), script=script))
@@ -77,7 +77,7 @@ async def logged(world: World) -> str:
         return there.exists() and end(there, len(LAST)) == LAST
 
     await world.until(whole, "the log's end", seconds=120.0)
-    return path
+    return path, job_id
 
 
 def end(file: Path, size: int) -> bytes:
@@ -96,12 +96,12 @@ async def test_a_hundred_lines_of_a_gigabyte_of_log_move_little(
     port = world.port()
     if world.files(world.door()) is None or port is None:
         return
-    path = await logged(world)
+    path, job_id = await logged(world)
     file = world.seen(path)
     try:
         assert file.stat().st_size >= SIZE
         assert file.stat().st_blocks * 512 >= SIZE, "no holes"
-        Api(path).connect(monkeypatch)
+        Api(path, job_id).connect(monkeypatch)
         async with wire(port) as between:
 
             def door(*_: object) -> Gateway:

@@ -26,6 +26,9 @@ from passerelle.v1alpha1.site import SiteSpec
 from passerelle_sandbox.site.layout import RUN_ROOT
 from plans import image_for, site
 
+LOGIN_NODE = {"driver": "ssh", "url": "ssh://login.example.eu", "credentials": {"name": "login"}}
+"""A door that carries files: some sources name Secrets."""
+
 FIXTURES = Path(__file__).parents[1] / "unit" / "imports" / "fixtures"
 _LEONARDO, _LUMI, _KAROLINA = "leonardo-booster", "lumi-g", "karolina-gpu"
 _SITE = "my-site"
@@ -151,10 +154,13 @@ def _written(source: Source, found: Imported, spec: dict[str, Any], account: str
         there = [each for each in yaml.safe_load_all(source.text) if each.get("kind") == "ConfigMap"]
         read.config_maps |= manifests.read(yaml.safe_dump_all(there)).config_maps if there else {}
     (job,) = read.jobs
-    for files in spec.get("files", []):
-        read.config_maps.setdefault((job.key.namespace, files["configMap"]), {"7b.yaml": b"lr: 3e-4\n"})
+    named = [files["configMap"] for files in spec.get("files", []) if "configMap" in files]
+    named += [each["configMapRef"]["name"] for each in spec.get("envFrom", []) if "configMapRef" in each]
+    for name in named:
+        read.config_maps.setdefault((job.key.namespace, name), {"7b.yaml": b"lr: 3e-4\n"})
     entry = {"namespaces": [job.key.namespace], "accounts": [account], "qos": [spec["qos"]] if "qos" in spec else []}
-    return read, site(profile=source.machine, partition=source.partition, runRoot=RUN_ROOT, admission=[entry])
+    where = {"profile": source.machine, "partition": source.partition, "runRoot": RUN_ROOT, "gateway": LOGIN_NODE}
+    return read, site(**where, admission=[entry])
 
 
 def _findings(read: Manifests, place: SiteSpec) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 
 from passerelle.cli import cluster
 from passerelle.cli.cluster import Cluster
-from passerelle.errors import Invalid, Missing
+from passerelle.errors import Invalid, Missing, PasserelleError
 from passerelle.gateways.base import Files, Gateway
 from passerelle.objects import Key, TrainingJob
 from passerelle.settings import Settings
@@ -62,6 +63,7 @@ async def _show(
     async with here.door(job.site, spec) as gateway:
         if not isinstance(gateway, Files):
             raise Invalid(_elsewhere(job, chosen, spec))
+        await _read_job(gateway, chosen)
         if not following:
             try:
                 text, _ = await last_lines(gateway, chosen.log_path, lines)
@@ -82,6 +84,13 @@ async def _show(
 
         async for piece in follow(gateway, chosen.log_path, offset, ended=ended, pause=wait):
             write(piece)
+
+
+async def _read_job(gateway: Gateway, attempt: Attempt) -> None:
+    """ARC shows a log through its job: where that is not known, all of the user's are read, a week of them."""
+    if attempt.job_id is not None:
+        with contextlib.suppress(PasserelleError):
+            await gateway.get([attempt.job_id])
 
 
 async def _begin(gateway: Gateway, site: str, attempt: Attempt, lines: int, write: Callable[[bytes], None]) -> int:

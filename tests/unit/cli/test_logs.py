@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.kube import REFUSED, Gone
 from passerelle.objects import Key
+from passerelle.slurm import RemoteJob
 from site_api import SiteApi
 
 LOG = "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-2-41.log"
@@ -109,6 +111,30 @@ def test_the_end_of_the_newest_log_is_shown(api: Api, site: Memory, capsys: pyte
 
     assert (code, err) == (0, "")
     assert out == "0: Schritt 497 läuft\n0: Schritt 498 läuft\n0: Schritt 499 läuft\n"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_its_job_is_asked_for_first_for_some_doors_find_the_log_by_it(
+    api: Api, site: Memory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    site.files[FIRST_LOG] = File(b"0: out of memory\n")
+    asked: list[object] = []
+    read = Memory.read
+
+    async def get(_: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        asked.append(list(job_ids))
+        if refused:
+            raise Unavailable("It is gone.")
+        return []
+
+    async def noted(self: Memory, path: str, offset: int, length: int) -> bytes:
+        asked.append(path)
+        return await read(self, path, offset, length)
+
+    monkeypatch.setattr(Memory, "get", get)
+    monkeypatch.setattr(Memory, "read", noted)
+    assert said(capsys, "logs", "llm", "--attempt", "1") == (0, "0: out of memory\n", "")
+    assert asked[:2] == [["40"], FIRST_LOG]
 
 
 def test_an_earlier_attempt_is_shown_by_its_number(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:
