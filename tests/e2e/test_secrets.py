@@ -190,7 +190,7 @@ def test_a_requeued_job_does_not_run_without_them_and_the_next_attempt_has_them(
 def test_jobs_that_never_began_leave_no_secrets(cluster: Cluster, namespace: str, doors: Doors) -> None:
     """They wait for more GPUs than another leaves them on any node, and are deleted."""
     doors.open_all(*SITES)
-    cluster.apply(with_secrets(namespace, "in-the-way", nodes=3, gpusPerNode=3))
+    cluster.apply(with_secrets(namespace, "in-the-way", site="arc", nodes=3, gpusPerNode=3, timeLimit="20m"))
     run = wait_for_condition(cluster, namespace, "in-the-way", "Running")["status"]["attempts"][0]["runDirectory"]
     names = [f"waiting-{site}" for site in SITES]
     cluster.apply(*(with_secrets(namespace, f"waiting-{site}", site=site, nodes=2, gpusPerNode=2) for site in SITES))
@@ -203,7 +203,8 @@ def test_jobs_that_never_began_leave_no_secrets(cluster: Cluster, namespace: str
     assert holding(cluster, *waiting) == sealed
 
     cluster.kubectl("-n", namespace, "delete", "tj", *names, "--wait=false")
-    # A-REX tells the end of a job that never began when Slurm has forgotten it, as docs/gateways.md says.
+    # A-REX tells the end of a job that never began when Slurm has forgotten it, and while it asks for another one, as
+    # docs/gateways.md says.
     wait_for(
         lambda: _gone(cluster, namespace, names) or None, "the TrainingJobs to go", cluster.site.shape.min_job_age + 120
     )
