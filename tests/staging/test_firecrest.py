@@ -29,6 +29,8 @@ from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.unreached import Ca
 from passerelle.staging import handover, handover_out, transfer_job
 from passerelle.staging.door import Door
+from passerelle.staging.handed import Sent
+from passerelle.staging.handover import HandIn
 from passerelle.staging.place import place
 from passerelle.staging.s3.allowed import Allowed
 from passerelle.staging.s3.client import S3
@@ -258,8 +260,18 @@ async def test_another_operator_goes_on_with_the_parts_and_the_job(
     monkeypatch.setattr(handover, "SLICE_SECONDS", 0.0)  # each part is put on record, however fast this machine is
     digest = await put(worlds.store, "killed.bin", 120 * MIB)
     step = into("killed.bin", f"{RUNS}/killed/corpus.bin")
+    keep, on_record = HandIn._keep_sent, asyncio.Event()
+
+    async def kept(self: HandIn, part: str, found: Sent) -> None:
+        await keep(self, part, found)
+        if worlds.moved["In"] > 30 * MIB:
+            on_record.set()
+
+    monkeypatch.setattr(HandIn, "_keep_sent", kept)
     first = worlds.staging()
-    await until(first, step, lambda progress: progress.moved > 30 * MIB)
+    first.ask("uid", "team", [step], RUNS)
+    async with asyncio.timeout(120):
+        await on_record.wait()  # a record that is cut in its middle tells nothing, and all is sent again
     await first.close()
     sent = worlds.moved["In"]
 

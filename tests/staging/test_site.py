@@ -107,22 +107,22 @@ async def eventually(look: Callable[[], bool]) -> None:
 
 
 async def test_a_prefix_becomes_a_tree_and_a_tree_goes_below_a_prefix(bench: Bench) -> None:
-    objects = {"tree/empty": b"", "tree/a b/ü~+%.bin": b"some", "tree/a b/c/deep": os.urandom(100_000), "tree/": b""}
+    objects = {"wood/empty": b"", "wood/a b/ü~+%.bin": b"some", "wood/a b/c/deep": os.urandom(100_000), "wood/": b""}
     client = S3(BUCKET, known(bench.store))
     for key, content in objects.items():
         await client.put(key, content, "")
     staging = bench.staging()
-    progress = (await done(staging, into("tree/", f"{RUNS}/tree"), RUNS)).progress
+    progress = (await done(staging, into("wood/", f"{RUNS}/wood"), RUNS)).progress
     assert progress is not None
     assert (progress.files, progress.total) == (3, 100_004)
-    await done(staging, out(f"{RUNS}/tree", "away"), RUNS, uid="out")
+    await done(staging, out(f"{RUNS}/wood", "forest"), RUNS, uid="out")
     await staging.close()
-    back = await client.list("away/", 10)
+    back = await client.list("forest/", 10)
     await client.close()
     assert {each.key: bench.store.digest(BUCKET, each.key) for each in back} == {
-        f"away/{key.removeprefix('tree/')}": hashlib.sha256(content).hexdigest()
+        f"forest/{key.removeprefix('wood/')}": hashlib.sha256(content).hexdigest()
         for key, content in objects.items()
-        if key != "tree/"
+        if key != "wood/"
     }
 
 
