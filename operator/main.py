@@ -141,14 +141,9 @@ class Operator:
             await self.kube.close()
             raise
         self.health.stand_by(None)
-        self.tasks.append(asyncio.create_task(self._hold(), name="lease"))
-
-    async def _hold(self) -> None:
-        try:
-            await self.election.hold()
-        except Exception:
-            log.exception("the Lease is no longer renewed")
-        os._exit(LOST)  # whatever is under way: a cleanup would write
+        holding = asyncio.create_task(self.election.hold(), name="lease")
+        holding.add_done_callback(_lost)
+        self.tasks.append(holding)
 
     async def _first_sites(self) -> list[dict[str, Any]]:
         """Every Site, however long kube-apiserver is away."""
@@ -174,6 +169,16 @@ class Operator:
         await self.election.resign()
         await self.health.stop()
         await self.kube.close()
+
+
+def _lost(holding: asyncio.Task[None]) -> None:
+    """End at once, whatever is under way, where another one may act, or a defect of ours has the Lease renewed no more:
+    a cleanup would write.
+    """
+    if holding.cancelled():
+        return  # this operator is asked to end, and gives the Lease back
+    log.critical("this operator ends, for it leads no more", exc_info=holding.exception())
+    os._exit(LOST)
 
 
 operator = Operator(Settings.read())

@@ -1,9 +1,9 @@
 """What is left at the site of a copy that is whole: which object lies there, for the next TrainingJob that wants it.
 
 A receipt is believed as long as its file has its size, or each file of its directory has, whatever else lies there by
-then. It says nothing of a file that is not there, and nothing to who
-wants another object, or another version. None stands while another content gets the name that it tells of. Notes tell
-of what is not whole; one that is half written is none. Pure.
+then. It says nothing of a file that is not there, and nothing to who wants another object, or another version. None
+stands while another content gets the name that it tells of. Notes tell of what is not whole; one that is half written
+is none. Pure.
 """
 
 from __future__ import annotations
