@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -124,8 +125,4 @@ def _grave(draw: random.Random) -> Mishap:
 
 def by_kind(mishaps: Iterable[Mishap]) -> dict[str, int]:
     """How often each happened."""
-    found: dict[str, int] = {}
-    for each in mishaps:
-        name = f"{each.kind}/{each.fault}"
-        found[name] = found.get(name, 0) + 1
-    return dict(sorted(found.items()))
+    return dict(sorted(Counter(f"{each.kind}/{each.fault}" for each in mishaps).items()))

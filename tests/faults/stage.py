@@ -77,11 +77,13 @@ class Stage:
         keeper = asyncio.create_task(self._keep())
         try:
             yield self
+            if keeper.done():
+                keeper.result()  # why no operator was started any more
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            with contextlib.suppress(Exception):
-                await asyncio.to_thread(self._operator.stop)
+            if self._operator.process.poll() is None:
+                await asyncio.to_thread(self._operator.kill)  # how it ends when it is asked to, the e2e tells
             await proxy.stop()
 
     def kill(self) -> None:
@@ -121,7 +123,7 @@ class Stage:
         name, draw = mutant.name.replace("_", "-"), random.Random(mutant.name)  # noqa: S311 -- likewise
         plan = Plan(0, mutant.mishaps)
         ran = await self._play(name, plan, ["ok"] * 4, draw, mutation.PATIENCE_SECONDS)
-        self._site("scancel", "--user", self.there.sites[sandbox.DEFAULT_RELEASE].user)
+        await asyncio.to_thread(self._site, "scancel", "--user", self.there.sites[sandbox.DEFAULT_RELEASE].user)
         if not plan.happened:
             raise SandboxError(f"Mutant {mutant.name}: nothing happened to it.")
         return mutant.seen(ran.verdict)
@@ -132,7 +134,7 @@ class Stage:
         door = Proxy(site.url, lambda _: plan, of_slurmrestd, self.kill)
         await door.start()
         root = f"{site.run_root}/{name}"
-        self._site("install", "-d", "-o", site.user, root)
+        await asyncio.to_thread(self._site, "install", "-d", "-o", site.user, root)
         manifest = deploy.site_manifest(
             name,
             site,
