@@ -298,12 +298,12 @@ class Kube:
         return found
 
     def _pass(self, call: Any) -> None:  # noqa: ANN401 -- likewise
-        """Nothing is sent until it is awaited."""
+        """Nothing is sent until it is awaited. To whoever writes it is an outage: the same may pass in a moment."""
         try:
             self._fence()
-        except Unavailable:
+        except Unavailable as error:
             call.close()
-            raise
+            raise Unavailable(error.message, reason=UNAVAILABLE, sent=False) from error
 
 
 def _find_kubeconfig() -> None:

@@ -115,8 +115,9 @@ class Transfers:
                 self._keys[job.uid] = job.key
                 steps = steps_out(spec, run_directory, self._account(job))
                 where, whose = _where(service), job.status.attempts[-1]
-                if where is None or where == Identity(whose.cluster, whose.user):
-                    out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, where)
+                home = Identity(whose.cluster, whose.user)
+                if where in (None, home):
+                    out = staging.ask(job.uid, job.key.namespace, steps, service.site.spec.run_root, home)
                 else:
                     staging.stop(job.uid, "Out")
                     out = tuple(_led_away(step, whose, where) for step in steps)

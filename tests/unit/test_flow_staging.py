@@ -12,6 +12,7 @@ import virtual_time
 from little_world import NAMESPACE, SITE, KubeClient, Points, World
 from little_world import SECRET as SITE_SECRET
 from passerelle.errors import Invalid, Rejected, Unauthorized, Unavailable
+from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate
 from passerelle.gateways.memory_files import File
 from passerelle.kube import REFUSED
@@ -557,6 +558,32 @@ def test_what_lies_where_the_site_leads_later_is_no_output_of_the_run() -> None:
         await world.edit_site(gateway=home)
         await world.until(lambda: world.condition(key, "OutputsStaged")[0] == "True")
         assert world.store.objects["run1/model.pt"] == b"of the run"
+
+    told(story)
+
+
+def test_outputs_are_asked_for_as_the_run_s_own_user_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator that starts while the site is silent doesn't know yet where the Site leads."""
+    asked: list[object] = []
+    ask = Staging.ask
+
+    def noted(self: Staging, uid: str, namespace: str, steps: Any, run_root: str, where: Any, **words: Any) -> Any:
+        asked.append(where)
+        return ask(self, uid, namespace, steps, run_root, where, **words)
+
+    monkeypatch.setattr(Staging, "ask", noted)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", outputs=[output()])
+        leaves(world, key)
+        world.store.refusal = Unavailable("The store is away.", reason="Unreachable")
+        await world.until(finished(world, key))
+        asked.clear()
+        await world.end_operator()
+        await world.start_operator()
+        await asyncio.sleep(30)
+        (attempt,) = world.status(key)["attempts"]
+        assert set(asked) == {Identity(attempt["cluster"], attempt["user"])}
 
     told(story)
 

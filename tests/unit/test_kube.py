@@ -13,7 +13,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import kube_config
 
 from passerelle.errors import Invalid, Unavailable
-from passerelle.kube import Conflict, Forbidden, Gone, Kube
+from passerelle.kube import UNAVAILABLE, Conflict, Forbidden, Gone, Kube
 from passerelle.objects import Key
 from stories import made_of
 
@@ -99,8 +99,9 @@ async def test_whoever_does_not_lead_writes_nothing_but_the_lease() -> None:
         kube.event(at=0.0, involved={"name": "llm"}, namespace="team", kind="Normal", reason="A", message="B"),
     ]
     for each in writes:
-        with pytest.raises(Unavailable, match="another one acts"):
+        with pytest.raises(Unavailable, match="another one acts") as caught:
             await each
+        assert caught.value.reason == UNAVAILABLE, "as in any outage it is tried again, and is no fault of the operator"
     assert len(told) == len(writes)
     for other in (kube.any_trainingjob(), kube.create_lease("home", "passerelle", {})):
         with pytest.raises(Unavailable, match="can't be asked"):
