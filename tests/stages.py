@@ -124,13 +124,20 @@ CHART = Stage("chart", (_pytest("tests/chart"),))
 IMAGE = Stage("image", (_pytest("tests/image"),))
 TWINS = Stage("twins", (_pytest("tests/twins"), ("env", "PYTHONPATH=tests", sys.executable, "-m", "twins")))
 
+FAULTS = Stage(
+    "faults",
+    (("env", "PYTHONPATH=tests", sys.executable, "-m", "faults", "sample"),),
+    leaves_out="all seeds but five, drawn from the commit's hash, through slurmrestd, without faults that are noticed "
+    "after minutes; and all mutants but one; `make faults SEEDS=n` runs them",
+)
+
 GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
     "e2e": (setup(*CLUSTER, "frameworks-image", "unicore", "s3"), E2E),
-    "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
-    "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E),
+    "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE, FAULTS),
+    "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
 }
 
 
