@@ -101,8 +101,10 @@ OTHER_DOORS = ("ssh", "unicore", "firecrest", "arc")
 ENOUGH = 3
 """Mishaps that happened, without which a run proves little and is not counted."""
 LEAST, MOST = 5, 9
-LEADER_SHARE = 0.1
-"""How many of the mishaps hit whoever leads, and so all runs of the stage: with more of them nobody would lead."""
+GENERAL_SHARE = 0.1
+"""How many of the mishaps hit all runs of the stage, whose ever they are: with more of them, nobody would ever lead or
+hear of anything.
+"""
 LATEST: dict[Kind, int] = {
     Kind.SUBMIT: 10,
     Kind.CANCEL: 2,
@@ -168,7 +170,7 @@ def drawn(seed: int) -> Plan:
     found = {(first.kind, first.number): first for first in [_grave(draw, possible)]}
     while len(found) < LEAST + draw.randrange(MOST - LEAST + 1):
         kind = draw.choice(list(possible))
-        one = Mishap(kind, 1 + draw.randrange(LATEST.get(kind, 10)), _fault(draw, possible[kind]))
+        one = Mishap(kind, 1 + draw.randrange(LATEST.get(kind, 10)), _fault(draw, kind, possible[kind]))
         found.setdefault((one.kind, one.number), one)
     return Plan(seed, tuple(found.values()), door)
 
@@ -177,13 +179,13 @@ def _grave(draw: random.Random, possible: dict[Kind, tuple[Fault, ...]]) -> Mish
     if Kind.SUBMIT not in possible:
         return Mishap(Kind.PATCH, 1 + draw.randrange(LATEST[Kind.PATCH]), draw.choice(sorted(KILLS)))
     number = 1 + draw.randrange(LATEST[Kind.SUBMIT])
-    return Mishap(Kind.SUBMIT, number, _fault(draw, possible[Kind.SUBMIT]))
+    return Mishap(Kind.SUBMIT, number, _fault(draw, Kind.SUBMIT, possible[Kind.SUBMIT]))
 
 
-def _fault(draw: random.Random, faults: tuple[Fault, ...]) -> Fault:
-    of_leader = [each for each in faults if each in LEADS_NO_MORE]
-    others = [each for each in faults if each not in LEADS_NO_MORE]
-    return draw.choice(of_leader if of_leader and draw.random() < LEADER_SHARE else others)
+def _fault(draw: random.Random, kind: Kind, faults: tuple[Fault, ...]) -> Fault:
+    general = [each for each in faults if each in LEADS_NO_MORE or (kind, each) == (Kind.WATCH, Fault.FREEZE)]
+    others = [each for each in faults if each not in general]
+    return draw.choice(general if general and draw.random() < GENERAL_SHARE else others)
 
 
 def by_kind(mishaps: Iterable[Mishap]) -> dict[str, int]:
