@@ -50,7 +50,7 @@ bench: $(VENV)/.ready ## Measure the operator with JOBS TrainingJobs at once (50
 	@PYTHONPATH=tests $(PY) -m bench $(JOBS)
 
 .PHONY: faults
-faults: $(VENV)/.ready ## Lose calls, garble answers and kill the operator in SEEDS runs (4); its last line is JSON
+faults: $(VENV)/.ready ## Lose calls, garble answers and kill operators in SEEDS runs (4); its last line is JSON
 	@PYTHONPATH=tests $(PY) -m faults $(SEEDS)
 
 .PHONY: twins

@@ -66,6 +66,9 @@ class ApiServer:
         content = json.dumps({"status": status})
         return _object(await self._client.patch(f"{self._path}/{name}/status", content=content, headers=_MERGE))
 
+    async def delete(self, name: str) -> None:
+        _object(await self._client.delete(f"{self._path}/{name}"))
+
     async def delete_all(self) -> None:
         _object(await self._client.delete(self._path))
 

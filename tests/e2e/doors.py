@@ -28,11 +28,14 @@ DOORS = ("slurmrestd", "ssh", "unicore", "firecrest", "arc")
 
 @dataclass(frozen=True)
 class Way:
-    """What leads through a door: its Secret, and fields of the Site's gateway and of its spec."""
+    """What leads through a door: its Secret, fields of the Site's gateway and of its spec, and the authority of its
+    certificate where that is none of the system's.
+    """
 
     secret: dict[str, str]
     gateway: dict[str, Any]
     spec: dict[str, Any] = field(default_factory=dict)
+    authority: bytes | None = None
 
 
 @dataclass
@@ -47,14 +50,21 @@ class Doors:
 
     def open(self, driver: str) -> str:
         """The name of the Site behind that door."""
-        if driver not in self._ways:
-            self._ways[driver] = getattr(self, f"_{driver}")()
-        way = self._ways[driver]
+        way = self.way(driver)
         gateway = {"driver": driver, "credentials": {"name": driver}, **way.gateway}
+        if way.authority is not None:
+            self.cluster.apply(deploy.secret(f"{driver}-authority", {CA_KEY: way.authority.decode()}))
+            gateway["tls"] = {"caSecret": {"name": f"{driver}-authority"}}
         site = deploy.site_manifest(driver, self.cluster.site, gateway=gateway, progressPeriod="2s", **way.spec)
         self.cluster.apply(deploy.secret(driver, way.secret), site)
         self._sites.add(driver)
         return driver
+
+    def way(self, driver: str) -> Way:
+        """What leads through that door; its server is started where it isn't yet."""
+        if driver not in self._ways:
+            self._ways[driver] = getattr(self, f"_{driver}")()
+        return self._ways[driver]
 
     def open_all(self, *drivers: str) -> list[str]:
         """Several, at the same time."""
@@ -98,9 +108,8 @@ class Doors:
     def _arc(self) -> Way:
         server = arc_server.start(self.cluster.site)
         token = {key: value.decode() for key, value in server.token_secret(seconds=36_000).items()}
-        self.cluster.apply(deploy.secret("arc-authority", {CA_KEY: server.authority.decode()}))
         gateway = {"url": server.url, "runtimeEnvironment": arc_server.ENVIRONMENT}
-        return Way(token, gateway | {"tls": {"caSecret": {"name": "arc-authority"}}}, {"partition": config.PARTITION})
+        return Way(token, gateway, {"partition": config.PARTITION}, server.authority)
 
 
 COMMAND_SECONDS = 30.0

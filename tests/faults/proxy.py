@@ -5,41 +5,71 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import httpx
 from aiohttp import web
 
+from faults.calls import KindOf
 from faults.plan import KILLS, Fault, Kind, Plan
 
 DELAY_SECONDS = 6.0
+LATE_SECONDS = 14.0
+"""Longer than another operator takes to lead, so that the call comes while that one acts."""
+SLEEP_SECONDS = 13.0
+"""Longer than a Lease."""
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host", "upgrade"}
-_LOST = KILLS | {Fault.LOSE_CALL, Fault.LOSE_ANSWER}
+_LOST = KILLS | {Fault.LOSE_CALL, Fault.LOSE_ANSWER, Fault.CERTIFICATE}
 _STATUS = {Fault.BUSY: 429, Fault.BROKEN: 500, Fault.BAD_GATEWAY: 502, Fault.AWAY: 503, Fault.CONFLICT: 409}
 
 PlanOf = Callable[[web.Request], Plan | None]
 """Whose call this is; None: nobody's, it goes through."""
 
 
+class Leader(Protocol):
+    """The operator that leads now."""
+
+    def kill(self) -> None: ...
+    def sleep(self, seconds: float) -> None: ...
+    def upgrade(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, whole: it may be sent when its sender is gone."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Proxy:
-    """`kill` ends the operator at once."""
+    """`told` hears of each call that was let through, with the answer's status. `tls` is what is shown to the operator,
+    and `wrong` what is shown to it once after a mishap; `trust` is for the server.
+    """
 
     def __init__(
         self,
         upstream: str,
         plan_of: PlanOf,
-        kind_of: Callable[[web.Request], Kind],
-        kill: Callable[[], None],
+        kind_of: KindOf,
+        leader: Leader,
         *,
         trust: ssl.SSLContext | None = None,
         tls: ssl.SSLContext | None = None,
+        wrong: ssl.SSLContext | None = None,
+        told: Callable[[Kind, int], None] | None = None,
     ) -> None:
         self._upstream = upstream.rstrip("/")
-        self._plan_of, self._kind_of, self._kill = plan_of, kind_of, kill
-        self._trust, self._tls = trust, tls
+        self._plan_of, self._kind_of, self._leader, self._told = plan_of, kind_of, leader, told
+        self._trust, self._tls, self._wrong = trust, tls, wrong
         self._old: dict[str, bytes] = {}
+        self._spoilt = 0
+        self._late: set[asyncio.Task[None]] = set()
         self._session: httpx.AsyncClient
         self._runner: web.AppRunner
         self.port = 0
@@ -52,6 +82,8 @@ class Proxy:
             limits=httpx.Limits(max_connections=200),
             trust_env=False,
         )
+        if self._tls is not None:
+            self._tls.sni_callback = self._present
         app = web.Application(client_max_size=2**28)
         app.router.add_route("*", "/{tail:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -61,8 +93,17 @@ class Proxy:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
+        for each in self._late:
+            each.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
         await self._runner.cleanup()
         await self._session.aclose()
+
+    def _present(self, connection: ssl.SSLObject, _name: str | None, _own: ssl.SSLContext) -> None:
+        """Which certificate a new connection is shown."""
+        if self._spoilt and self._wrong is not None:
+            self._spoilt -= 1
+            connection.context = self._wrong
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -71,59 +112,70 @@ class Proxy:
             return _abort(request)
 
     async def _serve_well(self, request: web.Request) -> web.StreamResponse:
+        call = Call(request.method, request.path_qs, _head(request.headers), await request.read())
         plan, kind = self._plan_of(request), self._kind_of(request)
         fault = plan.next(kind) if plan is not None else None
-        if fault is None and kind is not Kind.WATCH:
-            return await self._answer(request, kind, keep=True)
         if kind is Kind.WATCH:
-            return await self._stream(request, fault)
-        return await self._mishap(request, kind, fault)
-
-    async def _mishap(self, request: web.Request, kind: Kind, fault: Fault | None) -> web.StreamResponse:
+            return await self._stream(request, call, fault)
+        if fault is None:
+            return await self._answer(call, kind, keep=True)
         if fault in _LOST:
-            if fault in (Fault.KILL_AFTER, Fault.LOSE_ANSWER):
-                await self._answer(request, kind)
-            if fault in KILLS:
-                self._kill()
-            return _abort(request)
+            return await self._lose(request, call, kind, fault)
         if fault in _STATUS:
             said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": _STATUS[fault], "message": fault}
             return web.json_response(said, status=_STATUS[fault], headers={"Retry-After": "1"})
+        return await self._mishap(request, call, kind, fault)
+
+    async def _lose(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.Response:
+        """No answer comes; whether the server gets the call is the fault's."""
+        if fault in (Fault.KILL_AFTER, Fault.LOSE_ANSWER):
+            await self._answer(call, kind)
+        if fault is Fault.KILL_LATE:
+            late = asyncio.create_task(self._send_late(call, kind))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
+        if fault is Fault.CERTIFICATE:
+            self._spoilt += 1
+        if fault in KILLS:
+            self._leader.kill()
+        return _abort(request)
+
+    async def _send_late(self, call: Call, kind: Kind) -> None:
+        """As something on the way does that holds a call back, and does not know that nobody waits any more."""
+        await asyncio.sleep(LATE_SECONDS)
+        with contextlib.suppress(httpx.TransportError):
+            await self._answer(call, kind)
+
+    async def _mishap(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.StreamResponse:
         if fault is Fault.ELSEWHERE:
             return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/elsewhere"})
         if fault is Fault.SEND_TWICE:  # as a load balancer does that tries again
-            await self._answer(request, kind)
+            await self._answer(call, kind)
         if fault is Fault.DELAY:
             await asyncio.sleep(DELAY_SECONDS)
-        old = self._old.get(request.path_qs)
-        return await self._changed(request, await self._answer(request, kind), fault, old)
+        if fault is Fault.SLEEP:
+            self._leader.sleep(SLEEP_SECONDS)
+        if fault is Fault.UPGRADE:
+            self._leader.upgrade()
+        old = self._old.get(call.path)
+        return await _changed(request, await self._answer(call, kind), fault, old)
 
-    async def _changed(
-        self, request: web.Request, answer: web.Response, fault: Fault | None, old: bytes | None
-    ) -> web.StreamResponse:
-        """What comes back is not what was said."""
-        body = answer.body if isinstance(answer.body, bytes) else b""
-        if fault is Fault.CUT_ANSWER:
-            return await _half(request, answer, body)
-        if fault is Fault.GARBLE_ANSWER:
-            return web.Response(status=answer.status, body=b"<html>" + body[:20], content_type="text/html")
-        if fault is Fault.OLD_ANSWER and old is not None:
-            return web.Response(status=answer.status, body=old, content_type="application/json")
-        if fault is Fault.EMPTY_ANSWER:
-            return web.Response(status=answer.status, body=_emptied(body), content_type="application/json")
-        return answer
-
-    async def _answer(self, request: web.Request, kind: Kind, *, keep: bool = False) -> web.Response:
+    async def _answer(self, call: Call, kind: Kind, *, keep: bool = False) -> web.Response:
         """The server's, whole."""
-        async with self._asked(request, await request.read()) as found:
+        async with self._asked(call) as found:
             body = await found.aread()
         if keep and kind is Kind.LISTING:
-            self._old[request.path_qs] = body
+            self._old[call.path] = body
+        if self._told is not None:
+            self._told(kind, found.status_code)
         return web.Response(status=found.status_code, body=body, headers=_head(found.headers))
 
-    async def _stream(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
-        """A watch, as it comes; frozen without an end, or cut, after its first piece."""
-        async with self._asked(request, await request.read()) as found:
+    async def _stream(self, request: web.Request, call: Call, fault: Fault | None) -> web.StreamResponse:
+        """A watch, as it comes; expired, or after its first piece frozen without an end, or cut."""
+        if fault is Fault.EXPIRED:
+            gone = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
+            return web.json_response({"type": "ERROR", "object": gone})
+        async with self._asked(call) as found:
             answer = web.StreamResponse(status=found.status_code, headers=_head(found.headers))
             await answer.prepare(request)
             async for piece in found.aiter_raw():
@@ -136,33 +188,32 @@ class Proxy:
             await answer.write_eof()
         return answer
 
-    def _asked(self, request: web.Request, body: bytes) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
-        head = {**_head(request.headers), "accept-encoding": "identity"}
-        return self._session.stream(request.method, request.path_qs, headers=head, content=body or None)
+    def _asked(self, call: Call) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
+        head = {**call.headers, "accept-encoding": "identity"}
+        return self._session.stream(call.method, call.path, headers=head, content=call.body or None)
+
+
+async def _changed(request: web.Request, answer: web.Response, fault: Fault, old: bytes | None) -> web.StreamResponse:
+    """What comes back is not what was said."""
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    told: bytes | None = None
+    match fault:
+        case Fault.CUT_ANSWER:
+            return await _half(request, body)
+        case Fault.GARBLE_ANSWER:
+            return web.Response(status=answer.status, body=b"<html>" + body[:20], content_type="text/html")
+        case Fault.OLD_ANSWER:
+            told = old
+        case Fault.EMPTY_ANSWER:
+            told = _emptied(body)
+        case Fault.OTHER_USER | Fault.OTHER_CLUSTER:
+            told = _elses(body, fault)
+    return answer if told is None else web.Response(status=answer.status, body=told, content_type="application/json")
 
 
 def _head(headers: Mapping[str, str]) -> dict[str, str]:
     """But for what is between two neighbours."""
     return {name: value for name, value in headers.items() if name.lower() not in _HOP}
-
-
-def of_slurmrestd(request: web.Request) -> Kind:
-    path = request.path
-    if path.startswith("/slurmdb/"):
-        return Kind.ACCOUNTING if "/jobs" in path else Kind.PROBE
-    if path.endswith("/job/submit"):
-        return Kind.SUBMIT
-    if re.search(r"/jobs(/state)?/?$", path):
-        return Kind.LISTING
-    if re.search(r"/job/[0-9]+$", path):
-        return Kind.CANCEL if request.method == "DELETE" else Kind.RECORD
-    return Kind.PROBE
-
-
-def of_kubernetes(request: web.Request) -> Kind:
-    if request.query.get("watch") in ("true", "1"):
-        return Kind.WATCH
-    return Kind.PATCH if request.method == "PATCH" and "/trainingjobs/" in request.path else Kind.READ
 
 
 def _abort(request: web.Request) -> web.Response:
@@ -171,21 +222,41 @@ def _abort(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _half(request: web.Request, answer: web.Response, body: bytes) -> web.StreamResponse:
+async def _half(request: web.Request, body: bytes) -> web.StreamResponse:
     """With the length of all of it."""
-    cut = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
+    cut = web.StreamResponse(status=200, headers={"Content-Type": "application/json"})
     cut.content_length = len(body)
     await cut.prepare(request)
     await cut.write(body[: len(body) // 2])
     return _abort(request)
 
 
-def _emptied(body: bytes) -> bytes:
-    """The same answer, with no job in it."""
+def _emptied(body: bytes) -> bytes | None:
+    """The same answer, with no job in it: `jobs`, or A-REX's `job`."""
     try:
         told = json.loads(body)
     except ValueError:
-        return body
-    if isinstance(told, dict) and "jobs" in told:
-        told["jobs"] = []
+        return None
+    for name in ("jobs", "job") if isinstance(told, dict) else ():
+        if isinstance(told.get(name), list):
+            told[name] = []
+    return json.dumps(told).encode()
+
+
+def _elses(body: bytes, fault: Fault) -> bytes | None:
+    """slurmrestd's answer, as another user would have it, or from another cluster: the ids are those of other jobs."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(told, dict):
+        return None
+    for job in told.get("jobs") or []:
+        if isinstance(job, dict):
+            field = "user_name" if fault is Fault.OTHER_USER else "cluster"
+            job |= {name: "elsewhere" for name in ("name", field, "user") if name in job}
+    if fault is Fault.OTHER_CLUSTER:
+        about = (told.get("meta") or {}).get("slurm")
+        if isinstance(about, dict) and "cluster" in about:
+            about["cluster"] = "elsewhere"
     return json.dumps(told).encode()

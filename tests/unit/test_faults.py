@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import re
+import ssl
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import httpx
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from e2e.doors import Way
 from faults import proxy as room
-from faults.__main__ import seeds
-from faults.history import Job, Task, Told, check
+from faults import record
+from faults.__main__ import SAMPLE, SLOW, sampled, seeds
+from faults.calls import BY_DRIVER, of_kubernetes, of_slurmrestd
+from faults.gates import Certificates, gate
+from faults.history import Job, Task, Told, Verdict, check
 from faults.mutation import HERE, MUTANTS, Mutant
-from faults.plan import ENOUGH, KILLS, POSSIBLE, Fault, Kind, Mishap, Plan, drawn
-from faults.proxy import Proxy, of_kubernetes, of_slurmrestd
+from faults.plan import ENOUGH, OTHER_DOORS, POSSIBLE, Fault, Kind, Mishap, Plan, door_of, drawn
+from faults.proxy import Proxy
+from faults.run import told as told_by
+from faults.wire import Wire
 from passerelle_sandbox.errors import SandboxError
 
 RUN, OTHER = "psr-" + "a" * 26, "psr-" + "b" * 26
@@ -94,23 +105,61 @@ class TestPlan:
 
     def test_each_has_enough_mishaps_and_a_grave_one(self) -> None:
         for seed in range(1, 1001):
-            mishaps = drawn(seed).mishaps
-            assert len(mishaps) >= ENOUGH
-            assert any(each.kind is Kind.SUBMIT or each.fault in KILLS for each in mishaps)
+            plan = drawn(seed)
+            assert len(plan.mishaps) >= ENOUGH
+            assert not plan.counts, "nothing has happened yet"
+            plan.happened = list(plan.mishaps)
+            assert plan.counts
 
-    def test_together_they_have_all_that_may_happen(self) -> None:
-        found = {(each.kind, each.fault) for seed in range(1, 1001) for each in drawn(seed).mishaps}
+    @pytest.mark.parametrize("door", POSSIBLE)
+    def test_together_they_have_all_that_may_happen(self, door: str) -> None:
+        seeds_of = itertools.islice((seed for seed in itertools.count(1) if door_of(seed) == door), 500)
+        found = {(each.kind, each.fault) for seed in seeds_of for each in drawn(seed).mishaps}
 
-        assert found == {(kind, fault) for kind, faults in POSSIBLE.items() for fault in faults}
+        assert found == {(kind, fault) for kind, faults in POSSIBLE[door].items() for fault in faults}
+
+    def test_a_tenth_goes_through_the_other_doors(self) -> None:
+        doors = [drawn(seed).door for seed in range(1, 1001)]
+
+        assert doors.count("slurmrestd") == 900
+        assert {door: doors.count(door) for door in OTHER_DOORS} == dict.fromkeys(OTHER_DOORS, 25)
+
+    @pytest.mark.parametrize(
+        "happened,counts",
+        [
+            ((("submit", "429"), ("probe", "500"), ("watch", "410")), True),
+            ((("lease", "kill-after"), ("probe", "500"), ("watch", "410")), True),
+            ((("listing", "429"), ("probe", "500"), ("watch", "410")), False),
+            ((("submit", "429"), ("submit", "500")), False),
+        ],
+        ids=["at a submit", "a kill", "nothing grave", "too few"],
+    )
+    def test_a_run_counts_where_enough_happened(self, happened: Sequence[tuple[str, str]], counts: bool) -> None:
+        mishaps = tuple(Mishap(Kind(kind), number, Fault(fault)) for number, (kind, fault) in enumerate(happened))
+        plan = Plan(1, mishaps)
+        assert not plan.counts
+
+        plan.happened = list(mishaps)
+
+        assert plan.counts is counts
 
     def test_a_mishap_happens_to_its_call_and_once(self) -> None:
         plan = Plan(1, (Mishap(Kind.SUBMIT, 2, Fault.BUSY), Mishap(Kind.WATCH, 1, Fault.FREEZE)))
 
-        assert plan.waits_for_a_watch
+        assert (plan.waits_for(Kind.WATCH), plan.waits_for(Kind.LEASE)) == (True, False)
         assert [plan.next(Kind.SUBMIT) for _ in range(4)] == [None, Fault.BUSY, None, None]
         assert plan.next(Kind.WATCH) is Fault.FREEZE
-        assert not plan.waits_for_a_watch
+        assert not plan.waits_for(Kind.WATCH)
         assert [str(each) for each in plan.happened] == ["submit 2: 429", "watch 1: freeze"]
+
+    def test_a_sample_is_a_commits_and_quick(self) -> None:
+        plans = sampled("c0ffee")
+
+        assert plans == sampled("c0ffee")
+        assert len({plan.seed for plan in plans}) == SAMPLE
+        assert not any(each.fault in SLOW for plan in plans for each in plan.mishaps)
+        assert {plan.door for plan in plans} == {"slurmrestd"}
+        assert [plan.seed for plan in sampled("decaf")] != [plan.seed for plan in plans]
 
     @pytest.mark.parametrize("words,found", [("3", [1, 2, 3]), ("4-5", [4, 5])])
     def test_seeds_are_a_number_or_two(self, words: str, found: list[int]) -> None:
@@ -120,6 +169,87 @@ class TestPlan:
     def test_other_seeds_are_refused(self, words: str) -> None:
         with pytest.raises(SandboxError, match="no seeds"):
             seeds(words)
+
+
+class TestRecord:
+    @staticmethod
+    def plan(seed: int) -> Plan:
+        plan = drawn(seed)
+        plan.happened = list(plan.mishaps)
+        return plan
+
+    def test_runs_of_one_tree_add_up(self, tmp_path: Path) -> None:
+        runs, bad = tmp_path / "docs" / "runs.jsonl", Verdict(lost=["job-1 is gone"], submitted_twice=["a", "b"])
+        for tried, seed, verdict in (
+            ("new", 1, Verdict()),
+            ("new", 2, bad),
+            ("new", 2, Verdict()),
+            ("old", 3, Verdict(wrong_end=["x"])),
+        ):
+            record.append(record.row(tried, self.plan(seed), verdict), runs)
+        record.append(record.row("new", drawn(4), Verdict()), runs)
+
+        assert record.summed("none", runs) == record.Sum(0, {})
+        assert record.summed("none", tmp_path / "missing") == record.Sum(0, {})
+        found = record.summed("new", runs)
+        assert found.runs == 2, "a seed counts once, and one to whom nothing happened does not"
+        assert not found.well, "what was found once stays found"
+        assert str(found) == "2 runs: submittedTwice 2, executedTwice 0, orphans 0, lost 1, wrongEnd 0"
+
+    def test_what_was_tried_has_one_name(self) -> None:
+        assert record.key() == record.key()
+        assert re.fullmatch(r"[0-9a-f]{16}", record.key())
+
+
+class TestCalls:
+    @pytest.mark.parametrize(
+        "driver,method,path,kind",
+        [
+            ("slurmrestd", "POST", "/slurm/v0.0.45/job/submit", Kind.SUBMIT),
+            ("slurmrestd", "GET", "/slurm/v0.0.45/jobs/state/?job_id=7", Kind.LISTING),
+            ("slurmrestd", "GET", "/slurm/v0.0.45/job/7", Kind.RECORD),
+            ("slurmrestd", "DELETE", "/slurm/v0.0.45/job/7", Kind.CANCEL),
+            ("slurmrestd", "GET", "/slurmdb/v0.0.45/jobs/?job_name=x", Kind.ACCOUNTING),
+            ("slurmrestd", "GET", "/slurmdb/v0.0.45/clusters", Kind.PROBE),
+            ("slurmrestd", "GET", "/slurm/v0.0.45/licenses", Kind.PROBE),
+            ("firecrest", "POST", "/compute/sandbox/jobs", Kind.SUBMIT),
+            ("firecrest", "GET", "/compute/sandbox/jobs?time_window=1h", Kind.LISTING),
+            ("firecrest", "GET", "/compute/sandbox/jobs/7", Kind.RECORD),
+            ("firecrest", "DELETE", "/compute/sandbox/jobs/7", Kind.CANCEL),
+            ("firecrest", "GET", "/status/systems", Kind.PROBE),
+            ("unicore", "POST", "/rest/core/jobs", Kind.SUBMIT),
+            ("unicore", "GET", "/rest/core/jobs?tags=x", Kind.LISTING),
+            ("unicore", "GET", "/rest/core/jobs/abc-def", Kind.RECORD),
+            ("unicore", "POST", "/rest/core/jobs/abc-def/actions/abort", Kind.CANCEL),
+            ("unicore", "GET", "/rest/core?fields=client", Kind.PROBE),
+            ("arc", "POST", "/arex/rest/1.0/jobs?action=new", Kind.SUBMIT),
+            ("arc", "GET", "/arex/rest/1.0/jobs", Kind.LISTING),
+            ("arc", "POST", "/arex/rest/1.0/jobs?action=info", Kind.RECORD),
+            ("arc", "POST", "/arex/rest/1.0/jobs?action=kill", Kind.CANCEL),
+            ("arc", "GET", "/arex/rest/1.0/info", Kind.PROBE),
+            ("kubernetes", "PATCH", "/apis/passerelle.dev/v1alpha1/namespaces/a/trainingjobs/b/status", Kind.PATCH),
+            ("kubernetes", "PATCH", "/apis/passerelle.dev/v1alpha1/sites/b/status", Kind.READ),
+            ("kubernetes", "GET", "/apis/passerelle.dev/v1alpha1/trainingjobs?watch=true", Kind.WATCH),
+            ("kubernetes", "PUT", "/apis/coordination.k8s.io/v1/namespaces/a/leases/b", Kind.LEASE),
+            ("kubernetes", "GET", "/apis/coordination.k8s.io/v1/namespaces/a/leases/b", Kind.READ),
+        ],
+    )
+    def test_a_call_is_known_by_its_request(self, driver: str, method: str, path: str, kind: Kind) -> None:
+        kind_of = {**BY_DRIVER, "kubernetes": of_kubernetes}[driver]
+
+        assert kind_of(make_mocked_request(method, path)) is kind
+
+
+def test_a_jobs_id_counts_where_it_is_slurms() -> None:
+    status = {
+        "conditions": [
+            {"type": "Finished", "status": "True"},
+            {"type": "Succeeded", "status": "False", "reason": "Failed"},
+        ],
+        "attempts": [{"jobId": "e4a0-of-unicore"}, {"jobId": "12"}, {}],
+    }
+
+    assert told_by(status) == Told(finished=True, succeeded="False", reason="Failed", attempts=3, job_ids=("12",))
 
 
 class Server:
@@ -138,6 +268,9 @@ class Server:
                 await answer.write(f'{{"event": {number}}}\n'.encode())
                 await asyncio.sleep(0.05)
             return answer
+        if request.path.startswith("/records"):
+            job = {"name": "psr-a-1", "user_name": "ours", "cluster": "here"}
+            return web.json_response({"jobs": [job], "meta": {"slurm": {"cluster": "here"}}})
         self.jobs += 1
         return web.json_response({"jobs": list(range(self.jobs)), "errors": []})
 
@@ -148,11 +281,19 @@ class Between:
     def __init__(self) -> None:
         self.plan = Plan(1, ())
         self.killed = 0
+        self.leader: list[str] = []
+        self.told: list[tuple[Kind, int]] = []
         self.server = Server()
         self.client: httpx.AsyncClient
 
     def kill(self) -> None:
         self.killed += 1
+
+    def sleep(self, seconds: float) -> None:
+        self.leader.append(f"sleeps {seconds:.0f} s")
+
+    def upgrade(self) -> None:
+        self.leader.append("is asked to end")
 
     def next(self, kind: Kind, fault: Fault) -> None:
         self.plan = Plan(1, (Mishap(kind, 1, fault),))
@@ -174,7 +315,8 @@ async def between() -> AsyncIterator[Between]:
         f"http://127.0.0.1:{port}",
         lambda _: made.plan,
         lambda request: of_kubernetes(request) if request.path.startswith("/apis") else of_slurmrestd(request),
-        made.kill,
+        made,
+        told=lambda kind, status: made.told.append((kind, status)),
     )
     await door.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.port}", timeout=2.0) as client:
@@ -245,6 +387,47 @@ class TestProxy:
 
         assert (await between.ask()).status_code == 200
 
+    @pytest.mark.parametrize(
+        "fault,said", [(Fault.SLEEP, "sleeps 13 s"), (Fault.UPGRADE, "is asked to end")], ids=lambda each: each
+    )
+    async def test_the_leader_is_away_and_its_answer_comes(self, between: Between, fault: Fault, said: str) -> None:
+        between.next(Kind.SUBMIT, fault)
+
+        assert (await between.ask("POST", SUBMIT)).status_code == 200
+        assert between.leader == [said]
+        assert between.told == [(Kind.SUBMIT, 200)]
+
+    async def test_a_call_that_comes_when_its_sender_is_dead(
+        self, between: Between, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(room, "LATE_SECONDS", 0.05)
+        between.next(Kind.SUBMIT, Fault.KILL_LATE)
+
+        with pytest.raises(httpx.TransportError):
+            await between.ask("POST", SUBMIT)
+        assert (between.server.asked, between.killed) == ([], 1)
+        while not between.server.asked:  # noqa: ASYNC110 -- of a real socket
+            await asyncio.sleep(0.01)
+
+        assert between.server.asked == [f"POST {SUBMIT}"]
+
+    async def test_answers_of_others(self, between: Between) -> None:
+        between.plan = Plan(1, (Mishap(Kind.PROBE, 1, Fault.OTHER_USER), Mishap(Kind.PROBE, 2, Fault.OTHER_CLUSTER)))
+        answers = [(await between.ask(path="/records")).json() for _ in range(3)]
+
+        assert answers[0]["jobs"] == [{"name": "elsewhere", "user_name": "elsewhere", "cluster": "here"}]
+        assert answers[1]["jobs"] == [{"name": "elsewhere", "user_name": "ours", "cluster": "elsewhere"}]
+        assert [each["meta"]["slurm"]["cluster"] for each in answers] == ["here", "elsewhere", "here"]
+        assert answers[2]["jobs"][0]["name"] == "psr-a-1"
+
+    async def test_an_expired_watch(self, between: Between) -> None:
+        between.next(Kind.WATCH, Fault.EXPIRED)
+
+        told = (await between.ask(path="/apis/x?watch=true")).json()
+
+        assert (told["type"], told["object"]["code"]) == ("ERROR", 410)
+        assert between.server.asked == []
+
     @pytest.mark.parametrize("fault", [None, Fault.FREEZE, Fault.CUT_ANSWER])
     async def test_a_watch_comes_as_it_is_until_it_freezes_or_is_cut(
         self, between: Between, fault: Fault | None
@@ -263,3 +446,79 @@ class TestProxy:
         else:
             with pytest.raises(httpx.TransportError):  # of a frozen one nothing is heard, until the client gives up
                 await read()
+
+
+async def test_one_connection_is_shown_a_wrong_certificate(tmp_path: Path) -> None:
+    made, leader = Certificates.made(tmp_path), Between()
+    plan = Plan(1, (Mishap(Kind.PROBE, 1, Fault.CERTIFICATE),))
+    way = Way({}, {"url": "http://127.0.0.1:9/base"})
+    door = gate(way, plan, leader, made)
+    await door.start()
+    trust = ssl.create_default_context(cadata=made.authority.decode())
+    said = []
+    async with httpx.AsyncClient(base_url=f"https://localhost:{door.port}", verify=trust, timeout=5.0) as client:
+        for _ in range(2):
+            with pytest.raises(httpx.TransportError) as caught:
+                await client.get("/x")
+            said.append(str(caught.value))
+    await door.stop()
+
+    assert "CERTIFICATE_VERIFY_FAILED" not in said[0]
+    assert "CERTIFICATE_VERIFY_FAILED" in said[1]
+
+
+class TestWire:
+    """Bytes go through an echo: what is sent comes back."""
+
+    @pytest.fixture
+    async def echo(self) -> AsyncIterator[int]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while piece := await reader.read(100):
+                writer.write(piece)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+
+    async def say(self, port: int, *words: bytes) -> bytes:
+        """What comes back, until the connection ends or nothing more is due."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        heard = b""
+        try:
+            for word in words:
+                writer.write(word)
+                async with asyncio.timeout(5):
+                    piece = await reader.read(100)
+                heard += piece
+                if not piece:
+                    break
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+        return heard
+
+    @pytest.mark.parametrize(
+        "fault,heard,leader,killed",
+        [
+            (Fault.UPGRADE, b"onetwo", ["is asked to end"], 0),
+            (Fault.SLEEP, b"onetwo", ["sleeps 13 s"], 0),
+            (Fault.CUT_ANSWER, b"one", [], 0),
+            (Fault.LOSE_CALL, b"one", [], 0),
+            (Fault.KILL_BEFORE, b"one", [], 1),
+        ],
+    )
+    async def test_a_piece_is_hit(self, echo: int, fault: Fault, heard: bytes, leader: list[str], killed: int) -> None:
+        made = Between()
+        plan = Plan(1, (Mishap(Kind.PIECE, 3, fault),), "ssh")
+        wire = Wire("127.0.0.1", echo, plan, made)
+        await wire.start()
+
+        assert await self.say(wire.port, b"one", b"two") == heard
+        if fault is Fault.LOSE_CALL:
+            assert [await self.say(wire.port, b"x") for _ in range(3)] == [b"", b"", b"x"], "two more are dropped"
+        await wire.stop()
+
+        assert (made.leader, made.killed) == (leader, killed)
+        assert [str(each) for each in plan.happened] == [f"piece 3: {fault}"]

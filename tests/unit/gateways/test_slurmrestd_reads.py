@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
 
-from passerelle.errors import Unauthorized, Unavailable
+from passerelle.errors import Misaddressed, Unauthorized, Unavailable
 from passerelle.gateways import second_try
 from passerelle.gateways.slurmrestd import driver
 from unit.gateways.scripted_server import OPTIONS, Server, client
@@ -205,3 +207,39 @@ async def test_cancel_that_is_not_done(reply: httpx.Response) -> None:
     server.replies["DELETE job/7"] = reply
     with pytest.raises(Unavailable):
         await client(server).cancel("7")
+
+
+@pytest.mark.parametrize(
+    "path,ask",
+    [
+        ("GET jobs/state", lambda slurm: slurm.states(["7"])),
+        ("GET job/7", lambda slurm: slurm.get(["7"])),
+        ("GET jobs", lambda slurm: slurm.find()),
+        ("GET db/jobs", lambda slurm: slurm.accounted(job_ids=["7"])),
+    ],
+    ids=["states", "get", "find", "accounted"],
+)
+async def test_what_another_cluster_does_not_know_is_no_word(path: str, ask: Callable[[Any], Awaitable[Any]]) -> None:
+    server = Server()
+    server.replies["GET licenses"] = {"meta": {"slurm": {"cluster": "site"}}}
+    nothing = {"jobs": [], "errors": [{"error_number": 2017}]}
+    server.replies[path] = [
+        nothing | {"meta": {"slurm": {"cluster": "elsewhere"}}},
+        nothing | {"meta": {"slurm": {"cluster": "site"}}},
+    ]
+    slurm = client(server)
+    await slurm.probe()
+
+    with pytest.raises(Misaddressed, match="Cluster elsewhere answers, where site did") as caught:
+        await ask(slurm)
+
+    assert caught.value.reason == "AnotherCluster"
+    assert not await ask(slurm)
+
+
+async def test_a_proof_of_the_credential_takes_whichever_cluster_answers() -> None:
+    server = Server()
+    server.replies["GET licenses"] = [{"meta": {"slurm": {"cluster": name}}} for name in ("site", "new")]
+    slurm = client(server)
+
+    assert [(await slurm.probe()).identity.cluster for _ in range(2)] == ["site", "new"]

@@ -28,6 +28,13 @@ _NO_NODES = frozenset({"None assigned", "(null)"})
 _SIGNAL_BITS = 0x7F
 
 
+def about(body: Record) -> Record:
+    """What an answer's meta tells of the Slurm behind it: its `release`, and from v0.0.40 on its `cluster`."""
+    meta = body.get("meta") or {}
+    found: Record = meta.get("slurm") or meta.get("Slurm") or {}
+    return found
+
+
 def live_job(record: Record) -> RemoteJob:
     """A record of `jobs` or `job/{id}`."""
     state = JobState.parse(words(record.get("job_state")))

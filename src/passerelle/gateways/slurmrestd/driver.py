@@ -80,9 +80,8 @@ class Slurmrestd:
         it says 200 and DOWN for an expired token.
         """
         version = await self._spoken()
-        body = await self._read(f"{version.slurm}/licenses")
-        meta = body.get("meta") or {}
-        about = meta.get("slurm") or meta.get("Slurm") or {}
+        body = await self._read(f"{version.slurm}/licenses", whoever=True)
+        about = decode.about(body)
         self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
         identity = Identity(self._cluster, self._credential().user)
         lacks = (() if version.signals_batch else (NO_SIGNALS,)) + ((ROTATES,) if self._tokens.rotates else ())
@@ -118,7 +117,7 @@ class Slurmrestd:
             if answer.status == _HTTP_URL_TOO_LONG and len(piece) > 1:
                 self._states_per_call = max(1, len(piece) // 2)  # a proxy on the way takes less than slurmrestd
                 continue
-            records = map(decode.light_state, errors.read(answer, self._place).get("jobs") or [])
+            records = map(decode.light_state, self._of_cluster(errors.read(answer, self._place)).get("jobs") or [])
             found |= {job_id: state for job_id, state in filter(None, records) if job_id in wanted}
             waiting = waiting[len(piece) :]
         return found
@@ -284,9 +283,10 @@ class Slurmrestd:
     async def _job(self, version: Version, job_id: str) -> list[RemoteJob]:
         answer = await self._ask("GET", f"{version.slurm}/job/{job_id}")
         if errors.UNKNOWN_JOB in errors.numbers_of(answer.json()):
+            self._of_cluster(answer.json() or {})
             return []
         try:
-            return _live(errors.read(answer, self._place))
+            return _live(self._of_cluster(errors.read(answer, self._place)))
         except Unavailable as error:
             raise await self._doubted(version, error) from None
 
@@ -308,13 +308,28 @@ class Slurmrestd:
         left = [record for record in body.get("jobs") or [] if record is not None]
         return kept + [job for job in map(decode.live_job, left) if keep(job)]
 
-    async def _read(self, path: str, query: Query | None = None, hook: Hook | None = None) -> dict[str, Any]:
+    async def _read(
+        self, path: str, query: Query | None = None, hook: Hook | None = None, *, whoever: bool = False
+    ) -> dict[str, Any]:
         try:
-            return errors.read(await self._ask("GET", path, query or []), self._place, hook)
+            body = errors.read(await self._ask("GET", path, query or []), self._place, hook)
+            return body if whoever else self._of_cluster(body)
         except Unavailable as error:
             if self._version is None or not path.startswith(self._version.slurm + "/"):
                 raise
             raise await self._doubted(self._version, error) from None
+
+    def _of_cluster(self, body: dict[str, Any]) -> dict[str, Any]:
+        """An answer of the cluster that was proven last, and of no other: where a balancer stands before several, each
+        call may reach another one, and what that one does not know is no word of ours.
+        """
+        named = str(decode.about(body).get("cluster") or "")
+        if self._cluster and named and named != self._cluster:
+            text = (
+                f"Cluster {named} answers, where {self._cluster} did a moment ago; write an address that leads to one."
+            )
+            raise Misaddressed(text, reason="AnotherCluster")
+        return body
 
     async def _doubted(self, version: Version, error: Unavailable) -> PasserelleError:
         """22.05 says "Unspecified error" both for a bad token and for a dead slurmctld; only slurmdbd says which."""

@@ -1,0 +1,95 @@
+"""docs/faults/runs.jsonl: a line a run, with the hash of what was tried. Runs of one hash add up, whoever made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faults.history import Verdict
+from faults.plan import Plan
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUNS = REPOSITORY / "docs" / "faults" / "runs.jsonl"
+TRIED = ("src", "operator", "tests/faults")
+"""What a run tries, and what tries it: another tree of these has to be tried anew."""
+_DEFECTS = ("executedTwice", "orphans", "lost", "wrongEnd")
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The runs of one hash: how many different seeds counted, and all that was found in any run."""
+
+    runs: int
+    found: Mapping[str, int]
+
+    @property
+    def well(self) -> bool:
+        return not any(self.found.get(each) for each in _DEFECTS)
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{name} {self.found.get(name, 0)}" for name in ("submittedTwice", *_DEFECTS))
+        return f"{self.runs} runs: {found}"
+
+
+def key() -> str:
+    """The hash of what is tried, as it lies here: SHA-256 over names and contents, its first 16 digits."""
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *TRIED]
+    listed = subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True).stdout
+    digest = hashlib.sha256()
+    for name in sorted(set(listed.decode().split("\0")) - {""}):
+        path = REPOSITORY / name
+        if path.is_file():
+            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def commit() -> str:
+    """The hash of the commit that lies here."""
+    words = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def row(tried: str, plan: Plan, verdict: Verdict) -> dict[str, Any]:
+    """A run, as it is on record."""
+    return {
+        "key": tried,
+        "seed": plan.seed,
+        "door": plan.door,
+        "counts": plan.counts,
+        "happened": [str(each) for each in plan.happened],
+        **figures([verdict]),
+    }
+
+
+def figures(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """How much was found."""
+    every = list(verdicts)
+    return {
+        "submittedTwice": sum(len(each.submitted_twice) for each in every),
+        "executedTwice": sum(len(each.executed_twice) for each in every),
+        "orphans": sum(len(each.orphans) for each in every),
+        "lost": sum(len(each.lost) for each in every),
+        "wrongEnd": sum(len(each.wrong_end) for each in every),
+    }
+
+
+def append(made: Mapping[str, Any], path: Path = RUNS) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(made) + "\n")
+
+
+def summed(tried: str, path: Path = RUNS) -> Sum:
+    """What is on record of this hash. A seed that was run twice counts once; whatever was found counts each time."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = [each for each in map(json.loads, lines) if each["key"] == tried]
+    found: Counter[str] = Counter()
+    for each in rows:
+        found.update({name: each[name] for name in ("submittedTwice", *_DEFECTS)})
+    return Sum(len({each["seed"] for each in rows if each["counts"]}), found)
