@@ -76,7 +76,7 @@ class Reconciler:
         self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
         self._began = now()
-        self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
+        self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2, lane=lambda key: key.namespace)
         self.sites: Sites
 
     # What the watches tell
