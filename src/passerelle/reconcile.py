@@ -93,10 +93,10 @@ class Reconciler:
         self._queue(key).add(key)
 
     def changed(self, run: Run) -> None:
-        """The picture of a run's jobs changed."""
+        """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's."""
         key = self._store.of_run(run)
         if key is not None:
-            self._wake(key, first=True)
+            self._wake(key, first=self._store.begun(key))
 
     def turned(self, site: str) -> None:
         """A Site appeared, changed, went away or came back."""

@@ -17,12 +17,15 @@ from passerelle.objects import Key, TrainingJob, trainingjob
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A body as JSON, and what is asked of it most. `site` is as written, and `version` the resource version."""
+    """A body as JSON, and what is asked of it most. `site` is as written, `version` the resource version, and `begun`
+    whether an attempt is on record.
+    """
 
     uid: str
     version: str
     site: str
     run: Run
+    begun: bool
     packed: bytes
 
 
@@ -49,6 +52,10 @@ class Store:
         """The Site of the object there, as written."""
         return self._kept[key].site
 
+    def begun(self, key: Key) -> bool:
+        """Whether the object there has an attempt on record."""
+        return self._kept[key].begun
+
     def is_news(self, key: Key, body: Mapping[str, Any], *, listed: bool = False) -> bool:
         """Whether a watch tells something, or only the echo of our own patch.
 
@@ -68,7 +75,7 @@ class Store:
         body["metadata"].pop("managedFields", None)
         job = trainingjob(body)
         packed = json.dumps(body, separators=(",", ":")).encode()
-        self._kept[key] = _Kept(job.uid, job.resource_version, job.site, job.run, packed)
+        self._kept[key] = _Kept(job.uid, job.resource_version, job.site, job.run, bool(job.status.attempts), packed)
         self._keys[job.run] = key
         self._of_site.setdefault(job.site, set()).add(key)
         return job

@@ -123,7 +123,9 @@ class WorkQueue(Generic[Key]):
         again = key in self._again
         self._again.discard(key)
         if due is not None and due <= 0:
-            self.add(key, first=True)
+            self._queued.add(key)
+            self._first.appendleft(key)  # before all else: of such there are no more than workers
+            self._ready.release()
         elif again:
             self.add(key)
         elif due is not None:

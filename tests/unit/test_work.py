@@ -202,8 +202,8 @@ async def test_lanes_take_turns_so_that_a_crowd_holds_nobody_else_up() -> None:
     assert done == ["a0", "b0", "c0", "a1", "a2", "b1", "a3"]
 
 
-@virtual
-async def test_what_was_begun_goes_on_before_what_is_new() -> None:
+@pytest.mark.parametrize("first", [False, True], ids=["asked-for", "news"])
+def test_what_was_begun_goes_on_before_all_else(first: bool) -> None:
     done: list[str] = []
 
     async def work(key: str) -> float | None:
@@ -211,13 +211,16 @@ async def test_what_was_begun_goes_on_before_what_is_new() -> None:
         done.append(key)
         return 0.0 if done.count(key) == 1 else None
 
-    queue: WorkQueue[str] = WorkQueue("site", work, workers=2)
-    for number in range(4):
-        queue.add(str(number))
-    async with running(queue):
-        await asyncio.sleep(0.2)
+    async def main() -> None:
+        queue: WorkQueue[str] = WorkQueue("site", work, workers=2)
+        for number in range(4):
+            queue.add(str(number), first=first)
+        async with running(queue):
+            await asyncio.sleep(0.2)
 
-    assert done == ["0", "1", "0", "1", "2", "3", "2", "3"]
+    virtual_time.run(main())
+    assert sorted(done[:4]) == ["0", "0", "1", "1"]
+    assert sorted(done[4:]) == ["2", "2", "3", "3"]
 
 
 @virtual
