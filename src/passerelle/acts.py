@@ -136,10 +136,10 @@ class Acts:
             job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
         except Rejected as error:
             trouble = error
-            memory.fresh, memory.batch = attempt.number, _kept(now, batch)  # it is evidence: nothing runs
+            memory.fresh = attempt.number  # it is evidence: nothing runs. A site may refuse thousands: no batch waits
             if batch.options.exclude and not error.transient:
                 # Slurm may no longer know a node, or have too few others: better a bad node than none.
-                memory.anywhere, memory.batch, widened = True, None, True
+                memory.anywhere, widened = True, True
             else:
                 _refused(memory, error, self._clock(), service.site.generation)
         except PasserelleError as error:

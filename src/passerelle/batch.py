@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 GpuRequest = Literal["gpus-per-node", "gres", "gpus", "none"]
@@ -79,4 +80,10 @@ class Batch:
     @property
     def digest(self) -> str:
         """SHA-256, hexadecimal, over everything that is submitted: equal digests are equal jobs."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        return _digest(self)
+
+
+@lru_cache(maxsize=32)
+def _digest(batch: Batch) -> str:
+    """Of those in hand: a pass asks for it several times, and 40 KB of script are in it."""
+    return hashlib.sha256(json.dumps(dataclasses.asdict(batch), sort_keys=True).encode()).hexdigest()

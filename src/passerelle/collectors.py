@@ -1,17 +1,21 @@
 """Gauges that are read when Prometheus asks: what is true of each TrainingJob and each Site at that moment.
 
 A TrainingJob's series stand here from the first sight of it until ten minutes after its end, or until it is deleted.
+They are made when they are read, one after the other: of ten thousand TrainingJobs there are too many for a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.samples import Sample as Shown
+from prometheus_client.utils import floatToGoString
 
 from passerelle.errors import PasserelleError
+from passerelle.exposition import label
 from passerelle.gateways.base import Credential
 from passerelle.objects import Key, Site, TrainingJob
 from passerelle.series import FAMILIES, JOB_LABELS, Sample, Stamps, finished_at, samples, stamps
@@ -24,12 +28,38 @@ KEPT_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A TrainingJob's series, ready to be shown."""
+    """A TrainingJob's series, ready to be shown. `text` are its labels, as they stand in a line."""
 
     labels: tuple[str, str, str]
+    text: str
     samples: tuple[Sample, ...]
     stamps: Stamps
     goes_at: float | None
+
+
+class _Samples:
+    """The samples of one family, of the rows that there were when it was asked for."""
+
+    def __init__(self, name: str, labels: tuple[str, ...], rows: Sequence[_Row]) -> None:
+        self._name = name
+        self._labels = (*JOB_LABELS, *labels)
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Shown]:
+        for row in self._rows:
+            for each in row.samples:
+                if each.family == self._name:
+                    labels = dict(zip(self._labels, (*row.labels, *each.labels), strict=True))
+                    yield Shown(self._name, labels, each.value)
+
+    def lines(self) -> Iterator[str]:
+        names = self._labels[len(JOB_LABELS) :]
+        for row in self._rows:
+            for each in row.samples:
+                if each.family == self._name:
+                    more = "".join(f',{name}="{label(word)}"' for name, word in zip(names, each.labels, strict=True))
+                    value = floatToGoString(each.value)  # type: ignore[no-untyped-call]
+                    yield f"{self._name}{{{row.text}{more}}} {value}\n"
 
 
 class TrainingJobGauges:
@@ -46,7 +76,8 @@ class TrainingJobGauges:
         goes_at = None if finished is None else finished + KEPT_SECONDS
         if goes_at is None or self._now() < goes_at:
             labels = (job.key.namespace, job.key.name, job.site)
-            self._rows[job.key] = _Row(labels, tuple(samples(job)), stamps(job), goes_at)
+            text = ",".join(f'{name}="{label(value)}"' for name, value in zip(JOB_LABELS, labels, strict=True))
+            self._rows[job.key] = _Row(labels, text, tuple(samples(job)), stamps(job), goes_at)
         return before.stamps if before is not None else {}
 
     def forget(self, key: Key) -> None:
@@ -62,11 +93,10 @@ class TrainingJobGauges:
         now = self._now()
         for key in [key for key, row in self._rows.items() if row.goes_at is not None and row.goes_at <= now]:
             del self._rows[key]
-        families = {family.name: family for family in self.describe()}
-        for row in self._rows.values():
-            for sample in row.samples:
-                families[sample.family].add_metric([*row.labels, *sample.labels], sample.value)
-        return list(families.values())
+        rows, families = list(self._rows.values()), self.describe()
+        for family in families:
+            family.samples = cast("Any", _Samples(family.name, FAMILIES[family.name].labels, rows))
+        return families
 
 
 class Service(Protocol):

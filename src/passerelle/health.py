@@ -11,11 +11,14 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
 from passerelle.errors import PasserelleError
+from passerelle.exposition import pieces
 
 READ_SECONDS = 5.0
+METRICS_SECONDS = 60.0
+"""How long a reader of /metrics may take; Prometheus gives up after 10 s."""
 HEADER_LIMIT = 8192
 
 ASK_SECONDS = 5.0
@@ -104,23 +107,34 @@ class Health:
             request = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
             words = request.split(b" ", 2)
             path = words[1].decode("latin-1").partition("?")[0] if len(words) > 1 else ""
-            status, kind, body = self._answer(path)
-            head = (
-                f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            )
-            writer.write(head.encode() + body)
-            await writer.drain()
+            if path == "/metrics":
+                async with asyncio.timeout(METRICS_SECONDS):
+                    await self._tell_metrics(writer)
+            else:
+                status, body = self._answer(path)
+                about = f"Content-Type: text/plain\r\nContent-Length: {len(body)}"
+                writer.write(f"HTTP/1.1 {status}\r\n{about}\r\nConnection: close\r\n\r\n".encode() + body)
+                await writer.drain()
         writer.close()
 
-    def _answer(self, path: str) -> tuple[str, str, bytes]:
-        if path == "/metrics":
-            return "200 OK", CONTENT_TYPE_LATEST, generate_latest(self._registry)
+    async def _tell_metrics(self, writer: asyncio.StreamWriter) -> None:
+        """In chunks, so that one that was cut off is known as such. Everybody else has a turn between two of them."""
+        about = f"Content-Type: {CONTENT_TYPE_LATEST}\r\nTransfer-Encoding: chunked"
+        writer.write(f"HTTP/1.1 200 OK\r\n{about}\r\nConnection: close\r\n\r\n".encode())
+        for piece in pieces(self._registry):
+            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    def _answer(self, path: str) -> tuple[str, bytes]:
         if path == "/livez":
             if self.live:
-                return "200 OK", "text/plain", b"ok\n"
-            return "503 Service Unavailable", "text/plain", b"the watch of kube-apiserver is silent\n"
+                return "200 OK", b"ok\n"
+            return "503 Service Unavailable", b"the watch of kube-apiserver is silent\n"
         if path == "/readyz":
             if self.ready:
-                return "200 OK", "text/plain", b"ok\n"
-            return "503 Service Unavailable", "text/plain", b"waiting for kube-apiserver\n"
-        return "404 Not Found", "text/plain", b"try /livez, /readyz or /metrics\n"
+                return "200 OK", b"ok\n"
+            return "503 Service Unavailable", b"waiting for kube-apiserver\n"
+        return "404 Not Found", b"try /livez, /readyz or /metrics\n"

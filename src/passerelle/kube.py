@@ -32,6 +32,7 @@ LEASE_TIMEOUT_SECONDS = 3.0
 DEFAULT_NAMESPACE = "default"
 _LEASES = ("coordination.k8s.io", "v1")
 _MERGE = "application/merge-patch+json"
+_IN_NAMESPACE = "/namespaces/{namespace}/{kind}/{name}"
 
 
 UNAVAILABLE = "KubernetesUnavailable"
@@ -73,7 +74,6 @@ class Kube:
         self._wrote = wrote
         self._fence = fence
         self._custom = client.CustomObjectsApi(api)
-        self._core = client.CoreV1Api(api)
 
     @classmethod
     async def connect(cls, wrote: Wrote = lambda _kind, _outcome: None, fence: Fence = lambda: None) -> Kube:
@@ -195,20 +195,18 @@ class Kube:
         )
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        found = await self._call(self._core.read_namespaced_secret(name, namespace, _request_timeout=TIMEOUT_SECONDS))
-        return {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
+        found = await self._object(self._core("GET", _IN_NAMESPACE, namespace=namespace, kind="secrets", name=name))
+        return _decoded(found.get("data"))
 
     async def config_map(self, namespace: str, name: str) -> dict[str, bytes]:
         """The keys of a ConfigMap, text and binary alike."""
-        found = await self._call(
-            self._core.read_namespaced_config_map(name, namespace, _request_timeout=TIMEOUT_SECONDS)
-        )
-        binary = {key: base64.b64decode(value) for key, value in (found.binary_data or {}).items()}
-        return {key: value.encode() for key, value in (found.data or {}).items()} | binary
+        found = await self._object(self._core("GET", _IN_NAMESPACE, namespace=namespace, kind="configmaps", name=name))
+        texts = {key: value.encode() for key, value in (found.get("data") or {}).items()}
+        return texts | _decoded(found.get("binaryData"))
 
     async def namespace_labels(self, name: str) -> dict[str, str]:
-        found = await self._call(self._core.read_namespace(name, _request_timeout=TIMEOUT_SECONDS))
-        return dict(found.metadata.labels or {})
+        found = await self._object(self._core("GET", "/namespaces/{name}", name=name))
+        return dict(found["metadata"].get("labels") or {})
 
     async def lease(self, namespace: str, name: str) -> dict[str, Any]:
         return await self._object(
@@ -245,24 +243,39 @@ class Kube:
         """One event; `at` is when it happened, in epoch seconds; `kind` is Normal or Warning. Events of cluster-scoped
         objects go to `default`, as Kubernetes does.
         """
-        stamp = datetime.fromtimestamp(int(at), UTC)
-        name = f"{str(involved['name'])[:200]}.{uuid.uuid4().hex[:16]}"
-        body = client.CoreV1Event(
-            metadata=client.V1ObjectMeta(name=name, namespace=namespace),
-            involved_object=client.V1ObjectReference.from_dict({"apiVersion": API_VERSION, **involved}),
-            type=kind,
-            reason=reason,
-            message=redact(message)[:MESSAGE_LIMIT],
-            first_timestamp=stamp,
-            last_timestamp=stamp,
-            count=1,
-            source=client.V1EventSource(component=COMPONENT),
-            reporting_component=COMPONENT,
-            reporting_instance=COMPONENT,
+        stamp = datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "metadata": {"name": f"{str(involved['name'])[:200]}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+            "involvedObject": {"apiVersion": API_VERSION, **involved},
+            "type": kind,
+            "reason": reason,
+            "message": redact(message)[:MESSAGE_LIMIT],
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": COMPONENT,
+        }
+        await self._object(
+            self._core("POST", "/namespaces/{namespace}/events", body, namespace=namespace), write="event"
         )
-        await self._call(
-            self._core.create_namespaced_event(namespace, body, _request_timeout=TIMEOUT_SECONDS), write="event"
+
+    async def _core(self, method: str, path: str, body: Mapping[str, Any] | None = None, **places: str) -> object:
+        """A call of the core API. The client's own class for that loads its models of all of Kubernetes, 25 MB."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        request = await self._api.param_serialize(
+            method,
+            f"/api/v1{path}",
+            path_params=places,
+            query_params=[],
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
         )
+        answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+        await answer.read()  # type: ignore[no-untyped-call]  # the client carries no types there
+        return self._api.response_deserialize(answer, {"2XX": "object"}).data
 
     async def _object(self, call: Awaitable[object], *, write: str = "") -> dict[str, Any]:
         found = await self._call(call, write=write)
@@ -311,6 +324,10 @@ def _find_kubeconfig() -> None:
     where = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     if not any(Path(each).expanduser().is_file() for each in where.split(os.pathsep)):
         raise Invalid(f"There is neither a ServiceAccount nor a kubeconfig at {where!r}; set KUBECONFIG.")
+
+
+def _decoded(data: Mapping[str, str] | None) -> dict[str, bytes]:
+    return {key: base64.b64decode(value) for key, value in (data or {}).items()}
 
 
 def _lease(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:

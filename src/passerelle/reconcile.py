@@ -76,7 +76,7 @@ class Reconciler:
         self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
         self._began = now()
-        self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2)
+        self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2, lane=lambda key: key.namespace)
         self.sites: Sites
 
     # What the watches tell
@@ -93,10 +93,10 @@ class Reconciler:
         self._queue(key).add(key)
 
     def changed(self, run: Run) -> None:
-        """The picture of a run's jobs changed."""
+        """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's."""
         key = self._store.of_run(run)
         if key is not None:
-            self._wake(key, first=True)
+            self._wake(key, first=self._store.begun(key))
 
     def turned(self, site: str) -> None:
         """A Site appeared, changed, went away or came back."""

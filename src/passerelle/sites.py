@@ -139,7 +139,8 @@ class Sites:
                 self._turned(seen.name)
             return
         if service is None:
-            service = self._services[seen.name] = Service(seen, WorkQueue(seen.name, self._work))
+            queue = WorkQueue(seen.name, self._work, lane=lambda key: key.namespace)
+            service = self._services[seen.name] = Service(seen, queue)
             await self._equip(service)
             _spawn(service, service.queue.run(), "queue")
             _spawn(service, self._keep_written(service), "status")

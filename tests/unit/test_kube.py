@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import kube_config
 
-from passerelle.errors import Invalid, Unavailable
+from passerelle.errors import MESSAGE_LIMIT, Invalid, Unavailable
 from passerelle.kube import UNAVAILABLE, Conflict, Forbidden, Gone, Kube
 from passerelle.objects import Key
 from stories import made_of
@@ -107,3 +114,114 @@ async def test_whoever_does_not_lead_writes_nothing_but_the_lease() -> None:
         with pytest.raises(Unavailable, match="can't be asked"):
             await other
     await kube.close()
+
+
+class Little:
+    """A kube-apiserver that answers with what it has at a path, and keeps what it was sent."""
+
+    def __init__(self, has: dict[str, Any]) -> None:
+        self.has = has
+        self.sent: list[tuple[str, str, Any]] = []
+
+    @contextlib.asynccontextmanager
+    async def up(self) -> AsyncIterator[Kube]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        server = TestServer(app)
+        await server.start_server()
+        kube = Kube(ApiClient(Configuration(host=str(server.make_url("")).rstrip("/"))))
+        try:
+            yield kube
+        finally:
+            await kube.close()
+            await server.close()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        body = await request.json() if request.can_read_body else None
+        self.sent.append((request.method, request.raw_path, body))
+        if request.method == "POST":
+            return web.json_response(body, status=201)
+        found = self.has.get(request.raw_path)
+        if isinstance(found, int):
+            return web.json_response({"kind": "Status", "code": found}, status=found)
+        return web.json_response(found) if found is not None else web.json_response({"kind": "Status"}, status=404)
+
+
+async def test_secrets_config_maps_and_labels_are_read_as_they_are() -> None:
+    server = Little(
+        {
+            "/api/v1/namespaces/home/secrets/token": {"data": {"token": "c2VjcmV0", "empty": ""}},
+            "/api/v1/namespaces/home/secrets/bare": {"metadata": {"name": "bare"}},
+            "/api/v1/namespaces/team/configmaps/config": {"data": {"a": "é"}, "binaryData": {"b": "AAH/"}},
+            "/api/v1/namespaces/team": {"metadata": {"name": "team", "labels": {"tier": "gold"}}},
+            "/api/v1/namespaces/plain": {"metadata": {"name": "plain"}},
+            "/api/v1/namespaces/home/secrets/kept": 403,
+        }
+    )
+    async with server.up() as kube:
+        assert await kube.secret("home", "token") == {"token": b"secret", "empty": b""}
+        assert await kube.secret("home", "bare") == {}
+        assert await kube.config_map("team", "config") == {"a": "é".encode(), "b": b"\x00\x01\xff"}
+        assert await kube.namespace_labels("team") == {"tier": "gold"}
+        assert await kube.namespace_labels("plain") == {}
+        with pytest.raises(Gone):
+            await kube.secret("home", "missing")
+        with pytest.raises(Forbidden):
+            await kube.secret("home", "kept")
+
+
+async def test_no_name_leads_elsewhere() -> None:
+    server = Little({})
+    async with server.up() as kube:
+        with pytest.raises(Gone):
+            await kube.config_map("team", "../secrets/x?y#z")
+    ((_, path, _),) = server.sent
+    assert path == "/api/v1/namespaces/team/configmaps/..%2Fsecrets%2Fx%3Fy%23z"
+
+
+async def test_an_event_says_when_it_happened_and_of_what() -> None:
+    server = Little({})
+    async with server.up() as kube:
+        await kube.event(
+            at=1_800_000_000.9,
+            involved={"kind": "TrainingJob", "namespace": "team", "name": "llm", "uid": "u", "resourceVersion": "7"},
+            namespace="team",
+            kind="Normal",
+            reason="Submitted",
+            message="m" * 2000,
+        )
+    ((method, path, body),) = server.sent
+    assert (method, path) == ("POST", "/api/v1/namespaces/team/events")
+    assert body["involvedObject"]["apiVersion"] == "passerelle.dev/v1alpha1"
+    assert (body["type"], body["reason"], body["count"]) == ("Normal", "Submitted", 1)
+    assert body["firstTimestamp"] == body["lastTimestamp"] == "2027-01-15T08:00:00Z"
+    assert len(body["message"]) == MESSAGE_LIMIT
+    assert body["source"] == {"component": "passerelle"}
+    assert body["metadata"]["name"].startswith("llm.")
+
+
+def test_the_client_s_models_of_all_of_kubernetes_stay_where_they_are() -> None:
+    """Loading them takes 25 MB, and half a second of each start."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADS, *sys.path], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["False", "True"]
+
+
+_LOADS = """\
+import asyncio, sys
+sys.path[:] = sys.argv[1:]
+from kubernetes.aio.client import ApiClient, Configuration
+from passerelle.errors import PasserelleError
+from passerelle.kube import Kube
+
+async def main():
+    kube = Kube(ApiClient(Configuration(host="http://127.0.0.1:9")))
+    try:
+        await kube.secret("home", "token")
+    except PasserelleError:
+        print("kubernetes.aio.client.models.v1_pod" in sys.modules, "kubernetes.aio.client.api_client" in sys.modules)
+    await kube.close()
+
+asyncio.run(main())
+"""

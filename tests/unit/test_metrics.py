@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import inspect
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import tracemalloc
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.exposition import PIECE_LINES, pieces
 from passerelle.gateways import base
 from passerelle.gateways.base import (
     Accounting,
@@ -810,27 +812,91 @@ def test_a_pass_is_counted_by_how_it_ended() -> None:
     assert value("passerelle_reconcile_pass_seconds_count") == 2
 
 
-async def test_the_health_server_serves_them_as_text_that_prometheus_reads() -> None:
-    metrics = Metrics(now=Clock())
-    metrics.kept(running())
-    metrics.wrote("event", "ok")
+def unchunked(body: bytes) -> bytes:
+    """RFC 9112, 7.1. Raises ValueError where the end is missing."""
+    whole = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if int(size, 16) == 0:
+            return whole
+        whole, body = whole + body[: int(size, 16)], body[int(size, 16) + 2 :]
+
+
+async def scraped(metrics: Metrics) -> tuple[str, dict[str, Metric]]:
     health = Health("127.0.0.1", 0, metrics.registry, stale_seconds=900, clock=Clock())
     await health.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", health.port)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
-        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         await writer.wait_closed()
     finally:
         await health.stop()
+    found = text_string_to_metric_families(unchunked(body).decode())
+    return head.decode(), {family.name: family for family in found}
 
-    families: dict[str, Metric] = {family.name: family for family in text_string_to_metric_families(body)}
+
+def crowd(metrics: Metrics, count: int) -> None:
+    for number in range(count):
+        metrics.kept(replace(running(), key=Key("team", f"llm-{number}")))
+
+
+async def test_the_health_server_serves_them_as_text_that_prometheus_reads() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(running())
+    metrics.wrote("event", "ok")
+    head, families = await scraped(metrics)
     assert head.startswith("HTTP/1.1 200 OK")
     assert families["passerelle_training_step"].samples[0].labels == JOB
     assert families["passerelle_kubernetes_writes"].samples[0].value == 1
     assert "process_resident_memory_bytes" in families
     assert not [name for name in families if name.endswith("_created")]
+
+
+async def test_a_label_is_served_as_it_is_whatever_is_in_it() -> None:
+    metrics = Metrics(now=Clock())
+    name = 'a "metric"\\ of \n two lines'
+    metrics.kept(running(progress={"metrics": [{"name": name, "value": "-1e-7"}]}))
+    _, families = await scraped(metrics)
+    (shown,) = families["passerelle_training_metric"].samples
+    assert (shown.labels, shown.value) == (JOB | {"metric": name}, -1e-7)
+
+
+def in_order(shown: Iterable[tuple[str, dict[str, str], float]]) -> list[tuple[str, list[tuple[str, str]], float]]:
+    return sorted((name, sorted(labels.items()), float(value)) for name, labels, value in shown)
+
+
+async def test_what_is_served_is_what_the_registry_has() -> None:
+    metrics = Metrics(now=Clock())
+    crowd(metrics, 3)
+    _, families = await scraped(metrics)
+    shown = [(each.name, each.labels, each.value) for family in families.values() for each in family.samples]
+    assert in_order(of_jobs(metrics)) == in_order(each for each in shown if "trainingjob" in each[1])
+
+
+def test_the_series_of_a_crowd_are_made_in_pieces() -> None:
+    metrics = Metrics(now=Clock())
+    crowd(metrics, 200)
+    made = list(pieces(metrics.registry))
+
+    assert max(piece.count(b"\n") for piece in made) <= PIECE_LINES
+    assert b"".join(made).count(b"# TYPE passerelle_training_metric gauge") == 1
+
+
+def test_what_a_crowd_has_in_common_lies_in_memory_once() -> None:
+    metrics = Metrics(now=Clock())
+    crowd(metrics, 1)
+    tracemalloc.start()
+    metrics.kept(replace(job(summary="Queued", conditions=conditions(Accepted="True")), key=Key("team", "other")))
+    before = tracemalloc.get_traced_memory()[0]
+    many = conditions(**dict.fromkeys(("Accepted", "Submitted", "Running", "Succeeded", "Ready"), "True"))
+    for number in range(100):
+        metrics.kept(replace(job(summary="Queued", conditions=many), key=Key("team", f"llm-{number}")))
+    held = (tracemalloc.get_traced_memory()[0] - before) / 100
+    tracemalloc.stop()
+
+    assert held < 1_000
 
 
 def test_whoever_stands_by_is_ready_once_it_knows_for_whom_and_lives() -> None:

@@ -179,3 +179,65 @@ async def test_what_the_site_told_of_comes_before_what_people_asked_for() -> Non
         await asyncio.sleep(0.1)
 
     assert done == ["runs", *(f"new-{number}" for number in range(5))]
+
+
+@virtual
+async def test_lanes_take_turns_so_that_a_crowd_holds_nobody_else_up() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        await asyncio.sleep(0.01)
+        done.append(key)
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=1, lane=lambda key: key[0])
+    for number in range(4):
+        queue.add(f"a{number}")
+    queue.add("b0")
+    queue.add("c0")
+    async with running(queue):
+        await asyncio.sleep(0.035)
+        queue.add("b1")  # a lane that was empty goes behind those that wait
+        await asyncio.sleep(0.1)
+
+    assert done == ["a0", "b0", "c0", "a1", "a2", "b1", "a3"]
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["asked-for", "news"])
+def test_what_was_begun_goes_on_before_all_else(first: bool) -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> float | None:
+        await asyncio.sleep(0.01)
+        done.append(key)
+        return 0.0 if done.count(key) == 1 else None
+
+    async def main() -> None:
+        queue: WorkQueue[str] = WorkQueue("site", work, workers=2)
+        for number in range(4):
+            queue.add(str(number), first=first)
+        async with running(queue):
+            await asyncio.sleep(0.2)
+
+    virtual_time.run(main())
+    assert sorted(done[:4]) == ["0", "0", "1", "1"]
+    assert sorted(done[4:]) == ["2", "2", "3", "3"]
+
+
+@virtual
+async def test_a_key_that_was_added_while_it_was_worked_on_and_goes_on_at_once_runs_once_more() -> None:
+    passes = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal passes
+        passes += 1
+        if passes == 1:
+            queue.add(key)
+        await asyncio.sleep(0.01)
+        return 0.0 if passes == 1 else None
+
+    queue: WorkQueue[str] = WorkQueue("site", work)
+    queue.add("a")
+    async with running(queue):
+        await asyncio.sleep(0.2)
+
+    assert passes == 2

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import ipaddress
 import json
 import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -28,6 +30,11 @@ from passerelle.gateways import meter
 from passerelle.gateways.secret import the_secret
 from passerelle.gateways.unreached import AUTHORITY, Ca, no_connection
 from passerelle.v1alpha1.site import CA_KEY
+
+if importlib.util.find_spec("sniffio") is None:
+    # httpcore imports it five times a request, if it is there. Python searches the disk anew each time for what is not:
+    # a quarter of what a request costs. This is how Python is told to remember.
+    cast("dict[str, object]", sys.modules)["sniffio"] = None
 
 CONNECTIONS = 8
 """Connections a gateway: a login node's proxy serves others, too."""

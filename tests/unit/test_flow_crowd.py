@@ -1,0 +1,90 @@
+"""Many TrainingJobs at once: what is held in memory, how many calls it takes, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from little_world import World
+from passerelle.gateways.memory import Fate, Shape
+from passerelle.objects import Key, TrainingJob
+from passerelle.reconcile import Reconciler
+from passerelle.work import WorkQueue
+from stories import running, told
+
+CROWD = 60
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many batches, 40 KB each, were in memory at the beginning of each pass."""
+    found: list[int] = []
+    one_pass = Reconciler._pass
+
+    async def counted(self: Reconciler, job: TrainingJob) -> float | None:
+        found.append(sum(each.batch is not None for each in self._memory.values()))
+        return await one_pass(self, job)
+
+    monkeypatch.setattr(Reconciler, "_pass", counted)
+    return found
+
+
+def accepted(world: World) -> int:
+    return sum("jobId" in each for body in world.api.objects.values() for each in body["status"].get("attempts", []))
+
+
+def test_what_has_an_intent_is_submitted_before_there_are_more_intents(batches: list[int]) -> None:
+    async def story(world: World) -> None:
+        for number in range(CROWD):
+            world.api.create(f"job-{number}")
+        await asyncio.sleep(5)
+        assert accepted(world) == CROWD
+
+    told(story, Fate(queued=1_000))
+    assert max(batches) <= 16  # the queue's workers
+
+
+def test_a_site_s_queue_has_a_lane_for_each_namespace() -> None:
+    async def story(world: World) -> None:
+        waits = [Key("team-a", "1"), Key("team-a", "2"), Key("team-b", "1")]
+        for key in waits:
+            world.service.queue.add(key)
+        assert [world.service.queue._next() for _ in waits] == [waits[0], waits[2], waits[1]]
+        world.service.queue._queued.clear()
+
+    told(story)
+
+
+def test_what_was_never_there_is_no_news_of_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a crowd of new TrainingJobs that were looked up is not worked on before a job that ended."""
+    first: dict[str, list[bool]] = {}
+    add = WorkQueue.add
+
+    def noted(self: WorkQueue[Key], key: Key, **named: bool) -> None:
+        first.setdefault(key.name, []).append(named.get("first", False))
+        add(self, key, **named)
+
+    monkeypatch.setattr(WorkQueue, "add", noted)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+
+    told(story)
+    assert first["a"] == [False, False, True, True]  # created, looked up; submitted jobs were read, and started
+
+
+def test_no_batch_waits_in_memory_where_the_site_refuses_them_all(batches: list[int]) -> None:
+    async def story(world: World) -> None:
+        world.site.shape = Shape(max_jobs=0)
+        for number in range(CROWD):
+            world.api.create(f"job-{number}")
+        await asyncio.sleep(20)
+        batches.clear()
+        await asyncio.sleep(100)
+        assert accepted(world) == 0
+        assert batches
+
+    told(story)
+    assert max(batches) == 0
