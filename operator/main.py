@@ -43,8 +43,13 @@ WATCH_SECONDS = 300
 WORKERS = 64
 """kopf's workers at once; unbounded, the first listing of 2,000 objects took 615 MB."""
 
-IDLE_SECONDS = 0.1
-"""A worker serves one object and waits so long for more of it: at kopf's 5 s, 64 hear of 13 objects a second."""
+IDLE_SECONDS = 0.01
+"""A worker serves one object and waits so long for more of it: at kopf's 5 s, 64 hear of 13 objects a second, at 0.1 s
+of 640, and a start with 10,000 TrainingJobs waited for nothing else.
+"""
+
+PAGE = 500
+"""Objects of a listing that are asked for at once: 2 MB; of 10,000, all at once, were 120 MB as kopf has them."""
 
 
 STALE_SECONDS = 3 * WATCH_SECONDS
@@ -60,6 +65,19 @@ class ForEver:
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((1, 1, 2, 3, 5, 8, 13), itertools.repeat(20))
+
+
+class NoDifferences(kopf.DiffBaseStorage):
+    """kopf copies each object that it hears of, to tell later what has changed of it. Nobody here asks it that."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002 -- kopf's words
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
 
 
 class Operator:
@@ -193,6 +211,8 @@ async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + 30
     settings.watching.connect_timeout = 30
+    settings.watching.chunk_size = PAGE
+    settings.persistence.diffbase_storage = NoDifferences()
     settings.queueing.worker_limit = WORKERS
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.networking.error_backoffs = ForEver()
