@@ -169,7 +169,7 @@ def _progress_silent(done: Pass, now: float) -> bool:
         return False
     running = (each for each in done.job.status.conditions if each.type == "Running" and each.status == "True")
     since = next((epoch(each.last_transition_time) for each in running), None)
-    return since is not None and now - since >= SILENT_PERIODS * service.watch.progress_period
+    return since is not None and now - since >= SILENT_PERIODS * service.watch.reporting_seconds
 
 
 def _report_path(done: Pass) -> str:

@@ -39,6 +39,7 @@ from passerelle.gateways.base import (
     Transfer,
     Upload,
 )
+from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.gateways.surveys import Survey
@@ -664,6 +665,7 @@ class Here:
 
     site: Site
     queue: WorkQueue[Key]
+    courtesy: Courtesy
     watch: SiteWatch | None = None
     credential: Credential | None = None
     trouble: PasserelleError | None = None
@@ -692,6 +694,7 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
     here = Here(
         site({"metadata": {"name": "lumi", "uid": "u", "resourceVersion": "1"}}),
         WorkQueue("lumi", nothing),
+        watch.courtesy,
         watch,
         Credential(user="startup", expires=ENDED),
     )
