@@ -25,7 +25,7 @@ from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory, Pass, elsewhere, run_directory, wanted
 from passerelle.planning import Planned, Planner
-from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
+from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
 from passerelle.staging.s3.allowed import ALLOWED
@@ -262,8 +262,8 @@ class Reconciler:
         if 0 < now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
             waits.append(max(now.memory.left_until - self._clock(), 1.0))
         current, watch = now.current, now.service.watch if now.service is not None else None
-        if watch is not None and watch.trouble is not None and watch.silent_seconds < UNSEEN_SECONDS:
-            waits.append(UNSEEN_SECONDS - watch.silent_seconds)  # then they say that it is out of sight
+        if watch is not None and watch.trouble is not None and watch.silent_seconds < unseen_after(watch):
+            waits.append(unseen_after(watch) - watch.silent_seconds)  # then they say that it is out of sight
         if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
             waits.append((SILENT_PERIODS + 1) * watch.reporting_seconds)  # is its relay ever heard of?
         return min(waits, default=None)

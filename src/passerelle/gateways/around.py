@@ -24,6 +24,7 @@ from passerelle.gateways.base import (
     Opens,
     Probe,
     Signals,
+    Traits,
     Transfer,
     Upload,
 )
@@ -56,10 +57,16 @@ class _Around:
     """Gateway."""
 
     def __init__(self, gateway: Gateway, through: Through) -> None:
-        self.settle_seconds = gateway.settle_seconds
-        self.traits = gateway.traits
         self._gateway = gateway
         self._through = through
+
+    @property
+    def settle_seconds(self) -> float:
+        return self._gateway.settle_seconds
+
+    @property
+    def traits(self) -> Traits:
+        return self._gateway.traits
 
     async def probe(self) -> Probe:
         return await self._through("probe", self._gateway.probe)
