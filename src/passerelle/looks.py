@@ -19,6 +19,9 @@ from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 
+NEWS_WHEN_FULL = 20
+"""Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
+
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
 
@@ -60,8 +63,13 @@ class Looks:
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
         news = [job_id for job_id, job in present.items() if states[job_id] != job.state or not job.submit_time]
         others = present.keys() - set(news)
-        news += self._queued_turn([present[job_id] for job_id in others])
-        changed = await self._read(known, news, known.keys() - states.keys())
+        budget = self._courtesy.budget
+        if budget.full:
+            news = news[:NEWS_WHEN_FULL]
+        if budget.room(Purpose.PROGRESS) > 0:  # why a job waits can wait itself
+            news += self._queued_turn([present[job_id] for job_id in others])
+        with made_for(Purpose.NEWS):
+            changed = await self._read(known, news, known.keys() - states.keys())
         if self._now() >= self._next_progress:
             self._next_progress = self._now() + progress_period
             for run in changed:

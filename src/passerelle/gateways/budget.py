@@ -2,9 +2,9 @@
 
 The hour slides: sixty minutes' counts and the one that has begun, so an old call is forgotten a minute late and never
 early. What may wait is paced, by a bucket that fills at a steady rate: of what its share leaves when all that goes
-before it has had its calls in the last hour. An operation is never cut in two, so a bucket may be overdrawn; then the
-next one waits until it is paid back. Whatever happens, each keeps a little, so that progress is slow and never none.
-Submits have no pace, but an end: the hour's. What ends a job has neither.
+before it has had its calls in an hour. An operation is never cut in two, so a bucket may be overdrawn; then the next
+one waits until it is paid back. Whatever happens, each keeps a little, so that progress is slow and never none. Submits
+have no pace, but an end: the hour's. What ends a job has neither.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from passerelle.gateways.purpose import Purpose
 
@@ -36,10 +37,13 @@ class Share:
 
 SHARES = {
     Purpose.LOOK: Share(up_to=0.70, least=0.05, burst=0.25),
-    Purpose.FILES: Share(up_to=0.65, least=0.05, burst=0.05),
-    Purpose.PROGRESS: Share(up_to=0.60, least=0.10, burst=0.05),
+    Purpose.FILES: Share(up_to=0.75, least=0.05, burst=0.05),
+    Purpose.PROGRESS: Share(up_to=0.75, least=0.10, burst=0.05),
 }
-"""Of what is paced. A start reads each job once, so looks may burst."""
+"""Of what is paced: together no more than 0.85, so that a tenth is left for submits."""
+
+RECENT_MINUTES, LEAST_MINUTES = 10, 5
+"""By so many an hour's need of what is paced is foreseen, and by no fewer."""
 
 _ORDER = list(Purpose)
 
@@ -50,7 +54,10 @@ class Budget:
     def __init__(self, clock: Callable[[], float], limit: int) -> None:
         self.limit = limit
         self._clock = clock
+        self._began: int | None = None
         self._minutes: deque[tuple[int, Counter[Purpose]]] = deque()
+        self._spent: Counter[Purpose] = Counter()
+        """What the minutes come to."""
         self._made: Counter[Purpose] = Counter()
         self._drawn: dict[Purpose, float] = {}
         """What a bucket lacks to be full, as of `_drawn_at`."""
@@ -58,10 +65,12 @@ class Budget:
 
     def note(self, purpose: Purpose) -> None:
         """One call, answered or not."""
-        minute = int(self._clock() // MINUTE_SECONDS)
+        minute = self._minute
+        self._began = minute if self._began is None else self._began
         if not self._minutes or self._minutes[-1][0] != minute:
             self._minutes.append((minute, Counter()))
         self._minutes[-1][1][purpose] += 1
+        self._spent[purpose] += 1
         self._made[purpose] += 1
         self._forget()
         if purpose in SHARES:
@@ -75,13 +84,11 @@ class Budget:
     def spent(self, *purposes: Purpose) -> int:
         """Calls of the last hour, for these purposes or for all."""
         self._forget()
-        if not purposes:
-            return sum(counts.total() for _, counts in self._minutes)
-        return sum(counts[each] for _, counts in self._minutes for each in purposes)
+        return sum(self._spent[each] for each in purposes) if purposes else self._spent.total()
 
     def room(self, purpose: Purpose) -> float:
         """Calls that what is paced may make at once; negative where it has made more than it may."""
-        if self._full and purpose is not Purpose.LOOK:
+        if self.full and purpose is not Purpose.LOOK:
             return 0.0
         return SHARES[purpose].burst * self.limit - self._lack(purpose)
 
@@ -96,15 +103,33 @@ class Budget:
         return wait
 
     @property
-    def _full(self) -> bool:
+    def full(self) -> bool:
+        """Whether hardly any call of the hour is left."""
         return self.spent() >= FULL * self.limit
 
     def _rate(self, purpose: Purpose) -> float:
         """Calls a second by which a bucket fills."""
         share = SHARES[purpose]
-        before = self.spent(*_ORDER[_ORDER.index(purpose) + 1 :])
+        before = sum(self._needed(each) for each in _ORDER[_ORDER.index(purpose) + 1 :])
         left = (share.up_to - share.burst) * self.limit - before
         return max(left, share.least * self.limit) / HOUR_SECONDS
+
+    def _needed(self, purpose: Purpose) -> float:
+        """Calls of an hour: of the last one, or of one like these last minutes where that is paced and goes on so. An
+        operator that has just begun would else give away what looks will need.
+        """
+        spent = self.spent(purpose)
+        if purpose not in SHARES or self._began is None:
+            return spent
+        since = self._minute - min(RECENT_MINUTES, max(self._minute - self._began, LEAST_MINUTES))
+        recent = sum(
+            counts[purpose] for minute, counts in islice(reversed(self._minutes), RECENT_MINUTES) if minute > since
+        )
+        return max(spent, recent * MINUTES / (self._minute - since))
+
+    @property
+    def _minute(self) -> int:
+        return int(self._clock() // MINUTE_SECONDS)
 
     def _lack(self, purpose: Purpose) -> float:
         """What the bucket lacks to be full now."""
@@ -125,6 +150,6 @@ class Budget:
         return HOUR_SECONDS  # the budget itself is nothing
 
     def _forget(self) -> None:
-        oldest = int(self._clock() // MINUTE_SECONDS) - MINUTES
+        oldest = self._minute - MINUTES
         while self._minutes and self._minutes[0][0] < oldest:
-            self._minutes.popleft()
+            self._spent -= self._minutes.popleft()[1]

@@ -125,7 +125,7 @@ class Courtesy:
         """The call, now or soon; or Deferred, with nothing sent."""
         kind = None if operation in LOOKS else _KINDS.get(operation, Kind.FILES)
         what = purpose() or (Purpose.LOOK if kind is None else _PURPOSES[kind])
-        if what is Purpose.LOOK:
+        if what in (Purpose.LOOK, Purpose.NEWS):
             kind = None  # the file by which an end is told is read whatever happened to others
         try:
             await self._be_patient()

@@ -21,6 +21,8 @@ class Purpose(StrEnum):
     """Data, outputs, and whatever else is read or written that nobody waits for."""
     LOOK = "look"
     """Which jobs there are, and how they stand."""
+    NEWS = "news"
+    """The records of jobs that have changed: as many as there are changes, and no more."""
     SUBMIT = "submit"
     """A job, and the files that travel beside it."""
     END = "end"
