@@ -19,7 +19,7 @@ from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 
-NEWS_WHEN_FULL = 20
+NEWS_WHEN_FULL = 4
 """Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
 
 QUEUED_PER_LOOK = 4

@@ -286,7 +286,7 @@ class SiteWatch:
         """
         loop = asyncio.get_running_loop()
         deadline = self._now() + self._wait()
-        while self._now() < deadline:
+        while self._now() < (deadline := max(deadline, self._now() + self._patient())):
             alarm = loop.call_at(deadline, self._wake.set)
             try:
                 await self._wake.wait()

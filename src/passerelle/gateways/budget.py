@@ -4,7 +4,7 @@ The hour slides: sixty minutes' counts and the one that has begun, so an old cal
 early. What may wait is paced, by a bucket that fills at a steady rate: of what its share leaves when all that goes
 before it has had its calls in an hour. An operation is never cut in two, so a bucket may be overdrawn; then the next
 one waits until it is paid back. Whatever happens, each keeps a little, so that progress is slow and never none. Submits
-have no pace, but an end: the hour's. What ends a job has neither.
+have no pace, but an end: each is counted with what will be read of its job. What ends a job has neither.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ MINUTES = 60
 MINUTE_SECONDS = 60.0
 HOUR_SECONDS = MINUTES * MINUTE_SECONDS
 
-FULL = 0.95
-"""Of the budget: from there on nothing is submitted, no file moved and no progress read. The rest is for looks, by
-which each job's end is told.
+ENOUGH, FULL = 0.90, 0.95
+"""Of the budget: from the first on nothing is submitted, no file moved and no progress read. The rest is for looks and
+for news, by which each job's end is told; from the second on news come a few at a time.
 """
+
+READ_OF_A_JOB = 3
+"""Records that a submit brings about: as its job waits, as it runs, and as it has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +39,11 @@ class Share:
 
 
 SHARES = {
-    Purpose.LOOK: Share(up_to=0.70, least=0.05, burst=0.25),
-    Purpose.FILES: Share(up_to=0.75, least=0.05, burst=0.05),
-    Purpose.PROGRESS: Share(up_to=0.75, least=0.10, burst=0.05),
+    Purpose.LOOK: Share(up_to=0.60, least=0.05, burst=0.25),
+    Purpose.FILES: Share(up_to=0.70, least=0.05, burst=0.05),
+    Purpose.PROGRESS: Share(up_to=0.70, least=0.10, burst=0.05),
 }
-"""Of what is paced: together no more than 0.85, so that a tenth is left for submits."""
+"""Of what is paced: together no more than 0.75, so that something is left for submits."""
 
 RECENT_MINUTES, LEAST_MINUTES = 10, 5
 """By so many an hour's need of what is paced is foreseen, and by no fewer."""
@@ -88,7 +91,7 @@ class Budget:
 
     def room(self, purpose: Purpose) -> float:
         """Calls that what is paced may make at once; negative where it has made more than it may."""
-        if self.full and purpose is not Purpose.LOOK:
+        if purpose is not Purpose.LOOK and self.spent() >= ENOUGH * self.limit:
             return 0.0
         return SHARES[purpose].burst * self.limit - self._lack(purpose)
 
@@ -96,11 +99,20 @@ class Budget:
         """Seconds until a call for this may be made; 0 now."""
         if purpose is Purpose.END:
             return 0.0
-        wait = self._until_less_than(FULL * self.limit) if purpose is not Purpose.LOOK else 0.0
+        if purpose is Purpose.SUBMIT:
+            return self._until_less_than(ENOUGH * self.limit - self._owed)
+        wait = self._until_less_than(ENOUGH * self.limit) if purpose is not Purpose.LOOK else 0.0
         if purpose in SHARES:
             overdrawn = self._lack(purpose) - SHARES[purpose].burst * self.limit
             wait = max(wait, overdrawn / self._rate(purpose))
         return wait
+
+    @property
+    def _owed(self) -> float:
+        """Calls that are sure to follow within the hour: what is read of the jobs that were submitted, and looks."""
+        read = READ_OF_A_JOB * self.spent(Purpose.SUBMIT) - self.spent(Purpose.NEWS)
+        most = SHARES[Purpose.LOOK].up_to * self.limit
+        return max(read, 0) + max(min(self._needed(Purpose.LOOK), most) - self.spent(Purpose.LOOK), 0)
 
     @property
     def full(self) -> bool:
@@ -145,7 +157,7 @@ class Budget:
             return 0.0
         for minute, counts in self._minutes:
             surplus -= counts.total()
-            if surplus < 0:
+            if surplus < 0 or most <= 0:
                 return max((minute + MINUTES + 1) * MINUTE_SECONDS - self._clock(), 1.0)
         return HOUR_SECONDS  # the budget itself is nothing
 

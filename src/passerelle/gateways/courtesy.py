@@ -34,6 +34,9 @@ WAITED_IN_PLACE = 5.0
 FILES_WAIT_IN_PLACE = 60.0
 """Likewise of files: a copy that were begun anew each time would never end."""
 
+LEAST_WAIT = 0.01
+"""Seconds: what is left of a wait may be less than a clock can show."""
+
 SLOWED_SECONDS = 600.0
 """How long it is told that something gave way: what comes and goes within minutes is one thing."""
 
@@ -117,7 +120,9 @@ class Courtesy:
         breaker = self._breakers[Kind.SUBMITS]
         if breaker.why is not None and (wait := breaker.wait()) > 0:
             return _left_alone(Kind.SUBMITS, breaker.why, wait)
-        return self._spent(Purpose.SUBMIT)
+        if (spent := self._spent(Purpose.SUBMIT)) is not None:
+            self.slow(Purpose.SUBMIT)
+        return spent
 
     # What calls pass through
 
@@ -163,7 +168,7 @@ class Courtesy:
         while (left := self.patience_left) > 0:
             if left > WAITED_IN_PLACE:
                 raise self._patient(left)
-            await asyncio.sleep(left)
+            await asyncio.sleep(max(left, LEAST_WAIT))
 
     async def _keep_within(self, what: Purpose) -> None:
         """Looks and progress are paced by the watch, which makes fewer of them."""
@@ -174,7 +179,7 @@ class Courtesy:
             wait = spent.retry_after or 0.0
             if what is Purpose.SUBMIT or wait > FILES_WAIT_IN_PLACE:
                 raise spent
-            await asyncio.sleep(wait)
+            await asyncio.sleep(max(wait, LEAST_WAIT))
 
     def _asked_for_patience(self, seconds: float) -> None:
         left = min(seconds, LONGEST_PATIENCE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from passerelle.gateways.budget import FULL, HOUR_SECONDS, SHARES, Budget
+from passerelle.gateways.budget import ENOUGH, FULL, HOUR_SECONDS, READ_OF_A_JOB, SHARES, Budget
 from passerelle.gateways.purpose import Purpose
 
 LIMIT = 1000
@@ -101,18 +101,31 @@ def test_progress_leaves_from_the_beginning_what_looks_will_need_in_an_hour(budg
 
 
 def test_submits_end_with_the_hour_and_begin_when_old_calls_are_of_it_no_more(budget: Budget, clock: Clock) -> None:
-    spend(budget, Purpose.SUBMIT, 500)
+    spend(budget, Purpose.NEWS, 500)
     clock.now += 600
-    spend(budget, Purpose.SUBMIT, int(FULL * LIMIT) - 501)
+    spend(budget, Purpose.NEWS, int(ENOUGH * LIMIT) - 501)
     assert budget.wait(Purpose.SUBMIT) == 0
-    budget.note(Purpose.SUBMIT)
-    assert budget.full
+    budget.note(Purpose.NEWS)
     wait = budget.wait(Purpose.SUBMIT)
     assert 2990 < wait <= 3060
     clock.now += wait - 1
     assert budget.wait(Purpose.SUBMIT) > 0
     clock.now += 2
     assert budget.wait(Purpose.SUBMIT) == 0
+
+
+def test_a_submit_counts_with_what_will_be_read_of_its_job(budget: Budget, clock: Clock) -> None:
+    """Of a burst nothing has been read yet: it would else use up the hour, and its jobs' ends were told beyond it."""
+    submits = 0
+    while budget.wait(Purpose.SUBMIT) == 0:
+        budget.note(Purpose.SUBMIT)
+        submits += 1
+    assert submits == ENOUGH * LIMIT / (1 + READ_OF_A_JOB)
+    spend(budget, Purpose.NEWS, READ_OF_A_JOB * submits)
+    assert budget.spent() == ENOUGH * LIMIT
+    assert not budget.full
+    spend(budget, Purpose.NEWS, int((FULL - ENOUGH) * LIMIT) + 1)
+    assert budget.full
 
 
 def test_when_all_is_used_up_looks_go_on_slowly_and_an_end_at_once(budget: Budget, clock: Clock) -> None:
@@ -126,7 +139,7 @@ def test_when_all_is_used_up_looks_go_on_slowly_and_an_end_at_once(budget: Budge
 
 
 def test_a_larger_budget_counts_at_once(budget: Budget) -> None:
-    spend(budget, Purpose.SUBMIT, LIMIT)
+    spend(budget, Purpose.NEWS, LIMIT)
     assert budget.wait(Purpose.SUBMIT) > 0
     budget.limit = 2 * LIMIT
     assert budget.wait(Purpose.SUBMIT) == 0
