@@ -368,6 +368,7 @@ class World:
                 "runRoot": "/scratch/passerelle",
                 "pollingPeriod": period,
                 "progressPeriod": "30s",
+                "callsPerHour": 1_000_000,
                 "admission": [{"namespaces": [NAMESPACE], "accounts": ["startup"], "qos": ["normal"]}],
                 **site_spec,
             },

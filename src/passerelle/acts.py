@@ -16,8 +16,9 @@ from passerelle import brought
 from passerelle.batch import Batch
 from passerelle.decide import ABANDONED, Cancel
 from passerelle.delivery import deliver, discard
-from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
+from passerelle.gateways.courtesy import LONGEST_PATIENCE
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
 from passerelle.passes import Memory, Pass, accepted_job, run_directory
@@ -33,6 +34,9 @@ log = logging.getLogger("passerelle.acts")
 
 CANCEL_AGAIN_SECONDS = 30.0
 """How long an asked cancel may take before it is asked again: Slurm's KillWait and an epilogue."""
+
+RETRY_SECONDS = 5.0
+"""How soon a cancel, or a word to stop, is tried again that got no answer and that nobody asked us to hold back."""
 
 REJECTED_AGAIN_SECONDS, REJECTED_LONGEST_SECONDS = 600.0, 21_600.0
 """How long a refused submit waits at first, twice as long each time, and at most: an administrator may have mended the
@@ -166,8 +170,7 @@ class Acts:
         await self._reporter.report(
             now, attempts=attempts, accepted=accepted, trouble=trouble, retry_handled=job.retry_requested_at
         )
-        again = isinstance(trouble, Unavailable | Unauthorized) or widened
-        return ASK_AGAIN_SECONDS if again else None
+        return ASK_AGAIN_SECONDS if widened else _again(trouble)
 
     async def _undelivered(self, now: Pass, error: PasserelleError) -> float | None:
         """Nothing was submitted. Returns when to try again, None where that is the back-off's to say."""
@@ -178,8 +181,7 @@ class Acts:
         await self._reporter.report(now, trouble=error)
         if isinstance(error, Rejected):
             return None
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        return max(DELIVER_AGAIN_SECONDS, asked or 0.0)
+        return _asked(error, DELIVER_AGAIN_SECONDS)
 
     async def clear(self, now: Pass) -> Pass:
         """Leave no Secrets at the site of attempts that have ended: a job that never began has not taken them. What
@@ -248,7 +250,7 @@ class Acts:
                 },
             )
         await self._reporter.report(now, trouble=trouble)
-        return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+        return CANCEL_AGAIN_SECONDS if trouble is None else _asked(trouble, RETRY_SECONDS)
 
     async def _warn(self, now: Pass, target: RemoteJob) -> float | None:
         """Have the trainer save and stop. Returns when to look again, None where the site can't be asked for it."""
@@ -267,7 +269,7 @@ class Acts:
             told = {"job_id": target.job_id, "marker": target.name, "error": str(trouble) if trouble else None}
             log.info("told to save and stop", extra={"trainingjob": str(job.key), **told})
         await self._reporter.report(now, trouble=trouble)
-        return CANCEL_AGAIN_SECONDS if trouble is None else 5.0
+        return CANCEL_AGAIN_SECONDS if trouble is None else _asked(trouble, RETRY_SECONDS)
 
 
 def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float) -> float:
@@ -280,6 +282,19 @@ def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float
         return 0.0
     grace = seconds(checkpoint.grace) + STOP_SECONDS
     return min(began + grace - now, grace)
+
+
+def _again(trouble: PasserelleError | None) -> float | None:
+    """Seconds until a submit is looked into that came to nothing; None where that is the reconciler's to say."""
+    if isinstance(trouble, Deferred):
+        return _asked(trouble, ASK_AGAIN_SECONDS)
+    return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else None
+
+
+def _asked(error: PasserelleError, least: float) -> float:
+    """Seconds until it is tried again: what was asked for, within reason."""
+    asked = error.retry_after if isinstance(error, Unavailable) else None
+    return max(least, min(asked or 0.0, LONGEST_PATIENCE))
 
 
 def _ended(job: TrainingJob) -> set[int]:

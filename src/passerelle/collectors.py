@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.samples import Sample as Shown
 from prometheus_client.utils import floatToGoString
 
 from passerelle.errors import PasserelleError
 from passerelle.exposition import label
 from passerelle.gateways.base import Credential
+from passerelle.gateways.courtesy import WAITED_IN_PLACE, Courtesy, Kind
+from passerelle.gateways.purpose import Purpose
 from passerelle.objects import Key, Site, TrainingJob
 from passerelle.series import FAMILIES, JOB_LABELS, Sample, Stamps, finished_at, samples, stamps
 from passerelle.watch import SiteWatch
@@ -109,6 +111,8 @@ class Service(Protocol):
     @property
     def watch(self) -> SiteWatch | None: ...
     @property
+    def courtesy(self) -> Courtesy: ...
+    @property
     def credential(self) -> Credential | None: ...
     @property
     def trouble(self) -> PasserelleError | None: ...
@@ -152,4 +156,43 @@ class SiteGauges:
             depth.add_metric(site, service.queue.depth)
         if self.homeless is not None:
             depth.add_metric([self.homeless.name], self.homeless.depth)
+        return families
+
+
+Family = GaugeMetricFamily | CounterMetricFamily
+
+
+class CourtesyGauges:
+    """The collector of how each Site is spared. Nothing is in service before `services` is set."""
+
+    def __init__(self) -> None:
+        self.services: Callable[[], Sequence[Service]] = list
+
+    def describe(self) -> list[Family]:
+        spent = "Requests or commands that were sent to the site in the last hour."
+        return [
+            GaugeMetricFamily("passerelle_site_calls_last_hour", spent, labels=["site", "purpose"]),
+            GaugeMetricFamily("passerelle_site_calls_budget", "The most that may be sent in an hour.", labels=["site"]),
+            GaugeMetricFamily(
+                "passerelle_site_stretch_ratio",
+                "How many times as long a period is as it should be.",
+                labels=["site", "period"],
+            ),
+            GaugeMetricFamily("passerelle_site_spared", "1 while such calls are held back.", labels=["site", "calls"]),
+            CounterMetricFamily("passerelle_site_deferred", "Calls that were held back.", labels=["site", "purpose"]),
+        ]
+
+    def collect(self) -> list[Family]:
+        spent, budget, stretch, spared, deferred = families = self.describe()
+        for service in self.services():
+            site, courtesy = service.site.name, service.courtesy
+            budget.add_metric([site], courtesy.budget.limit)
+            stretch.add_metric([site, "polling"], courtesy.look_stretch)
+            stretch.add_metric([site, "progress"], courtesy.progress_stretch)
+            spared.add_metric([site, "all"], courtesy.patience_left > WAITED_IN_PLACE)
+            for kind in Kind:
+                spared.add_metric([site, kind], kind in courtesy.open())
+            for purpose in Purpose:
+                spent.add_metric([site, purpose], courtesy.budget.spent(purpose))
+                deferred.add_metric([site, purpose], courtesy.deferred[purpose])
         return families

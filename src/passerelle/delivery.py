@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gate import WAITING
 from passerelle.gateways.base import Files, Handover, Identity, Transfer, Upload
+from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.parcels import Parcel
 from passerelle.render import NeedsFiles
 from passerelle.watch import SiteWatch
@@ -24,7 +25,7 @@ async def deliver(watch: SiteWatch, parcels: Iterable[Parcel], identity: Identit
     `transient` where that may pass by itself; Unauthorized; and Unavailable where no answer came.
     """
     try:
-        with watch.acting(identity):
+        with watch.acting(identity), made_for(Purpose.SUBMIT):
             for parcel in parcels:
                 if not isinstance(watch.gateway, Upload):
                     raise Rejected("the Site's gateway carries none.", reason=NeedsFiles.reason)
@@ -52,7 +53,7 @@ async def discard(watch: SiteWatch, path: str, identity: Identity) -> bool:
     """
     gateway = watch.gateway
     try:
-        with watch.acting(identity):
+        with watch.acting(identity), made_for(Purpose.END):
             if isinstance(gateway, Transfer | Handover):
                 await gateway.remove(path)
             elif isinstance(gateway, Upload) and isinstance(gateway, Files) and await gateway.size(path):

@@ -6,7 +6,8 @@
      ├── Unauthorized   the administrator: the credential is missing, wrong or expired
      ├── Missing        whoever asked: the site has no such file
      └── Unavailable    nobody: the loop asks again
-          └── Misaddressed    nobody at first, then the administrator: what answers is another server
+          ├── Misaddressed    nobody at first, then the administrator: what answers is another server
+          └── Deferred        nobody: the site is spared for a while, and was not asked
 
 Every error carries a one-word CamelCase reason for a condition, and a message for a person. Messages hold no secret, no
 script and at most :data:`MESSAGE_LIMIT` characters.
@@ -113,3 +114,12 @@ class Misaddressed(Unavailable):
     """
 
     reason = "Misaddressed"
+
+
+class Deferred(Unavailable):
+    """The site is spared: nothing was sent, and nothing is known by it. `retry_after` is when to ask again."""
+
+    reason = "Deferred"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after: float) -> None:
+        super().__init__(message, reason=reason, sent=False, retry_after=retry_after)

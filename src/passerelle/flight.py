@@ -14,13 +14,14 @@ from passerelle.doctor.canary import Canary, landed
 from passerelle.doctor.check import Check, refused
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Accounting, Gateway
+from passerelle.gateways.courtesy import LONGEST_PATIENCE
 from passerelle.profiles import Profile
 from passerelle.reports import Reports
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.waiting import wait as why_it_waits
 
-LOOK_SECONDS = 5.0
-"""Between two looks at one job, for some minutes."""
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 5.0, 60.0
+"""Between two looks at one job, for some minutes; twice as long each time where the site does not answer."""
 
 LOST_LOOKS = 3
 """How often a job that neither listing shows is looked for, before it is given up."""
@@ -92,7 +93,7 @@ async def _named(gateway: Gateway, canary: Canary) -> str | None:
 
 async def _ended(gateway: Gateway, job_id: str, flight: Flight) -> RemoteJob | None:
     """Its last record: of a job that has ended, or that still lives when patience ends. None: the site lost it."""
-    until, said, missed = flight.clock() + flight.patience, "", 0
+    until, said, missed, pause = flight.clock() + flight.patience, "", 0, LOOK_SECONDS
     last: RemoteJob | None = None
     while True:
         try:
@@ -101,7 +102,9 @@ async def _ended(gateway: Gateway, job_id: str, flight: Flight) -> RemoteJob | N
                 found = next(iter(await gateway.accounted(job_ids=[job_id])), None)
         except Unavailable as error:
             found, told = last, f"{error.message} It is asked again."
+            pause = max(min(pause * 2, LONGEST_LOOK_SECONDS), min(error.retry_after or 0.0, LONGEST_PATIENCE))
         else:
+            pause = LOOK_SECONDS
             missed = missed + 1 if found is None else 0
             told = "is not listed yet" if found is None else _how(found)
         last = found or last
@@ -112,7 +115,7 @@ async def _ended(gateway: Gateway, job_id: str, flight: Flight) -> RemoteJob | N
             return last
         if missed >= LOST_LOOKS and last is None:
             return None
-        await flight.sleep(LOOK_SECONDS)
+        await flight.sleep(pause)
 
 
 def _how(job: RemoteJob) -> str:

@@ -16,6 +16,8 @@ from passerelle.v1alpha1.trainingjob_status import Attempt
 
 MAX_JOBS = "MaxJobs"
 BACK_OFF = "BackOff"
+SPARED = "SiteSpared"
+"""The site is owed courtesy now: it asked for patience, gives no answer to submits, or the hour's calls are used up."""
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 600.0
 """Between an attempt that failed through nobody's doing and the next one: twice as long each time. A fault of the site
@@ -74,6 +76,9 @@ class Holds:
         asked_again = job.retry_requested_at is not None or memory.refused_under != service.site.generation
         if memory.refused is not None and now < memory.refused_until and not asked_again:
             return Word("False", memory.refused.reason, memory.refused.message)
+        spared = service.courtesy.submits_wait()
+        if spared is not None:
+            return Word("False", SPARED, f"Nothing is submitted to Site {name} for a while. {spared.message}")
         if isinstance(action, Intend) and action.reason != CONTINUED and back_off(job, memory, now) > 0:
             before = job.status.attempts[-1].number
             return Word(

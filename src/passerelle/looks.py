@@ -1,7 +1,8 @@
 """What a look reads of a site: the light listing, full records of what changed, and runs by their markers.
 
-Full records are read for what changed and, once a progress period, for what runs; a few more tell why jobs wait. What
-the scheduler no longer has is accounting's to tell, and nothing is absent while that can't be asked.
+Full records are read for what changed and, once a progress period, for what runs, in turns where the calls for all
+would be too many; a few more tell why jobs wait. What the scheduler no longer has is accounting's to tell, and nothing
+is absent while that can't be asked.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from collections.abc import Callable, Collection, Sequence
 
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Accounting, Gateway
+from passerelle.gateways.courtesy import Courtesy
+from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, beyond
 from passerelle.reports import Reports
+from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
+
+NEWS_WHEN_FULL = 4
+"""Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -30,6 +37,7 @@ class Looks:
         picture: Picture,
         reports: Reports,
         *,
+        courtesy: Courtesy,
         on_change: Callable[[Run], None],
         now: Callable[[], float],
     ) -> None:
@@ -37,8 +45,10 @@ class Looks:
         self._door = door
         self._picture = picture
         self._reports = reports
+        self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
+        self._rota = Rota(now)
         self._next_progress = 0.0
         self._last_queued = ""
 
@@ -53,18 +63,43 @@ class Looks:
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
         news = [job_id for job_id, job in present.items() if states[job_id] != job.state or not job.submit_time]
         others = present.keys() - set(news)
-        news += self._queued_turn([present[job_id] for job_id in others])
-        changed = await self._read(known, news, known.keys() - states.keys())
+        budget = self._courtesy.budget
+        if budget.full:
+            news = news[:NEWS_WHEN_FULL]
+        if budget.room(Purpose.PROGRESS) > 0:  # why a job waits can wait itself
+            news += self._queued_turn([present[job_id] for job_id in others])
+        with made_for(Purpose.NEWS):
+            changed = await self._read(known, news, known.keys() - states.keys())
         if self._now() >= self._next_progress:
             self._next_progress = self._now() + progress_period
             for run in changed:
                 self._on_change(run)
-            reporting = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
-            changed = await self._read(known, reporting, reporting=True)
+            running = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
+            changed = await self._progress(known, running, progress_period)
+        return changed
+
+    async def _progress(self, known: Known, running: Sequence[str], period: float) -> set[Run]:
+        """What running jobs report: of all of them, or of those whose turn it is."""
+        budget, courtesy = self._courtesy.budget, self._courtesy
+        turn = self._rota.turn(running, budget.room(Purpose.PROGRESS))
+        courtesy.progress_stretch = (
+            max(self._rota.waited() / period, 1.0) if period and len(turn) < len(running) else 1.0
+        )
+        if len(turn) < len(running):
+            courtesy.slow(Purpose.PROGRESS)
+        before = budget.made(Purpose.PROGRESS)
+        with made_for(Purpose.PROGRESS):
+            changed = await self._read(known, turn, running=running)
+        self._rota.took(turn, budget.made(Purpose.PROGRESS) - before)
         return changed
 
     async def _read(
-        self, known: Known, wanted: Collection[str], missing: Collection[str] = (), *, reporting: bool = False
+        self,
+        known: Known,
+        wanted: Collection[str],
+        missing: Collection[str] = (),
+        *,
+        running: Collection[str] | None = None,
     ) -> set[Run]:
         """Full records of these ids; what the scheduler no longer has is accounting's to tell. What changed by that."""
         read = await self._door().get(wanted) if wanted else []
@@ -75,7 +110,7 @@ class Looks:
         ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
         records += [job for job in ended if job.name == known[job.job_id][2].name]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
-        changed = await self._take_in(records, reporting=reporting)
+        changed = await self._take_in(records, running=running)
         if accounted is not None:
             for job_id in gone - {job.job_id for job in records}:
                 run, attempt, job = known[job_id]
@@ -83,15 +118,16 @@ class Looks:
                 self._picture.lose(run, attempt, job)
         return changed
 
-    async def _take_in(self, records: Sequence[RemoteJob], *, reporting: bool = False) -> set[Run]:
+    async def _take_in(self, records: Sequence[RemoteJob], *, running: Collection[str] | None = None) -> set[Run]:
         """Keep these records, with what the jobs themselves have to tell: at their end, and where they are due to
-        report. What changed by that.
+        report, of all that are `running`. What changed by that.
         """
         ended = self._picture.newly_ended(records)
-        due = [job for job in records if reporting and job.stage is Stage.RUNNING]
-        told = {job.job_id: job for job in await self._reports.ended(self._door(), ended)}
-        if reporting:  # not at each look: each time is a turn
-            told |= {job.job_id: job for job in await self._reports.running(self._door(), due)}
+        with made_for(Purpose.LOOK):  # an end is told whatever else must wait
+            told = {job.job_id: job for job in await self._reports.ended(self._door(), ended)}
+        if running is not None:  # not at each look: each time is a turn
+            due = [job for job in records if job.stage is Stage.RUNNING]
+            told |= {job.job_id: job for job in await self._reports.running(self._door(), due, running)}
         newest = [told.get(job.job_id, job) for job in records]
         return {run for job in newest if (run := self._picture.take_in(job)) is not None}
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from passerelle.collectors import Service, SiteGauges, TrainingJobGauges
+from passerelle.collectors import CourtesyGauges, Service, SiteGauges, TrainingJobGauges
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.measured import Fence, Request, measured
@@ -39,8 +39,10 @@ class Metrics:
         self._clock = clock
         self._jobs = TrainingJobGauges(now)
         self._sites = SiteGauges()
+        self._courtesy = CourtesyGauges()
         self.registry.register(self._jobs)
         self.registry.register(self._sites)
+        self.registry.register(self._courtesy)
         prometheus_client.ProcessCollector(registry=self.registry)
         prometheus_client.PlatformCollector(registry=self.registry)
         prometheus_client.GCCollector(registry=self.registry)
@@ -61,6 +63,12 @@ class Metrics:
         )
         self._request_seconds = self._histogram(
             "passerelle_gateway_request_seconds", "How long those calls took.", REQUEST_BUCKETS, "site", "operation"
+        )
+        self._calls = self._counter(
+            "passerelle_gateway_calls_total",
+            "Requests or commands that they sent, answered or not.",
+            "site",
+            "operation",
         )
         self._responses = self._counter(
             "passerelle_gateway_responses_total", "Answers that those calls read.", "site", "operation"
@@ -103,6 +111,7 @@ class Metrics:
     def read_sites(self, services: Callable[[], Sequence[Service]], homeless: WorkQueue[Key]) -> None:
         """Read the Sites' gauges there from now on."""
         self._sites.services, self._sites.homeless = services, homeless
+        self._courtesy.services = services
 
     # TrainingJobs: reconcile.py's Witness
 
@@ -146,6 +155,8 @@ class Metrics:
         operation = request.operation
         self._requests.labels(site, operation, _outcome(request.error)).inc()
         self._request_seconds.labels(site, operation).observe(request.seconds)
+        if request.calls:
+            self._calls.labels(site, operation).inc(request.calls)
         if request.responses:
             self._responses.labels(site, operation).inc(request.responses)
             self._received.labels(site, operation).inc(request.received)

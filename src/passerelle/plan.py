@@ -18,9 +18,9 @@ from passerelle.launch import LAUNCHERS, Launch, Step, step
 from passerelle.marker import Run
 from passerelle.mounts import SAFE_PATH, Mounts, mounts
 from passerelle.onsite import places
+from passerelle.periods import periods
 from passerelle.profiles import Profile
 from passerelle.routing import route, time_limit_minutes
-from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.site import SiteSpec
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
@@ -188,7 +188,7 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
         mounts=_mounts(job, profile, brought),
         is_sealed=brought.sealed is not None,
         run_root=root,
-        progress_period_seconds=seconds(site.progress_period),
+        progress_period_seconds=periods(site, profile).progress,
     )
 
 

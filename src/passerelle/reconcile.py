@@ -19,13 +19,13 @@ from passerelle.chain import excluded
 from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
-from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
+from passerelle.holds import BACK_OFF, MAX_JOBS, SPARED, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory, Pass, elsewhere, run_directory, wanted
 from passerelle.planning import Planned, Planner
-from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
+from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
 from passerelle.staging.s3.allowed import ALLOWED
@@ -254,15 +254,18 @@ class Reconciler:
             waits.append(now.memory.refused_until - self._clock())
         if now.hold is not None and now.hold.reason == MAX_JOBS:
             waits.append(TURN_AGAIN_SECONDS)
+        if now.hold is not None and now.hold.reason == SPARED and now.service is not None:
+            spared = now.service.courtesy.submits_wait()
+            waits.append(max(spared.retry_after or 0.0, 1.0) if spared is not None else 1.0)
         if now.hold is not None and now.hold.reason == BACK_OFF:
             waits.append(back_off(now.job, now.memory, self._clock()))
         if 0 < now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
             waits.append(max(now.memory.left_until - self._clock(), 1.0))
         current, watch = now.current, now.service.watch if now.service is not None else None
-        if watch is not None and watch.trouble is not None and watch.silent_seconds < UNSEEN_SECONDS:
-            waits.append(UNSEEN_SECONDS - watch.silent_seconds)  # then they say that it is out of sight
+        if watch is not None and watch.trouble is not None and watch.silent_seconds < unseen_after(watch):
+            waits.append(unseen_after(watch) - watch.silent_seconds)  # then they say that it is out of sight
         if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
-            waits.append((SILENT_PERIODS + 1) * watch.progress_period)  # is its relay ever heard of?
+            waits.append((SILENT_PERIODS + 1) * watch.reporting_seconds)  # is its relay ever heard of?
         return min(waits, default=None)
 
     # Objects

@@ -21,14 +21,15 @@ from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob_status import Attempt, TrainingJobStatus
+from passerelle.watch import SiteWatch
 
 SILENT_PERIODS = 3
 """Progress periods after which a relay that was never heard of is taken for refused: it posts once when it starts."""
 
 log = logging.getLogger("passerelle.report")
 
-UNSEEN_SECONDS = 60.0
-"""How long a site is silent before its TrainingJobs say so."""
+UNSEEN_SECONDS, UNSEEN_PERIODS = 60.0, 2
+"""How long a site is silent before its TrainingJobs say so, and how many periods at least."""
 PREFLIGHT = "Preflight"
 """The event's reason for what preflight warns of."""
 
@@ -169,7 +170,7 @@ def _progress_silent(done: Pass, now: float) -> bool:
         return False
     running = (each for each in done.job.status.conditions if each.type == "Running" and each.status == "True")
     since = next((epoch(each.last_transition_time) for each in running), None)
-    return since is not None and now - since >= SILENT_PERIODS * service.watch.progress_period
+    return since is not None and now - since >= SILENT_PERIODS * service.watch.reporting_seconds
 
 
 def _report_path(done: Pass) -> str:
@@ -189,6 +190,11 @@ def _audit(job: TrainingJob, new: TrainingJobStatus, condition: Condition) -> st
     )
 
 
+def unseen_after(watch: SiteWatch) -> float:
+    """Seconds of silence after which a site is out of sight."""
+    return max(UNSEEN_SECONDS, UNSEEN_PERIODS * watch.period)
+
+
 def _unseen(done: Pass) -> Unseen | None:
     """Why the site is out of sight, once that is more than a moment: one failed look is nobody's news."""
     service = done.service
@@ -198,7 +204,7 @@ def _unseen(done: Pass) -> Unseen | None:
     if why is not None and (watch is None or service.refused is not None):
         return Unseen(why)
     silent = None
-    if why is not None and watch is not None and watch.silent_seconds >= UNSEEN_SECONDS:
+    if why is not None and watch is not None and watch.silent_seconds >= unseen_after(watch):
         silent = Unseen(why, rfc3339(watch.looked_at) or "")
         if isinstance(why, Invalid | Unauthorized):
             return silent

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Files, Gateway
 from passerelle.gateways.http import BUSY, UNREACHABLE
 from passerelle.marker import Run, parse
@@ -73,13 +73,16 @@ class Reports:
         self._files: dict[str, _File] = {}  # by job id
         self._turns = 0
 
-    async def running(self, gateway: Gateway, jobs: Sequence[RemoteJob]) -> list[RemoteJob]:
+    async def running(
+        self, gateway: Gateway, jobs: Sequence[RemoteJob], among: Collection[str] = ()
+    ) -> list[RemoteJob]:
         """These jobs, which run and are due to report, with what their files tell; of too many, others another time. An
-        end in the file is told with the job's, or is that of an earlier life. To be asked once a progress period.
+        end in the file is told with the job's, or is that of an earlier life. To be asked once a progress period;
+        `among` are the ids of all that run, where it is not the turn of each.
         """
         if not isinstance(gateway, Files):
             return list(jobs)
-        known = {job.job_id for job in jobs}
+        known = {job.job_id for job in jobs} | set(among)
         self._files = {job_id: file for job_id, file in self._files.items() if job_id in known or file.held is not None}
         found = await self._texts(gateway, [job for job in jobs if self._silent(job)])
         texts = {job_id: text for job_id, text in found.items() if isinstance(text, str) and not _has_end(text)}
@@ -197,7 +200,7 @@ def record(content: bytes, job: RemoteJob) -> str:
 def _of_the_site(found: str | PasserelleError) -> bool:
     """Whether the others need not be tried now."""
     if isinstance(found, Unavailable):
-        return found.reason in (UNREACHABLE, BUSY, SLOW) or found.retry_after is not None
+        return isinstance(found, Deferred) or found.reason in (UNREACHABLE, BUSY, SLOW) or found.retry_after is not None
     return isinstance(found, Unauthorized)
 
 

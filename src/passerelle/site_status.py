@@ -13,6 +13,7 @@ from passerelle.errors import Invalid, Unauthorized
 from passerelle.facts import IDENTITY_CHANGED
 from passerelle.gateways.base import Credential
 from passerelle.gateways.matrix import lacks
+from passerelle.site_courtesy import courtesy_words
 from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.site import SiteStatus
@@ -106,6 +107,8 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words.append(_capable(service.site.spec.gateway.driver, watch))
     if watch is not None and service.credential is not None and trouble is None:
         words += _lasts(service.credential, watch, now)
+    if service.site.spec is not None:
+        words += courtesy_words(service.site.spec, service.profile, service.courtesy)
     if (strangers := _strangers(service)) is not None:
         words.append(("IdentityKept", "False", strangers.reason, strangers.message))
     before = {condition.type: condition for condition in old.conditions}

@@ -16,16 +16,17 @@ from typing import Any, Protocol
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.courtesy import Courtesy, courteous
 from passerelle.gateways.trust import Trust, trust
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
+from passerelle.periods import periods
 from passerelle.profiles import Profile, load
 from passerelle.reports import RunDirectory
 from passerelle.site_status import site_status
 from passerelle.staging.worker import Staging
-from passerelle.v1alpha1.meta import seconds
-from passerelle.v1alpha1.site import SiteSpec, SiteStatus, Tls
+from passerelle.v1alpha1.site import CALLS_PER_HOUR, SiteSpec, SiteStatus, Tls
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue
 
@@ -62,6 +63,7 @@ class Service:
 
     site: Site
     queue: WorkQueue[Key]
+    courtesy: Courtesy  # outlives every door: the hour's calls are the Site's
     profile: Profile | None = None
     watch: SiteWatch | None = None
     credential: Credential | None = None
@@ -139,8 +141,7 @@ class Sites:
                 self._turned(seen.name)
             return
         if service is None:
-            queue = WorkQueue(seen.name, self._work, lane=lambda key: key.namespace)
-            service = self._services[seen.name] = Service(seen, queue)
+            service = self._services[seen.name] = self._service(seen)
             await self._equip(service)
             _spawn(service, service.queue.run(), "queue")
             _spawn(service, self._keep_written(service), "status")
@@ -152,6 +153,15 @@ class Sites:
             return
         service.to_write.set()
         self._turned(seen.name)
+
+    def _service(self, seen: Site) -> Service:
+        """Its status is written when a kind of call is left alone, or no longer."""
+        to_write = asyncio.Event()
+        clock = asyncio.get_running_loop().time
+        courtesy = Courtesy(clock, calls_per_hour=CALLS_PER_HOUR, changed=to_write.set)
+        return Service(
+            seen, WorkQueue(seen.name, self._work, lane=lambda key: key.namespace), courtesy, to_write=to_write
+        )
 
     async def close(self) -> None:
         for service in self._services.values():
@@ -165,29 +175,31 @@ class Sites:
         if spec is None:
             return
         try:
-            service.profile = load(spec.profile)
+            service.profile = profile = load(spec.profile)
             driver = spec.gateway.driver
             service.trust = await self._trust(spec)
             gateway = self._open_gateway(spec, lambda: _present(service, driver), service.trust)
-            gateway = self._measure(service.site.name, gateway)
+            gateway = courteous(self._measure(service.site.name, gateway), service.courtesy)
         except PasserelleError as error:
             service.refused = error
             return
+        service.courtesy.budget.limit = spec.calls_per_hour
+        often = periods(spec, profile)
         if service.watch is not None:
             await service.watch.move(gateway)
-            service.watch.period = seconds(spec.polling_period)
-            service.watch.progress_period = seconds(spec.progress_period)
+            service.watch.period, service.watch.progress_period = often.look, often.progress
             service.watch.nudge()
             return
         service.watch = SiteWatch(
             service.site.name,
             gateway,
-            period=seconds(spec.polling_period),
-            progress_period=seconds(spec.progress_period),
+            period=often.look,
+            progress_period=often.progress,
             renew=lambda: self._renew(service),
             run_directory=self._run_directory,
             on_change=self._changed,
             on_site=lambda: self._site_turned(service),
+            courtesy=service.courtesy,
         )
         _spawn(service, service.watch.run(), "watch")
 

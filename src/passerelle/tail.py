@@ -19,8 +19,30 @@ FIRST_BYTES = 128
 LEAST, MOST = 4 * 1024, 256 * 1024
 """Bytes of one read: less is not worth a request, more keeps a login node's connection busy for others."""
 
+SLACKENING = 1.5
+"""How much longer each wait for more is than the one before."""
+
 FARTHEST = 8 * 1024 * 1024
 """Bytes that are read back at most. A log without line ends (a progress bar) is cut there."""
+
+
+class Pace:
+    """How long to wait between two looks at a log that is followed: from `least` seconds up to `most` while nothing
+    comes, and from the beginning when something does.
+    """
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least, self._most = least, max(least, most)
+        self._next = least
+
+    def grew(self) -> None:
+        """Something came."""
+        self._next = self._least
+
+    def pause(self) -> float:
+        """Seconds until the next look."""
+        pause, self._next = self._next, min(self._next * SLACKENING, self._most)
+        return pause
 
 
 async def last_lines(files: Files, path: str, count: int) -> tuple[bytes, int]:

@@ -4,24 +4,30 @@ The cost of a look grows with the site and with what changed, never with the num
 what is read. A look-up by marker is made for runs that have just come into view, and for attempts whose absence is in
 question: live listing and accounting must both be silent (law 3; picture.py keeps the questions).
 
-Whoever submits or cancels goes through here, too: only to the cluster and as the user that were proven last.
+Looks come once a period; sooner, and not often, where something is waited for; and later where the hour's calls run
+short. Whoever submits or cancels goes through here, too: only to the cluster and as the user that were proven last.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.decide import Seen
-from passerelle.errors import Invalid, Misaddressed, PasserelleError, Unavailable
+from passerelle.errors import Deferred, Invalid, Misaddressed, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate
 from passerelle.gateways.base import Gateway, Identity, Probe
+from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy, Kind
+from passerelle.gateways.purpose import Purpose, made_for
+from passerelle.haste import Haste
 from passerelle.looks import Looks
 from passerelle.marker import Run
 from passerelle.picture import Picture, Question, View
@@ -31,8 +37,7 @@ from passerelle.slurm import RemoteJob, Stage
 log = logging.getLogger("passerelle.watch")
 
 GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
-"""Look-ups gather for a tenth of the period, within these seconds: a burst of new TrainingJobs costs a few calls, and
-one every moment does not turn the period into nothing."""
+"""Look-ups gather for a tenth of the period, within these seconds: a burst of new TrainingJobs costs a few calls."""
 
 LONGEST_BACKOFF_SECONDS = 60.0
 
@@ -43,7 +48,7 @@ MISADDRESSED_SECONDS = 180.0
 class SiteWatch:
     """Looks at one site. `on_change` is told of every run whose picture changed; it must not block or raise."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all that it stands between, by name
         self,
         name: str,
         gateway: Gateway,
@@ -54,6 +59,7 @@ class SiteWatch:
         run_directory: RunDirectory,
         on_change: Callable[[Run], None],
         on_site: Callable[[], None],
+        courtesy: Courtesy | None = None,
     ) -> None:
         self.name = name
         self.gateway = gateway
@@ -69,13 +75,23 @@ class SiteWatch:
         self._picture = Picture()
         self._run_directory = run_directory
         self._reports = Reports(name, run_directory, self._now)
-        self._looks = Looks(lambda: self.gateway, self._picture, self._reports, on_change=on_change, now=self._now)
+        self.courtesy = courtesy or Courtesy(self._now, calls_per_hour=sys.maxsize)
+        self._looks = Looks(
+            lambda: self.gateway,
+            self._picture,
+            self._reports,
+            courtesy=self.courtesy,
+            on_change=on_change,
+            now=self._now,
+        )
+        self._haste = Haste(self._now)
         self._wake = asyncio.Event()
         self._failures = 0
         self._failing_since = 0.0  # for the reason of the trouble
         self._gate = Gate(lambda: self._identity)
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
+        self._stale = False  # something has just been done, and the listing is to tell of it
 
     # What the reconciler asks and tells
 
@@ -101,6 +117,8 @@ class SiteWatch:
         with self._gate.passing(identity):
             try:
                 return await self.gateway.submit(batch)
+            except Deferred:
+                raise  # the site is spared a submit, and answers all the same
             except Unavailable as error:
                 if error.sent:
                     self._picture.views.setdefault(run, View()).questions[attempt] = Question()
@@ -114,22 +132,29 @@ class SiteWatch:
 
     async def cancel(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """End this job, after reading that the id is still its own: ids start again where a site lost its state."""
-        with self._gate.passing(Identity(job.cluster, job.user)):
+        with self._ending(job):
             records = await self.gateway.get([job.job_id])
             if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
                 await self.gateway.cancel(job.job_id)
             elif records:
                 self._picture.lose(run, attempt, job)
-        self._next_listing = 0.0
+        self._stale = True
         self.nudge()
 
     async def ask_to_stop(self, job: RemoteJob) -> bool:
         """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
-        with self._gate.passing(Identity(job.cluster, job.user)):
+        with self._ending(job):
             records = await self.gateway.get([job.job_id])
             if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
                 return await stopping.ask(self.gateway, job, self._run_directory)
         return False
+
+    @contextlib.contextmanager
+    def _ending(self, job: RemoteJob) -> Iterator[None]:
+        """To read this job and to end it are one try: where the site answers to neither, the others need not."""
+        whose = Identity(job.cluster, job.user)
+        with self._gate.passing(whose), made_for(Purpose.END), self.courtesy.trying(Kind.ENDS):
+            yield
 
     def submitted(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """Take in a job that has just been accepted; its true record comes with the next look."""
@@ -177,6 +202,11 @@ class SiteWatch:
         return sum(job.stage is not Stage.ENDED for job in jobs)
 
     @property
+    def reporting_seconds(self) -> float:
+        """How often a running job is asked for its progress by now: the hour's calls may have it wait its turn."""
+        return self.progress_period * self.courtesy.progress_stretch
+
+    @property
     def silent_seconds(self) -> float:
         """Since the site last answered; before it ever did, since this watch began."""
         return self._now() - self._answered
@@ -197,7 +227,8 @@ class SiteWatch:
     async def look(self) -> None:
         """One look at the site."""
         async with self._looking:
-            await self._look()
+            with made_for(Purpose.LOOK):
+                await self._look()
 
     async def _look(self) -> None:
         before = (_kind(self.trouble), self.probe, self.accounting_trouble is None)
@@ -208,8 +239,11 @@ class SiteWatch:
             self._picture.meet(probe.identity)
             self.probe = probe
             now = self._now()
-            if now >= self._next_listing:
+            if now < self._next_listing:
+                self._haste.take(self.period)
+            if now >= self._next_listing or self._stale:
                 self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
+                self._stale = False
                 changed = await self._looks.known(self.progress_period)
             changed |= await self._looks.asked()
         except PasserelleError as error:
@@ -252,7 +286,7 @@ class SiteWatch:
         """
         loop = asyncio.get_running_loop()
         deadline = self._now() + self._wait()
-        while self._now() < deadline:
+        while self._now() < (deadline := max(deadline, self._now() + self._patient())):
             alarm = loop.call_at(deadline, self._wake.set)
             try:
                 await self._wake.wait()
@@ -267,15 +301,30 @@ class SiteWatch:
         if self.trouble is not None:
             wished = self.trouble.retry_after if isinstance(self.trouble, Unavailable) else None
             backoff = self.period * 2.0 ** min(self._failures, 10)
-            return max(min(backoff, max(self.period, LONGEST_BACKOFF_SECONDS)), wished or 0.0)
+            wait = min(backoff, max(self.period, LONGEST_BACKOFF_SECONDS))
+            return max(wait, min(wished or 0.0, LONGEST_PATIENCE), self._spared())
         listing = max(self._next_listing - self._now(), 0.0)
+        spared = self._spared()
+        self.courtesy.look_stretch = max(spared / self.period, 1.0) if self.period else 1.0
+        if spared > listing:
+            self.courtesy.slow(Purpose.LOOK)
+        listing = max(listing, spared, self._patient())
         return min(listing, self._soon()) if self._picture.asked else listing
 
     def _soon(self) -> float:
+        """Seconds until a look that is asked for may come."""
         gather = min(max(self.period * GATHER_SHARE, GATHER_LEAST), GATHER_MOST)
-        if not self._picture.asked:
-            return gather
-        return max(self._picture.due(self._now(), self.gateway.settle_seconds), gather)
+        least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
+        return max(self._picture.due(self._now(), self.gateway.settle_seconds), least) if self._picture.asked else least
+
+    def _spared(self) -> float:
+        """Seconds for which the hour's calls leave none for a look."""
+        return self.courtesy.budget.wait(Purpose.LOOK)
+
+    def _patient(self) -> float:
+        """Seconds that the site asked us to wait, where that is no longer than a period: a longer silence is told."""
+        left = self.courtesy.patience_left
+        return left if left <= self.period else 0.0
 
 
 def _waiting() -> Unavailable:

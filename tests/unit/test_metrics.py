@@ -41,6 +41,7 @@ from passerelle.gateways.base import (
     Transfer,
     Upload,
 )
+from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.measured import measured
 from passerelle.gateways.meter import answered
 from passerelle.gateways.surveys import Survey
@@ -666,6 +667,7 @@ class Here:
 
     site: Site
     queue: WorkQueue[Key]
+    courtesy: Courtesy
     watch: SiteWatch | None = None
     credential: Credential | None = None
     trouble: PasserelleError | None = None
@@ -694,6 +696,7 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
     here = Here(
         site({"metadata": {"name": "lumi", "uid": "u", "resourceVersion": "1"}}),
         WorkQueue("lumi", nothing),
+        watch.courtesy,
         watch,
         Credential(user="startup", expires=ENDED),
     )

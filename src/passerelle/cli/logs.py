@@ -16,8 +16,11 @@ from passerelle.cli.cluster import Cluster
 from passerelle.errors import Invalid, Missing, PasserelleError
 from passerelle.gateways.base import Files, Gateway
 from passerelle.objects import Key, TrainingJob
+from passerelle.periods import periods
+from passerelle.profiles import load
+from passerelle.profiles.model import LEAST_PERIOD_SECONDS
 from passerelle.settings import Settings
-from passerelle.tail import follow, last_lines
+from passerelle.tail import Pace, follow, last_lines
 from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.site import SiteSpec
 from passerelle.v1alpha1.trainingjob_status import Attempt
@@ -71,7 +74,8 @@ async def _show(
                 raise Invalid(await _missing(gateway, job.site, chosen)) from None
             write(text)
             return
-        pause = max(LEAST_PAUSE, seconds(spec.polling_period) / 10)
+        period = _period(spec)
+        pace = Pace(max(LEAST_PAUSE, period / 10), period)
         offset = await _begin(gateway, job.site, chosen, lines, write)
 
         async def ended() -> bool:
@@ -80,10 +84,19 @@ async def _show(
             return found.end_time is not None
 
         async def wait() -> None:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pace.pause())
 
         async for piece in follow(gateway, chosen.log_path, offset, ended=ended, pause=wait):
+            pace.grew()
             write(piece)
+
+
+def _period(spec: SiteSpec) -> float:
+    """Seconds between two looks of the operator: a log that does not grow is asked for no more often."""
+    try:
+        return periods(spec, load(spec.profile)).look
+    except Invalid:  # the operator's image may have profiles of its own
+        return max(seconds(spec.polling_period), LEAST_PERIOD_SECONDS)
 
 
 async def _read_job(gateway: Gateway, attempt: Attempt) -> None:

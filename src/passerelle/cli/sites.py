@@ -40,7 +40,7 @@ _FROM_THE_PARTITION = frozenset({"max_nodes", "max_time_minutes", "whole_nodes"}
 """What a QoS leaves to its partition: absent there, it isn't unknown."""
 _PROSE = frozenset({"gotchas", "policy"})
 """Sentences of one site, which differ from all others."""
-_UNITS = {"gib": "GB", "days": "days", "hours": "h"}
+_UNITS = {"gib": "GB", "days": "days", "hours": "h", "seconds": "s"}
 Name = Annotated[
     str, typer.Argument(help="A profile, as `passerelle sites list` names it, or its beginning, like lumi.")
 ]

@@ -68,6 +68,9 @@ HIDDEN = b"[hidden]"
 LONGEST_RESET_SECONDS = 86_400
 """A larger RateLimit-Reset is a moment and no number of seconds, as some proxies send it."""
 
+PATIENCE_STATUS = frozenset({429, 503})
+"""With these a Retry-After speaks of all that we may send."""
+
 UNREACHABLE = "Unreachable"
 BUSY = "Busy"
 TOO_LARGE = "AnswerTooLarge"
@@ -229,6 +232,8 @@ class Carrier:
             target = httpx.URL(path.lstrip("/"))
             if target.host:  # a path that a server gave: httpx would go where it says, whatever the base is
                 raise httpx.InvalidURL("an address stands in the place of a path")
+            if self._server is GATEWAY:  # an object store, or a token's server, is another's
+                meter.called()
             large = payload is not None and len(payload) > PIECE_BYTES
             length = {"content-length": str(len(payload))} if payload is not None and large else {}
             async with self._client.stream(
@@ -246,6 +251,8 @@ class Carrier:
         except tuple(EXCEPTIONS) as error:
             raise unavailable(error, self._where, self._server, ca=self._ca, plain=self._plain) from None
         head = {name.lower(): value for name, value in response.headers.items()}
+        if self._server is GATEWAY and response.status_code in PATIENCE_STATUS:
+            meter.patience(retry_after(head) or 0.0)
         if not response.is_success:
             received = _without(received, proofs(headers, form or {}))
         return Answer(response.status_code, head.get("content-type", ""), received, head, response.reason_phrase)

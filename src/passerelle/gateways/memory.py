@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
+from passerelle.gateways import meter
 from passerelle.gateways.base import Credential, Identity, Listing, Probe, Traits
 from passerelle.gateways.memory_files import MemoryFiles
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
@@ -135,7 +136,7 @@ class Memory(MemoryFiles):
         return Probe(Identity(self.cluster, self.user), version="memory", api_version="memory")
 
     async def submit(self, batch: Batch) -> str:
-        self.calls.append("submit")
+        self._called("submit")
         if self.faults.frozen and not self.faults.gateway_down:
             self._held_back.append(batch)
         self._refuse_faults()
@@ -159,7 +160,7 @@ class Memory(MemoryFiles):
         return [self._record(job) for job in self._listed() if parse(job.batch.options.name)]
 
     async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        self.calls.append("accounted")
+        self._called("accounted")
         self._refuse_credential()
         if self.faults.gateway_down or self.faults.accounting_down:
             raise Unavailable("Slurm's accounting does not answer.", reason="AccountingUnavailable")
@@ -260,13 +261,17 @@ class Memory(MemoryFiles):
 
     # How it is done
 
-    def _enter(self, call: str) -> None:
+    def _called(self, call: str) -> None:
         self.calls.append(call)
+        meter.called()
+
+    def _enter(self, call: str) -> None:
+        self._called(call)
         self._refuse_faults()
 
     def _enter_files(self, call: str) -> None:
         """Files need no scheduler."""
-        self.calls.append(call)
+        self._called(call)
         self._refuse_unreachable()
         self._refuse_credential()
 

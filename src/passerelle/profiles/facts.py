@@ -34,6 +34,14 @@ def _minutes(value: object) -> object:
     return seconds(value) // _SECONDS_PER_MINUTE
 
 
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(DURATION_PATTERN, value):
+        raise ValueError(f"{value!r} is no time: {DURATION_HELP}")
+    return seconds(value)
+
+
 def _mib(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -48,6 +56,8 @@ Text = Annotated[str, Field(min_length=1, max_length=400)]
 Count = Annotated[int, Field(ge=1)]
 Minutes = Annotated[int, BeforeValidator(_minutes), Field(ge=1)]
 """Written as a Duration, like 48h."""
+Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
+"""Likewise, like 2m."""
 Mib = Annotated[int, BeforeValidator(_mib), Field(ge=1)]
 """Written with its unit, like 480Gi."""
 Environment = Annotated[dict[str, str], Field(max_length=64)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from passerelle.profiles.facts import Count, Environment, Facts, Mib, Path, Text
+from passerelle.profiles.facts import Count, Environment, Facts, Mib, Path, Seconds, Text
 
 Architecture = Literal["x86_64", "aarch64"]
 Vendor = Literal["nvidia", "amd"]
@@ -166,6 +166,13 @@ class Policy(Facts):
     """What the site says of automation; absent where it says nothing."""
 
     statement: Text
+
+
+class Polling(Facts):
+    """How often a program may ask; absent where the site says nothing of it."""
+
+    least_period_seconds: Seconds = Field(alias="leastPeriod")
+    """Between two looks of one Site, however many its jobs are."""
 
 
 class Gotcha(Facts):

@@ -21,10 +21,14 @@ from passerelle.profiles.machine import (
     Machine,
     Node,
     Policy,
+    Polling,
     Runtime,
 )
 from passerelle.profiles.partition import Accounts, Limits, Partition, Qos, QosRule, limits
 from passerelle.v1alpha1.meta import Model
+
+LEAST_PERIOD_SECONDS = 30
+"""Between two looks, where a site says nothing of it: an ordinary person's patience, and a scheduler's."""
 
 
 class Profile(Model):
@@ -54,7 +58,13 @@ class Profile(Model):
     gateways: list[Gateway] = Field(default_factory=list, max_length=16)
     login: Login
     policy: Policy | None = None
+    polling: Polling | None = None
     gotchas: list[Gotcha] = Field(default_factory=list, max_length=64)
+
+    @property
+    def least_period_seconds(self) -> int:
+        """How often the machine may be looked at, at most."""
+        return self.polling.least_period_seconds if self.polling is not None else LEAST_PERIOD_SECONDS
 
     def partition(self, name: str) -> Partition | None:
         return next((each for each in self.partitions if each.name == name), None)

@@ -18,8 +18,10 @@ from passerelle.staging import handed
 from passerelle.staging.door import Door
 from passerelle.staging.handed import Note
 
-LOOK_SECONDS = 10.0
-"""Between two looks at a transfer job: each is two commands on a login node."""
+LOOK_SECONDS, LOOKS_SLACKEN = 10.0, 1.5
+"""Between two looks at a transfer job: each is two commands on a login node. They slacken while it waits or runs."""
+LONGEST_LOOK = 12
+"""So many times as long as at first they may become."""
 GONE_LOOKS = 3
 """Looks in a row in which a job is nowhere, until it counts as ended: accounting is seconds behind."""
 REFUSED_SECONDS = 1800.0
@@ -84,7 +86,7 @@ async def end(gate: HandoverDoor, job_id: str) -> None:
 
 async def ended(gate: HandoverDoor, job_id: str, waits: Waits, seconds: float) -> RemoteJob | None:
     """Wait for the end of a transfer job, and tell what it waits for. None where it is gone without one."""
-    gone = 0
+    gone, pause = 0, seconds
     while True:
         job = await look(gate, job_id)
         gone = gone + 1 if job is None else 0
@@ -96,7 +98,8 @@ async def ended(gate: HandoverDoor, job_id: str, waits: Waits, seconds: float) -
             waits("TransferJobWaits", f"The site's transfer job {job_id} waits in the queue{why}.")
         elif job is not None:
             waits("TransferJobRuns", f"The site's transfer job {job_id} runs.")
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(pause)
+        pause = min(pause * LOOKS_SLACKEN, seconds * LONGEST_LOOK) if job is not None else seconds
 
 
 async def failure(gate: HandoverDoor, note: Note, job: RemoteJob | None, what: str) -> PasserelleError:

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
+from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.staging.door import Door
 from passerelle.staging.places import Places
 from passerelle.staging.s3.allowed import ALLOWED
@@ -254,7 +255,8 @@ class Staging:
         failures, lies = 0, None
         while lies is None:
             try:
-                lies = await stage.lies(self._door(work.where))
+                with made_for(Purpose.FILES):
+                    lies = await stage.lies(self._door(work.where))
             except Unavailable as error:
                 stage.tell(state="Waiting", reason=error.reason, message=error.message, stalled=False, ended=None)
                 self._changed(uid)
@@ -277,7 +279,8 @@ class Staging:
             stage.tell(began=stage.progress.began or self._now())
             try:
                 async with self._stored(work.namespace, stage.step) as (store, endpoint):
-                    await stage.run(self._door(work.where), store, endpoint)
+                    with made_for(Purpose.FILES):
+                        await stage.run(self._door(work.where), store, endpoint)
             except PasserelleError as error:
                 stage.changes = stage.changes + 1 if isinstance(error, Changed) else 0
                 mend = must_be_mended(error) or stage.changes >= MOST_CHANGES
@@ -316,7 +319,8 @@ class Staging:
         about = {"site": self._site, "step": stage.step.name, "direction": stage.step.direction}
         try:
             async with asyncio.timeout(DROP_SECONDS):
-                await self._drop_once(work, stage, namespace)
+                with made_for(Purpose.FILES):
+                    await self._drop_once(work, stage, namespace)
         except (Unavailable, Unauthorized) as error:
             return _again(error, failures)
         except (PasserelleError, TimeoutError) as error:

@@ -44,6 +44,9 @@ SYSTEM_MISSING = "write system, the name of the system as FirecREST's status/sys
 CERTIFICATE_OF_ARC = "leave clientSecret out: the driver arc shows the certificate that its credentials hold"
 TLS_OF_SSH = "leave tls out: the Secret's known_hosts tells which host is trusted"
 
+CALLS_PER_HOUR = 7200
+"""Two a second: enough for 50 running jobs that report, through a gateway where each costs a request."""
+
 _SSH = r"^ssh://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$"
 
 _Url = Annotated[
@@ -232,13 +235,22 @@ class SiteSpec(Model):
     )
     polling_period: Duration = Field(
         default="30s",
-        description="pollingPeriod is the shortest time between two listings of the site's jobs; 30s where unset. "
-        "One look serves all jobs of the Site.",
+        description="pollingPeriod is the time between two listings of the site's jobs; 30s where unset. One look "
+        "serves all jobs of the Site. It is never shorter than the machine's own least period, which its profile has.",
     )
     progress_period: Duration = Field(
         default="60s",
-        description="progressPeriod is how often a running job reports its progress; 60s where unset. "
-        "Each report is a request to the scheduler: write at least 30s at a real site.",
+        description="progressPeriod is how often a running job reports its progress; 60s where unset. Each report is "
+        "a request to the scheduler, so it is never shorter than the machine's least period either.",
+    )
+    calls_per_hour: int = Field(
+        default=CALLS_PER_HOUR,
+        ge=60,
+        le=1_000_000,
+        description="callsPerHour is the largest number of requests or commands that the operator sends to the site's "
+        f"gateway in any hour; {CALLS_PER_HOUR} where unset. As it runs short, progress is read more slowly, then "
+        "files are moved more slowly, then looks come later, and at last nothing is submitted for a while. A cancel is "
+        "never held back.",
     )
     max_jobs: int | None = Field(
         default=None,
@@ -272,8 +284,10 @@ class SiteStatus(Model):
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
         "administrator must act; FullyCapable, False where the gateway can't do something, with what follows from it; "
         "AccountingAvailable=False while Slurm's accounting does not answer; CredentialLasts=False while the "
-        "credential ends before live jobs may, or soon; and IdentityKept=False while the Site leads away from "
-        "attempts that have not ended.",
+        "credential ends before live jobs may, or soon; IdentityKept=False while the Site leads away from "
+        "attempts that have not ended; PeriodAsWritten=False where a period of the spec is shorter than the machine's "
+        "least; WithinBudget=False while something waits since callsPerHour runs short; and CallsAllowed=False while "
+        "the site is spared, since it asked for patience or gave no answer again and again.",
         json_schema_extra=map_list("type"),
     )
     cluster: OptionalText = Field(

@@ -90,7 +90,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Memory:
     gateway = Memory(clock=lambda: 0.0, user="startup", cluster="lumi")
     monkeypatch.setattr(cluster, "open_gateway", lambda *_: gateway)
     monkeypatch.setattr("passerelle.cli.logs.LEAST_PAUSE", 0.0)
-    monkeypatch.setattr("passerelle.cli.logs.seconds", lambda _: 0)
+    monkeypatch.setattr("passerelle.cli.logs._period", lambda _: 0.0)
     return gateway
 
 

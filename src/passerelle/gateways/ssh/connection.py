@@ -171,6 +171,7 @@ class Connection:
                 return self._link
             self._retire()
             self._pauses.hold(digest)
+            meter.called()
             try:
                 connection, jump = await log_in(self._address, self._jump, credential, bulk=self._bulk)
             except PasserelleError as error:
@@ -212,6 +213,7 @@ class _Run:
 
     async def answer(self, seconds: float) -> Answer:
         process: asyncssh.SSHClientProcess[bytes] | None = None
+        meter.called()
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 process = await self._opened()

@@ -93,6 +93,7 @@ class SshFiles:
         connection = self._bulk if size > LARGE else self._connection
         try:
             async with connection.link() as link, asyncio.timeout(SFTP_SECONDS + size / SLOWEST):
+                meter.called()
                 async with link.opening:
                     if link.sftp is None:
                         link.sftp = Session(await link.connection.start_sftp_client())

@@ -1,0 +1,409 @@
+"""How politely a site is asked: seldom, within an hour's budget, less where it is sick; and no job suffers from it."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from little_world import SITE, AccountedDoor, CarryingDoor, World
+from passerelle.batch import Batch
+from passerelle.errors import Unavailable
+from passerelle.gateways import meter
+from passerelle.gateways.base import Probe
+from passerelle.gateways.breaker import FAILURES
+from passerelle.gateways.memory import Fate, Memory
+from passerelle.haste import EARLY
+from passerelle.objects import Key
+from passerelle.slurm import JobState, RemoteJob
+from passerelle.v1alpha1.site import CALLS_PER_HOUR
+from stories import finished, running, told
+
+LONG = Fate(queued=10, running=100_000)
+HOUR = 3600
+
+
+def about(world: World, kind: str) -> list[tuple[str, str, str]]:
+    return [
+        (each["status"], each["reason"], each["message"]) for each in world.site_conditions() if each["type"] == kind
+    ]
+
+
+def most_in_an_hour(times: Sequence[float]) -> int:
+    return max(last + 1 - bisect.bisect_left(times, times[last] - HOUR) for last in range(len(times)))
+
+
+class Counted(AccountedDoor):
+    """A door that tells of jobs one by one, as slurmrestd's does, and notes when each request left."""
+
+    times: list[float]
+
+    def _request(self, many: int = 1) -> None:
+        for _ in range(many - 1):
+            meter.called()  # the site itself counts one
+        self.times += [asyncio.get_running_loop().time()] * many
+
+    async def probe(self) -> Probe:
+        self._request()
+        return await super().probe()
+
+    async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
+        self._request()
+        return await super().states(job_ids)
+
+    async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        self._request(len(job_ids))
+        return await super().get(job_ids)
+
+    async def find(self) -> Sequence[RemoteJob]:
+        self._request()
+        return await super().find()
+
+    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+        self._request()
+        return await super().accounted(names=names, job_ids=job_ids)
+
+    async def submit(self, batch: Batch) -> str:
+        self._request()
+        return await super().submit(batch)
+
+    async def cancel(self, job_id: str) -> None:
+        self._request()
+        await super().cancel(job_id)
+
+
+def counted() -> type[Counted]:
+    return type("CountedHere", (Counted,), {"times": []})
+
+
+class Crowd(World):
+    """A world whose jobs all report, and whose door counts."""
+
+    def __init__(self, **site_spec: Any) -> None:
+        super().__init__(**site_spec)
+        self.door = self.counting = counted()
+        self.reports = 0
+
+    async def report(self) -> None:
+        """Every job writes a step each half minute."""
+        while True:
+            self.reports += 1
+            for job_id in list(self.site._jobs):
+                at = int(self.loop.time())
+                self.site.set_comment(job_id, f'{{"v":1,"s":{self.reports},"n":100000,"t":{at}}}')
+            await asyncio.sleep(30)
+
+    def step(self, key: Key) -> int:
+        found: int = self.status(key).get("progress", {}).get("step", 0)
+        return found
+
+
+def crowded(story: Any, jobs: int, **site_spec: Any) -> None:
+    import virtual_time  # noqa: PLC0415
+
+    async def main() -> None:
+        world = Crowd(**site_spec)
+        world.site.fates = lambda _: LONG
+        await world.start_operator()
+        reporting = asyncio.create_task(world.report())
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(jobs)]
+        try:
+            await story(world, keys)
+        finally:
+            reporting.cancel()
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_an_hour_of_200_running_jobs_stays_within_the_budget_and_hides_nothing() -> None:
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        began = world.loop.time()
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        await asyncio.sleep(45 * 60)
+        assert all(world.reports - world.step(key) <= 10 for key in keys), "each was heard of in the last five minutes"
+        (told_of,) = about(world, "WithinBudget")
+        assert told_of[:2] == ("False", "CallsSpent")
+        assert "running jobs are asked for their progress in turns" in told_of[2]
+        assert world.service.courtesy.progress_stretch > 2
+
+        world.site.end(world.status(keys[0])["attempts"][0]["jobId"], "COMPLETED")
+        await world.until(finished(world, keys[0]), 31)
+        doomed = world.status(keys[1])["attempts"][0]["jobId"]
+        world.api.delete(keys[1])
+        await asyncio.sleep(1)
+        assert world.site._state(world.site._jobs[doomed]).base == "CANCELLED"
+        new = world.api.create("new", timeLimit="1h")
+        await asyncio.sleep(5)
+        assert world.status(new)["attempts"][0]["jobId"]
+        await asyncio.sleep(HOUR - 60 - (world.loop.time() - began))
+
+        times = world.counting.times
+        assert most_in_an_hour(times) <= CALLS_PER_HOUR
+        assert len(times) > CALLS_PER_HOUR / 2, "it is not slower than need be"
+        assert world.service.courtesy.budget.spent() == len(times)
+        assert [key for key in keys[2:] if world.condition(key, "ProgressAvailable") != ("", "")] == []
+        assert [key for key in keys[2:] if not running(world, key)()] == []
+
+    crowded(story, 200, period="30s", progressPeriod="60s", callsPerHour=CALLS_PER_HOUR)
+
+
+def test_fifty_running_jobs_live_at_their_periods() -> None:
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        await asyncio.sleep(50 * 60)
+
+        assert all(world.reports - world.step(key) <= 4 for key in keys)
+        assert about(world, "WithinBudget") == []
+        assert world.service.courtesy.budget.spent() < CALLS_PER_HOUR / 2
+
+    crowded(story, 50, period="30s", progressPeriod="60s", callsPerHour=CALLS_PER_HOUR)
+
+
+def test_where_calls_run_short_a_job_that_waits_for_its_turn_is_not_called_silent() -> None:
+    """Its relay has posted, and nobody has asked."""
+
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        await asyncio.sleep(40 * 60)
+
+        assert world.service.courtesy.progress_stretch > 10
+        assert [key for key in keys if world.condition(key, "ProgressAvailable") != ("", "")] == []
+
+    crowded(story, 60, period="30s", progressPeriod="60s", callsPerHour=500)
+
+
+def test_a_budget_that_is_used_up_holds_submits_and_nothing_else_and_loses_no_job() -> None:
+    async def story(world: World) -> None:
+        world.door = door = counted()
+        await world.edit_site(runRoot="/scratch/passerelle2")  # by which the door is opened anew
+        world.site.fates = lambda _: LONG
+        first = world.api.create("first", timeLimit="1h")
+        await world.until(running(world, first))
+        world.site.fates = lambda _: Fate(queued=1, running=100)
+        keys = [world.api.create(f"j{number}") for number in range(100)]
+        await asyncio.sleep(300)
+        sent = world.site.calls.count("submit")
+        assert 30 < sent < 90
+        assert about(world, "WithinBudget")[0][1] == "CallsSpent"
+        assert "nothing is submitted for a while" in about(world, "WithinBudget")[0][2]
+        assert about(world, "Ready")[0][0] == "True"
+        held = [key for key in keys if world.condition(key, "Submitted") == ("False", "SiteSpared")]
+        assert len(held) > 10
+        world.api.delete(first)
+        await asyncio.sleep(2)
+        assert world.states()[0] == "CANCELLED", "a person wants that"
+        await world.until(lambda: all(finished(world, key)() for key in keys), 5 * HOUR)
+
+        names = [job.name for job in world.site.snapshot()]
+        assert len(names) == len(set(names)) == 101
+        assert {world.condition(key, "Succeeded")[0] for key in keys} == {"True"}
+        assert most_in_an_hour(door.times) <= 400
+
+    told(story, period="60s", callsPerHour=400)
+
+
+def test_a_site_is_asked_no_more_often_than_its_machine_allows_and_says_so() -> None:
+    async def story(world: World) -> None:
+        world.door = door = counted()
+        await world.edit_site(progressPeriod="10s")
+        await asyncio.sleep(20 * 60)
+
+        probes = sorted(set(door.times))
+        looks = [later - earlier for earlier, later in itertools.pairwise(probes)]
+        assert min(looks[2:]) >= 0.9 * 120
+        ((status, reason, message),) = about(world, "PeriodAsWritten")
+        assert (status, reason) == ("False", "BelowFloor")
+        assert message == (
+            "pollingPeriod and progressPeriod are shorter than 120s, the least at a machine of profile lumi-g: each "
+            "counts as 120s. Write 120s or more, or leave them out."
+        )
+        await world.edit_site(pollingPeriod="120s", progressPeriod="2m")
+        await asyncio.sleep(120)
+        assert about(world, "PeriodAsWritten") == []
+
+    told(story, LONG, profile="lumi-g", period="1s")
+
+
+def test_a_stream_of_trainingjobs_makes_no_period_of_its_own_and_a_single_one_goes_at_once() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(60)
+        began = world.loop.time()
+        key = world.api.create("single")
+        await world.until(lambda: bool(world.status(key).get("attempts", [{}])[0].get("jobId")), 60)
+        assert world.loop.time() - began < 5, "a submit is no poll"
+        await asyncio.sleep(300)
+        world.site.calls.clear()
+        for number in range(300):
+            world.api.create(f"j{number}")
+            await asyncio.sleep(1)
+
+        assert world.site.calls.count("probe") <= 10 * (EARLY + 1) + EARLY
+        await asyncio.sleep(15)
+        assert len(world.site.snapshot()) == 301, "each look serves all who came since the last"
+
+    told(story, Fate(queued=100_000), period="30s")
+
+
+def test_a_stream_of_cancels_makes_no_period_of_its_own() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}") for number in range(150)]
+        await world.until(
+            lambda: all("jobId" in each for key in keys for each in world.status(key).get("attempts", [{}]))
+        )
+        await asyncio.sleep(120)
+        world.site.calls.clear()
+        for key in keys:
+            world.api.delete(key)
+            await asyncio.sleep(2)
+        assert world.site.calls.count("states") <= 10 * (EARLY + 1) + EARLY
+        assert world.site.calls.count("cancel") == 150, "none waits for a look"
+
+    told(story, Fate(queued=100_000), period="30s")
+
+
+def test_submits_that_get_no_answer_are_left_alone_while_looks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, sick = Memory.submit, [True]
+
+    async def timed_out(self: Memory, batch: Batch) -> str:
+        if not sick[0]:
+            return await submit(self, batch)
+        self._called("submit")
+        await asyncio.sleep(60)
+        raise Unavailable("The gateway did not answer in time.", reason="Unreachable", sent=True)
+
+    monkeypatch.setattr(Memory, "submit", timed_out)
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(30)
+        keys = [world.api.create(f"j{number}") for number in range(40)]
+        await asyncio.sleep(1200)
+        assert world.site.calls.count("submit") <= 16 + FAILURES + 5
+        ((status, reason, message),) = about(world, "CallsAllowed")
+        assert (status, reason) == ("False", "Unreachable")
+        assert message.startswith("Several submits in a row got no answer, so nothing is submitted but one job now")
+        assert about(world, "Ready") == [("True", "Answering", "The site answers and accepts the credential.")]
+        assert world.site.calls.count("states") == 0 or world.site.calls.count("probe") > 30
+        held = [key for key in keys if world.condition(key, "Submitted") == ("False", "SiteSpared")]
+        assert len(held) > 15
+        sick[0] = False
+        await world.until(lambda: all(finished(world, key)() for key in keys), 1200)
+
+        assert len({job.name for job in world.site.snapshot()}) == len(world.site.snapshot()) == 40
+        await asyncio.sleep(120)
+        assert about(world, "CallsAllowed") == []
+
+    told(story, Fate(queued=1, running=10), period="30s")
+
+
+def test_cancels_of_many_jobs_at_a_sick_gateway_are_one_call_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    get, sick, asked = Memory.get, [False], [0]
+
+    async def late(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        if not sick[0]:
+            return await get(self, job_ids)
+        asked[0] += 1
+        await asyncio.sleep(1)
+        raise Unavailable("The gateway did not answer in time.", reason="Unreachable", sent=True)
+
+    monkeypatch.setattr(Memory, "get", late)
+
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(60)]
+        await world.until(lambda: all(running(world, key)() for key in keys))
+        assert world.service.watch is not None
+        world.service.watch._looks._next_progress = float("inf")  # looks read no records meanwhile
+        await asyncio.sleep(60)
+        sick[0] = True
+        for key in keys:
+            world.api.delete(key)
+        await asyncio.sleep(600)
+        assert asked[0] <= 16 + FAILURES + 20
+        assert about(world, "CallsAllowed")[0][2].startswith("Several cancels in a row got no answer")
+        assert about(world, "Ready")[0][0] == "True"
+        sick[0] = False
+        await world.until(lambda: all(key not in world.api.objects for key in keys), 200)
+
+        assert set(world.states()) == {"CANCELLED"}
+
+    told(story, LONG, period="30s")
+
+
+@pytest.mark.parametrize("asked", [20, 300])
+def test_a_site_that_asks_for_patience_is_sent_nothing_of_any_kind(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, busy = Memory.submit, [True]
+
+    async def overrun(self: Memory, batch: Batch) -> str:
+        if not busy[0]:
+            return await submit(self, batch)
+        busy[0] = False
+        self._called("submit")
+        meter.patience(asked)
+        raise Unavailable("The gateway is busy.", reason="Busy", retry_after=asked)
+
+    monkeypatch.setattr(Memory, "submit", overrun)
+
+    async def story(world: World) -> None:
+        old = world.api.create("old", suspend=True)
+        await asyncio.sleep(45)
+        world.api.edit(old, suspend=False)
+        await world.until(lambda: "submit" in world.site.calls)
+        world.site.calls.clear()
+        keys = [world.api.create(f"j{number}") for number in range(5)]
+        await asyncio.sleep(asked - 7)
+        assert world.site.calls == []
+        assert about(world, "CallsAllowed")[0][:2] == ("False", "Busy")
+        assert f"asked for {asked} s of patience" in about(world, "CallsAllowed")[0][2]
+        assert about(world, "Ready")[0][0] == ("True" if asked < 30 else "False"), "a long silence is told"
+        await world.until(lambda: all(finished(world, key)() for key in [old, *keys]), 400)
+
+        assert len(world.site.snapshot()) == 6
+        await asyncio.sleep(61)
+        assert about(world, "CallsAllowed") == []
+
+    told(story, Fate(queued=1, running=10), period="30s")
+
+
+def test_an_end_is_explained_by_its_report_even_while_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied may fail for long; an end waits a minute for its file, and is told without it."""
+
+    async def story(world: World) -> None:
+        world.door = CarryingDoor
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        courtesy = world.service.courtesy
+        breaker = next(each for kind, each in courtesy._breakers.items() if kind == "files")
+        for _ in range(FAILURES):
+            breaker.failed(Unavailable("lost", reason="Unreachable"), trial=False)
+        world.site.calls.clear()
+        await world.until(finished(world, key))
+
+        assert "read" in world.site.calls
+        assert list(courtesy.open()) == ["files"]
+
+    told(story, Fate(queued=1, running=5), files=True)
+
+
+def test_the_hours_calls_outlive_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(300)
+        before = world.service.courtesy.budget.spent()
+        await world.edit_site(callsPerHour=100, suspend=True)
+        await asyncio.sleep(5)
+
+        assert before > 10
+        assert world.service.courtesy.budget.spent() >= before
+        assert world.service.courtesy.budget.limit == 100
+
+    told(story, period="10s")
+
+
+def test_the_site_of_the_little_world_is_one_without_a_floor() -> None:
+    async def story(world: World) -> None:
+        assert world.api.sites[SITE]["spec"]["profile"] == "sandbox"
+        await asyncio.sleep(5)
+        assert world.site.calls.count("probe") >= 4
+
+    told(story)
