@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from faults.history import Blow, Job, What
+from passerelle_sandbox.errors import SandboxError
 
 EVERY = 20
 """A seed that this divides is a run of a site's life."""
@@ -90,6 +91,15 @@ class Happening:
 
     def __str__(self) -> str:
         return f"{self.event}/{self.way}" if self.way else str(self.event)
+
+
+def events_of(word: str) -> list[tuple[Event, str]]:
+    """`held` is that event in each of its ways, `held/by-user` in this one. Raises SandboxError."""
+    name, _, way = word.partition("/")
+    known = [(event, each) for event, ways in WAYS.items() for each in ways if event == name and way in ("", each)]
+    if not known:
+        raise SandboxError(f"Nothing is called {word!r}; there are {', '.join(Event)}.")
+    return known
 
 
 def is_site_run(seed: int) -> bool:

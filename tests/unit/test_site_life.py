@@ -19,12 +19,16 @@ from faults.events import (
     Window,
     by_event,
     drawn_life,
+    events_of,
     forgotten,
     is_site_run,
     struck,
 )
 from faults.history import Blow, Job, Task, Told, Verdict, What, check
+from faults.plan import drawn
 from faults.site_run import DOES, said
+from faults.site_trial import stories
+from passerelle_sandbox.errors import SandboxError
 
 RUN = "psr-" + "a" * 26
 ONE, TWO = f"{RUN}-1", f"{RUN}-2"
@@ -292,6 +296,24 @@ class TestPlan:
     @pytest.mark.parametrize("seed,is_one", [(1, False), (20, True), (30, False), (100, True)])
     def test_every_twentieth_seed_is_a_site_run(self, seed: int, is_one: bool) -> None:
         assert is_site_run(seed) is is_one
+
+    def test_a_word_is_an_event_in_each_of_its_ways_or_in_one(self) -> None:
+        assert events_of("held") == [(Event.HELD, "by-root"), (Event.HELD, "by-user")]
+        assert events_of("held/by-user") == [(Event.HELD, "by-user")]
+        assert events_of("preempted") == [(Event.PREEMPTED, "")]
+        for word in ("heard", "held/by-all", ""):
+            with pytest.raises(SandboxError, match="Nothing is called"):
+                events_of(word)
+
+    def test_stories_are_of_seeds_and_of_events_alone(self) -> None:
+        named = stories(["held/by-root", "40"])
+
+        assert [[str(each) for each in happenings] for _, happenings, _ in named] == [
+            ["held/by-root"],
+            [str(each) for each in drawn_life(40)],
+        ]
+        assert [plan.mishaps for plan, _, _ in named] == [(), drawn(40).mishaps]
+        assert len(stories([])) == sum(map(len, WAYS.values()))
 
     def test_events_are_counted_by_their_ways(self) -> None:
         happened = [Happening(Event.HELD, "by-user"), Happening(Event.HELD, "by-user"), Happening(Event.PREEMPTED)]
