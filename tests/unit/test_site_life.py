@@ -140,6 +140,19 @@ class TestExcuses:
         assert check([task()], [RUNAWAY], RAN, {"job-0": OK}, blows=lost, ended={ONE: ["7+0"]}).defects == []
         assert check([task()], [RUNAWAY], RAN, {"job-0": OK}, blows=lost).wrong_end
 
+    def test_a_job_that_was_cancelled_has_not_ended_as_its_trainer_says(self) -> None:
+        jobs, cancelled = [job("CANCELLED")], [blow(What.CANCELLED)]
+
+        assert check([task()], jobs, RAN, {"job-0": OK}, blows=cancelled, ended={ONE: ["7+0"]}).wrong_end
+
+    def test_the_lives_of_a_requeued_job_are_one_submit(self) -> None:
+        ran = {ONE: ["7+0", "7+1"]}
+
+        assert check([task()], REQUEUED, ran, {"job-0": OK}, blows=[blow(What.REQUEUED)]).submitted_twice == []
+
+    def test_a_row_that_has_its_end_is_not_alive(self) -> None:
+        assert not job("PENDING").live
+
     def test_the_jobs_of_others_are_not_counted_as_ours(self) -> None:
         jobs = [job("COMPLETED"), job("FAILED", "8")]
 
@@ -218,6 +231,25 @@ class TestLimits:
                 "orphans",
                 "is RUNNING",
             ),
+            (
+                task(),
+                [job("COMPLETED"), job("CANCELLED", "8")],
+                RAN,
+                CANCELLED,
+                [blow(What.CANCELLED, "8")],
+                "wrong_end",
+                "accounting says COMPLETED",
+            ),
+            (
+                task(),
+                [job("CANCELLED"), job("COMPLETED", "8")],
+                RAN,
+                OK,
+                [blow(What.CANCELLED)],
+                "wrong_end",
+                "accounting says CANCELLED of job 7",
+            ),
+            (task(), [job("REQUEUED", over=False)], RAN, OK, [], "orphans", "is REQUEUED"),
             (task("deleted"), [job("COMPLETED")], RAN, OK, [blow(What.CANCELLED)], "lost", "is there still"),
             (task(), [job("NODE_FAIL")], RAN, Told(False, "Unknown", "Active", 1), STRUCK, "lost", "its end"),
             (task(), [job("COMPLETED")], {}, OK, [blow(What.FOREIGN, "8")], "wrong_end", "never began"),
