@@ -10,7 +10,7 @@ from faults.events import Row
 from faults.history import Job
 
 _EPOCH = ("env", "SLURM_TIME_FORMAT=%s")
-_STATES = "PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING"
+LIVE, ALL = "PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING", "all"
 
 
 class Shell(Protocol):
@@ -19,9 +19,9 @@ class Shell(Protocol):
     async def on_site(self, *words: str) -> str: ...
 
 
-async def queue(shell: Shell, runs: Collection[str]) -> list[Row]:
-    """The jobs of these runs that the scheduler has, and that have not ended."""
-    words = ("squeue", "--noheader", f"--states={_STATES}", "--format=%A|%j|%T|%V|%N")
+async def queue(shell: Shell, runs: Collection[str], states: str = LIVE) -> list[Row]:
+    """The jobs of these runs that the scheduler has, in these states."""
+    words = ("squeue", "--noheader", f"--states={states}", "--format=%A|%j|%T|%V|%N")
     return queued(await shell.on_site(*_EPOCH, *words), runs)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from faults.events import Happening, Row
 from faults.history import What
 from faults.life import Life, told
-from faults.proxy import Proxy, of_slurmrestd
 from passerelle_sandbox import deploy, ports
 from passerelle_sandbox.control_plane import backup
 from passerelle_sandbox.errors import SandboxError
+from passerelle_sandbox.site.config import DATABASE_SOCKET
 
 CLOCKS = Path(__file__).parent / "clocks"
 OTHER_USER = "nobody"
@@ -33,18 +33,18 @@ UPDATE {other}_job_table SET state=3, exit_code=0, time_start=time_submit, time_
 
 async def clock_off(life: Life, happening: Happening) -> str:
     """The operator's clock is five minutes off the site's and kube-apiserver's, for all of its life."""
-    await life.stage.load([CLOCKS / f"{happening.way}.py"])
+    await life.stage.mutate([CLOCKS / f"{happening.way}.py"])
     try:
         await asyncio.sleep(happening.lasts)
     finally:
-        await life.stage.load([])
+        await life.stage.mutate([])
     return "all"
 
 
 async def site_moved(life: Life, happening: Happening) -> str:
     """The Site's address changes under live jobs, and back: to another one of the same gateway, or to nobody's."""
     before = (await _site(life))["spec"]["gateway"]
-    other = Proxy(life.stage.site.url, lambda _: life.plan, of_slurmrestd, life.stage.kill)
+    other = life.stage.door(life.plan)
     await other.start()
     port = other.port if happening.way == "other-address" else ports.free(1)[0]
     try:
@@ -136,16 +136,17 @@ async def _submit(life: Life, row: Row, *what: str) -> None:
 async def _elsewhere(life: Life, row: Row) -> None:
     """A job that another cluster of the same slurmdbd has completed, as its database has it."""
     site = life.stage.site
-    there = await life.must("sacctmgr", "--noheader", "--parsable2", "show", "cluster", "format=cluster")
-    if OTHER_CLUSTER not in there.split():
-        for words in (
-            f"add cluster {OTHER_CLUSTER}",
-            f"add account {site.account} cluster={OTHER_CLUSTER}",
-            f"add user {site.user} account={site.account} cluster={OTHER_CLUSTER}",
-        ):
-            await asyncio.to_thread(site.manage, words)
+    async with life.database:
+        there = await life.must("sacctmgr", "--noheader", "--parsable2", "show", "cluster", "format=cluster")
+        if OTHER_CLUSTER not in there.split():
+            for words in (
+                f"add cluster {OTHER_CLUSTER}",
+                f"add account {site.account} cluster={OTHER_CLUSTER}",
+                f"add user {site.user} account={site.account} cluster={OTHER_CLUSTER}",
+            ):
+                await asyncio.to_thread(site.manage, words)
     sql = _ROWS.format(mine=site.cluster, other=OTHER_CLUSTER, user=site.user, name=row.job.name)
-    await life.must("mariadb", "--socket=/run/mysqld/mysqld.sock", "slurm_acct_db", "--execute", sql)
+    await life.must("mariadb", f"--socket={DATABASE_SOCKET}", "slurm_acct_db", "--execute", sql)
 
 
 async def _all_submitted(life: Life) -> bool:

@@ -21,7 +21,7 @@ LOOK_AGAIN_SECONDS = 0.5
 @dataclass
 class Life:
     """`name` is the namespace's and the Site's; `root` where its runs lie. `scheduler` is held while slurmctld can't be
-    asked, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck so far. `again` are TrainingJobs
+    asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck so far. `again` are TrainingJobs
     that somebody deleted, and must delete again.
     """
 
@@ -31,6 +31,7 @@ class Life:
     plan: Plan
     tasks: list[Task] = field(default_factory=list)
     scheduler: asyncio.Lock = field(default_factory=asyncio.Lock)
+    database: asyncio.Lock = field(default_factory=asyncio.Lock)
     cluster: asyncio.Lock = field(default_factory=asyncio.Lock)
     blows: list[Blow] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
@@ -40,8 +41,8 @@ class Life:
     def runs(self) -> set[str]:
         return {task.run for task in self.tasks}
 
-    async def queue(self) -> list[Row]:
-        return await accounts.queue(self.stage, self.runs)
+    async def queue(self, states: str = accounts.LIVE) -> list[Row]:
+        return await accounts.queue(self.stage, self.runs, states)
 
     async def accounted(self) -> list[Row]:
         return await accounts.accounted(self.stage, self.runs)

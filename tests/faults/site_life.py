@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from faults import accounts
 from faults.events import Happening, Row, Window, forgotten
 from faults.history import What
 from faults.life import LOOK_AGAIN_SECONDS, Life, told
@@ -21,6 +22,7 @@ from passerelle_sandbox import processes
 from passerelle_sandbox.errors import SandboxError
 
 NODES_SECONDS = 60.0
+ORPHANS_SECONDS = 30.0
 PURGE_SECONDS = 90.0
 QUIET_SECONDS = 0.5
 """What a call takes that was under way when its server was stopped."""
@@ -51,7 +53,7 @@ async def state_lost(life: Life, happening: Happening) -> str:
         await asyncio.to_thread(site.pause, "slurmrestd")  # so that nobody submits between the look and the end
         try:
             await asyncio.sleep(QUIET_SECONDS)
-            known = [row.job for row in await life.queue()]
+            known = [row.job for row in await life.queue(accounts.ALL)]
             await asyncio.to_thread(site.stop, "slurmctld")
             rows = await life.accounted() if site.health()["slurmdbd"] == "ok" else []
             lost = forgotten(known, rows)
@@ -61,6 +63,7 @@ async def state_lost(life: Life, happening: Happening) -> str:
             await asyncio.sleep(happening.lasts)
         finally:
             await asyncio.to_thread(_start_scheduler, life)
+            await asyncio.to_thread(_end_orphans, life)
             await asyncio.to_thread(site.resume, "slurmrestd")
     return ", ".join(f"{blow.name}={blow.job_id}" for blow in lost) or "nobody's job"
 
@@ -68,11 +71,12 @@ async def state_lost(life: Life, happening: Happening) -> str:
 async def database_down(life: Life, happening: Happening) -> str:
     """slurmdbd is away, while slurmctld keeps for it what it must know."""
     site = life.stage.site
-    await asyncio.to_thread(site.pause if happening.way == "frozen" else site.stop, "slurmdbd")
-    try:
-        await asyncio.sleep(happening.lasts)
-    finally:
-        await asyncio.to_thread(site.resume if happening.way == "frozen" else site.start_component, "slurmdbd")
+    async with life.database:
+        await asyncio.to_thread(site.pause if happening.way == "frozen" else site.stop, "slurmdbd")
+        try:
+            await asyncio.sleep(happening.lasts)
+        finally:
+            await asyncio.to_thread(site.resume if happening.way == "frozen" else site.start_component, "slurmdbd")
     return "all"
 
 
@@ -225,6 +229,14 @@ def _start_scheduler(life: Life) -> None:
     site.namespace.wait_until(lambda: site.health()["nodes"] == "ok", NODES_SECONDS, "all nodes to be up")
 
 
+def _end_orphans(life: Life) -> None:
+    """What ran for jobs that nobody knows any more is ended by Slurm as its nodes come back: before that, a new job of
+    the same id could not begin there.
+    """
+    namespace = life.stage.site.namespace
+    namespace.wait_until(lambda: not namespace.pids("slurmstepd"), ORPHANS_SECONDS, "the lost jobs to end")
+
+
 async def _queue(life: Life) -> list[Row]:
     async with life.scheduler:
         return await life.queue()
@@ -271,13 +283,14 @@ def _space(pid: int) -> Path | None:
 async def _urgent_qos(life: Life) -> None:
     """By root, whom the site lets use a QoS that ours may not; made at the first time."""
     site = life.stage.site
-    if "urgent" in await life.must("sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name"):
-        return
-    for words in (
-        "add qos urgent preempt=normal,debug",
-        f"add user root account={site.account} qos=urgent defaultqos=urgent",
-    ):
-        await asyncio.to_thread(site.manage, words)
+    async with life.database:
+        if "urgent" in await life.must("sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name"):
+            return
+        for words in (
+            "add qos urgent preempt=normal,debug",
+            f"add user root account={site.account} qos=urgent defaultqos=urgent",
+        ):
+            await asyncio.to_thread(site.manage, words)
 
 
 async def _restarts(life: Life, job_id: str) -> int | None:

@@ -16,7 +16,6 @@ from faults.events import Event, Happening, Row, drawn_life, struck
 from faults.history import Blow, Job, Task, Told, Verdict, Wanted, What, check
 from faults.life import Life
 from faults.plan import Plan, drawn
-from faults.proxy import Proxy, of_slurmrestd
 from faults.site_stage import SiteStage
 from faults.stage import Ran
 from passerelle.marker import Run
@@ -75,7 +74,7 @@ async def play(stage: SiteStage, name: str, plan: Plan, happenings: Sequence[Hap
     """One run, whole."""
     draw = random.Random(f"tasks {seed}")  # noqa: S311 -- it draws a story
     site = stage.site
-    door = Proxy(site.url, lambda _: plan, of_slurmrestd, stage.kill)
+    door = stage.door(plan)
     await door.start()
     root = f"{site.run_root}/{name}"
     life = Life(stage, name, root, plan)

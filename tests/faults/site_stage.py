@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from faults.plan import Plan
+from faults.proxy import Proxy, of_slurmrestd
 from faults.stage import Stage
 from passerelle_sandbox import deploy, sandbox, say
 from passerelle_sandbox.errors import SandboxError
@@ -27,6 +29,10 @@ class SiteStage(Stage):
     def site(self) -> Site:
         return self.there.sites[sandbox.DEFAULT_RELEASE]
 
+    def door(self, plan: Plan) -> Proxy:
+        """Before the site's gateway, for whoever has this plan; to be started."""
+        return Proxy(self.site.url, lambda _: plan, of_slurmrestd, self.kill)
+
     @contextlib.asynccontextmanager
     async def asleep(self) -> AsyncIterator[None]:
         """No operator does anything meanwhile."""
@@ -38,7 +44,7 @@ class SiteStage(Stage):
             if sleeping.poll() is None:
                 sleeping.send_signal(signal.SIGCONT)
 
-    async def load(self, before: Sequence[Path]) -> None:
+    async def mutate(self, before: Sequence[Path]) -> None:
         """Other operators, which load these files ahead of themselves."""
         self.before = tuple(before)
         former = self._operator.process
