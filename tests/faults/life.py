@@ -21,8 +21,8 @@ LOOK_AGAIN_SECONDS = 0.5
 @dataclass
 class Life:
     """`name` is the namespace's and the Site's; `root` where its runs lie. `scheduler` is held while slurmctld can't be
-    asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck so far. `again` are TrainingJobs
-    that somebody deleted, and must delete again.
+    asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck
+    so far. `again` are TrainingJobs that somebody deleted, and must delete again.
     """
 
     stage: SiteStage
