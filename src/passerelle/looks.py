@@ -124,11 +124,11 @@ class Looks:
         """
         ended = self._picture.newly_ended(records)
         with made_for(Purpose.LOOK):  # an end is told whatever else must wait
-            told = {job.job_id: job for job in await self._reports.ended(self._door(), ended)}
+            told = {job.key: job for job in await self._reports.ended(self._door(), ended)}
         if running is not None:  # not at each look: each time is a turn
             due = [job for job in records if job.stage is Stage.RUNNING]
-            told |= {job.job_id: job for job in await self._reports.running(self._door(), due, running)}
-        newest = [told.get(job.job_id, job) for job in records]
+            told |= {job.key: job for job in await self._reports.running(self._door(), due, running)}
+        newest = [told.get(job.key, job) for job in records]
         return {run for job in newest if (run := self._picture.take_in(job)) is not None}
 
     def _queued_turn(self, unchanged: list[RemoteJob]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from passerelle import decide
 from passerelle.batch import Batch
@@ -14,7 +14,7 @@ from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.planning import Planned
 from passerelle.sites import Service
-from passerelle.slurm import JobState, RemoteJob
+from passerelle.slurm import JobState, RemoteJob, Stage
 from passerelle.status import epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
@@ -64,8 +64,9 @@ class Pass:
         return tuple(each.model_copy(update={"secrets_left": each.number in left or None}) for each in self._attempts())
 
     def _attempts(self) -> tuple[Attempt, ...]:
-        attempts = tuple(self.job.status.attempts)
         current = self.current
+        last = current.number if current is not None else 0
+        attempts = tuple(self._ended(each) if each.number < last else each for each in self.job.status.attempts)
         if current is None:
             return attempts
         known = next((attempt for attempt in attempts if attempt.number == current.number), None)
@@ -77,6 +78,16 @@ class Pass:
             known = self._adopted(current.number, current.job)
         others = (attempt for attempt in attempts if attempt.number != current.number)
         return (*others, with_job(known, current.job))
+
+    def _ended(self, attempt: Attempt) -> Attempt:
+        """An attempt that another one has followed. A status of an older backup may show it as open."""
+        if is_final(attempt):
+            return attempt
+        mine = tuple(each for each in self.seen.jobs if each[0] == attempt.number)
+        record = tuple(each for each in recorded(self.job) if each.number == attempt.number)
+        found = decide.current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine))
+        job = found.job if found is not None else None
+        return attempt if job is None or job.stage is not Stage.ENDED else with_job(attempt, job)
 
     @property
     def run_directory(self) -> str:

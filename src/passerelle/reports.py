@@ -47,6 +47,9 @@ STILL = 2
 RunDirectory = Callable[[Run, int], str | None]
 """Of an attempt; None where nobody knows it."""
 
+_Key = tuple[str, str]
+"""RemoteJob's."""
+
 
 @dataclass(slots=True)
 class _File:
@@ -70,7 +73,7 @@ class Reports:
         self._site = site
         self._run_directory = run_directory
         self._clock = clock
-        self._files: dict[str, _File] = {}  # by job id
+        self._files: dict[_Key, _File] = {}
         self._turns = 0
 
     async def running(
@@ -82,11 +85,13 @@ class Reports:
         """
         if not isinstance(gateway, Files):
             return list(jobs)
-        known = {job.job_id for job in jobs} | set(among)
-        self._files = {job_id: file for job_id, file in self._files.items() if job_id in known or file.held is not None}
+        known, others = {job.key for job in jobs}, set(among)
+        self._files = {
+            key: file for key, file in self._files.items() if key in known or key[0] in others or file.held is not None
+        }
         found = await self._texts(gateway, [job for job in jobs if self._silent(job)])
-        texts = {job_id: text for job_id, text in found.items() if isinstance(text, str) and not _has_end(text)}
-        return [replace(job, comment=newest(job.comment, texts.get(job.job_id, ""))) for job in jobs]
+        texts = {key: text for key, text in found.items() if isinstance(text, str) and not _has_end(text)}
+        return [replace(job, comment=newest(job.comment, texts.get(job.key, ""))) for job in jobs]
 
     async def ended(self, gateway: Gateway, jobs: Sequence[RemoteJob]) -> list[RemoteJob]:
         """These jobs, which have ended, with what their files tell; still ending are those whose files are not read
@@ -96,18 +101,18 @@ class Reports:
             return list(jobs)
         silent = [job for job in jobs if job.start_time is not None and not _has_end(job.comment)]
         found = await self._texts(gateway, silent)
-        told = {job.job_id: self._end(job, found.get(job.job_id)) for job in silent}
-        return [told.get(job.job_id, job) for job in jobs]
+        told = {job.key: self._end(job, found.get(job.key)) for job in silent}
+        return [told.get(job.key, job) for job in jobs]
 
     def held(self, jobs: Iterable[RemoteJob]) -> list[RemoteJob]:
         """Of these jobs, which the site no longer knows, the ends that were read and wait for their reports."""
-        files = [(job, self._files.get(job.job_id)) for job in jobs]
+        files = [(job, self._files.get(job.key)) for job in jobs]
         held = [(job, file.held) for job, file in files if file is not None and file.held is not None]
         return [end for job, end in held if _life(job) == _life(_ending(end))]
 
     def forget(self, run: Run) -> None:
         """Nothing more is wanted of this run."""
-        self._files = {job_id: file for job_id, file in self._files.items() if file.run != run}
+        self._files = {key: file for key, file in self._files.items() if file.run != run}
 
     def _silent(self, job: RemoteJob) -> bool:
         """Whether a running job's comment tells nothing, or nothing new."""
@@ -128,24 +133,24 @@ class Reports:
             file.held = job
             if file.since is None or now - file.since < PATIENCE_SECONDS:
                 return _ending(job)
-        del self._files[job.job_id]
+        del self._files[job.key]
         if isinstance(found, str):
             return replace(job, comment=found if _has_end(found) else newest(job.comment, found))
         return replace(job, report_trouble=file.trouble)
 
-    async def _texts(self, files: Files, jobs: Sequence[RemoteJob]) -> dict[str, str | PasserelleError]:
+    async def _texts(self, files: Files, jobs: Sequence[RemoteJob]) -> dict[_Key, str | PasserelleError]:
         """What the files of those jobs tell whose turn it is, `""` where one tells nothing; or why it can't be read."""
         turn = sorted(jobs, key=lambda job: self._file(job).turn)[:READS_PER_LOOK]
-        found: dict[str, str | PasserelleError] = {}
+        found: dict[_Key, str | PasserelleError] = {}
         for start in range(0, len(turn), READS_AT_ONCE):
             piece = turn[start : start + READS_AT_ONCE]
             texts = await asyncio.gather(*(self._text(files, job) for job in piece))
-            found |= zip((job.job_id for job in piece), texts, strict=True)
+            found |= zip((job.key for job in piece), texts, strict=True)
             if any(_of_the_site(each) for each in texts):
                 break
-        read = [job for job in turn if job.job_id in found]
-        for job in sorted(read, key=lambda job: isinstance(found[job.job_id], PasserelleError)):  # those come last
-            self._note(self._file(job), found[job.job_id])
+        read = [job for job in turn if job.key in found]
+        for job in sorted(read, key=lambda job: isinstance(found[job.key], PasserelleError)):  # those come last
+            self._note(self._file(job), found[job.key])
         return found
 
     async def _text(self, files: Files, job: RemoteJob) -> str | PasserelleError:
@@ -169,7 +174,7 @@ class Reports:
 
     def _file(self, job: RemoteJob) -> _File:
         named = parse(job.name)
-        return self._files.setdefault(job.job_id, _File(named[0] if named is not None else None))
+        return self._files.setdefault(job.key, _File(named[0] if named is not None else None))
 
     def _note(self, file: _File, found: str | PasserelleError) -> None:
         """It was read, or why not: one line a trouble, however many files have it."""

@@ -166,6 +166,13 @@ class RemoteJob:
     live: bool = True
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the other jobs of its site: an id alone does not, where a site has lost its state and its
+        ids have started again.
+        """
+        return self.job_id, self.name
+
+    @property
     def stage(self) -> Stage:
         return self.state.stage
 

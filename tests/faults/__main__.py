@@ -11,24 +11,18 @@ import hashlib
 import json
 import random
 import re
-import subprocess
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import httpx
 
 from faults import record
 from faults.kept import KEPT
 from faults.mutation import MUTANTS, Mutant
-from faults.plan import Fault, Plan, by_kind, drawn
-from faults.run import Ran, catches, run
-from faults.stage import Stage, raised
+from faults.plan import Fault, Plan, drawn
+from faults.suite import LIFE_EVERY, Suite
 from passerelle_sandbox import say
 from passerelle_sandbox.errors import SandboxError
 
-AT_ONCE = 8
 SAMPLE, OF = 5, 1000
 SLOW = frozenset({Fault.FREEZE})
 """What is noticed after minutes only."""
@@ -47,48 +41,14 @@ def sampled(commit: str) -> list[Plan]:
     """A few seeds through slurmrestd's door, the same ones for the same commit, and over time all of them."""
     order = sorted(range(1, OF + 1), key=lambda seed: hashlib.sha256(f"{commit}/{seed}".encode()).digest())
     plans = (drawn(seed) for seed in order)
-    quick = (plan for plan in plans if plan.door == "slurmrestd" and not any(m.fault in SLOW for m in plan.mishaps))
+    quick = (plan for plan in plans if _is_quick(plan))
     return [next(quick) for _ in range(SAMPLE)]
 
 
-async def all_runs(stage: Stage, plans: Iterable[tuple[str, Plan]], tried: str) -> tuple[list[Ran], list[str]]:
-    """Each under its name, several at a time; on record where `tried` tells what was tried. Beside them the names of
-    those that came to no verdict.
-    """
-    gate = asyncio.Semaphore(AT_ONCE)
-    done: list[Ran] = []
-    broken: list[str] = []
-
-    async def one(name: str, plan: Plan) -> None:
-        async with gate:
-            began = time.monotonic()
-            try:
-                ran = await run(stage, plan, name)
-            except (SandboxError, httpx.HTTPError, TimeoutError, subprocess.TimeoutExpired) as error:
-                say.line(f"  {name}, {plan.door}: it came to no verdict: {error!r}")
-                broken.append(name)
-                return
-        done.append(ran)
-        if tried:
-            record.append(record.row(tried, plan, ran.verdict))
-        word = "; ".join(ran.verdict.defects) or "well"
-        mishaps = ", ".join(map(str, plan.happened)) or "nothing happened"
-        say.line(f"  {name}, {plan.door}, {time.monotonic() - began:.0f} s, {mishaps}: {word}")
-
-    async with asyncio.TaskGroup() as group:
-        for name, plan in plans:
-            group.create_task(one(name, plan))
-    return done, broken
-
-
-async def caught_by(stage: Stage, mutants: Sequence[Mutant]) -> int:
-    """How many of them the check catches; they are tried one after the other."""
-    caught = 0
-    for each in mutants:
-        seen = await catches(stage, each)
-        caught += seen
-        say.line(f"  mutant {each.name}: {'caught' if seen else 'NOT caught'}")
-    return caught
+def _is_quick(plan: Plan) -> bool:
+    """Within the sandbox that is up anyway, and without minutes of waiting."""
+    of_calls = plan.door == "slurmrestd" and plan.seed % LIFE_EVERY != 0
+    return of_calls and not any(each.fault in SLOW for each in plan.mishaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +71,14 @@ def chosen(words: str) -> Chosen:
 
 
 async def main(what: Chosen) -> int:
-    began = time.monotonic()
-    async with raised() as stage:
-        done, broken = await all_runs(stage, what.plans, what.tried)
-        took, ended = time.monotonic() - began, dict(sorted(stage.operators.ended.items()))
-        caught = await caught_by(stage, what.mutants)
-        wrongly = list(stage.operators.wrongly)
-    for each in wrongly:
+    suite = Suite(what.tried)
+    await suite.play(what.plans, what.mutants)
+    for each in suite.wrongly:
         say.line(each)
     if what.tried:
         say.line(f"on record for this tree ({what.tried}): {record.summed(what.tried)}")
-    figures = {
-        "runs": sum(each.plan.counts for each in done),
-        "quiet": sum(not each.plan.counts for each in done),
-        **record.figures(each.verdict for each in done),
-        "failedSeeds": sorted(each.plan.seed for each in done if each.verdict.defects),
-        "broken": broken,
-        "operatorsEnded": {str(code): number for code, number in ended.items()},
-        "faultsByKind": by_kind(mishap for each in done for mishap in each.plan.happened),
-        "mutantsCaught": caught,
-        "mutants": len(what.mutants),
-        "seconds": round(took),
-    }
-    say.line(json.dumps(figures))
-    well = not (figures["failedSeeds"] or broken or wrongly) and caught == len(what.mutants)
-    return 0 if well else 1
+    say.line(json.dumps(suite.figures(len(what.mutants))))
+    return 0 if suite.well(len(what.mutants)) else 1
 
 
 if __name__ == "__main__":

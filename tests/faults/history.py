@@ -1,31 +1,82 @@
-"""What became of a run, by three truths: Slurm's accounting, what began by its own word, and the TrainingJobs. Pure."""
+"""What became of a run, by three truths: Slurm's accounting, what began by its own word, and the TrainingJobs. Pure.
+
+What befell a job from outside (Blow) excuses an end that nobody wanted, of that very attempt, and only where the
+TrainingJob tells the same of it as accounting.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import StrEnum
+from typing import Literal, TypeVar
 
 Wanted = Literal["ok", "fails", "deleted"]
 LIVE = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "RESIZING"})
 
 
+class What(StrEnum):
+    """What may befall a job from outside; Slurm's own words, but for the last two."""
+
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    NODE_FAIL = "NODE_FAIL"
+    PREEMPTED = "PREEMPTED"
+    REQUEUED = "REQUEUED"
+    LOST = "LOST"
+    FOREIGN = "FOREIGN"
+
+
+_TRIED_AGAIN = frozenset({What.NODE_FAIL, What.PREEMPTED})
+_ENDS = {
+    What.CANCELLED: ("False", "Cancelled"),
+    What.TIMEOUT: ("False", "TimeLimit"),
+    What.NODE_FAIL: ("False", "NodeFailure"),
+    What.PREEMPTED: ("False", "Preempted"),
+    What.LOST: ("Unknown", "OutcomeLost"),
+}
+_WANTED = {"ok": ("True", "Completed", "COMPLETED"), "fails": ("False", "Failed", "FAILED")}
+"""Succeeded, its reason, and Slurm's word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of Slurm's accounting."""
+    """A row of Slurm's accounting: of one life of a job, which its id names together with its submit time (in epoch
+    seconds). `over`: it has an end. `known`: the scheduler has it still.
+    """
 
     job_id: str
     name: str
     state: str
+    submitted: int = 0
+    over: bool = False
+    known: bool = True
 
     @property
     def live(self) -> bool:
-        return self.state in LIVE
+        return self.state in LIVE and not self.over
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """What befell a job of this name; LOST: the scheduler forgot it, and accounting had not heard of its end. FOREIGN:
+    others submitted it.
+    """
+
+    name: str
+    job_id: str
+    what: What
+    submitted: int = 0
+
+
+_Named = TypeVar("_Named", Job, Blow)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a TrainingJob says at the end."""
+    """What a TrainingJob says at the end. `attempts` is the number of its last one."""
 
     finished: bool
     succeeded: str
@@ -36,11 +87,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A TrainingJob that was created, whose run is `run`. `wanted`: how it must end."""
+    """A TrainingJob that was created, whose run is `run`. `wanted`: how it must end. `most`: of its attempts."""
 
     name: str
     run: str
     wanted: Wanted
+    most: int = 1
+
+    def marker(self, attempt: int) -> str:
+        return f"{self.run}-{attempt}"
 
 
 @dataclass(slots=True)
@@ -58,36 +113,59 @@ class Verdict:
         return [*self.executed_twice, *self.orphans, *self.lost, *self.wrong_end]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """All that is known of one run, by its markers."""
+
+    rows: Mapping[str, Sequence[Job]]
+    began: Mapping[str, Sequence[str]]
+    ended: Mapping[str, Sequence[str]]
+    blows: Mapping[str, Sequence[Blow]]
+
+    def befell(self, marker: str, whats: Iterable[What]) -> list[Blow]:
+        return [blow for blow in self.blows.get(marker, ()) if blow.what in whats]
+
+    def lost(self, row: Job) -> bool:
+        """Whether this very life of a job was lost: accounting has it as alive for ever."""
+        blows = self.befell(row.name, {What.LOST})
+        return row.live and not row.known and any(_of(blow, row) for blow in blows)
+
+
 def check(
     tasks: Sequence[Task],
     jobs: Collection[Job],
     executed: Mapping[str, Sequence[str]],
     told: Mapping[str, Told],
+    *,
+    blows: Collection[Blow] = (),
+    ended: Mapping[str, Sequence[str]] | None = None,
 ) -> Verdict:
-    """`executed`: marker -> the ids of jobs whose trainer began, in order. `told`: by name, where it is still."""
+    """`executed`: marker -> the jobs whose trainer began, in order, each as its id or, where it was requeued so often
+    before, `id+1`; `ended` likewise, of those whose trainer came to its own end. `told`: by name, where it is still.
+    """
     verdict = Verdict()
-    runs = {task.run for task in tasks}
-    by_marker: dict[str, list[Job]] = {}
-    for job in jobs:
-        by_marker.setdefault(job.name, []).append(job)
-    for marker, rows in by_marker.items():
-        if len(rows) > 1:
-            verdict.submitted_twice.append(f"{marker}: jobs {', '.join(row.job_id for row in rows)}")
-        if _run(marker) not in runs:
-            verdict.orphans.append(f"{marker} is of no TrainingJob: job {rows[0].job_id}, {rows[0].state}")
-    for marker, ids in executed.items():
-        if len(set(ids)) > 1:
-            verdict.executed_twice.append(f"{marker}: its trainer began in jobs {', '.join(ids)}")
+    rows = [job for job in jobs if not (job.state == What.REQUEUED and job.over)]  # a former life
+    run = _Run(_by_name(rows), executed, ended or {}, _by_name(blows))
+    ours = {task.run for task in tasks}
+    for marker, found in run.rows.items():
+        others = {blow.job_id for blow in run.befell(marker, {What.FOREIGN})}
+        submitted = [row.job_id for row in found if row.job_id not in others]
+        if len(submitted) > 1:
+            verdict.submitted_twice.append(f"{marker}: jobs {', '.join(submitted)}")
+        if _run(marker) not in ours:
+            verdict.orphans.append(f"{marker} is of no TrainingJob: job {found[0].job_id}, {found[0].state}")
+    for marker, words in executed.items():
+        if not _once(words, len(run.befell(marker, {What.REQUEUED}))):
+            verdict.executed_twice.append(f"{marker}: its trainer began in jobs {', '.join(words)}")
     for task in tasks:
-        rows = [job for marker, found in by_marker.items() if _run(marker) == task.run for job in found]
-        verdict.orphans += [f"{job.name} of {task.name} is {job.state}, at the end" for job in rows if job.live]
-        _judge(task, rows, executed, told.get(task.name), verdict)
+        of_it = [row for marker, found in run.rows.items() if _run(marker) == task.run for row in found]
+        live = [row for row in of_it if row.live and not run.lost(row)]
+        verdict.orphans += [f"{row.name} of {task.name} is {row.state}, at the end" for row in live]
+        _judge(task, run, told.get(task.name), verdict)
     return verdict
 
 
-def _judge(
-    task: Task, rows: Sequence[Job], executed: Mapping[str, Sequence[str]], told: Told | None, verdict: Verdict
-) -> None:
+def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     if task.wanted == "deleted":
         if told is not None:
             verdict.lost.append(f"{task.name} was deleted, and is there still")
@@ -98,19 +176,104 @@ def _judge(
     if not told.finished:
         verdict.lost.append(f"{task.name} has not come to its end: {told.reason}")
         return
-    if not rows:
+    last = task.marker(told.attempts)
+    if not any(_run(marker) == task.run for marker in run.rows) and not run.befell(last, {What.LOST}):
         verdict.lost.append(f"{task.name} says {told.reason}, and Slurm has no job of it")
         return
-    if told.attempts != 1:
-        verdict.wrong_end.append(f"{task.name} has {told.attempts} attempts, where one was asked for")
-    ran = {job_id for marker, ids in executed.items() if _run(marker) == task.run for job_id in ids}
-    if not ran:
-        verdict.wrong_end.append(f"{task.name} says {told.reason}, and its trainer never began")
-    if ran and told.job_ids and told.job_ids[-1] not in ran:
-        verdict.wrong_end.append(f"{task.name} tells of job {told.job_ids[-1]}, and its trainer began in {sorted(ran)}")
-    expected = "True" if task.wanted == "ok" else "False"
-    if told.succeeded != expected:
+    verdict.wrong_end += _attempts(task, run, told)
+    succeeded, reason, state = _WANTED[task.wanted]
+    if (told.succeeded, told.reason) == (succeeded, reason):
+        verdict.wrong_end += _as_wanted(task, run, told, state)
+        return
+    excuses = [blow for blow in run.befell(last, _ENDS) if _ENDS[blow.what] == (told.succeeded, told.reason)]
+    if not excuses:
         verdict.wrong_end.append(f"{task.name} says Succeeded={told.succeeded} ({told.reason}), and it {task.wanted}")
+        return
+    verdict.wrong_end += _excused(task, run, told, excuses)
+
+
+def _attempts(task: Task, run: _Run, told: Told) -> list[str]:
+    """Another attempt is made only after an end that is nobody's doing, and as often as is asked for."""
+    if told.attempts == 1:
+        return []
+    if told.attempts > task.most:
+        allowed = "where one was asked for" if task.most == 1 else f"where {task.most} were allowed"
+        return [f"{task.name} has {told.attempts} attempts, {allowed}"]
+    wrong = []
+    for number in range(1, told.attempts):
+        marker = task.marker(number)
+        struck = {blow.what for blow in run.befell(marker, _TRIED_AGAIN)}
+        if not any(row.state in struck for row in run.rows.get(marker, ())):
+            wrong.append(f"{task.name} has {told.attempts} attempts, and nothing befell number {number}")
+    return wrong
+
+
+def _as_wanted(task: Task, run: _Run, told: Told, state: str) -> list[str]:
+    """It says what its trainer makes: then that must have begun, in the job that it tells of, and ended there."""
+    last = task.marker(told.attempts)
+    ran = {_job_id(word) for word in run.began.get(last, ())}
+    if not ran:
+        return [f"{task.name} says {told.reason}, and its trainer never began"]
+    if not told.job_ids:
+        return []
+    job_id = told.job_ids[-1]
+    if job_id not in ran:
+        return [f"{task.name} tells of job {job_id}, and its trainer began in {sorted(ran)}"]
+    if last not in run.blows:
+        return []
+    rows = [row for row in run.rows.get(last, ()) if row.job_id == job_id]
+    if any(row.state == state for row in rows):
+        return []
+    lost = any(blow.job_id == job_id for blow in run.befell(last, {What.LOST}))
+    if lost and job_id in {_job_id(word) for word in run.ended.get(last, ())}:
+        return []  # it was seen to end before that was forgotten
+    return [f"{task.name} says {told.reason}, and accounting says {_states(rows)} of job {job_id}"]
+
+
+def _excused(task: Task, run: _Run, told: Told, excuses: Sequence[Blow]) -> list[str]:
+    """It says what befell it: then accounting must say so, too, and nothing more be left to try."""
+    last, what = task.marker(told.attempts), excuses[0].what
+    if what in _TRIED_AGAIN and told.attempts < task.most:
+        return [f"{task.name} says {told.reason} after attempt {told.attempts}, and may have {task.most}"]
+    rows = run.rows.get(last, ())
+    if what is What.LOST:
+        ended = [row for row in rows for blow in excuses if _of(blow, row) and not row.live]
+        return [f"{task.name} says {told.reason}, and accounting says {_states(ended)}"] if ended else []
+    mine = [row for row in rows if not told.job_ids or row.job_id == told.job_ids[-1]]
+    if any(row.state == what and any(blow.job_id == row.job_id for blow in excuses) for row in mine):
+        return []
+    return [f"{task.name} says {told.reason}, and accounting says {_states(mine)}"]
+
+
+def _once(words: Sequence[str], requeues: int) -> bool:
+    """Whether a trainer began in one job alone, and again only where that was requeued."""
+    restarts = [_restarts(word) for word in words]
+    rising = all(earlier < later for earlier, later in itertools.pairwise(restarts))
+    return len(words) <= 1 or (len({_job_id(word) for word in words}) == 1 and rising and restarts[-1] <= requeues)
+
+
+def _by_name(found: Iterable[_Named]) -> dict[str, list[_Named]]:
+    named: dict[str, list[_Named]] = {}
+    for each in found:
+        named.setdefault(each.name, []).append(each)
+    return named
+
+
+def _of(blow: Blow, row: Job) -> bool:
+    return (blow.name, blow.job_id, blow.submitted) == (row.name, row.job_id, row.submitted)
+
+
+def _states(rows: Sequence[Job]) -> str:
+    return ", ".join(row.state for row in rows) or "nothing"
+
+
+def _job_id(word: str) -> str:
+    return word.partition("+")[0]
+
+
+def _restarts(word: str) -> int:
+    found = re.search(r"\+([0-9]+)$", word)
+    return int(found[1]) if found else 0
 
 
 def _run(marker: str) -> str:

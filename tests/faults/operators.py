@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from passerelle_sandbox.deploy import OperatorProcess
 from passerelle_sandbox.errors import SandboxError
@@ -67,6 +67,18 @@ class Operators:
         leader = self._slots[self._leader].process
         if leader.poll() is None:
             leader.send_signal(signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """None of them does anything meanwhile."""
+        sleeping = [each.process for each in self._slots if each.process.poll() is None]
+        for each in sleeping:
+            each.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in sleeping:
+                each.send_signal(signal.SIGCONT)
 
     async def replace(self) -> None:
         """All of them by new ones, which are ready."""

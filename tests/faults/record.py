@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.history import Verdict
-from faults.plan import Plan
+from faults.run import Ran
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNS = REPOSITORY / "docs" / "faults" / "runs.jsonl"
@@ -55,15 +55,15 @@ def commit() -> str:
     return subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def row(tried: str, plan: Plan, verdict: Verdict) -> dict[str, Any]:
+def row(tried: str, ran: Ran) -> dict[str, Any]:
     """A run, as it is on record."""
     return {
         "key": tried,
-        "seed": plan.seed,
-        "door": plan.door,
-        "counts": plan.counts,
-        "happened": [str(each) for each in plan.happened],
-        **figures([verdict]),
+        "seed": ran.plan.seed,
+        "door": ran.plan.door,
+        "counts": ran.counts,
+        "happened": [*ran.events, *map(str, ran.plan.happened)],
+        **figures([ran.verdict]),
     }
 
 

@@ -15,7 +15,7 @@ from e2e.cluster import AREX_NAME
 from faults import gates, mutation
 from faults.history import Job, Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
-from faults.plan import Plan, drawn
+from faults.plan import ENOUGH, Plan, drawn
 from faults.stage import Stage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy
@@ -35,10 +35,16 @@ _FIELDS = ("jobid", "jobname", "state")
 
 @dataclass
 class Ran:
-    """A run that has ended."""
+    """A run that has ended. `events` happened to its whole site."""
 
     plan: Plan
     verdict: Verdict
+    events: Sequence[str] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether enough happened for the run to prove something: one mishap of them at a submit, or a kill."""
+        return self.plan.grave and len(self.plan.happened) + len(self.events) >= ENOUGH
 
 
 async def run(stage: Stage, plan: Plan, name: str = "") -> Ran:

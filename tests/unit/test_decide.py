@@ -282,6 +282,21 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("FAILED", state_reason="BadConstraints", start_time=None), absent=frozenset({1})),
         Submit("IntentStands", 1),
     ),
+    "an emptied status beside the trace of a refused submit begins with this attempt": (
+        Wanted(),
+        seen(job("FAILED", state_reason="BadConstraints", start_time=None)),
+        Intend("Wanted", 1),
+    ),
+    "an emptied status beside a job that the fence turned away begins with this attempt, and the fence tells": (
+        Wanted(),
+        seen(job("FAILED", exit_code=213)),
+        Intend("Wanted", 1),
+    ),
+    "an older backup's attempt is not the end where a later one left but the trace of a refused submit": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=9),
+        seen(job("FAILED", state_reason="BadConstraints", start_time=None), attempt=2),
+        Intend("Wanted", 2),
+    ),
     "an accepted job that fits no node any more has failed": (
         Wanted(recorded=(SUBMITTED,)),
         seen(job("FAILED", state_reason="BadConstraints", start_time=None)),

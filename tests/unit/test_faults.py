@@ -25,6 +25,7 @@ from faults.history import Job, Task, Told, Verdict, check
 from faults.mutation import HERE, MUTANTS, Mutant
 from faults.plan import ENOUGH, OTHER_DOORS, POSSIBLE, Fault, Kind, Mishap, Plan, door_of, drawn
 from faults.proxy import Proxy
+from faults.run import Ran
 from faults.run import told as told_by
 from faults.wire import Wire
 from passerelle_sandbox.errors import SandboxError
@@ -107,9 +108,9 @@ class TestPlan:
         for seed in range(1, 1001):
             plan = drawn(seed)
             assert len(plan.mishaps) >= ENOUGH
-            assert not plan.counts, "nothing has happened yet"
+            assert not plan.grave, "nothing has happened yet"
             plan.happened = list(plan.mishaps)
-            assert plan.counts
+            assert plan.grave
 
     @pytest.mark.parametrize("door", POSSIBLE)
     def test_together_they_have_all_that_may_happen(self, door: str) -> None:
@@ -136,12 +137,17 @@ class TestPlan:
     )
     def test_a_run_counts_where_enough_happened(self, happened: Sequence[tuple[str, str]], counts: bool) -> None:
         mishaps = tuple(Mishap(Kind(kind), number, Fault(fault)) for number, (kind, fault) in enumerate(happened))
-        plan = Plan(1, mishaps)
-        assert not plan.counts
+        ran = Ran(Plan(1, mishaps), Verdict())
+        assert not ran.counts
 
-        plan.happened = list(mishaps)
+        ran.plan.happened = list(mishaps)
 
-        assert plan.counts is counts
+        assert ran.counts is counts
+
+    def test_events_count_as_mishaps_do(self) -> None:
+        ran = Ran(Plan(1, (), happened=[Mishap(Kind.SUBMIT, 1, Fault.BUSY)]), Verdict(), ("held", "purged"))
+
+        assert ran.counts
 
     def test_a_mishap_happens_to_its_call_and_once(self) -> None:
         plan = Plan(1, (Mishap(Kind.SUBMIT, 2, Fault.BUSY), Mishap(Kind.WATCH, 1, Fault.FREEZE)))
@@ -186,8 +192,8 @@ class TestRecord:
             ("new", 2, Verdict()),
             ("old", 3, Verdict(wrong_end=["x"])),
         ):
-            record.append(record.row(tried, self.plan(seed), verdict), runs)
-        record.append(record.row("new", drawn(4), Verdict()), runs)
+            record.append(record.row(tried, Ran(self.plan(seed), verdict)), runs)
+        record.append(record.row("new", Ran(drawn(4), Verdict())), runs)
 
         assert record.summed("none", runs) == record.Sum(0, {})
         assert record.summed("none", tmp_path / "missing") == record.Sum(0, {})

@@ -12,7 +12,7 @@ from passerelle.batch import Batch
 from passerelle.gateways.base import Probe
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential
 from passerelle.objects import Key
-from stories import running, told
+from stories import finished, running, told
 
 OTHER = "https://other"
 LONG = Fate(queued=1, running=500)
@@ -227,3 +227,55 @@ def test_a_job_that_took_over_the_id_of_a_lost_one_does_not_stand_for_it() -> No
         assert world.states() == ["RUNNING"]
 
     told(story, Fate(running=10_000), progressPeriod="60s")
+
+
+def test_jobs_of_two_runs_under_one_id_are_both_seen_in_one_look() -> None:
+    """After a site has lost its state, the ended job of one run and the live one of another may have one id."""
+
+    async def story(world: World) -> None:
+        one = world.api.create("a")
+        await world.until(running(world, one))
+        batch = world.site.batches[world.status(one)["attempts"][0]["jobId"]]
+        await world.end_operator()
+        await asyncio.sleep(600)
+        world.site.lose_state()
+        with world.api.unwatched():
+            other = world.api.create("b")
+        marker = world.run_of(other).marker(1)
+        world.site._accept(replace(batch, options=replace(batch.options, name=marker)))
+        await world.start_operator()
+        await world.until(finished(world, one))
+        await world.until(finished(world, other))
+
+        assert [world.condition(key, "Succeeded")[1] for key in (one, other)] == ["Completed", "Completed"]
+        assert [job.name for job in world.site.snapshot()] == [marker], "it was adopted, and not submitted again"
+
+    told(story, LONG)
+
+
+def test_a_site_that_lost_its_state_has_lost_what_lived_and_nothing_else() -> None:
+    """Ids start again, and accounting takes what lived for alive for ever."""
+
+    async def story(world: World) -> None:
+        ended = world.api.create("ended")
+        await world.until(finished(world, ended))
+        lost = world.api.create("lost")
+        await world.until(running(world, lost))
+        world.site.lose_state()
+        later = world.api.create("later")
+        again = world.api.create("again")
+        for key in (lost, later, again):
+            await world.until(finished(world, key))
+
+        told_of = {key: world.condition(key, "Succeeded") for key in (ended, lost, later, again)}
+        completed = ("True", "Completed")
+        assert told_of == {
+            ended: completed,
+            lost: ("Unknown", "OutcomeLost"),
+            later: completed,
+            again: completed,
+        }
+        ids = [world.status(key)["attempts"][0]["jobId"] for key in (ended, lost, later, again)]
+        assert sorted(ids[:2]) == sorted(ids[2:]), "the same ids, of other jobs"
+
+    told(story, Fate(queued=1, running=60))

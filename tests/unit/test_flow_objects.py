@@ -13,6 +13,7 @@ from little_world import World
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
+from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import RemoteJob
 from stories import finished, made_of, running, told
 
@@ -105,6 +106,46 @@ def test_a_restored_etcd_is_believed_and_its_run_is_adopted_again() -> None:
         assert world.states() == ["RUNNING"]
 
     told(story, Fate(running=2_000))
+
+
+def test_of_a_restored_status_no_earlier_attempt_stays_open() -> None:
+    """Else its site would be asked about it for ever, and could never be left alone."""
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", retry={"maxAttempts": 2})
+        await world.until(running(world, key))
+        backup, version = copy.deepcopy(world.api.objects), world.api.version
+        world.site.end(world.status(key)["attempts"][0]["jobId"], "NODE_FAIL")
+        await world.until(lambda: running(world, key)() and len(world.status(key)["attempts"]) == 2)
+        world.api.restore(backup, version)
+        await world.until(finished(world, key))
+
+        reasons = [(each["number"], each["reason"]) for each in world.status(key)["attempts"]]
+        assert reasons == [(1, "NodeFailure"), (2, "Completed")]
+        assert world.states() == ["NODE_FAIL", "COMPLETED"]
+        world.site.faults.gateway_down = True
+        await asyncio.sleep(5)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 30)
+
+    told(story, Fate(queued=1, running=60))
+
+
+def test_an_emptied_status_beside_a_job_that_the_fence_turned_away_comes_to_an_end() -> None:
+    """Whose the claim was, nobody knows any more: another job of the attempt is turned away, too."""
+
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(lambda: world.states() == ["FAILED"])
+        await world.end_operator()
+        world.api.empty_status(key)
+        await world.start_operator()
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        assert world.states() == ["FAILED", "FAILED"]
+
+    told(story, Fate(queued=1, running=1, end="FAILED", exit_code=DUPLICATE))
 
 
 def test_a_run_id_finds_its_job_again_although_accounting_lags_behind() -> None:

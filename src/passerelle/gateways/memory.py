@@ -72,6 +72,7 @@ class _Job:
     cancelled: float | None = None
     warned: float | None = None
     purged: bool = False
+    lost: float | None = None  # when the scheduler lost its state: accounting knows of nothing since
 
     @property
     def start(self) -> float:
@@ -129,6 +130,7 @@ class Memory(MemoryFiles):
     signals: list[tuple[str, str]] = field(default_factory=list)
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _held_back: list[Batch] = field(default_factory=list)
+    _former: list[_Job] = field(default_factory=list)  # of before the scheduler lost its state
     traits: Traits = _TRAITS
 
     async def probe(self) -> Probe:
@@ -167,7 +169,7 @@ class Memory(MemoryFiles):
         since = self.clock() - self.faults.accounting_lag
         return [
             self._record(job, live=False)
-            for job in self._jobs.values()
+            for job in (*self._former, *self._jobs.values())
             if job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
         ]
 
@@ -250,6 +252,15 @@ class Memory(MemoryFiles):
         """The site loses all trace of a job."""
         del self._jobs[job_id]
 
+    def lose_state(self) -> None:
+        """The scheduler begins with empty files: it knows no job, and its ids start again. Accounting keeps what it
+        has, and so takes for alive for ever what had not ended.
+        """
+        for job in self._jobs.values():
+            job.lost = self.clock()
+        self._former += self._jobs.values()
+        self._jobs = {}
+
     @property
     def batches(self) -> dict[str, Batch]:
         """What was accepted, by job id."""
@@ -327,8 +338,12 @@ class Memory(MemoryFiles):
             job.purged |= job.end + self.purge_seconds <= now
         return [job for job in self._jobs.values() if not job.purged and job.submitted <= now - self.faults.listing_lag]
 
+    def _now(self, job: _Job) -> float:
+        """The clock, of a job that was lost as it stood then."""
+        return self.clock() if job.lost is None else job.lost
+
     def _state(self, job: _Job) -> JobState:
-        now = self.clock()
+        now = self._now(job)
         if job.cancelled is not None and job.cancelled <= min(now, job.end):
             return JobState("CANCELLED")
         if now < job.start:
@@ -342,7 +357,7 @@ class Memory(MemoryFiles):
 
     def _record(self, job: _Job, *, live: bool = True) -> RemoteJob:
         asked, state = job.batch.options, self._state(job)
-        started = self.clock() >= job.start and (job.cancelled is None or job.cancelled > job.start)
+        started = self._now(job) >= job.start and (job.cancelled is None or job.cancelled > job.start)
         stopped = state.base == "FAILED" and job.stop <= job.end
         own_end = state.base == job.fate.end and not stopped
         return RemoteJob(

@@ -126,6 +126,11 @@ def load(directory: Path) -> ControlPlane:
     return ControlPlane(directory, Ports(**state["ports"]))
 
 
+def start_again(plane: ControlPlane, env: Mapping[str, str], programs: Programs) -> None:
+    """Start the daemons of a control plane whose former ones have ended, on the same ports and from the same files."""
+    _start_daemons(plane, env, programs, _keys(plane.directory / "pki"))
+
+
 class _PortTakenError(SandboxError):
     """Somebody was quicker; another port will do."""
 

@@ -155,6 +155,15 @@ def test_newest_life_of_a_requeued_job() -> None:
     assert (job.submit_time, job.state) == (200, JobState("RUNNING"))
 
 
+def test_ids_that_started_again_are_other_jobs() -> None:
+    def row(submitted: int, name: str) -> dict[str, Any]:
+        return {"job_id": 7, "name": name, "state": {"current": ["COMPLETED"]}, "time": {"submission": submitted}}
+
+    found = newest(map(accounted_job, [row(100, "psr-a-1"), row(200, "psr-b-1")]))
+
+    assert [(job.name, job.submit_time) for job in found] == [("psr-a-1", 100), ("psr-b-1", 200)]
+
+
 @pytest.mark.parametrize("record", [{}, {"job_state": 5, "exit_code": "x", "nodes": None, "comment": None}])
 def test_garbage_is_no_crash(record: dict[str, Any]) -> None:
     assert live_job(record).state.base == accounted_job(record).state.base == "UNKNOWN"

@@ -151,6 +151,14 @@ def test_own_code_is_told_although_sacct_takes_128_from_it(told: str, code: int)
     assert [job.exit_code for job in decode.accounted(text, MARK, HERE)] == [code]
 
 
+def test_ids_that_started_again_are_other_jobs() -> None:
+    text = record(JobIDRaw="7", JobName="psr-a-1", Submit="100") + record(JobIDRaw="7", JobName="psr-b-1", Submit="200")
+
+    found = decode.newest(decode.accounted(text, MARK, HERE))
+
+    assert [(job.name, job.submit_time) for job in found] == [("psr-a-1", 100), ("psr-b-1", 200)]
+
+
 def test_steps_and_components_are_no_jobs_of_ours() -> None:
     text = record(JobIDRaw="7.batch", State="COMPLETED") + record(JobIDRaw="8", State="COMPLETED")
 

@@ -134,12 +134,12 @@ class Firecrest:
     async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
         wanted = set(names)
         self._asked_names |= wanted
-        found: dict[str, RemoteJob] = {}
+        found: dict[tuple[str, str], RemoteJob] = {}
         if wanted:
             jobs = await self._jobs.listed(LONGEST_WINDOW, wanted, live=False)
-            found |= {job.job_id: job for job in jobs if job.name in wanted}
-        found |= await self._jobs.by_id(set(job_ids) - found.keys(), live=False)
-        return list(found.values())
+            found |= {job.key: job for job in jobs if job.name in wanted}
+        by_id = await self._jobs.by_id(set(job_ids) - {job_id for job_id, _ in found}, live=False)
+        return [*found.values(), *by_id.values()]
 
     async def cancel(self, job_id: str) -> None:
         if not ours(job_id):

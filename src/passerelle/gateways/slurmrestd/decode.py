@@ -105,12 +105,12 @@ def accounted_job(record: Record) -> RemoteJob:
 
 
 def newest(jobs: Iterable[RemoteJob]) -> list[RemoteJob]:
-    """One record a job id: the one submitted last, since accounting keeps a row for each life of a requeued job."""
-    found: dict[str, RemoteJob] = {}
+    """One record a job: the one submitted last, since accounting keeps a row for each life of a requeued one."""
+    found: dict[tuple[str, str], RemoteJob] = {}
     for job in jobs:
-        kept = found.get(job.job_id)
+        kept = found.get(job.key)
         if kept is None or (kept.submit_time, kept.restart_count) <= (job.submit_time, job.restart_count):
-            found[job.job_id] = job
+            found[job.key] = job
     return list(found.values())
 
 

@@ -81,12 +81,12 @@ def accounted(text: str, mark: str, here: Site) -> list[RemoteJob]:
 
 
 def newest(jobs: Iterable[RemoteJob]) -> list[RemoteJob]:
-    """One record a job id: the life that was submitted last, and the later row of two."""
-    found: dict[str, RemoteJob] = {}
+    """One record a job: the life that was submitted last, and the later row of two."""
+    found: dict[tuple[str, str], RemoteJob] = {}
     for job in jobs:
-        kept = found.get(job.job_id)
+        kept = found.get(job.key)
         if kept is None or kept.submit_time <= job.submit_time:
-            found[job.job_id] = job
+            found[job.key] = job
     return list(found.values())
 
 

@@ -128,8 +128,8 @@ class Ssh(SshTransfer):
             and (job.name in asked_names or job.job_id in asked_ids)
         )
         if asked_names - {job.name for job in found}:
-            known = {job.job_id for job in found}
-            found += [job for job in await self._live() if job.name in asked_names and job.job_id not in known]
+            known = {job.key for job in found}
+            found += [job for job in await self._live() if job.name in asked_names and job.key not in known]
         return found
 
     async def cancel(self, job_id: str) -> None:

@@ -1,0 +1,95 @@
+"""What a site says of the jobs of some runs: its queue, its accounting, and the trainers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Protocol
+
+from faults.events import Row
+from faults.history import Job
+
+_EPOCH = ("env", "SLURM_TIME_FORMAT=%s")
+LIVE, ALL = "PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING", "all"
+
+
+class Shell(Protocol):
+    """Whoever can run a command at a site as root."""
+
+    async def on_site(self, *words: str) -> str: ...
+
+
+async def queue(shell: Shell, runs: Collection[str], states: str = LIVE) -> list[Row]:
+    """The jobs of these runs that the scheduler has, in these states."""
+    words = ("squeue", "--noheader", f"--states={states}", "--format=%A|%j|%T|%V|%N")
+    return queued(await shell.on_site(*_EPOCH, *words), runs)
+
+
+async def accounted(shell: Shell, runs: Collection[str]) -> list[Row]:
+    """Every life of every job of these runs that accounting has heard of."""
+    words = ("sacct", "--allusers", "--parsable2", "--noheader", "--allocations", "--duplicates")
+    fields = "--format=jobid,jobname,state,submit,end,nodelist"
+    return rows(await shell.on_site(*_EPOCH, *words, fields, "--starttime=now-1days"), runs)
+
+
+async def words(shell: Shell, root: str, kind: str) -> dict[str, list[str]]:
+    """By marker, the jobs whose trainers wrote a line of this kind (executed, ended) into their run's directory."""
+    said = await shell.on_site("sh", "-c", f"grep -H . {root}/*/{kind}-* /dev/null || true")
+    return written(said)
+
+
+def queued(said: str, runs: Collection[str]) -> list[Row]:
+    """squeue's lines."""
+    found = []
+    for line in said.splitlines():
+        job_id, name, state, submitted, node = line.split("|")
+        if _run(name) in runs:
+            found.append(Row(Job(job_id, name, state, _number(submitted)), node))
+    return found
+
+
+def rows(said: str, runs: Collection[str]) -> list[Row]:
+    """sacct's lines."""
+    found = []
+    for line in said.splitlines():
+        job_id, name, state, submitted, ended, node = line.split("|")
+        if _run(name) in runs:
+            job = Job(job_id, name, state.split()[0], _number(submitted), over=_number(ended) > 0)
+            found.append(Row(job, node, _number(ended)))
+    return found
+
+
+def written(said: str) -> dict[str, list[str]]:
+    """grep's lines."""
+    found: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        path, _, word = line.rpartition(":")
+        run, file = path.split("/")[-2:]
+        found.setdefault(f"{run}-{file.rpartition('-')[2]}", []).append(word)
+    return found
+
+
+def compared(accounting: Collection[Row], scheduler: Collection[Row]) -> list[Job]:
+    """Accounting's rows, each of which tells whether the scheduler has the job still."""
+    known = {_life(row.job) for row in scheduler}
+    return [replace(row.job, known=_life(row.job) in known) for row in accounting]
+
+
+def behind(accounting: Collection[Row], scheduler: Collection[Row], lost: Collection[tuple[str, int]]) -> list[Job]:
+    """Jobs of which accounting has not heard the end yet: alive there, and not at the scheduler. Of those of `lost`,
+    by id and submit time, it never will.
+    """
+    found = compared(accounting, scheduler)
+    return [job for job in found if job.live and not job.known and (job.job_id, job.submitted) not in lost]
+
+
+def _life(job: Job) -> tuple[str, str, int]:
+    return job.job_id, job.name, job.submitted
+
+
+def _number(word: str) -> int:
+    return int(word) if word.isdecimal() else 0
+
+
+def _run(name: str) -> str:
+    return name.rpartition("-")[0]

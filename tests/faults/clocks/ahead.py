@@ -1,0 +1,7 @@
+"""Loaded ahead of an operator: its clock is five minutes ahead of everybody else's."""
+
+from datetime import UTC, datetime, timedelta
+
+import time_machine
+
+time_machine.travel(datetime.now(UTC) + timedelta(minutes=5), tick=True).start()
