@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Protocol
 
+from e2e.cluster import AREX_NAME
 from faults.events import Row
 from faults.history import Job
 
@@ -25,11 +26,11 @@ async def queue(shell: Shell, runs: Collection[str], states: str = LIVE) -> list
     return queued(await shell.on_site(*_EPOCH, *words), runs)
 
 
-async def accounted(shell: Shell, runs: Collection[str]) -> list[Row]:
-    """Every life of every job of these runs that accounting has heard of."""
+async def accounted(shell: Shell, runs: Collection[str], root: str = "") -> list[Row]:
+    """Every life of every job that accounting has heard of and that is of these runs, or lies below their root."""
     words = ("sacct", "--allusers", "--parsable2", "--noheader", "--allocations", "--duplicates")
-    fields = "--format=jobid,jobname,state,submit,end,nodelist"
-    return rows(await shell.on_site(*_EPOCH, *words, fields, "--starttime=now-1days"), runs)
+    fields = "--format=jobid,jobname,state,submit,end,nodelist,workdir"
+    return rows(await shell.on_site(*_EPOCH, *words, fields, "--starttime=now-1days"), runs, root)
 
 
 async def words(shell: Shell, root: str, kind: str) -> dict[str, list[str]]:
@@ -42,18 +43,18 @@ def queued(said: str, runs: Collection[str]) -> list[Row]:
     """squeue's lines."""
     found = []
     for line in said.splitlines():
-        job_id, name, state, submitted, node = line.split("|")
-        if _run(name) in runs:
+        job_id, written, state, submitted, node = line.split("|")
+        if _run(name := _marker(written, runs)) in runs:
             found.append(Row(Job(job_id, name, state, _number(submitted)), node))
     return found
 
 
-def rows(said: str, runs: Collection[str]) -> list[Row]:
+def rows(said: str, runs: Collection[str], root: str = "") -> list[Row]:
     """sacct's lines."""
     found = []
     for line in said.splitlines():
-        job_id, name, state, submitted, ended, node = line.split("|")
-        if _run(name) in runs:
+        job_id, written, state, submitted, ended, node, place = line.split("|")
+        if _run(name := _marker(written, runs)) in runs or (root and place.startswith(f"{root}/")):
             job = Job(job_id, name, state.split()[0], _number(submitted), over=_number(ended) > 0)
             found.append(Row(job, node, _number(ended)))
     return found
@@ -85,6 +86,13 @@ def behind(accounting: Collection[Row], scheduler: Collection[Row], lost: Collec
 
 def _life(job: Job) -> tuple[str, str, int]:
     return job.job_id, job.name, job.submitted
+
+
+def _marker(name: str, runs: Collection[str]) -> str:
+    """The marker that a job was submitted under. A-REX cuts it short, with the attempt's number: the first."""
+    if "-" in name:
+        return name
+    return next((f"{run}-1" for run in runs if name == run[:AREX_NAME].replace("-", "_")), name)
 
 
 def _number(word: str) -> int:

@@ -37,6 +37,8 @@ _ENDS = {
     What.PREEMPTED: ("False", "Preempted"),
     What.LOST: ("Unknown", "OutcomeLost"),
 }
+_RAN_ON = frozenset({"COMPLETED", "TIMEOUT"})
+"""Ends that nobody gives to a job that is deleted: its trainer would go on for longer than any run lasts."""
 _WANTED = {"ok": ("True", "Completed", "COMPLETED"), "fails": ("False", "Failed", "FAILED")}
 """Succeeded, its reason, and Slurm's word."""
 
@@ -87,12 +89,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A TrainingJob that was created, whose run is `run`. `wanted`: how it must end. `most`: of its attempts."""
+    """A TrainingJob that was created, whose run is `run`. `wanted`: how it must end. `most`: of its attempts. `paused`:
+    it was suspended for a while.
+    """
 
     name: str
     run: str
     wanted: Wanted
     most: int = 1
+    paused: bool = False
 
     def marker(self, attempt: int) -> str:
         return f"{self.run}-{attempt}"
@@ -100,9 +105,12 @@ class Task:
 
 @dataclass(slots=True)
 class Verdict:
-    """Names of markers and TrainingJobs, each with its sentence. All but `submitted_twice` are defects."""
+    """Names of markers and TrainingJobs, each with its sentence. All but `submitted_twice` are defects; what nothing
+    explains of that is `submitted_again`, too.
+    """
 
     submitted_twice: list[str] = field(default_factory=list)
+    submitted_again: list[str] = field(default_factory=list)
     executed_twice: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -110,7 +118,7 @@ class Verdict:
 
     @property
     def defects(self) -> list[str]:
-        return [*self.executed_twice, *self.orphans, *self.lost, *self.wrong_end]
+        return [*self.submitted_again, *self.executed_twice, *self.orphans, *self.lost, *self.wrong_end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +147,11 @@ def check(
     *,
     blows: Collection[Blow] = (),
     ended: Mapping[str, Sequence[str]] | None = None,
+    sent_twice: Collection[str] | None = None,
 ) -> Verdict:
     """`executed`: marker -> the jobs whose trainer began, in order, each as its id or, where it was requeued so often
     before, `id+1`; `ended` likewise, of those whose trainer came to its own end. `told`: by name, where it is still.
+    `sent_twice`: the markers of which a second job is nobody's fault; None: of any.
     """
     verdict = Verdict()
     rows = [job for job in jobs if not (job.state == What.REQUEUED and job.over)]  # a former life
@@ -151,15 +161,17 @@ def check(
         others = {blow.job_id for blow in run.befell(marker, {What.FOREIGN})}
         submitted = [row.job_id for row in found if row.job_id not in others]
         if len(submitted) > 1:
-            verdict.submitted_twice.append(f"{marker}: jobs {', '.join(submitted)}")
+            sentence = f"{marker}: jobs {', '.join(submitted)}"
+            verdict.submitted_twice.append(sentence)
+            if sent_twice is not None and marker not in sent_twice:
+                verdict.submitted_again.append(f"{sentence}, and nothing sent its submit twice")
         if _run(marker) not in ours:
             verdict.orphans.append(f"{marker} is of no TrainingJob: job {found[0].job_id}, {found[0].state}")
     for marker, words in executed.items():
         if not _once(words, len(run.befell(marker, {What.REQUEUED}))):
             verdict.executed_twice.append(f"{marker}: its trainer began in jobs {', '.join(words)}")
     for task in tasks:
-        of_it = [row for marker, found in run.rows.items() if _run(marker) == task.run for row in found]
-        live = [row for row in of_it if row.live and not run.lost(row)]
+        live = [row for row in _rows_of(task, run) if row.live and not run.lost(row)]
         verdict.orphans += [f"{row.name} of {task.name} is {row.state}, at the end" for row in live]
         _judge(task, run, told.get(task.name), verdict)
     return verdict
@@ -169,6 +181,8 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     if task.wanted == "deleted":
         if told is not None:
             verdict.lost.append(f"{task.name} was deleted, and is there still")
+        ran_on = [row for row in _rows_of(task, run) if row.state in _RAN_ON and not _struck(run, row)]
+        verdict.orphans += [f"{task.name} was deleted, and its job {row.job_id} is {row.state}" for row in ran_on]
         return
     if told is None:
         verdict.lost.append(f"{task.name} is gone")
@@ -177,7 +191,7 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
         verdict.lost.append(f"{task.name} has not come to its end: {told.reason}")
         return
     last = task.marker(told.attempts)
-    if not any(_run(marker) == task.run for marker in run.rows) and not run.befell(last, {What.LOST}):
+    if not _rows_of(task, run) and not run.befell(last, {What.LOST}):
         verdict.lost.append(f"{task.name} says {told.reason}, and Slurm has no job of it")
         return
     verdict.wrong_end += _attempts(task, run, told)
@@ -193,17 +207,22 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
 
 
 def _attempts(task: Task, run: _Run, told: Told) -> list[str]:
-    """Another attempt is made only after an end that is nobody's doing, and as often as is asked for."""
-    if told.attempts == 1:
-        return []
-    if told.attempts > task.most:
-        allowed = "where one was asked for" if task.most == 1 else f"where {task.most} were allowed"
+    """Another attempt is made only after an end that is nobody's doing, or where one was suspended, and as often as is
+    asked for; and each that began is told of.
+    """
+    more = sorted(marker for marker in run.began if _run(marker) == task.run and _number(marker) > told.attempts)
+    if more:
+        return [f"{task.name} tells of {told.attempts} attempts, and {', '.join(more)} began"]
+    most = task.most + task.paused
+    if told.attempts > most:
+        allowed = "where one was asked for" if most == 1 else f"where {most} were allowed"
         return [f"{task.name} has {told.attempts} attempts, {allowed}"]
     wrong = []
     for number in range(1, told.attempts):
         marker = task.marker(number)
-        struck = {blow.what for blow in run.befell(marker, _TRIED_AGAIN)}
-        if not any(row.state in struck for row in run.rows.get(marker, ())):
+        ends = {blow.what for blow in run.befell(marker, _TRIED_AGAIN)} | ({"CANCELLED"} if task.paused else set())
+        rows = run.rows.get(marker, ())
+        if not any(row.state in ends for row in rows) and not (task.paused and not rows):
             wrong.append(f"{task.name} has {told.attempts} attempts, and nothing befell number {number}")
     return wrong
 
@@ -214,13 +233,9 @@ def _as_wanted(task: Task, run: _Run, told: Told, state: str) -> list[str]:
     ran = {_job_id(word) for word in run.began.get(last, ())}
     if not ran:
         return [f"{task.name} says {told.reason}, and its trainer never began"]
-    if not told.job_ids:
-        return []
-    job_id = told.job_ids[-1]
+    job_id = told.job_ids[-1] if told.job_ids else min(ran)  # where an id is the gateway's, one has begun all the same
     if job_id not in ran:
         return [f"{task.name} tells of job {job_id}, and its trainer began in {sorted(ran)}"]
-    if last not in run.blows:
-        return []
     rows = [row for row in run.rows.get(last, ()) if row.job_id == job_id]
     if any(row.state == state for row in rows):
         return []
@@ -243,6 +258,14 @@ def _excused(task: Task, run: _Run, told: Told, excuses: Sequence[Blow]) -> list
     if any(row.state == what and any(blow.job_id == row.job_id for blow in excuses) for row in mine):
         return []
     return [f"{task.name} says {told.reason}, and accounting says {_states(mine)}"]
+
+
+def _rows_of(task: Task, run: _Run) -> list[Job]:
+    return [row for marker, found in run.rows.items() if _run(marker) == task.run for row in found]
+
+
+def _struck(run: _Run, row: Job) -> bool:
+    return any(blow.job_id == row.job_id and blow.what == row.state for blow in run.blows.get(row.name, ()))
 
 
 def _once(words: Sequence[str], requeues: int) -> bool:
@@ -278,3 +301,7 @@ def _restarts(word: str) -> int:
 
 def _run(marker: str) -> str:
     return marker.rpartition("-")[0]
+
+
+def _number(marker: str) -> int:
+    return int(marker.rpartition("-")[2])

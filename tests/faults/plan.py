@@ -50,13 +50,16 @@ class Fault(StrEnum):
     KILL_BEFORE = "kill-before"
     KILL_AFTER = "kill-after"
     KILL_LATE = "kill-and-late"
+    KILL_STALE = "kill-and-stale"
     SLEEP = "sleep"
     UPGRADE = "upgrade"
 
 
-KILLS = frozenset({Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.KILL_LATE})
+KILLS = frozenset({Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.KILL_LATE, Fault.KILL_STALE})
 LEADS_NO_MORE = KILLS | {Fault.SLEEP, Fault.UPGRADE}
-"""The operator that leads is killed, stopped for some seconds, or asked to end."""
+"""The operator that leads is killed, stopped for some seconds, or asked to end. No seed draws a stale call: one that
+comes when its absence has been believed leaves a second job, and the only one of a TrainingJob that was deleted.
+"""
 _LEADER = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.KILL_LATE, Fault.SLEEP, Fault.UPGRADE)
 _ANY = (
     *(Fault.LOSE_CALL, Fault.LOSE_ANSWER, Fault.CUT_ANSWER, Fault.DELAY, Fault.BUSY, Fault.BROKEN, Fault.BAD_GATEWAY),
@@ -136,6 +139,8 @@ class Plan:
     mishaps: tuple[Mishap, ...]
     door: str = "slurmrestd"
     happened: list[Mishap] = field(default_factory=list)
+    sent_twice: set[str] = field(default_factory=set)
+    """Markers of submits that reached the site twice, or later than whoever sent them lived."""
     _seen: dict[Kind, int] = field(default_factory=dict)
 
     @property
@@ -155,6 +160,11 @@ class Plan:
                 self.happened.append(each)
                 return each.fault
         return None
+
+    def came_to_nothing(self, kind: Kind, fault: Fault) -> None:
+        """What seemed to happen changed nothing."""
+        happened = [each for each in self.happened if (each.kind, each.fault) == (kind, fault)]
+        self.happened.remove(happened[-1])
 
 
 def door_of(seed: int) -> str:
@@ -176,7 +186,7 @@ def drawn(seed: int) -> Plan:
 
 def _grave(draw: random.Random, possible: dict[Kind, tuple[Fault, ...]]) -> Mishap:
     if Kind.SUBMIT not in possible:
-        return Mishap(Kind.PATCH, 1 + draw.randrange(LATEST[Kind.PATCH]), draw.choice(sorted(KILLS)))
+        return Mishap(Kind.PATCH, 1 + draw.randrange(LATEST[Kind.PATCH]), draw.choice(_LEADER[:3]))
     number = 1 + draw.randrange(LATEST[Kind.SUBMIT])
     return Mishap(Kind.SUBMIT, number, _fault(draw, Kind.SUBMIT, possible[Kind.SUBMIT]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,19 @@ from faults.calls import KindOf
 from faults.plan import KILLS, Fault, Kind, Plan
 
 DELAY_SECONDS = 6.0
-LATE_SECONDS = 14.0
-"""Longer than another operator takes to lead, so that the call comes while that one acts."""
+LATE_SECONDS, STALE_SECONDS = 14.0, 45.0
+"""Longer than another operator takes to lead, so that the call comes while that one acts; and longer than it takes that
+one to believe that the call never came.
+"""
 SLEEP_SECONDS = 13.0
 """Longer than a Lease."""
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host", "upgrade"}
 _LOST = KILLS | {Fault.LOSE_CALL, Fault.LOSE_ANSWER, Fault.CERTIFICATE}
 _STATUS = {Fault.BUSY: 429, Fault.BROKEN: 500, Fault.BAD_GATEWAY: 502, Fault.AWAY: 503, Fault.CONFLICT: 409}
+
+_HELD = {Fault.KILL_LATE: LATE_SECONDS, Fault.KILL_STALE: STALE_SECONDS}
+_TWICE = frozenset({Fault.SEND_TWICE, *_HELD})
+_MARKER = re.compile(rb"psr-[a-z0-9]{26}-[0-9]+")
 
 PlanOf = Callable[[web.Request], Plan | None]
 """Whose call this is; None: nobody's, it goes through."""
@@ -117,21 +124,27 @@ class Proxy:
         fault = plan.next(kind) if plan is not None else None
         if kind is Kind.WATCH:
             return await self._stream(request, call, fault)
-        if fault is None:
+        if fault is None or plan is None:
             return await self._answer(call, kind, keep=True)
+        if kind is Kind.SUBMIT and fault in _TWICE:
+            plan.sent_twice.update(word.decode() for word in _MARKER.findall(call.body))
         if fault in _LOST:
             return await self._lose(request, call, kind, fault)
         if fault in _STATUS:
             said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": _STATUS[fault], "message": fault}
             return web.json_response(said, status=_STATUS[fault], headers={"Retry-After": "1"})
-        return await self._mishap(request, call, kind, fault)
+        answer = await self._mishap(request, call, kind, fault)
+        if answer is None:
+            plan.came_to_nothing(kind, fault)
+            return await self._answer(call, kind, keep=True)
+        return answer
 
     async def _lose(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.Response:
         """No answer comes; whether the server gets the call is the fault's."""
         if fault in (Fault.KILL_AFTER, Fault.LOSE_ANSWER):
             await self._answer(call, kind)
-        if fault is Fault.KILL_LATE:
-            late = asyncio.create_task(self._send_late(call, kind))
+        if fault in _HELD:
+            late = asyncio.create_task(self._send_late(call, kind, _HELD[fault]))
             self._late.add(late)
             late.add_done_callback(self._late.discard)
         if fault is Fault.CERTIFICATE:
@@ -140,13 +153,14 @@ class Proxy:
             self._leader.kill()
         return _abort(request)
 
-    async def _send_late(self, call: Call, kind: Kind) -> None:
+    async def _send_late(self, call: Call, kind: Kind, seconds: float) -> None:
         """As something on the way does that holds a call back, and does not know that nobody waits any more."""
-        await asyncio.sleep(LATE_SECONDS)
+        await asyncio.sleep(seconds)
         with contextlib.suppress(httpx.TransportError):
             await self._answer(call, kind)
 
-    async def _mishap(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.StreamResponse:
+    async def _mishap(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.StreamResponse | None:
+        """None where there was nothing to change."""
         if fault is Fault.ELSEWHERE:
             return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/elsewhere"})
         if fault is Fault.SEND_TWICE:  # as a load balancer does that tries again
@@ -193,8 +207,10 @@ class Proxy:
         return self._session.stream(call.method, call.path, headers=head, content=call.body or None)
 
 
-async def _changed(request: web.Request, answer: web.Response, fault: Fault, old: bytes | None) -> web.StreamResponse:
-    """What comes back is not what was said."""
+async def _changed(
+    request: web.Request, answer: web.Response, fault: Fault, old: bytes | None
+) -> web.StreamResponse | None:
+    """What comes back is not what was said; None where it would be."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     told: bytes | None = None
     match fault:
@@ -208,7 +224,11 @@ async def _changed(request: web.Request, answer: web.Response, fault: Fault, old
             told = _emptied(body)
         case Fault.OTHER_USER | Fault.OTHER_CLUSTER:
             told = _elses(body, fault)
-    return answer if told is None else web.Response(status=answer.status, body=told, content_type="application/json")
+        case _:
+            return answer
+    if told is None or told == body:
+        return None
+    return web.Response(status=answer.status, body=told, content_type="application/json")
 
 
 def _head(headers: Mapping[str, str]) -> dict[str, str]:

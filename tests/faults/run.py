@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.apiserver import ApiServer
-from e2e.cluster import AREX_NAME
-from faults import gates, mutation
-from faults.history import Job, Task, Told, Verdict, Wanted, check
+from faults import accounts, gates, mutation
+from faults.history import Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
 from faults.plan import ENOUGH, Plan, drawn
 from faults.stage import Stage
@@ -24,13 +23,16 @@ from passerelle_sandbox.errors import SandboxError
 JOBS = 10
 PATIENCE_SECONDS = 600.0
 """Longer than a frozen watch goes unnoticed, and than A-REX takes to tell of a job that never began."""
+SETTLE_SECONDS = 90.0
+"""How long accounting may lag behind the scheduler."""
+LATE_SECONDS = 5.0
+"""For what is said too late."""
 _PROGRAM = """\
 echo "$SLURM_JOB_ID" >> "$PASSERELLE_RUN_DIR/executed-$PASSERELLE_ATTEMPT"
 sleep "$1"
 exit "$2"
 """
 _PROGRAMS: dict[Wanted, tuple[int, int]] = {"ok": (3, 0), "fails": (2, 3), "deleted": (600, 0)}
-_FIELDS = ("jobid", "jobname", "state")
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Ran:
 async def run(stage: Stage, plan: Plan, name: str = "") -> Ran:
     """The run of a plan; what its TrainingJobs are is drawn from its seed."""
     draw = random.Random(f"story {plan.seed}")  # noqa: S311 -- it draws a story
-    wanted: list[Wanted] = [draw.choice(["ok", "ok", "fails", "deleted"]) for _ in range(JOBS)]
+    ends: list[Wanted] = ["ok", "ok", "fails", "deleted"] if plan.seed else ["ok"]
+    wanted = [draw.choice(ends) for _ in range(JOBS)]
     return await _play(stage, name or f"seed-{plan.seed}", plan, wanted, draw, PATIENCE_SECONDS)
 
 
@@ -86,8 +89,8 @@ async def _play(
         stage.plans[name] = plan
         tasks = await _create(api, name, wanted)
         await _follow(api, tasks, draw, patience)
-        await asyncio.sleep(5)  # for what is said too late
-        return Ran(plan, check(tasks, *await _found(stage, root, tasks), await _told(api)))
+        await asyncio.sleep(LATE_SECONDS)
+        return Ran(plan, await _verdict(stage, api, plan, root, tasks))
     finally:
         stage.plans.pop(name, None)
         await _clear(stage, name)
@@ -120,26 +123,18 @@ async def _follow(api: ApiServer, tasks: list[Task], draw: random.Random, patien
         await asyncio.sleep(1)
 
 
-async def _found(stage: Stage, root: str, tasks: list[Task]) -> tuple[list[Job], dict[str, list[str]]]:
-    """Slurm's jobs of these runs, and by marker the ids of those whose trainer began."""
-    words = (
-        *("sacct", "--allusers", "--parsable2", "--noheader", "--allocations", "--duplicates"),
-        *(f"--format={','.join(_FIELDS)}", "--starttime=now-1days"),
-    )
-    rows = [dict(zip(_FIELDS, line.split("|"), strict=True)) for line in (await stage.on_site(*words)).splitlines()]
-    runs = {task.run: task.run for task in tasks}
-    shortened = {run[:AREX_NAME].replace("-", "_"): run for run in runs}  # by A-REX, which keeps no attempt's number
-    jobs = []
-    for row in rows:
-        name = f"{run}-1" if (run := shortened.get(row["jobname"])) else row["jobname"]
-        if name.rpartition("-")[0] in runs:
-            jobs.append(Job(row["jobid"], name, row["state"].split()[0]))
-    executed: dict[str, list[str]] = {}
-    for line in (await stage.on_site("sh", "-c", f"grep -H . {root}/*/executed-* /dev/null || true")).splitlines():
-        path, _, job_id = line.rpartition(":")
-        run, file = path.split("/")[-2:]
-        executed.setdefault(f"{run}-{file.rpartition('-')[2]}", []).append(job_id)
-    return jobs, executed
+async def _verdict(stage: Stage, api: ApiServer, plan: Plan, root: str, tasks: list[Task]) -> Verdict:
+    """By all three truths, once accounting has come up with the scheduler."""
+    runs = {task.run for task in tasks}
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while True:
+            queue, rows = await accounts.queue(stage, runs), await accounts.accounted(stage, runs, root)
+            if not accounts.behind(rows, queue, ()):
+                break
+            await asyncio.sleep(1)
+    executed = await accounts.words(stage, root, "executed")
+    jobs = accounts.compared(rows, queue)
+    return check(tasks, jobs, executed, await _told(api), sent_twice=plan.sent_twice)
 
 
 async def _told(api: ApiServer) -> dict[str, Told]:
@@ -182,6 +177,6 @@ def told(status: dict[str, Any]) -> Told:
         finished=conditions.get("Finished", {}).get("status") == "True",
         succeeded=succeeded.get("status", ""),
         reason=str(succeeded.get("reason", "")),
-        attempts=len(attempts),
+        attempts=attempts[-1]["number"] if attempts else 0,
         job_ids=tuple(each for each in ids if each.isdecimal()),
     )

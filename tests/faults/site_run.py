@@ -16,7 +16,7 @@ from faults.events import Event, Happening, Row, drawn_life, struck
 from faults.history import Blow, Job, Task, Told, Verdict, Wanted, What, check
 from faults.life import Life
 from faults.plan import Plan, drawn
-from faults.run import Ran
+from faults.run import Ran, told
 from faults.site_stage import SiteStage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy, say
@@ -166,8 +166,8 @@ async def _follow(life: Life, due: list[tuple[float, str]]) -> None:
             await _delete(life, due.pop(0)[1])
         while life.again:
             await _delete(life, life.again.pop())
-        told = await _told(life)
-        if not due and not any(_open(task, told.get(task.name)) for task in life.tasks):
+        say_now = await _told(life)
+        if not due and not any(_open(task, say_now.get(task.name)) for task in life.tasks):
             return
         await asyncio.sleep(1)
 
@@ -203,21 +203,7 @@ async def _settled(life: Life) -> tuple[list[Row], list[Job]]:
 
 
 async def _told(life: Life) -> dict[str, Told]:
-    return {each["metadata"]["name"]: said(each.get("status", {})) for each in await _trainingjobs(life)}
-
-
-def said(status: dict[str, Any]) -> Told:
-    """What a TrainingJob's status says."""
-    conditions = {each["type"]: each for each in status.get("conditions", [])}
-    succeeded = conditions.get("Succeeded", {})
-    attempts = status.get("attempts", [])
-    return Told(
-        finished=conditions.get("Finished", {}).get("status") == "True",
-        succeeded=succeeded.get("status", ""),
-        reason=str(succeeded.get("reason", "")),
-        attempts=attempts[-1]["number"] if attempts else 0,
-        job_ids=tuple(str(each.get("jobId", "")) for each in attempts),
-    )
+    return {each["metadata"]["name"]: told(each.get("status", {})) for each in await _trainingjobs(life)}
 
 
 async def _trainingjobs(life: Life) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -79,6 +80,12 @@ class TestHistory:
             ("ok", [job()], {}, OK, "wrong_end", "its trainer never began"),
             ("ok", [job(), job("8")], {f"{RUN}-1": ["8"]}, OK, "wrong_end", "tells of job 7"),
             ("ok", [job()], RAN, Told(True, "True", "Completed", 2, ("6", "7")), "wrong_end", "2 attempts"),
+            ("ok", [job()], RAN | {f"{RUN}-2": ["9"]}, OK, "wrong_end", f"tells of 1 attempts, and {RUN}-2 began"),
+            ("ok", [job(state="TIMEOUT")], RAN, OK, "wrong_end", "accounting says TIMEOUT of job 7"),
+            ("ok", [job(state="TIMEOUT")], RAN, replace(OK, job_ids=()), "wrong_end", "accounting says TIMEOUT"),
+            ("fails", [job(state="CANCELLED")], RAN, replace(FAILED, reason="Cancelled"), "wrong_end", "(Cancelled)"),
+            ("deleted", [job(state="TIMEOUT")], RAN, None, "orphans", "its job 7 is TIMEOUT"),
+            ("ok", [job()], {f"{RUN}-1": ["7", "7"]}, OK, "executed_twice", "began in jobs 7, 7"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
@@ -89,6 +96,28 @@ class TestHistory:
 
         assert any(said in each for each in getattr(verdict, kind)), verdict
         assert verdict.defects == getattr(verdict, kind), "and it is called by nothing else"
+
+    def test_a_second_job_is_a_defect_where_no_submit_was_sent_twice(self) -> None:
+        jobs = [job(), job("8", state="FAILED")]
+
+        alone = check([task()], jobs, RAN, {"job-0": OK}, sent_twice={OTHER})
+        sent = check([task()], jobs, RAN, {"job-0": OK}, sent_twice={f"{RUN}-1"})
+
+        assert "nothing sent its submit twice" in "".join(alone.submitted_again)
+        assert (alone.defects, sent.defects) == (alone.submitted_again, [])
+        assert len(sent.submitted_twice) == 1
+
+    @pytest.mark.parametrize(
+        "paused,first,defects", [(True, "CANCELLED", 0), (True, "COMPLETED", 1), (True, "", 0), (False, "CANCELLED", 1)]
+    )
+    def test_one_that_was_suspended_may_have_one_attempt_more(self, paused: bool, first: str, defects: int) -> None:
+        again = f"{RUN}-2"
+        jobs = [*([job("6", state=first)] if first else []), Job("7", again, "COMPLETED")]
+        told = replace(OK, attempts=2, job_ids=("6", "7"))
+
+        verdict = check([replace(task(), paused=paused)], jobs, {again: ["7"]}, {"job-0": told})
+
+        assert len(verdict.wrong_end) == len(verdict.defects) == defects
 
 
 class TestMutants:
@@ -252,7 +281,7 @@ def test_a_jobs_id_counts_where_it_is_slurms() -> None:
             {"type": "Finished", "status": "True"},
             {"type": "Succeeded", "status": "False", "reason": "Failed"},
         ],
-        "attempts": [{"jobId": "e4a0-of-unicore"}, {"jobId": "12"}, {}],
+        "attempts": [{"number": 1, "jobId": "e4a0-of-unicore"}, {"number": 2, "jobId": "12"}, {"number": 3}],
     }
 
     assert told_by(status) == Told(finished=True, succeeded="False", reason="Failed", attempts=3, job_ids=("12",))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from e2e.cluster import AREX_NAME
 from faults.accounts import behind, compared, queued, rows, written
 from faults.cluster_life import CLOCKS
 from faults.events import (
@@ -26,7 +27,8 @@ from faults.events import (
 )
 from faults.history import Blow, Job, Task, Told, Verdict, What, check
 from faults.plan import drawn
-from faults.site_run import DOES, said
+from faults.run import told
+from faults.site_run import DOES
 from faults.site_trial import stories
 from passerelle_sandbox.errors import SandboxError
 
@@ -249,8 +251,9 @@ class TestLimits:
                 "wrong_end",
                 "accounting says CANCELLED of job 7",
             ),
-            (task(), [job("REQUEUED", over=False)], RAN, OK, [], "orphans", "is REQUEUED"),
-            (task("deleted"), [job("COMPLETED")], RAN, OK, [blow(What.CANCELLED)], "lost", "is there still"),
+            (task(), [job("COMPLETED"), job("REQUEUED", "8", over=False)], RAN, OK, [], "orphans", "is REQUEUED"),
+            (task("deleted"), [job("CANCELLED")], RAN, OK, [blow(What.CANCELLED)], "lost", "is there still"),
+            (task("deleted"), [job("COMPLETED")], RAN, None, [blow(What.CANCELLED)], "orphans", "job 7 is COMPLETED"),
             (task(), [job("NODE_FAIL")], RAN, Told(False, "Unknown", "Active", 1), STRUCK, "lost", "its end"),
             (task(), [job("COMPLETED")], {}, OK, [blow(What.FOREIGN, "8")], "wrong_end", "never began"),
             (
@@ -392,10 +395,12 @@ class TestAccounts:
     def test_accounting_s_rows(self) -> None:
         said = "\n".join(
             [
-                f"7|{ONE}|CANCELLED by 1000|100|140|n1",
-                f"8|{TWO}|RUNNING|150|Unknown|n2",
-                "9|somebody's|RUNNING|150|Unknown|n2",
-                f"5|{ONE}|PENDING|100|Unknown|None assigned",
+                f"7|{ONE}|CANCELLED by 1000|100|140|n1|/r/{RUN}",
+                f"8|{TWO}|RUNNING|150|Unknown|n2|/r/{RUN}",
+                "9|somebody's|RUNNING|150|Unknown|n2|/home/somebody",
+                "10|psr-zzz-1|RUNNING|150|Unknown|n2|/r/psr-zzz",
+                f"5|{ONE}|PENDING|100|Unknown|None assigned|/r/{RUN}",
+                f"6|{RUN[:AREX_NAME].replace('-', '_')}|RUNNING|150|Unknown|n2|/arc/x",
             ]
         )
 
@@ -403,7 +408,10 @@ class TestAccounts:
             Row(Job("7", ONE, "CANCELLED", 100, over=True), "n1", 140),
             Row(Job("8", TWO, "RUNNING", 150), "n2"),
             Row(Job("5", ONE, "PENDING", 100), "None assigned"),
+            Row(Job("6", ONE, "RUNNING", 150), "n2"),
         ]
+        below = [row.job.job_id for row in rows(said, self.RUNS, "/r")]
+        assert below == ["7", "8", "10", "5", "6"], "what lies there, and is of no TrainingJob, is seen"
 
     def test_the_queue(self) -> None:
         assert queued(f"7|{ONE}|RUNNING|100|n1\n9|x|PENDING|1|\n", self.RUNS) == [
@@ -432,5 +440,5 @@ def test_what_a_trainingjob_says() -> None:
         "attempts": [{"number": 2, "jobId": "7"}],
     }
 
-    assert said(status) == Told(True, "False", "Cancelled", 2, ("7",))
-    assert said({}) == Told(False, "", "", 0)
+    assert told(status) == Told(True, "False", "Cancelled", 2, ("7",))
+    assert told({}) == Told(False, "", "", 0)
