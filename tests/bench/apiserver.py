@@ -66,6 +66,9 @@ class ApiServer:
         content = json.dumps({"status": status})
         return _object(await self._client.patch(f"{self._path}/{name}/status", content=content, headers=_MERGE))
 
+    async def patch(self, name: str, change: Object) -> Object:
+        return _object(await self._client.patch(f"{self._path}/{name}", content=json.dumps(change), headers=_MERGE))
+
     async def delete(self, name: str) -> None:
         _object(await self._client.delete(f"{self._path}/{name}"))
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from operator import itemgetter
+from typing import Any, cast
 
 from bench.apiserver import ApiServer
 from faults import accounts, gates, mutation
@@ -33,6 +35,9 @@ sleep "$1"
 exit "$2"
 """
 _PROGRAMS: dict[Wanted, tuple[int, int]] = {"ok": (3, 0), "fails": (2, 3), "deleted": (600, 0)}
+"""Seconds, and the exit code."""
+_PAUSED_PROGRAM = (12, 0)
+_PAUSE_SECONDS = 6.0
 
 
 @dataclass
@@ -52,9 +57,9 @@ class Ran:
 async def run(stage: Stage, plan: Plan, name: str = "") -> Ran:
     """The run of a plan; what its TrainingJobs are is drawn from its seed."""
     draw = random.Random(f"story {plan.seed}")  # noqa: S311 -- it draws a story
-    ends: list[Wanted] = ["ok", "ok", "fails", "deleted"] if plan.seed else ["ok"]
-    wanted = [draw.choice(ends) for _ in range(JOBS)]
-    return await _play(stage, name or f"seed-{plan.seed}", plan, wanted, draw, PATIENCE_SECONDS)
+    ways = ["ok", "ok", "ok", "fails", "deleted", "paused"] if plan.seed else ["ok"]
+    drawn_ways = [draw.choice(ways) for _ in range(JOBS)]
+    return await _play(stage, name or f"seed-{plan.seed}", plan, drawn_ways, draw, PATIENCE_SECONDS)
 
 
 async def run_seed(stage: Stage, seed: int) -> Ran:
@@ -73,9 +78,7 @@ async def catches(stage: Stage, mutant: Mutant) -> bool:
     return mutant.seen(ran.verdict)
 
 
-async def _play(
-    stage: Stage, name: str, plan: Plan, wanted: Sequence[Wanted], draw: random.Random, patience: float
-) -> Ran:
+async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: random.Random, patience: float) -> Ran:
     """One run, whole."""
     way = await stage.way(plan.door)
     door = gates.gate(way, plan, stage.operators, stage.certificates)
@@ -87,7 +90,7 @@ async def _play(
         made = gates.manifests(name, stage.site, way, plan, door.port, root)
         await stage.apply(*made, deploy.namespace(name))
         stage.plans[name] = plan
-        tasks = await _create(api, name, wanted)
+        tasks = await _create(api, name, ways)
         await _follow(api, tasks, draw, patience)
         await asyncio.sleep(LATE_SECONDS)
         return Ran(plan, await _verdict(stage, api, plan, root, tasks))
@@ -98,22 +101,40 @@ async def _play(
         await door.stop()
 
 
-async def _create(api: ApiServer, namespace: str, wanted: Sequence[Wanted]) -> list[Task]:
-    made = [await api.create(_trainingjob(namespace, number, each)) for number, each in enumerate(wanted)]
-    return [
-        Task(each["metadata"]["name"], Run.of_uid(each["metadata"]["uid"]).key, end)
-        for each, end in zip(made, wanted, strict=True)
-    ]
+async def _create(api: ApiServer, namespace: str, ways: Sequence[str]) -> list[Task]:
+    """A way is how one must end, or `paused`: it is suspended for a while, and succeeds all the same."""
+    tasks = []
+    for number, way in enumerate(ways):
+        wanted: Wanted = "ok" if way == "paused" else cast("Wanted", way)
+        program = _PAUSED_PROGRAM if way == "paused" else _PROGRAMS[wanted]
+        about = (await api.create(_trainingjob(namespace, number, program)))["metadata"]
+        tasks.append(Task(about["name"], Run.of_uid(about["uid"]).key, wanted, paused=way == "paused"))
+    return tasks
+
+
+def _acts(
+    api: ApiServer, tasks: Sequence[Task], draw: random.Random
+) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
+    """What people do in the run, and how many seconds after its beginning."""
+    acts: list[tuple[float, Callable[[], Awaitable[object]]]] = []
+    for task in tasks:
+        at = draw.uniform(1, 20)
+        if task.wanted == "deleted":
+            acts.append((at, partial(api.delete, task.name)))
+        if task.paused:
+            for moment, suspend in ((at, True), (at + _PAUSE_SECONDS, False)):
+                acts.append((moment, partial(api.patch, task.name, {"spec": {"suspend": suspend}})))
+    return sorted(acts, key=itemgetter(0))
 
 
 async def _follow(api: ApiServer, tasks: list[Task], draw: random.Random, patience: float) -> None:
-    """Delete what is to be deleted, each some time after the beginning; wait for all ends."""
+    """Do what people do, and wait for all ends."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    due = sorted((draw.uniform(1, 20), task.name) for task in tasks if task.wanted == "deleted")
+    due = _acts(api, tasks, draw)
     while clock() - began < patience:
         while due and clock() - began >= due[0][0]:
-            await api.delete(due.pop(0)[1])
+            await due.pop(0)[1]()
         told = await _told(api)
         open_ones = [
             task for task in tasks if (task.name in told if task.wanted == "deleted" else not told[task.name].finished)
@@ -152,7 +173,7 @@ async def _clear(stage: Stage, name: str) -> None:
         await asyncio.to_thread(stage.there.kubectl_run, *words, timeout=90)
 
 
-def _trainingjob(namespace: str, number: int, wanted: Wanted) -> dict[str, Any]:
+def _trainingjob(namespace: str, number: int, program: tuple[int, int]) -> dict[str, Any]:
     return {
         "apiVersion": "passerelle.dev/v1alpha1",
         "kind": "TrainingJob",
@@ -160,7 +181,7 @@ def _trainingjob(namespace: str, number: int, wanted: Wanted) -> dict[str, Any]:
         "spec": {
             "site": namespace,
             "image": "/none.sif",  # the Site has no container runtime
-            "command": ["/bin/sh", "-c", _PROGRAM, "train", *map(str, _PROGRAMS[wanted])],
+            "command": ["/bin/sh", "-c", _PROGRAM, "train", *map(str, program)],
             "gpus": 1,
             "timeLimit": "15m",
         },
