@@ -315,6 +315,15 @@ async def test_a_site_that_is_silent_for_a_moment_is_asked_again() -> None:
     assert any("asked again" in each for each in sky.said)
 
 
+async def test_a_site_that_stays_silent_is_asked_less_and_less() -> None:
+    sky = Sky(patience=600.0)
+    sky.on_sleep = lambda: setattr(sky.site.faults, "scheduler_down", True)
+
+    await sky.fly()
+
+    assert 10 <= sky.site.calls.count("get") <= 15, "5, 10, 20, 40 and then 60 seconds apart"
+
+
 @pytest.mark.parametrize("moment", ["waits", "runs"])
 async def test_whoever_interrupts_leaves_no_job_behind(moment: str) -> None:
     sky = Sky()

@@ -227,6 +227,25 @@ def test_a_site_is_asked_no_more_often_than_its_machine_allows_and_says_so() -> 
     told(story, LONG, profile="lumi-g", period="1s")
 
 
+def test_one_failed_look_is_nobodys_news_however_long_the_period_is() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        await asyncio.sleep(200)
+        world.site.faults.gateway_down = True
+        await world.until(lambda: about(world, "Ready")[0][0] == "False")
+        await asyncio.sleep(30)
+        world.site.faults.gateway_down = False
+        assert world.condition(key, "SiteReachable") == ("", "")
+        await asyncio.sleep(200)
+        assert about(world, "Ready")[0][0] == "True"
+        world.site.faults.gateway_down = True
+        await asyncio.sleep(500)
+        assert world.condition(key, "SiteReachable") == ("False", "Unreachable")
+
+    told(story, LONG, period="120s")
+
+
 def test_a_stream_of_trainingjobs_makes_no_period_of_its_own_and_a_single_one_goes_at_once() -> None:
     async def story(world: World) -> None:
         await asyncio.sleep(60)

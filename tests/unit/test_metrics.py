@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
-from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.exposition import PIECE_LINES, pieces
 from passerelle.gateways import base
 from passerelle.gateways.base import (
@@ -41,9 +41,10 @@ from passerelle.gateways.base import (
     Transfer,
     Upload,
 )
-from passerelle.gateways.courtesy import Courtesy
+from passerelle.gateways.courtesy import Courtesy, courteous
 from passerelle.gateways.measured import measured
-from passerelle.gateways.meter import answered
+from passerelle.gateways.meter import answered, called
+from passerelle.gateways.purpose import Purpose
 from passerelle.gateways.surveys import Survey
 from passerelle.health import Health
 from passerelle.job_secrets import JobSecrets
@@ -326,7 +327,10 @@ class Door:
     def _answer(self, asked: object, *sizes: int) -> None:
         self.asked.append(asked)
         for size in sizes:
+            called()
             answered(size)
+        if not sizes:
+            called()  # and nobody answers
         if self.error is not None:
             raise self.error
 
@@ -603,7 +607,9 @@ async def test_calls_answers_and_bytes_are_counted_by_operation() -> None:
 
     assert total("requests_total", "states", outcome="ok") == 1
     assert total("request_seconds_count", "states") == 1
-    assert total("responses_total", "states") == 3
+    assert total("responses_total", "states") == total("calls_total", "states") == 3
+    await gateway.find()
+    assert (total("calls_total", "find"), total("responses_total", "find")) == (1, None)
     assert total("response_bytes_total", "states") == 300
     assert total("response_bytes_total", "probe") == 10
     assert total("response_bytes_total", "accounted") == 1000
@@ -720,6 +726,38 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
     assert value("site_reachable") == 0
     services.clear()
     assert value("site_reachable") is None
+
+
+async def test_how_a_site_is_spared_is_read_from_its_courtesy() -> None:
+    metrics = Metrics()
+    courtesy = Courtesy(asyncio.get_running_loop().time, calls_per_hour=500)
+    here = Here(
+        site({"metadata": {"name": "lumi", "uid": "u", "resourceVersion": "1"}}), WorkQueue("lumi", nothing), courtesy
+    )
+    metrics.read_sites(lambda: [here], WorkQueue("", nothing))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"passerelle_site_{name}", {"site": "lumi", **labels})
+
+    assert value("calls_budget") == 500
+    assert value("stretch_ratio", period="progress") == value("stretch_ratio", period="polling") == 1
+    assert {value("spared", calls=each) for each in ("all", "submits", "ends", "files")} == {0}
+    gateway = courteous(Door(Unavailable("lost", reason="Unreachable")), courtesy)
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            await gateway.submit(None)  # type: ignore[arg-type]  # the door does not look
+    with pytest.raises(Deferred):
+        await gateway.submit(None)  # type: ignore[arg-type]  # likewise
+    courtesy.budget.note(Purpose.PROGRESS)
+    courtesy.look_stretch, courtesy.progress_stretch = 1.5, 4.0
+    assert value("spared", calls="submits") == 1
+    assert value("spared", calls="files") == 0
+    assert value("deferred_total", purpose="submit") == 1
+    assert value("calls_last_hour", purpose="progress") == 1
+    assert value("stretch_ratio", period="polling") == 1.5
+    assert value("stretch_ratio", period="progress") == 4
+    courtesy._asked_for_patience(60)
+    assert value("spared", calls="all") == 1
 
 
 class Api:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from passerelle.tail import FARTHEST, follow, last_lines
+from passerelle.tail import FARTHEST, Pace, follow, last_lines
 
 PATH = "/scratch/psr-1.log"
 
@@ -158,3 +158,13 @@ async def test_a_log_that_begins_anew_is_followed_from_its_start() -> None:
         disk.content = b"again\n"
 
     assert await told(disk, [anew], offset=len(disk.content)) == b"again\n"
+
+
+def test_a_log_that_does_not_grow_is_asked_for_less_and_less() -> None:
+    pace = Pace(3, 30)
+    pauses = [pace.pause() for _ in range(8)]
+
+    assert pauses[:3] == [3, 4.5, 6.75]
+    assert pauses[-2:] == [30, 30]
+    pace.grew()
+    assert pace.pause() == 3

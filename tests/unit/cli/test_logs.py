@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from passerelle.cli import cluster, main
+from passerelle.cli.logs import _period
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.kube import REFUSED, Gone
 from passerelle.objects import Key
 from passerelle.slurm import RemoteJob
+from passerelle.v1alpha1.site import SiteSpec
 from site_api import SiteApi
 
 LOG = "/scratch/runs/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa-2-41.log"
@@ -135,6 +137,20 @@ def test_its_job_is_asked_for_first_for_some_doors_find_the_log_by_it(
     monkeypatch.setattr(Memory, "read", noted)
     assert said(capsys, "logs", "llm", "--attempt", "1") == (0, "0: out of memory\n", "")
     assert asked[:2] == [["40"], FIRST_LOG]
+
+
+@pytest.mark.parametrize(
+    "spec,seconds",
+    [
+        ({"profile": "lumi-g"}, 120),
+        ({"profile": "leonardo-booster", "pollingPeriod": "90s"}, 90),
+        ({"profile": "our-own-image-has-it", "pollingPeriod": "5s"}, 30),
+    ],
+)
+def test_a_log_is_followed_at_the_machine_s_pace(spec: dict[str, str], seconds: float) -> None:
+    base = {"gateway": {"driver": "ssh", "url": "ssh://login", "credentials": {"name": "x"}}, "runRoot": "/scratch"}
+
+    assert _period(SiteSpec.model_validate(base | spec)) == seconds
 
 
 def test_an_earlier_attempt_is_shown_by_its_number(api: Api, site: Memory, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,10 +65,25 @@ class LoginNode:
     port: int = 0
     connections: int = 0
     refused: int = 0
+    most_sessions: int = 0  # at one time, on one connection: sshd's MaxSessions
     called: list[list[str]] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
+    _sessions: Counter[object] = field(default_factory=Counter)  # by the client's port
 
     async def serve(self, process: Process) -> None:
+        client = process.get_extra_info("peername")
+        self.opened(client)
+        try:
+            await self._serve(process)
+        finally:
+            self._sessions[client] -= 1
+
+    def opened(self, client: object) -> None:
+        """A session is open. One of SFTP stays so."""
+        self._sessions[client] += 1
+        self.most_sessions = max(self.most_sessions, self._sessions[client])
+
+    async def _serve(self, process: Process) -> None:
         words = shlex.split(process.command or "")
         mark = words[4]
         rest = words[6:] if words[5].startswith("end-") else words[5:]
@@ -119,6 +135,7 @@ async def running(
     node = LoginNode({"scontrol": who, **(commands or {})})
 
     def sftp(channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        node.opened(channel.get_extra_info("peername"))
         channel.write(greeting)
         return asyncssh.SFTPServer(channel, chroot=str(files).encode())
 

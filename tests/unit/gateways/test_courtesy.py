@@ -12,7 +12,7 @@ import pytest
 import virtual_time
 from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import meter
-from passerelle.gateways.base import OPENING, Gateway, Transfer
+from passerelle.gateways.base import OPENING, Files, Gateway, Upload
 from passerelle.gateways.breaker import FAILURES
 from passerelle.gateways.budget import FULL, SHARES
 from passerelle.gateways.courtesy import (
@@ -24,7 +24,7 @@ from passerelle.gateways.courtesy import (
     Kind,
     courteous,
 )
-from passerelle.gateways.http import Carrier, Server
+from passerelle.gateways.http import GATEWAY, Carrier, Server
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.purpose import Purpose, made_for
 
@@ -141,17 +141,16 @@ def test_patience_has_an_end_whatever_a_server_asks_for_and_a_shorter_word_takes
     told(story)
 
 
-def carrier(answer: httpx.Response | Exception, server: Server | None = None) -> Carrier:
+def carrier(answer: httpx.Response | Exception, server: Server) -> Carrier:
     def handle(_: httpx.Request) -> httpx.Response:
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    more = {"server": server} if server is not None else {}
-    return Carrier("https://site.example.eu", transport=httpx.MockTransport(handle), **more)
+    return Carrier("https://site.example.eu", transport=httpx.MockTransport(handle), server=server)
 
 
-async def one_request(answer: httpx.Response | Exception, server: Server | None = None) -> Courtesy:
+async def one_request(answer: httpx.Response | Exception, server: Server = GATEWAY) -> Courtesy:
     courtesy = Courtesy(asyncio.get_running_loop().time, calls_per_hour=LIMIT)
     asked = carrier(answer, server)
 
@@ -404,7 +403,8 @@ def test_a_call_that_is_given_up_leaves_the_trial_to_another() -> None:
 
 def test_the_door_itself_passes_all_this() -> None:
     async def story(site: Site) -> None:
-        assert isinstance(site.door, Transfer)
+        assert isinstance(site.door, Upload)
+        assert isinstance(site.door, Files)
         await site.door.probe()
         await site.door.make_directory("/a")
         site.courtesy._asked_for_patience(60)
