@@ -15,12 +15,20 @@ from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, beyond
+from passerelle.recall import recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 
 NEWS_WHEN_FULL = 4
 """Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
+LOOK_UPS_PER_LOOK = 1_000
+"""Runs that a look asks for by their markers, some forty calls: of a burst of more, the rest waits for the next look,
+and the listing does not.
+"""
+
+NEWS_PIECE = 64
+"""Full records after which the passes of their TrainingJobs begin, while others are read."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -69,7 +77,11 @@ class Looks:
         if budget.room(Purpose.PROGRESS) > 0:  # why a job waits can wait itself
             news += self._queued_turn([present[job_id] for job_id in others])
         with made_for(Purpose.NEWS):
-            changed = await self._read(known, news, known.keys() - states.keys())
+            for start in range(0, len(news) - NEWS_PIECE, NEWS_PIECE):
+                for run in await self._read(known, news[start : start + NEWS_PIECE]):
+                    self._on_change(run)
+            last = news[max(0, (len(news) - 1) // NEWS_PIECE * NEWS_PIECE) :]
+            changed = await self._read(known, last, known.keys() - states.keys())
         if self._now() >= self._next_progress:
             self._next_progress = self._now() + progress_period
             for run in changed:
@@ -145,8 +157,15 @@ class Looks:
         return chosen
 
     async def asked(self) -> set[Run]:
-        """Runs by marker: accounting first (it filters by name), the full live listing where a job may exist."""
-        asked = set(self._picture.asked & self._picture.views.keys())
+        """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
+        recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids))
+        for run in recalled:
+            self._picture.views[run].recalled = True
+        recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
+        return recalled | await self._by_marker(self._picture.turn(LOOK_UPS_PER_LOOK))
+
+    async def _by_marker(self, asked: set[Run]) -> set[Run]:
+        """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell."""
         if not asked:
             return set()
         rows: list[RemoteJob] = []
@@ -159,13 +178,17 @@ class Looks:
             names = beyond(names, rows)
         views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
         deep = not accounted or any(view.questions or view.thorough for view in views)
-        if deep or any(row.stage is not Stage.ENDED for row in rows):
-            # The live listing is read after accounting: a job that appears in between is then seen in one of them.
-            live = await self._door().find()
-            rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
+        active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
+        if deep or active:
+            # The live side is read after accounting: a job that appears in between is then seen in one of them.
+            live = await (self._door().find() if deep else self._door().get(active))
+            rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
             rows += live
         changed = await self._take_in(rows)
         return changed | self._picture.settle(asked, self._now(), self._door().settle_seconds, accounted=accounted)
+
+    async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
+        return await self._accounted(job_ids=job_ids)
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""

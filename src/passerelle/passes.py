@@ -12,6 +12,7 @@ from passerelle.errors import Rejected
 from passerelle.facts import OUTCOME_LOST, Staged, Word
 from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
+from passerelle.picture import Remembered
 from passerelle.planning import Planned
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob, Stage
@@ -143,6 +144,14 @@ def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
         )
         for attempt in job.status.attempts
     )
+
+
+def remembered(job: TrainingJob) -> Remembered | None:
+    """The open attempt's job, where the status tells of one that the site has shown: by its submit time."""
+    current = job.status.attempts[-1] if job.status.attempts else None
+    if current is None or is_final(current) or current.job_id is None or current.submit_time is None:
+        return None
+    return Remembered(current.number, current.marker, current.job_id, current.state, current.reason)
 
 
 def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool = False) -> Wanted:

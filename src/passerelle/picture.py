@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from passerelle.decide import Seen
 from passerelle.gateways.base import Identity
@@ -30,12 +31,27 @@ class Question:
     absent: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The job of a run's open attempt, as its status tells of it. Nothing of this counts before the site says the same.
+
+    `state` is Slurm's, and `reason` why it waited.
+    """
+
+    attempt: int
+    marker: str
+    job_id: str
+    state: str
+    reason: str
+
+
 @dataclass(slots=True)
 class View:
     """What is known of one run.
 
     `thorough`: it may have a job already, so that the live listing is read, too. `wary`: it has had an intent, which
-    its status has lost, so that an empty answer is believed only after the settle time.
+    its status has lost, so that an empty answer is believed only after the settle time. `remembered` is what the site
+    is asked for before all that. `recalled`: the site confirmed it, and was not asked for the run's other jobs.
     """
 
     jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
@@ -44,6 +60,8 @@ class View:
     thorough: bool = False
     wary: bool = False
     answered_at: float | None = None
+    remembered: Remembered | None = None
+    recalled: bool = False
     questions: dict[int, Question] = field(default_factory=dict)
 
 
@@ -53,7 +71,7 @@ class Picture:
     def __init__(self) -> None:
         self.identity: Identity | None = None
         self.views: dict[Run, View] = {}
-        self.asked: set[Run] = set()
+        self.asked: dict[Run, None] = {}  # the longest waiting first
 
     def seen(self, run: Run, fresh: Iterable[int], identity: Identity | None) -> Seen:
         """One run, for `decide`."""
@@ -66,27 +84,52 @@ class Picture:
             identity=identity,
         )
 
-    def ask(self, run: Run, *, highest: int, thorough: bool, wary: bool = False, doubtful: int | None = None) -> None:
+    def ask(
+        self,
+        run: Run,
+        *,
+        highest: int,
+        thorough: bool,
+        wary: bool = False,
+        doubtful: int | None = None,
+        remembered: Remembered | None = None,
+    ) -> None:
         """Have a run looked up. `doubtful` is an attempt whose absence is in question."""
         view = self.views.setdefault(run, View())
+        if run not in self.asked and not view.complete and view.answered_at is None:
+            view.remembered = remembered
         view.highest = max(view.highest, highest)
         view.thorough |= thorough
         view.wary |= wary
         if doubtful is not None:
             view.questions.setdefault(doubtful, Question())
-        self.asked.add(run)
+        self.asked.setdefault(run)
+
+    def turn(self, most: int) -> set[Run]:
+        """At most so many of the runs that are to be looked up; of more, each has its turn."""
+        chosen = [run for run in islice(self.asked, most) if run in self.views]
+        for run in chosen:
+            del self.asked[run]
+            self.asked[run] = None
+        return set(chosen)
+
+    def remembered(self, most: int) -> dict[Run, Remembered]:
+        """At most so many of the jobs that the site is to be asked for by their ids."""
+        views = ((run, self.views.get(run)) for run in self.asked)
+        found = ((run, view.remembered) for run, view in views if view is not None and not view.questions)
+        return dict(islice(((run, job) for run, job in found if job is not None), most))
 
     def forget(self, run: Run) -> None:
         self.views.pop(run, None)
-        self.asked.discard(run)
+        self.asked.pop(run, None)
 
     def meet(self, identity: Identity) -> None:
         """Another cluster or user answers: what was concluded from the former one's silence is void."""
         if self.identity is not None and identity != self.identity:
             for run, view in self.views.items():
-                view.complete, view.answered_at = False, None
+                view.complete, view.answered_at, view.remembered, view.recalled = False, None, None, False
                 view.questions = {attempt: Question() for attempt in view.questions}
-                self.asked.add(run)
+                self.asked.setdefault(run)
         self.identity = identity
 
     def known(self) -> Known:
@@ -118,6 +161,10 @@ class Picture:
         if named is None or view is None or not self._ours(job):
             return None
         run, attempt = named
+        if view.recalled and job.stage is Stage.ENDED:
+            view.recalled = False  # what its end means depends on the run's other jobs, which were never asked for
+            self.ask(run, highest=attempt, thorough=False)
+            return None
         before = view.jobs.get(job.job_id)
         if before is not None and before[1].live and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
@@ -157,12 +204,14 @@ class Picture:
             if accounted and _age(view, now, settle_seconds):
                 known.add(run)
             if view.complete and all(question.absent for question in view.questions.values()):
-                self.asked.discard(run)
+                self.asked.pop(run, None)
         return known
 
     def due(self, now: float, settle_seconds: float) -> float:
         """In how many seconds a look-up can learn something new; 0 for one that was never made."""
-        waits = [0.0 for run in self.asked if _new(self.views.get(run))]
+        if any(_new(self.views.get(run)) for run in self.asked):
+            return 0.0
+        waits: list[float] = []
         for run in self.asked:
             view = self.views.get(run) or View()
             moments = [question.answered_at for question in view.questions.values() if not question.absent]

@@ -23,7 +23,7 @@ from passerelle.holds import BACK_OFF, MAX_JOBS, SPARED, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, elsewhere, run_directory, wanted
+from passerelle.passes import Memory, Pass, elsewhere, remembered, run_directory, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
 from passerelle.sites import Service, Sites
@@ -196,12 +196,14 @@ class Reconciler:
             return await self._acts.cancel(now, action)
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
             highest = max([attempt.number for attempt in now.job.status.attempts], default=0)
+            known = remembered(now.job)
             now.service.watch.look_up(
                 now.job.run,
                 highest=highest,
-                thorough=self._may_have_run(now.job),
+                thorough=known is None and self._may_have_run(now.job),
                 wary=now.job.held_finalizer and not now.job.status.attempts,
                 doubtful=action.attempt,
+                remembered=known,
             )
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"

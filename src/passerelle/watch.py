@@ -30,7 +30,7 @@ from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.haste import Haste
 from passerelle.looks import Looks
 from passerelle.marker import Run
-from passerelle.picture import Picture, Question, View
+from passerelle.picture import Picture, Question, Remembered, View
 from passerelle.reports import Reports, RunDirectory
 from passerelle.slurm import RemoteJob, Stage
 
@@ -100,12 +100,19 @@ class SiteWatch:
         return self._picture.seen(run, fresh, self._identity)
 
     def look_up(
-        self, run: Run, *, highest: int, thorough: bool, wary: bool = False, doubtful: int | None = None
+        self,
+        run: Run,
+        *,
+        highest: int,
+        thorough: bool,
+        wary: bool = False,
+        doubtful: int | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
-        """Ask for a run's jobs by marker soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags
-        behind it, by 3.7 s on 22.05.
+        """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
+        it, by 3.7 s on 22.05.
         """
-        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful)
+        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful, remembered=remembered)
         self._wake.set()
 
     def acting(self, identity: Identity) -> AbstractContextManager[None]:

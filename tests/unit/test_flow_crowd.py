@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import pytest
 
 from little_world import World
-from passerelle.gateways.memory import Fate, Shape
+from passerelle.gateways.memory import Fate, Memory, Shape
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
+from passerelle.slurm import RemoteJob
 from passerelle.work import WorkQueue
 from stories import running, told
 
@@ -88,3 +91,46 @@ def test_no_batch_waits_in_memory_where_the_site_refuses_them_all(batches: list[
 
     told(story)
     assert max(batches) == 0
+
+
+def test_a_look_asks_for_so_many_runs_and_the_rest_waits_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("passerelle.looks.LOOK_UPS_PER_LOOK", 10)
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(2)
+        world.site.calls.clear()
+        for number in range(CROWD):
+            world.api.create(f"job-{number}")
+        await asyncio.sleep(5)
+        assert accepted(world) == CROWD
+        assert world.site.calls.count("accounted") == CROWD / 10
+
+    told(story, Fate(queued=1_000))
+
+
+def test_of_a_crowd_that_changed_the_first_are_told_while_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("passerelle.looks.NEWS_PIECE", 8)
+    running: list[int] = []
+    get = Memory.get
+
+    async def told_by_now(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        await asyncio.sleep(0.1)
+        running.append(sum(condition(body, "Running") == "True" for body in world_of[0].api.objects.values()))
+        return await get(self, job_ids)
+
+    world_of: list[World] = []
+
+    async def story(world: World) -> None:
+        world_of.append(world)
+        for number in range(20):
+            world.api.create(f"job-{number}")
+        await asyncio.sleep(20)
+        monkeypatch.setattr(Memory, "get", told_by_now)
+        await asyncio.sleep(5)
+
+    told(story, Fate(queued=21, running=1_000))
+    assert [each for each in running if each][:2] == [8, 16]
+
+
+def condition(body: dict[str, Any], kind: str) -> str:
+    return next((each["status"] for each in body["status"].get("conditions", []) if each["type"] == kind), "")

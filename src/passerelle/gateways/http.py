@@ -18,7 +18,7 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -28,6 +28,7 @@ import httpx
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.secret import the_secret
+from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.unreached import AUTHORITY, Ca, no_connection
 from passerelle.v1alpha1.site import CA_KEY
 
@@ -94,8 +95,6 @@ EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
 }
 """Every exception that a request can raise -> (may the first byte have left, what a person reads)."""
 
-Hook = Callable[[dict[str, Any]], object]
-
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -144,14 +143,12 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     phrase: str = ""
 
-    def json(self, hook: Hook | None = None) -> dict[str, Any] | None:
-        """The JSON object in the body, or None where there is none. `hook` may put something else in the place of each
-        object as soon as it is parsed.
-        """
+    def json(self) -> dict[str, Any] | None:
+        """The JSON object in the body, or None where there is none."""
         if "json" not in self.content_type:
             return None
         try:
-            found = json.loads(self.body, object_hook=hook)
+            found = json.loads(self.body)
         except ValueError:
             return None
         return found if isinstance(found, dict) else None
@@ -221,10 +218,11 @@ class Carrier:
         payload: bytes | None = None,
         limit: int | None = None,
         raw: bool = False,
+        sieve: Sieve | None = None,
     ) -> Answer:
         """One request, one answer of at most `limit` bytes, or BODY_LIMIT; with a JSON body, a form, a file, or a
-        payload that is sent as it is. `raw`: the answer's encoding is its content's, and stays. Raises Unavailable, and
-        nothing else of its own.
+        payload that is sent as it is. `raw`: the answer's encoding is its content's, and stays. A good answer passes
+        through the `sieve`. Raises Unavailable, and nothing else of its own.
         """
         try:
             if self._client.is_closed:  # whoever asks held on to it, and the Site has another one by now
@@ -246,7 +244,7 @@ class Carrier:
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
             ) as response:
-                received = await _bounded(response, limit or BODY_LIMIT, raw=raw)
+                received = await _bounded(response, limit or BODY_LIMIT, raw, sieve if response.is_success else None)
                 meter.answered(response.num_bytes_downloaded)
         except tuple(EXCEPTIONS) as error:
             raise unavailable(error, self._where, self._server, ca=self._ca, plain=self._plain) from None
@@ -340,16 +338,22 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-async def _bounded(response: httpx.Response, limit: int, *, raw: bool) -> bytes:
-    """The body, unpacked unless `raw`. What one piece may unpack to is bounded, since it is packed once at most."""
+async def _bounded(response: httpx.Response, limit: int, raw: bool, sieve: Sieve | None) -> bytes:  # noqa: FBT001 -- send's
+    """The body, unpacked unless `raw`, or what is left of it in the `sieve`. What one piece may unpack to is bounded,
+    since it is packed once at most.
+    """
     if not raw and response.headers.get("content-encoding", "").strip().lower() not in CODINGS:
         raise Unavailable("The answer is packed in a way that was not asked for.", reason="AnswerTooLarge")
-    content = bytearray()
+    content, size = bytearray(), 0
     async for piece in response.aiter_raw() if raw else response.aiter_bytes():
-        content += piece
-        if len(content) > limit:
+        size += len(piece)
+        if size > limit:
             raise Unavailable(f"The answer is larger than {limit} bytes.", reason=TOO_LARGE)
-    return bytes(content)
+        if sieve is None:
+            content += piece
+        else:
+            sieve.feed(piece)
+    return bytes(content) if sieve is None else sieve.rest()
 
 
 def _loopback(host: str) -> bool:

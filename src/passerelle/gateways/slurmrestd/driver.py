@@ -18,9 +18,10 @@ from passerelle.batch import Batch
 from passerelle.errors import Misaddressed, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
-from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate, Hook
+from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
+from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
@@ -46,6 +47,8 @@ SETTLE_SECONDS = 15.0
 NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
 _HTTP_OK, _HTTP_NOT_FOUND, _HTTP_URL_TOO_LONG = 200, 404, 414
 _T = TypeVar("_T")
+Begin = Callable[[], Sieve]
+"""Makes the sieve of one try."""
 
 
 class Slurmrestd:
@@ -291,28 +294,28 @@ class Slurmrestd:
             raise await self._doubted(version, error) from None
 
     async def _all_jobs(self, version: Version, keep: Callable[[RemoteJob], bool]) -> list[RemoteJob]:
-        """The full listing. A site has many thousands of jobs, 8 KiB each as text and far more as objects: what is not
-        to be kept is dropped while it is parsed.
+        """The full listing. A site has many thousands of jobs, 8 KiB each as text and far more as objects: each is
+        looked at as it comes, and what is not to be kept is dropped.
         """
         kept: list[RemoteJob] = []
 
-        def take(found: dict[str, Any]) -> object:
-            if "job_id" not in found or "job_state" not in found:
-                return found  # a part of a record, or what stands around them all
-            job = decode.live_job(found)
+        def take(record: dict[str, Any]) -> None:
+            job = decode.live_job(record)
             if keep(job):
                 kept.append(job)
-            return None
 
-        body = await self._read(f"{version.slurm}/jobs", hook=take)
-        left = [record for record in body.get("jobs") or [] if record is not None]
-        return kept + [job for job in map(decode.live_job, left) if keep(job)]
+        def begin() -> Sieve:
+            kept.clear()  # it is the second try
+            return Sieve("jobs", take)
+
+        await self._read(f"{version.slurm}/jobs", sieve=begin)
+        return kept
 
     async def _read(
-        self, path: str, query: Query | None = None, hook: Hook | None = None, *, whoever: bool = False
+        self, path: str, query: Query | None = None, sieve: Begin | None = None, *, whoever: bool = False
     ) -> dict[str, Any]:
         try:
-            body = errors.read(await self._ask("GET", path, query or []), self._place, hook)
+            body = errors.read(await self._ask("GET", path, query or [], sieve=sieve), self._place)
             return body if whoever else self._of_cluster(body)
         except Unavailable as error:
             if self._version is None or not path.startswith(self._version.slurm + "/"):
@@ -343,13 +346,22 @@ class Slurmrestd:
             return error
         return error
 
-    async def _ask(self, method: str, path: str, query: Query | None = None, *, lost_version: bool = True) -> Answer:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        lost_version: bool = True,
+        sieve: Begin | None = None,
+    ) -> Answer:
         """A read or a cancel, tried again where Slurm was not reached. Slurm's own failures are not: it waited 9 to
         45 s before it told us.
         """
 
         async def once() -> Answer:
-            answer = await self._send(method, path, query, lost_version=lost_version)
+            sifted = sieve() if sieve is not None else None
+            answer = await self._send(method, path, query, lost_version=lost_version, sieve=sifted)
             failed = errors.failure(answer, self._place) if answer.status != _HTTP_OK else None
             if isinstance(failed, Unavailable) and failed.reason == BUSY:
                 raise failed
@@ -365,11 +377,12 @@ class Slurmrestd:
         *,
         body: object | None = None,
         lost_version: bool = True,
+        sieve: Sieve | None = None,
     ) -> Answer:
         held = self._credential()
         token = held.token if held.client is None else await self._tokens.of(held.client)
         headers = headers_of(held, token) | {"accept": "application/json"}
-        answer = await self._carrier.send(method, path, headers=headers, query=query or [], body=body)
+        answer = await self._carrier.send(method, path, headers=headers, query=query or [], body=body, sieve=sieve)
         if lost_version and answer.status == _HTTP_NOT_FOUND and answer.json() is None:
             self._version = None  # the server was upgraded under us, and no longer serves what it did
         if held.client is not None and errors.refuses_token(answer):

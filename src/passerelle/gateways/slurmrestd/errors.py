@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.http import BUSY, Answer, Hook
+from passerelle.gateways.http import BUSY, Answer
 from passerelle.gateways.secret import TOKEN
 
 REFUSALS = {
@@ -104,12 +104,12 @@ def refuses_token(answer: Answer) -> bool:
     return answer.status != _OK and isinstance(failure(answer, ""), Unauthorized)
 
 
-def read(answer: Answer, place: str, hook: Hook | None = None) -> dict[str, Any]:
+def read(answer: Answer, place: str) -> dict[str, Any]:
     """The body of a successful read. Raises Unauthorized or Unavailable.
 
     200 alone proves nothing: with slurmdbd dead 22.05 answers a search with 200, an empty list and error 7000.
     """
-    body = answer.json(hook)
+    body = answer.json()
     if body is None or answer.status != _OK or numbers_of(body) - _HARMLESS:
         raise failure(answer, place)
     return body

@@ -1,0 +1,59 @@
+"""How an operator that starts anew finds the jobs that it left: by the ids that their TrainingJobs' statuses tell.
+
+To look ten thousand runs up by their markers takes hundreds of accounting searches and the full live listing, 8 KiB a
+job of everybody's. But an attempt's job that lives is the highest attempt's, for the next one is made only after it was
+seen to end. So the light listing is asked which of the ids live, and whose they are is proven by their names: of those
+that wait by accounting, which tells of hundreds in one answer, of the others by their full records, which are news
+anyway. Whatever the site does not confirm is looked up by its marker, and so is a run whose job has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
+
+from passerelle.gateways.base import Accounting, Gateway, Listing
+from passerelle.picture import Picture, Remembered
+from passerelle.slurm import JobState, RemoteJob, Stage
+
+MOST = 2_000
+"""Jobs that a look finds again: one call of the light listing."""
+
+Accounted = Callable[[Collection[str]], Awaitable[list[RemoteJob] | None]]
+"""Accounting's rows of these ids; None where it can't be asked."""
+
+
+async def recall(door: Gateway, picture: Picture, accounted: Accounted) -> list[RemoteJob]:
+    """The records of remembered jobs that live, as far as the site confirms them."""
+    turn = picture.remembered(MOST)
+    if not turn:
+        return []
+    found = await _confirmed(door, {job.job_id: job for job in turn.values()}, accounted)
+    for run in turn:
+        if (view := picture.views.get(run)) is not None:
+            view.remembered = None  # it was asked for once; what was not found is looked up by its marker
+    return found
+
+
+async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Accounted) -> list[RemoteJob]:
+    if door.traits.listing is not Listing.STATES or not isinstance(door, Accounting):
+        return []  # it lists whole records of ours, and those alone
+    states = await door.states(jobs.keys())
+    live = {job_id for job_id, state in states.items() if state.stage is not Stage.ENDED}
+    waiting = {job_id for job_id in live if _waits_as_before(jobs[job_id], states[job_id])}
+    rows = await accounted(waiting) if waiting else []
+    rows = [row for row in rows or [] if row.job_id in waiting and row.name == jobs[row.job_id].marker]
+    found = [_as_before(row, jobs[row.job_id], states[row.job_id]) for row in rows]
+    others = live - {row.job_id for row in rows}
+    read = await door.get(others) if others else []
+    return found + [job for job in read if job.name == jobs[job.job_id].marker and job.stage is not Stage.ENDED]
+
+
+def _waits_as_before(remembered: Remembered, state: JobState) -> bool:
+    return state.stage is Stage.QUEUED and str(state) == remembered.state
+
+
+def _as_before(row: RemoteJob, remembered: Remembered, state: JobState) -> RemoteJob:
+    """A waiting job: accounting tells whose it is and when it was submitted, and nothing of why it waits."""
+    why = remembered.reason
+    return replace(row, state=state, state_reason=why, nodes="", node_count=0, standard_output="", live=True)
