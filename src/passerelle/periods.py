@@ -8,6 +8,9 @@ from passerelle.profiles import Profile
 from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.site import SiteSpec
 
+BELOW_FLOOR = "BelowFloor"
+"""The reason of a condition, and the doctor's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Periods:
@@ -19,6 +22,23 @@ class Periods:
     progress: int
     floor: int
     raised: tuple[str, ...] = ()
+
+    @property
+    def _them(self) -> tuple[str, str, str]:
+        return ("are", "each counts", "them") if len(self.raised) > 1 else ("is", "it counts", "it")
+
+    def told(self, profile: str) -> str:
+        """What was raised, in a sentence; "" where nothing was."""
+        are, counts, _ = self._them
+        if not self.raised:
+            return ""
+        least = f"the least at a machine of profile {profile}"
+        return f"{' and '.join(self.raised)} {are} shorter than {self.floor}s, {least}: {counts} as {self.floor}s."
+
+    @property
+    def fix(self) -> str:
+        """What to write."""
+        return f"Write {self.floor}s or more, or leave {self._them[2]} out."
 
 
 def periods(spec: SiteSpec, profile: Profile) -> Periods:

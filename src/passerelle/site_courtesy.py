@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from passerelle.gateways.courtesy import CALLS_SPENT, WAITED_IN_PLACE, Courtesy, words
 from passerelle.gateways.http import BUSY
 from passerelle.gateways.purpose import Purpose
-from passerelle.periods import periods
+from passerelle.periods import BELOW_FLOOR, periods
 from passerelle.profiles import Profile
 from passerelle.v1alpha1.site import SiteSpec
-
-BELOW_FLOOR = "BelowFloor"
 
 Told = tuple[str, str, str, str]
 """Type, status, reason and message of a condition."""
@@ -36,13 +34,7 @@ def _period(spec: SiteSpec, profile: Profile | None) -> list[Told]:
     found = periods(spec, profile) if profile is not None else None
     if found is None or not found.raised:
         return []
-    fields = " and ".join(found.raised)
-    are, counts, them = ("are", "each counts", "them") if len(found.raised) > 1 else ("is", "it counts", "it")
-    text = (
-        f"{fields} {are} shorter than {found.floor}s, the least at a machine of profile {spec.profile}: {counts} as "
-        f"{found.floor}s. Write {found.floor}s or more, or leave {them} out."
-    )
-    return [("PeriodAsWritten", "False", BELOW_FLOOR, text)]
+    return [("PeriodAsWritten", "False", BELOW_FLOOR, f"{found.told(spec.profile)} {found.fix}")]
 
 
 def _budget(spec: SiteSpec, courtesy: Courtesy) -> list[Told]:

@@ -152,6 +152,8 @@ def test_a_name_that_no_trainingjob_can_hold_is_refused(api: Api, name: str) -> 
     [
         pytest.param({**SMALL, "user": "x"}, 'unknown field "spec.user"', id="unknown field"),
         pytest.param({**SMALL, "pollingPeriod": "0s"}, "spec.pollingPeriod", id="no pause between looks"),
+        pytest.param({**SMALL, "callsPerHour": 59}, "spec.callsPerHour", id="hardly a call"),
+        pytest.param({**SMALL, "callsPerHour": 1_000_001}, "spec.callsPerHour", id="calls without end"),
         pytest.param(samples.put(SMALL, ("gateway", "driver"), "rsh"), 'supported values: "slurmrestd"', id="driver"),
         pytest.param(samples.put(SMALL, ("gateway", "driver"), "firecrest"), SYSTEM_MISSING, id="no system"),
         pytest.param({**SMALL, "admission": [{"selector": {"k" * 318: "v"}}]}, "a label's key", id="a key too long"),

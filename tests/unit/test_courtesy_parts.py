@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from passerelle.doctor import door
 from passerelle.haste import EARLY, Haste
 from passerelle.periods import periods
 from passerelle.profiles import load, names
@@ -106,3 +107,12 @@ def test_the_least_period_is_half_a_minute_where_a_site_says_nothing() -> None:
         "sandbox": 1,
         "sandbox-bare": 1,
     }
+
+
+def test_the_doctor_tells_of_a_period_that_does_not_count() -> None:
+    told = {each.id: each for each in door.site("lumi", site(profile="lumi-g", pollingPeriod="5s"), load("lumi-g"))}
+
+    assert told["BelowFloor"].verdict == "warning"
+    assert "pollingPeriod is shorter than 120s" in told["BelowFloor"].text
+    assert told["BelowFloor"].fix == "Write 120s or more, or leave it out."
+    assert "BelowFloor" not in {each.id for each in door.site("lumi", site(profile="lumi-g"), load("lumi-g"))}

@@ -7,18 +7,25 @@ import bisect
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from little_world import SITE, AccountedDoor, CarryingDoor, World
 from passerelle.batch import Batch
-from passerelle.errors import Unavailable
+from passerelle.errors import Deferred, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.base import Probe
 from passerelle.gateways.breaker import FAILURES
+from passerelle.gateways.courtesy import Kind
 from passerelle.gateways.memory import Fate, Memory
+from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
-from passerelle.objects import Key
+from passerelle.looks import NEWS_WHEN_FULL
+from passerelle.marker import Run
+from passerelle.objects import Key, TrainingJob
+from passerelle.reconcile import Reconciler
+from passerelle.reports import Reports
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.v1alpha1.site import CALLS_PER_HOUR
 from stories import finished, running, told
@@ -424,5 +431,109 @@ def test_the_site_of_the_little_world_is_one_without_a_floor() -> None:
         assert world.api.sites[SITE]["spec"]["profile"] == "sandbox"
         await asyncio.sleep(5)
         assert world.site.calls.count("probe") >= 4
+
+    told(story)
+
+
+def test_a_submit_that_is_held_back_at_the_last_moment_is_no_trouble_of_the_sites() -> None:
+    """The trial of another one is in hand, and says nothing of looks."""
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(5)
+        watch = world.service.watch
+        assert watch is not None
+        assert watch.probe is not None
+        breaker = watch.courtesy._breakers[Kind.SUBMITS]
+        for _ in range(FAILURES):
+            breaker.failed(Unavailable("lost", reason="Unreachable"), trial=False)
+        run = Run.of_uid("6f1a3c1e-0000-4000-8000-000000000001")
+        with pytest.raises(Deferred):
+            await watch.submit(run, 1, Mock(), watch.probe.identity)
+
+        assert watch.trouble is None
+        assert run not in watch._picture.views, "nothing was sent, so nothing is in doubt"
+
+    told(story)
+
+
+def test_while_a_site_is_left_alone_a_deletion_is_not_worked_on_every_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = [0]
+    one_pass = Reconciler._pass
+
+    async def noted(self: Reconciler, job: TrainingJob) -> float | None:
+        passes[0] += 1
+        return await one_pass(self, job)
+
+    monkeypatch.setattr(Reconciler, "_pass", noted)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        await asyncio.sleep(60)
+        world.service.courtesy._asked_for_patience(250)
+        passes[0] = 0
+        world.api.delete(key)
+        await asyncio.sleep(240)
+        assert passes[0] < 10
+        await world.until(lambda: key not in world.api.objects, 400)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, LONG, period="300s")
+
+
+def test_what_travels_beside_a_job_is_of_its_submit() -> None:
+    async def story(world: World) -> None:
+        world.api.config_maps["code"] = {"data.bin": b"x" * 200_000}
+        key = world.api.create("a", files=[{"configMap": "code", "path": "/workspace"}])
+        await world.until(running(world, key))
+        budget = world.service.courtesy.budget
+
+        assert budget.spent(Purpose.SUBMIT) == world.site.calls.count("submit") + world.site.calls.count(
+            "write"
+        ) + world.site.calls.count("make_directory")
+        assert budget.spent(Purpose.FILES) == 0
+
+    told(story, files=True)
+
+
+def test_when_the_hour_is_used_up_ends_are_told_a_few_at_a_time_and_nobody_asks_why_others_wait() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(40)]
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        world.site.fates = lambda _: Fate(queued=100_000)
+        world.api.create("waits")
+        await asyncio.sleep(300)
+        for _ in range(10_000):
+            world.service.courtesy.budget.note(Purpose.END)
+        await world.edit_site(callsPerHour=10_000)
+        for key in keys:
+            world.site.end(world.status(key)["attempts"][0]["jobId"], "COMPLETED")
+        await asyncio.sleep(31)
+        done = sum(finished(world, key)() for key in keys)
+        assert 1 <= done <= 3 * NEWS_WHEN_FULL
+        await world.until(lambda: all(finished(world, key)() for key in keys), 600)
+        world.site.calls.clear()
+        await asyncio.sleep(300)
+        assert world.site.calls.count("states") > 5
+        assert "get" not in world.site.calls, "why a job waits can wait itself"
+
+    told(story, LONG, period="30s", progressPeriod="1000s")
+
+
+def test_an_end_that_is_found_while_progress_is_read_is_a_look_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Purpose | None] = []
+
+    async def ended(_: Reports, __: object, jobs: Sequence[RemoteJob]) -> list[RemoteJob]:
+        heard.append(purpose())
+        return list(jobs)
+
+    monkeypatch.setattr(Reports, "ended", ended)
+
+    async def story(world: World) -> None:
+        assert world.service.watch is not None
+        with made_for(Purpose.PROGRESS):
+            await world.service.watch._looks._take_in([], running=[])
+        assert heard[-1] is Purpose.LOOK
 
     told(story)

@@ -361,3 +361,15 @@ def test_what_is_no_record_of_this_job_tells_nothing(content: bytes, facts: dict
 def test_where_slurms_number_is_not_known_the_owner_of_the_claim_counts() -> None:
     assert parse_comment(record(written(END), replace(a_job(), job_id="5d5dcdb11efb"))).stderr == "boom"
     assert record(written(END), replace(a_job(), job_id="5d5dcdb11efb", slurm_id="999")) == ""
+
+
+async def test_a_job_whose_turn_it_is_not_is_remembered_until_it_is(reports: Reports) -> None:
+    """In turns of one of two: whose comment stands still has its file read at its third turn, as if asked each time."""
+    site = Site()
+    jobs = [a_job("RUNNING", number, comment=json.dumps({"v": 1, "s": 1, "t": 5})) for number in (1, 2)]
+    everybody = [job.job_id for job in jobs]
+    for _ in range(STILL + 1):
+        for job in jobs:
+            await reports.running(door(site), [job], everybody)
+
+    assert [path for path, *_ in site.asked] == [file(1), file(2)]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from passerelle.doctor.check import UNREACHABLE, Check, ok, refused
 from passerelle.errors import PasserelleError, Unauthorized
 from passerelle.gateways.base import SLURM, Credential, Probe
+from passerelle.periods import BELOW_FLOOR, periods
 from passerelle.profiles import Profile
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
@@ -33,6 +34,9 @@ def site(name: str, spec: SiteSpec, profile: Profile | PasserelleError) -> Itera
         yield Check("site", "wrong", text, f"Write one of {known} as spec.partition.", "PartitionNotFound")
         return
     yield ok("site", f"Site {name} is valid: profile {spec.profile}, {spec.gateway.driver} at {spec.gateway.url}.")
+    often = periods(spec, profile)
+    if often.raised:
+        yield Check("site", "warning", often.told(spec.profile), often.fix, BELOW_FLOOR)
     if not spec.admission:
         text = "spec.admission is empty: no namespace may use the Site."
         yield Check("site", "warning", text, "Name the namespaces that may.", "NobodyAdmitted")

@@ -13,6 +13,7 @@ from passerelle.errors import Invalid, Misaddressed, Rejected, Unauthorized, Una
 from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
+from passerelle.gateways.purpose import Purpose, purpose
 from passerelle.staging import places, worker
 from passerelle.staging.door import Door
 from passerelle.staging.place import place
@@ -555,3 +556,19 @@ async def test_a_turn_that_nobody_can_take_is_not_lost() -> None:
 async def _take(turns: Turns) -> None:
     async with turns.turn("x"):
         await asyncio.sleep(0)
+
+
+async def test_whatever_a_copy_asks_of_the_site_is_for_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at a transfer job, too: it is no look of the watch's, and waits where calls run short."""
+    heard: set[Purpose | None] = set()
+    enter = Memory._enter_files
+
+    def noted(self: Memory, call: str) -> None:
+        heard.add(purpose())
+        enter(self, call)
+
+    monkeypatch.setattr(Memory, "_enter_files", noted)
+    await world.until("Done")
+    world.staging.forget("uid-1", "team")
+
+    assert heard == {Purpose.FILES}
