@@ -68,7 +68,7 @@ class Reconciler:
         self._clock = clock
         self._witness: Witness = witness or Nobody()
         self._now = now
-        self.announcer = Announcer(kube)
+        self.announcer = Announcer(kube, self._busy)
         self._reporter = Reporter(kube, self._keep, self.announcer.tell, now)
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
@@ -266,6 +266,10 @@ class Reconciler:
         if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
             waits.append((SILENT_PERIODS + 1) * watch.progress_period)  # is its relay ever heard of?
         return min(waits, default=None)
+
+    def _busy(self) -> bool:
+        """Whether TrainingJobs wait for a pass."""
+        return any(service.queue.depth for service in self.sites.services())
 
     # Objects
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -134,3 +135,15 @@ def test_of_a_crowd_that_changed_the_first_are_told_while_others_are_read(monkey
 
 def condition(body: dict[str, Any], kind: str) -> str:
     return next((each["status"] for each in body["status"].get("conditions", []) if each["type"] == kind), "")
+
+
+def test_that_a_job_was_accepted_is_an_event_unless_a_crowd_s_wait() -> None:
+    async def story(world: World) -> None:
+        for number in range(300):
+            world.api.create(f"job-{number}")
+        await asyncio.sleep(60)
+        reasons = Counter(reason for _, reason, _ in world.api.events)
+        assert reasons["Submitted"] == 300
+        assert 0 < reasons["Planned"] < 200
+
+    told(story, Fate(queued=1_000))
