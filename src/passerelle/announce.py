@@ -1,8 +1,8 @@
 """Events: told in the order in which things happened, behind the acts that they tell of.
 
 No pass waits for an event, and none is lost or delayed for one: what counts stands in the conditions. So events are
-written one at a time, beside the passes, slowly while many of these wait, and one that kube-apiserver does not take is
-dropped. A crowd's events are thinned out: one that another one of the same object will soon say better isn't told.
+written one at a time, beside the passes, and one that kube-apiserver does not take is dropped. A crowd's events come
+slowly while passes wait, and are thinned out: one that another one of the same object will soon say better isn't told.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Announcer:
             self._some.clear()
             while self._waiting:
                 await self._write(self._waiting.popleft())
-                if self._busy() and not self._leaving:
+                if len(self._waiting) >= CROWD and self._busy() and not self._leaving:
                     await asyncio.sleep(PACE_SECONDS)
             self._none.set()
 

@@ -19,7 +19,7 @@ from passerelle.chain import excluded
 from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
-from passerelle.holds import BACK_OFF, MAX_JOBS, Holds, back_off
+from passerelle.holds import BACK_OFF, TURNS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
@@ -179,7 +179,7 @@ class Reconciler:
     ) -> Word | None:
         """What holds the TrainingJob back. Its data are copied while it waits for its turn."""
         hold = self._holds.reason(job, service, memory, action, self._clock())
-        if planned and (hold is None or hold.reason == MAX_JOBS):
+        if planned and (hold is None or hold.reason in TURNS):
             return self._transfers.hold(job, service, action, turn=hold is None) or hold
         return hold
 
@@ -191,6 +191,7 @@ class Reconciler:
             return await self._acts.intend(now)
         if isinstance(action, Submit):
             asked = await self._acts.submit(now)
+            self._holds.tried(now.job, now.memory.refused)
             return self._due(now) if asked is None else asked
         if isinstance(action, Cancel):
             return await self._acts.cancel(now, action)
@@ -254,7 +255,7 @@ class Reconciler:
             waits.append(PLAN_AGAIN_SECONDS)
         if now.memory.refused is not None and now.memory.refused_until > self._clock():
             waits.append(now.memory.refused_until - self._clock())
-        if now.hold is not None and now.hold.reason == MAX_JOBS:
+        if now.hold is not None and now.hold.reason in TURNS:
             waits.append(TURN_AGAIN_SECONDS)
         if now.hold is not None and now.hold.reason == BACK_OFF:
             waits.append(back_off(now.job, now.memory, self._clock()))
