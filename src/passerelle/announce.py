@@ -1,7 +1,8 @@
 """Events: told in the order in which things happened, behind the acts that they tell of.
 
 No pass waits for an event, and none is lost or delayed for one: what counts stands in the conditions. So events are
-written one at a time, beside the passes, and one that kube-apiserver does not take is dropped.
+written one at a time, beside the passes, and one that kube-apiserver does not take is dropped. A crowd's events come
+slowly while passes wait, and are thinned out: one that another one of the same object will soon say better isn't told.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,13 +24,21 @@ LIMIT = 10_000
 after an hour.
 """
 
+CROWD = 100
+"""So many that wait are a crowd's."""
+
+PACE_SECONDS = 0.05
+"""Between two events while passes wait: an event takes kube-apiserver as long as a patch of theirs."""
+
 FAREWELL_SECONDS = 5.0
 """How long the end of the process waits for the events that are still to be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event. `at` is when it happened, in epoch seconds; `involved` refers to the object that it tells of."""
+    """One event. `at` is when it happened, in epoch seconds; `involved` refers to the object that it tells of. `minor`:
+    if all goes well, the next one of the object says the same and more.
+    """
 
     at: float
     involved: Mapping[str, Any]
@@ -37,13 +46,16 @@ class Event:
     kind: Literal["Normal", "Warning"]
     reason: str
     message: str
+    minor: bool = False
 
 
 class Announcer:
-    """Writes events, one at a time."""
+    """Writes events, one at a time. `busy` tells whether passes wait."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, busy: Callable[[], bool] = lambda: False) -> None:
         self._kube = kube
+        self._busy = busy
+        self._leaving = False
         self._waiting: deque[Event] = deque(maxlen=LIMIT)
         self._some = asyncio.Event()
         self._none = asyncio.Event()
@@ -51,6 +63,8 @@ class Announcer:
 
     def tell(self, event: Event) -> None:
         """Have this written soon."""
+        if event.minor and len(self._waiting) >= CROWD:
+            return
         self._waiting.append(event)
         self._none.clear()
         self._some.set()
@@ -62,10 +76,13 @@ class Announcer:
             self._some.clear()
             while self._waiting:
                 await self._write(self._waiting.popleft())
+                if len(self._waiting) >= CROWD and self._busy() and not self._leaving:
+                    await asyncio.sleep(PACE_SECONDS)
             self._none.set()
 
     async def farewell(self) -> None:
         """Wait, but not long, until all is written; run() must still be at work."""
+        self._leaving = True
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._none.wait()

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 from passerelle.decide import CONTINUED, RETRIED, Action, Intend, Submit
+from passerelle.errors import Rejected
 from passerelle.facts import Word
+from passerelle.line import Door, Line
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory
 from passerelle.sites import Service
@@ -15,6 +17,10 @@ from passerelle.status import SUSPENDED, is_final
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
 MAX_JOBS = "MaxJobs"
+TOO_MANY_JOBS = "TooManyJobs"
+"""The site's own word: it takes nobody's jobs now."""
+TURNS = frozenset({MAX_JOBS, TOO_MANY_JOBS})
+"""Holds of those that wait for their turn."""
 BACK_OFF = "BackOff"
 SPARED = "SiteSpared"
 """The site is owed courtesy now: it asked for patience, gives no answer to submits, or the hour's calls are used up."""
@@ -33,7 +39,8 @@ class Holds:
     def __init__(self, wake: Callable[[Key], None]) -> None:
         self._wake = wake
         self._occupied: dict[str, set[str]] = {}  # Site -> uids
-        self._waiting: dict[str, dict[str, _Place]] = {}  # Site -> uid -> its place
+        self._lines: dict[str, Line] = {}  # Site -> who waits for its maxJobs
+        self._doors: dict[str, Door] = {}  # Site -> who waits until it takes jobs
 
     def kept(self, job: TrainingJob) -> None:
         """This is how kube-apiserver has the TrainingJob."""
@@ -42,23 +49,39 @@ class Holds:
 
     def decided(self, job: TrainingJob, action: Action, hold: Word | None, limit: int | None) -> None:
         """This is what its pass will do. Whoever leaves its place, or can't take it, makes room for the next."""
-        waiting = self._waiting.setdefault(job.site, {})
+        line, door = self._line(job.site), self._door(job.site)
         occupied = self._occupied.setdefault(job.site, set())
-        waited = waiting.pop(job.uid, None) is not None
+        held = hold.reason if hold is not None else ""
+        waited = held != MAX_JOBS and line.leave(job)
+        if held != TOO_MANY_JOBS:
+            door.line.leave(job)
         if isinstance(action, Intend | Submit):
             occupied.add(job.uid)
             return
-        if hold is not None and hold.reason == MAX_JOBS:
-            waiting[job.uid] = (job.created, job.uid, job.key)
+        if held == MAX_JOBS:
+            line.join(job)
+        if held == TOO_MANY_JOBS and door.shut(job.uid):  # one that was refused itself waits for its back-off
+            door.line.join(job)
         left = job.uid in occupied and not _open(job)
         if left:
             occupied.discard(job.uid)
-        if left or (waited and job.uid not in waiting):
+            self._wake_all(door.taken(job))
+        if left or waited:
             self._call(job.site, limit)
+
+    def tried(self, job: TrainingJob, refused: Rejected | None) -> None:
+        """Its submit was refused by the site, or not."""
+        door = self._door(job.site)
+        if refused is None:
+            self._wake_all(door.taken(job))
+        elif refused.reason == TOO_MANY_JOBS:
+            door.refused(job)
 
     def forget(self, job: TrainingJob, limit: int | None) -> None:
         """Nothing more of it will be submitted, or it is no more."""
-        waited = self._waiting.get(job.site, {}).pop(job.uid, None) is not None
+        waited = self._line(job.site).leave(job)
+        self._door(job.site).line.leave(job)
+        self._wake_all(self._door(job.site).taken(job))
         occupied = self._occupied.get(job.site, set())
         if job.uid in occupied or waited:
             occupied.discard(job.uid)
@@ -84,25 +107,32 @@ class Holds:
             return Word(
                 "False", BACK_OFF, f"Attempt {before} failed through nobody's doing; the next one follows soon."
             )
+        if isinstance(action, Intend) and self._door(name).shut(job.uid):
+            text = f"Site {name} refuses jobs, since it has too many; this one follows when it takes some again."
+            return Word("False", TOO_MANY_JOBS, text)
         if limit is not None and isinstance(action, Intend) and not self._turn(job, name, limit):
             return Word("False", MAX_JOBS, f"Site {name} has its maxJobs ({limit}) of live jobs.")
         return None
 
     def _turn(self, job: TrainingJob, site: str, limit: int) -> bool:
-        mine = (job.created, job.uid, job.key)
-        free = limit - len(self._occupied.get(site, set()) - {job.uid})
-        older = sum(place[:2] < mine[:2] for uid, place in self._waiting.get(site, {}).items() if uid != job.uid)
-        return older < free
+        occupied = self._occupied.get(site, set())
+        free = limit - len(occupied) + (job.uid in occupied)
+        return self._line(site).before(job) < free
 
     def _call(self, site: str, limit: int | None) -> None:
-        waiting = self._waiting.get(site, {})
-        free = len(waiting) if limit is None else limit - len(self._occupied.get(site, set()))
-        for _, _, key in sorted(waiting.values(), key=lambda place: place[:2])[: max(free, 0)]:
+        line = self._line(site)
+        free = len(line) if limit is None else limit - len(self._occupied.get(site, set()))
+        self._wake_all([key for _, key in line.first(free)])
+
+    def _wake_all(self, keys: Sequence[Key]) -> None:
+        for key in keys:
             self._wake(key)
 
+    def _line(self, site: str) -> Line:
+        return self._lines.setdefault(site, Line())
 
-_Place = tuple[str, str, Key]
-"""When it was created, its uid, where it is: the order of turns."""
+    def _door(self, site: str) -> Door:
+        return self._doors.setdefault(site, Door())
 
 
 def back_off(job: TrainingJob, memory: Memory, now: float) -> float:

@@ -19,7 +19,7 @@ from passerelle.chain import excluded
 from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
-from passerelle.holds import BACK_OFF, MAX_JOBS, SPARED, Holds, back_off
+from passerelle.holds import BACK_OFF, SPARED, TURNS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
@@ -68,7 +68,7 @@ class Reconciler:
         self._clock = clock
         self._witness: Witness = witness or Nobody()
         self._now = now
-        self.announcer = Announcer(kube)
+        self.announcer = Announcer(kube, self._busy)
         self._reporter = Reporter(kube, self._keep, self.announcer.tell, now)
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
@@ -179,7 +179,7 @@ class Reconciler:
     ) -> Word | None:
         """What holds the TrainingJob back. Its data are copied while it waits for its turn."""
         hold = self._holds.reason(job, service, memory, action, self._clock())
-        if planned and (hold is None or hold.reason == MAX_JOBS):
+        if planned and (hold is None or hold.reason in TURNS):
             return self._transfers.hold(job, service, action, turn=hold is None) or hold
         return hold
 
@@ -191,6 +191,7 @@ class Reconciler:
             return await self._acts.intend(now)
         if isinstance(action, Submit):
             asked = await self._acts.submit(now)
+            self._holds.tried(now.job, now.memory.refused)
             return self._due(now) if asked is None else asked
         if isinstance(action, Cancel):
             return await self._acts.cancel(now, action)
@@ -254,7 +255,7 @@ class Reconciler:
             waits.append(PLAN_AGAIN_SECONDS)
         if now.memory.refused is not None and now.memory.refused_until > self._clock():
             waits.append(now.memory.refused_until - self._clock())
-        if now.hold is not None and now.hold.reason == MAX_JOBS:
+        if now.hold is not None and now.hold.reason in TURNS:
             waits.append(TURN_AGAIN_SECONDS)
         if now.hold is not None and now.hold.reason == SPARED and now.service is not None:
             spared = now.service.courtesy.submits_wait()
@@ -269,6 +270,10 @@ class Reconciler:
         if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
             waits.append((SILENT_PERIODS + 1) * watch.reporting_seconds)  # is its relay ever heard of?
         return min(waits, default=None)
+
+    def _busy(self) -> bool:
+        """Whether TrainingJobs wait for a pass."""
+        return any(service.queue.depth for service in self.sites.services())
 
     # Objects
 

@@ -138,6 +138,7 @@ def _events(job: TrainingJob, new: TrainingJobStatus, now: float) -> Iterator[Ev
             kind="Warning" if turned in _WARNING else "Normal",
             reason=condition.reason,
             message=_audit(job, new, condition) if turned == ("Submitted", "True") else condition.message,
+            minor=turned == ("Accepted", "True"),
         )
     warnings = _new_warnings(job.status, new)
     if warnings:

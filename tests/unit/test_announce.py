@@ -1,10 +1,13 @@
 """Events: in order, one at a time, dropped where they can't be written, and never waited for by a pass."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
+import pytest
+
 import virtual_time
-from passerelle.announce import FAREWELL_SECONDS, LIMIT, Announcer, Event
+from passerelle.announce import CROWD, FAREWELL_SECONDS, LIMIT, PACE_SECONDS, Announcer, Event
 from passerelle.errors import Unavailable
 from passerelle.kube import Kube
 
@@ -79,3 +82,41 @@ def test_while_kube_apiserver_is_away_the_oldest_are_dropped() -> None:
     kept = virtual_time.run(flood())
 
     assert (len(kept), kept[0], kept[-1]) == (LIMIT, "E2", f"E{LIMIT + 1}")
+
+
+def test_of_a_crowd_what_the_next_event_says_better_is_not_told() -> None:
+    announcer = Announcer(cast("Kube", Slow()))
+    minor, major = replace(event("Planned"), minor=True), event("Submitted")
+    for _ in range(CROWD):
+        announcer.tell(minor)
+        announcer.tell(major)
+
+    kept = [each.reason for each in announcer._waiting]
+    assert (kept.count("Planned"), kept.count("Submitted")) == (CROWD // 2, CROWD)
+
+
+def test_events_come_slowly_while_passes_wait_and_at_once_when_the_process_ends() -> None:
+    class Quick(Slow):
+        async def event(self, **facts: Any) -> None:
+            self.written.append((facts["at"], facts["reason"]))
+
+    async def story() -> list[int]:
+        busy, quick = True, Quick()
+        announcer = Announcer(cast("Kube", quick), lambda: busy)
+        task = asyncio.create_task(announcer.run())
+        for _ in range(1_000):
+            announcer.tell(event("Running"))
+        await asyncio.sleep(1)
+        counts = [len(quick.written)]
+        await announcer.farewell()
+        counts.append(len(quick.written))
+        busy = False
+        for _ in range(1_000):
+            announcer.tell(event("Running"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        return [*counts, len(quick.written)]
+
+    slowly, at_the_end, at_ease = virtual_time.run(story())
+    assert slowly == pytest.approx(1 / PACE_SECONDS, abs=1)
+    assert (at_the_end, at_ease) == (1_000, 2_000)

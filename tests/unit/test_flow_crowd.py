@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
-from little_world import World
+from little_world import KubeClient, World
 from passerelle.gateways.memory import Fate, Memory, Shape
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
@@ -134,3 +135,60 @@ def test_of_a_crowd_that_changed_the_first_are_told_while_others_are_read(monkey
 
 def condition(body: dict[str, Any], kind: str) -> str:
     return next((each["status"] for each in body["status"].get("conditions", []) if each["type"] == kind), "")
+
+
+def test_that_a_job_was_accepted_is_an_event_unless_a_crowd_s_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = KubeClient.event
+
+    async def slow(self: KubeClient, **facts: Any) -> None:
+        await asyncio.sleep(0.02)
+        await write(self, **facts)
+
+    monkeypatch.setattr(KubeClient, "event", slow)
+
+    async def story(world: World) -> None:
+        for number in range(300):
+            world.api.create(f"job-{number}")
+        await asyncio.sleep(60)
+        reasons = Counter(reason for _, reason, _ in world.api.events)
+        assert reasons["Submitted"] == 300
+        assert 0 < reasons["Planned"] < 200
+
+    told(story, Fate(queued=1_000))
+
+
+def test_a_site_that_takes_no_more_jobs_hears_from_a_few_and_is_filled_when_it_does() -> None:
+    async def story(world: World) -> None:
+        world.site.shape = Shape(max_jobs=20)
+        keys = [world.api.create(f"job-{number:03}") for number in range(200)]
+        await asyncio.sleep(100)
+        assert accepted(world) == 20
+        submits = world.site.calls.count("submit")
+        assert submits <= 20 + 16 * 3, "as many as there are workers are refused, and try again"
+        held = [world.condition(key, "Submitted") for key in keys if not world.status(key)["attempts"]]
+        assert len(held) >= 200 - 20 - 16
+        assert set(held) == {("False", "TooManyJobs")}
+
+        world.site.shape = Shape()
+        await asyncio.sleep(300)
+        assert accepted(world) == 200
+        assert world.site.calls.count("submit") <= submits + 200
+
+    told(story, Fate(queued=10_000))
+
+
+def test_where_a_job_of_ours_ends_the_oldest_that_waits_tries_at_once() -> None:
+    async def story(world: World) -> None:
+        world.site.shape = Shape(max_jobs=20)
+        keys = [world.api.create(f"job-{number:03}") for number in range(100)]
+        await asyncio.sleep(600)  # their back-offs have grown
+        for _ in range(10):
+            live = next(job.job_id for job in world.site.snapshot() if job.state.base == "PENDING")
+            await world.site.cancel(live)
+            await asyncio.sleep(5)
+        waited = [key for key in keys if not world.status(key)["attempts"]]
+
+        assert accepted(world) >= 20 + 8
+        assert len(waited) <= 100 - 20 - 16 - 8 + 2
+
+    told(story, Fate(queued=10_000))

@@ -1,0 +1,73 @@
+"""Turns: the oldest first, and a site that takes no more jobs is asked by a few."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passerelle.line import Door, Line
+from passerelle.objects import Key, TrainingJob, trainingjob
+
+
+def job(uid: int, created: int = 0) -> TrainingJob:
+    meta = {"namespace": "team", "name": str(uid), "uid": f"{uid:04}", "resourceVersion": "1"}
+    made = trainingjob({"metadata": meta, "spec": {"site": "lumi"}})
+    return replace(made, created=f"{created:04}")
+
+
+def key(uid: int) -> Key:
+    return Key("team", str(uid))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 3)), max_size=40))
+def test_a_line_is_in_order_whoever_joins_and_leaves(steps: list[tuple[bool, int, int]]) -> None:
+    line, there = Line(), dict[int, int]()
+    for joins, uid, created in steps:
+        if joins:
+            line.join(job(uid, there.setdefault(uid, created)))
+        else:
+            assert line.leave(job(uid, there.get(uid, created))) is (there.pop(uid, None) is not None)
+    order = sorted((created, uid) for uid, created in there.items())
+
+    assert [each for _, each in line.first(len(line))] == [key(uid) for _, uid in order]
+    assert [line.before(job(uid, created)) for created, uid in order] == list(range(len(order)))
+    assert line.first(-1) == []
+
+
+def full(*refused: int, waiting: int = 5) -> Door:
+    door = Door()
+    for uid in refused:
+        door.refused(job(uid))
+    for uid in range(100, 100 + waiting):
+        door.line.join(job(uid))
+    return door
+
+
+def test_a_door_is_open_until_a_job_is_refused_and_again_when_the_last_of_these_is_taken() -> None:
+    assert not Door().shut("0100")
+    door = full(1, 2)
+    assert [door.shut(uid) for uid in ("0001", "0002", "0100")] == [False, False, True]
+    door.taken(job(1))
+    assert door.shut("0104")
+    assert door.taken(job(2)) == [key(uid) for uid in range(100, 105)], "all of them"
+    assert not door.shut("0104")
+
+
+def test_each_that_is_taken_lets_the_next_one_try_whoever_it_was() -> None:
+    door = full(1, 2)
+    assert door.taken(job(1)) == [key(100)]
+    assert (door.shut("0100"), door.shut("0101")) == (False, True)
+    door.line.leave(job(100))
+    assert door.taken(job(100)) == [key(101)], "it was taken, too"
+    door.line.leave(job(101))
+    door.refused(job(101))
+    assert door.one_more() == [key(102)], "one of ours has ended"
+    assert door.taken(job(999)) == [key(103)]
+    assert door.shut("0104")
+
+
+def test_where_nobody_waits_nobody_is_let_in() -> None:
+    assert full(1, 2, waiting=0).taken(job(1)) == []
+    assert Door().taken(job(1)) == []
