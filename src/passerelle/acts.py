@@ -1,4 +1,4 @@
-"""The acts of a pass, one each: write an intent, submit, cancel, release; and the report that follows.
+"""The acts of a pass, one each: adopt, write an intent, submit, cancel, release; and the report that follows.
 
 The order of the writes is the law here: the finalizer, then the intent, then the parcels, then the POST, then the
 answer. Whatever is lost between two of them is found again by the marker. At the end the Secrets that nobody took are
@@ -97,16 +97,26 @@ class Acts:
         log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
         return None
 
+    async def adopt(self, now: Pass) -> float | None:
+        """Take the finalizer of a TrainingJob whose jobs were found; what became of them is the next pass's to tell."""
+        await self._with_finalizer(now.job)
+        log.info("adopted", extra={"trainingjob": str(now.job.key), "uid": now.job.uid})
+        return 0.0
+
+    async def _with_finalizer(self, job: TrainingJob) -> TrainingJob:
+        if job.held_finalizer:
+            return job
+        held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
+        body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
+        self._keep(job.key, body)
+        return trainingjob(body)
+
     async def intend(self, now: Pass) -> float | None:
         """Write the intent: the finalizer first, so that no deletion overtakes it."""
-        job, plan, batch, service = now.job, now.planned.plan, now.planned.batch, now.service
+        plan, batch, service = now.planned.plan, now.planned.batch, now.service
         if plan is None or batch is None or service is None or now.seen.identity is None:
             raise AssertionError("an intent needs a plan and a site")  # decide() gave no Intend without them
-        if not job.held_finalizer:
-            held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
-            body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
-            self._keep(job.key, body)
-            job = trainingjob(body)
+        job = await self._with_finalizer(now.job)
         attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
         attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
         await self._reporter.report(

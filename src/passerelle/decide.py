@@ -4,6 +4,7 @@ The laws behind the rows:
 
 - The intent (attempt, cluster, user) stands in the TrainingJob before the POST; an intent whose answer never came ends
   in adoption, or in a second submit of the *same* attempt once its absence is believed.
+- Whatever may have a job holds our finalizer, however it came to it: what is adopted is not deleted without its job.
 - Attempt n + 1 is issued only after n was seen terminal, and exceeds every attempt ever seen.
 - An answer from another cluster or user is no evidence.
 - A job once seen and then gone everywhere is lost, not absent: nothing is retried by itself.
@@ -50,7 +51,7 @@ class Wanted:
     """
 
     deleting: bool = False
-    held_finalizer: bool = False
+    held_finalizer: bool = True
     abandon: bool = False
     suspend: bool = False
     plannable: bool = True
@@ -96,6 +97,11 @@ class LookUp(Action):
     """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is."""
 
     attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(Action):
+    """Take the finalizer of a TrainingJob that has a job, or may have one, from which no deletion is to part it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +184,8 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
     """The one next step of a TrainingJob."""
     if wanted.deleting:
         return _decide_deletion(wanted, seen)
+    if not wanted.held_finalizer and (seen.jobs or any(not record.final for record in wanted.recorded)):
+        return Adopt("JobsFound")
     if _closed(wanted):
         # What ended is written down: while nothing more is wanted, the site isn't asked.
         after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
