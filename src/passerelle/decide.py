@@ -47,7 +47,7 @@ class Recorded:
 class Wanted:
     """What the TrainingJob asks for. `hold` is a reason not to submit now; it never ends what runs. `uncounted` is how
     many earlier attempts were suspended. `chain`: a time limit need not end the run. `reached`: the step to which each
-    attempt came, where it told one.
+    attempt came, where it told one. `retry_requested`: one more attempt, and none that was given already.
     """
 
     deleting: bool = False
@@ -186,7 +186,7 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
         return _decide_deletion(wanted, seen)
     if not wanted.held_finalizer and (seen.jobs or any(not record.final for record in wanted.recorded)):
         return Adopt("JobsFound")
-    if _closed(wanted):
+    if _closed(wanted, seen):
         # What ended is written down: while nothing more is wanted, the site isn't asked.
         after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
         if isinstance(after, Rest):
@@ -213,7 +213,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted):
+    if _closed(wanted, seen):
         return Release("Ended")
     strange = _strange(wanted, seen)
     if strange is not None:
@@ -240,9 +240,11 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
     return LookUp("AnswerMissing", current.number)
 
 
-def _closed(wanted: Wanted) -> bool:
-    """Whether every attempt on record has its end on record. Attempts are recorded in rising order."""
-    return bool(wanted.recorded) and all(record.final for record in wanted.recorded)
+def _closed(wanted: Wanted, seen: Seen) -> bool:
+    """Whether every attempt has its end on record. Attempts are recorded in rising order."""
+    if not wanted.recorded or any(number > wanted.recorded[-1].number for number, _ in seen.jobs):
+        return False  # the status is an older backup's
+    return all(record.final for record in wanted.recorded)
 
 
 def _strange(wanted: Wanted, seen: Seen) -> Action | None:

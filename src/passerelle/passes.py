@@ -145,6 +145,14 @@ def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
     )
 
 
+def retry_taken(job: TrainingJob, seen: Seen) -> str | None:
+    """The retry by hand that is taken as given, although no status says so: the site shows an attempt of which the
+    status knows nothing, and that may be the one. What a backup or Git has of a run never burns its hours again.
+    """
+    known = max([job.status.attempts_total, *(attempt.number for attempt in job.status.attempts)])
+    return job.retry_requested_at if any(number > known for number, _ in seen.jobs) else None
+
+
 def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool = False) -> Wanted:
     """What the TrainingJob asks for, for the decision. What its jobs tell is newer than what the status has of it."""
     spec = job.spec
@@ -155,7 +163,7 @@ def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool =
         suspend=spec.suspend if spec is not None else False,
         plannable=plannable and job.invalid is None,
         hold=hold,
-        retry_requested=job.retry_requested_at is not None,
+        retry_requested=job.retry_requested_at is not None and retry_taken(job, seen) is None,
         max_attempts=spec.retry.max_attempts if spec is not None else 1,
         uncounted=job.status.attempts_suspended,
         chain=spec is not None and spec.checkpoint is not None,

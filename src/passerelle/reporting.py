@@ -15,7 +15,7 @@ from passerelle.gateways.base import Files
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.onsite import places
-from passerelle.passes import Pass, elsewhere, run_directory
+from passerelle.passes import Pass, elsewhere, retry_taken, run_directory
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
@@ -91,7 +91,7 @@ class Reporter:
             hold=done.hold,
             suspend=job.spec.suspend if job.spec is not None else False,
             deleting=job.deleting,
-            retry_handled=retry_handled,
+            retry_handled=retry_handled or retry_taken(job, done.seen),
             attempts_suspended=attempts_suspended,
             progress_silent=_progress_silent(done, self._now()),
             report_path=_report_path(done),

@@ -308,6 +308,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job()),
         Rest("NothingHeld"),
     ),
+    "an older backup's ended attempt is no end where a later one lives": (
+        Wanted(recorded=(FAILED,)),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        Rest("Active"),
+    ),
+    "nor is it at a deletion": (
+        Wanted(deleting=True, recorded=(FAILED,)),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        Cancel("Deleted", job(job_id="12", attempt=2)),
+    ),
     "a live job that is found is adopted with our finalizer first": (
         Wanted(held_finalizer=False),
         seen(job()),

@@ -9,7 +9,7 @@ from little_world import World
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
 from passerelle.v1alpha1.trainingjob import FINALIZER
-from stories import running, told
+from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
 
@@ -53,3 +53,78 @@ def test_a_backup_from_before_the_intent_is_not_deleted_without_its_job() -> Non
         assert world.states() == ["CANCELLED"]
 
     told(story, LONG)
+
+
+ASKED = {"passerelle.dev/retry-requested-at": "2026-01-01"}
+FAILS = Fate(queued=1, running=30, end="FAILED", exit_code=1)
+
+
+def test_a_retry_that_a_restored_backup_has_not_heard_of_is_not_given_again() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+        world.api.annotate(key, **ASKED)
+        backup, version = copy.deepcopy(world.api.objects), world.api.version
+        await world.until(lambda: len(world.states()) == 2)
+        world.api.restore(backup, version)
+        await asyncio.sleep(300)
+
+        assert world.states() == ["FAILED"] * 2
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["Failed"] * 2
+        assert world.status(key)["lastHandledRetryAt"] == ASKED["passerelle.dev/retry-requested-at"]
+        assert world.condition(key, "Finished")[0] == "True"
+
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "2026-01-02"})
+        await asyncio.sleep(120)
+        assert len(world.states()) == 3, "another one that is asked for is given"
+
+    told(story, FAILS)
+
+
+def test_a_retry_is_not_given_again_by_an_operator_that_begins_after_the_restore() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+        world.api.annotate(key, **ASKED)
+        backup, version = copy.deepcopy(world.api.objects), world.api.version
+        await world.until(lambda: len(world.states()) == 2)
+        await world.end_operator()
+        world.api.restore(backup, version)
+        await world.start_operator()
+        await asyncio.sleep(300)
+
+        assert world.states() == ["FAILED"] * 2
+        assert world.status(key)["lastHandledRetryAt"] == ASKED["passerelle.dev/retry-requested-at"]
+
+    told(story, FAILS)
+
+
+def test_a_retry_is_not_given_again_where_the_status_is_lost() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+        world.api.annotate(key, **ASKED)
+        await world.until(lambda: len(world.states()) == 2)
+        await asyncio.sleep(60)
+        world.api.empty_status(key)
+        await asyncio.sleep(300)
+
+        assert world.states() == ["FAILED"] * 2
+        assert world.status(key)["lastHandledRetryAt"] == ASKED["passerelle.dev/retry-requested-at"]
+
+    told(story, FAILS)
+
+
+def test_a_retry_that_stands_in_git_is_not_given_anew_to_the_run_that_is_taken_up() -> None:
+    async def story(world: World) -> None:
+        world.api.annotate(world.api.create("a", runId="r1"), **ASKED)
+        await asyncio.sleep(120)
+        assert world.states() == ["FAILED"]
+        key = await rebuilt(world, "a")
+        world.api.annotate(key, **ASKED)
+        await asyncio.sleep(300)
+
+        assert world.states() == ["FAILED"]
+        assert world.status(key)["lastHandledRetryAt"] == ASKED["passerelle.dev/retry-requested-at"]
+
+    told(story, FAILS)
