@@ -14,7 +14,7 @@ from typing import Any
 
 from passerelle import brought
 from passerelle.batch import Batch
-from passerelle.decide import ABANDONED, Cancel
+from passerelle.decide import ABANDONED, DUPLICATE, Cancel
 from passerelle.delivery import deliver, discard
 from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
@@ -244,13 +244,15 @@ class Acts:
         asked = now.memory.cancelled.get(target.job_id)
         if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
             now.memory.cancelled[target.job_id] = self._clock()
+            sent = True
             try:
-                await service.watch.cancel(job.run, current.number, target)
+                sent = await service.watch.cancel(job.run, current.number, target, surplus=action.reason == DUPLICATE)
             except PasserelleError as error:
                 trouble = error
+            if trouble is not None or not sent:
                 del now.memory.cancelled[target.job_id]
             log.info(
-                "cancel asked",
+                "cancel asked" if sent else "not cancelled, for it has begun",
                 extra={
                     "trainingjob": str(job.key),
                     "job_id": target.job_id,

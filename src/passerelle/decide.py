@@ -26,6 +26,8 @@ CONTINUED = "Continued"
 """Reason of the intent that follows a time limit."""
 ABANDONED = "Abandoned"
 """Reason of a release that knows nothing of the run's jobs: they may still wait or run."""
+DUPLICATE = "Duplicate"
+"""Reason of a cancel of a job that waits beside the attempt's own."""
 NO_PROGRESS = "NoProgress"
 """Reason of the rest that ends a chain of attempts which come no further."""
 
@@ -165,17 +167,19 @@ def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
 def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:
     """Of several jobs under one marker the attempt is the one that started first: it took the run directory's claim.
 
-    A recorded job that is still waiting holds no claim yet, so it yields to one that has started.
+    A recorded job that is still waiting holds no claim yet, so it yields to one that has started; and one that was
+    cancelled, maybe by us as one too many, yields to whatever lives.
     """
     if not jobs:
         return None
+    lives = any(job.stage in (Stage.QUEUED, Stage.RUNNING) for job in jobs)
 
-    def rank(job: RemoteJob) -> tuple[bool, float, bool, int, tuple[int, str]]:
-        queued = job.stage is Stage.QUEUED and job.restart_count == 0
+    def rank(job: RemoteJob) -> tuple[bool, bool, float, bool, int, tuple[int, str]]:
+        queued, cancelled = never_began(job), job.state.base == "CANCELLED" and job.state.ending is not None
         never_ran = job.start_time is None or (job.state.base == "CANCELLED" and not job.node_count)
         recorded = record is not None and record.job_id == job.job_id
         started = float("inf") if queued or job.start_time is None else job.start_time
-        return (queued or never_ran, started, not recorded, job.submit_time, id_order(job.job_id))
+        return (lives and cancelled, queued or never_ran, started, not recorded, job.submit_time, id_order(job.job_id))
 
     return min(jobs, key=rank)
 
@@ -196,11 +200,16 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
         return strange
     if not seen.complete:
         return LookUp("NotYetLooked")
+    return _decide_by_jobs(wanted, seen)
+
+
+def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:
+    """What every attempt's jobs ask for, all of which are known."""
     current = current_attempt(wanted, seen)
     if current is not None:
         surplus = _surplus(current)
         if surplus is not None:
-            return Cancel("Duplicate", surplus)
+            return Cancel(DUPLICATE, surplus)
     if current is None:
         return _begin(wanted, 1)
     if current.job is None:
@@ -259,8 +268,12 @@ def _strange(wanted: Wanted, seen: Seen) -> Action | None:
 
 def _surplus(current: Current) -> RemoteJob | None:
     """A waiting job beside the attempt's own: it holds no claim, so ending it ends nothing that runs."""
-    waiting = [job for job in current.duplicates if job.stage is Stage.QUEUED and job.restart_count == 0]
-    return waiting[0] if waiting else None
+    return next(filter(never_began, current.duplicates), None)
+
+
+def never_began(job: RemoteJob) -> bool:
+    """Whether a job waits for its first start."""
+    return job.stage is Stage.QUEUED and job.restart_count == 0
 
 
 def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:

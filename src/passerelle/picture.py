@@ -108,7 +108,7 @@ class Picture:
                 continue
             before = view.jobs.get(job.job_id)
             if before is None or before[1].stage is not Stage.ENDED:
-                found.append(_with_comment(job, before))
+                found.append(_with_what_it_had(job, before))
         return found
 
     def take_in(self, job: RemoteJob) -> Run | None:
@@ -121,12 +121,19 @@ class Picture:
         before = view.jobs.get(job.job_id)
         if before is not None and before[1].live and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
-        job = _with_comment(job, before)
+        job = _with_what_it_had(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
         if not (job.refused or job.duplicate):
             view.questions.pop(attempt, None)
         return run if before is None or before[1] != job else None
+
+    def turn_away(self, run: Run, job: RemoteJob) -> None:
+        """A cancel of this job is sent, as of one too many: should that end it, that is no end of the attempt."""
+        view = self.views.get(run)
+        if view is not None and job.job_id in view.jobs:
+            attempt, known = view.jobs[job.job_id]
+            view.jobs[job.job_id] = attempt, replace(known, surplus=True)
 
     def lose(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """The site knows neither the job nor its end: put its absence in question."""
@@ -188,10 +195,12 @@ def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dic
     return {run: (last, last + 10) for run, (_, last) in names.items() if highest.get(run, 0) >= last - LOOK_AHEAD + 1}
 
 
-def _with_comment(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
+def _with_what_it_had(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
     """With the comment that it had, where that was told later: accounting keeps none by default, some gateways tell
-    none, and where the site takes none any more, the report file goes on.
+    none, and where the site takes none any more, the report file goes on. And with what we did to it.
     """
+    if before is not None and before[1].surplus:
+        job = replace(job, surplus=True)
     if before is None or before[1].comment in ("", job.comment):
         return job
     return replace(job, comment=newest(job.comment, before[1].comment))

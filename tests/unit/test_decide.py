@@ -263,6 +263,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job(), job("PENDING", "11")),
         Cancel("Duplicate", job("PENDING", "11")),
     ),
+    "a duplicate that we cancelled is no outcome, though it had begun": (
+        Wanted(recorded=(INTENT,)),
+        seen(job("CANCELLED", surplus=True)),
+        LookUp("AnswerMissing", 1),
+    ),
+    "a job that was cancelled yields to one of its marker that waits": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED"), job("PENDING", "11")),
+        Rest("Active"),
+    ),
     "a duplicate that runs is left to the fence": (
         Wanted(recorded=(INTENT,)),
         seen(job(), job("RUNNING", "11", start_time=120)),
