@@ -71,12 +71,14 @@ class Seen:
     """What the site showed.
 
     `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
+    `quiet`: since a job of it was last submitted, or seen to live, a full live listing has shown none that does.
     `absent`: attempts whose absence is believed (law 3). `fresh`: an intent that this process has just written and
     never sent. `identity` is who answers now, None before the first answer.
     """
 
     jobs: tuple[tuple[int, RemoteJob], ...] = ()
     complete: bool = False
+    quiet: bool = False
     absent: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
@@ -96,9 +98,12 @@ class Rest(Action):
 
 @dataclass(frozen=True, slots=True)
 class LookUp(Action):
-    """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is."""
+    """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is.
+    `last`: all that are known have ended, and whether another one lives is to be known before that counts.
+    """
 
     attempt: int | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +219,7 @@ def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:
         return _begin(wanted, 1)
     if current.job is None:
         return _decide_without_job(wanted, seen, current)
-    return _decide_with_job(wanted, current, current.job)
+    return _decide_with_job(wanted, seen, current, current.job)
 
 
 def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
@@ -240,13 +245,12 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
     if any(job.stage is Stage.ENDING for _, job in seen.jobs):
         return Rest("Ending")
     current = current_attempt(wanted, seen)
-    if current is None or current.job is not None:
-        return Release("Ended")
-    if current.recorded is None or current.recorded.final:
-        return Release("Ended")
-    if current.number in seen.absent or current.number in seen.fresh:
-        return Release("NeverSubmitted")
-    return LookUp("AnswerMissing", current.number)
+    found = current is None or current.job is not None or current.recorded is None or bool(current.recorded.final)
+    if current is not None and not found and current.number not in seen.absent | seen.fresh:
+        return LookUp("AnswerMissing", current.number)
+    if not seen.quiet:
+        return LookUp("OthersMayLive", last=True)
+    return Release("Ended" if found else "NeverSubmitted")
 
 
 def _closed(wanted: Wanted, seen: Seen) -> bool:
@@ -305,12 +309,21 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     return Submit("IntentStands", current.number)
 
 
-def _decide_with_job(wanted: Wanted, current: Current, job: RemoteJob) -> Action:
+def _decide_with_job(wanted: Wanted, seen: Seen, current: Current, job: RemoteJob) -> Action:
     if job.stage in (Stage.QUEUED, Stage.RUNNING):
         return Cancel("Suspended", job) if wanted.suspend else Rest("Active")
     if job.stage is Stage.ENDING:
         return Rest("Ending")
+    on_record = current.recorded is not None and current.recorded.final
+    lone = all(each.stage is Stage.ENDED for _, each in seen.jobs)
+    if _may_have_begun_nothing(job) and lone and not (on_record or seen.quiet):
+        return LookUp("OthersMayLive", last=True)
     return _decide_after_end(wanted, current.number, current.recorded, job)
+
+
+def _may_have_begun_nothing(job: RemoteJob) -> bool:
+    """Whether a job was cancelled, maybe as it waited: then another one of its marker may have the claim, and train."""
+    return job.ending is not None and job.ending.blame is Blame.CANCELLATION
 
 
 def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job: RemoteJob | None = None) -> Action:

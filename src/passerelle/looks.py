@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from passerelle.copies import Copies
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Accounting, Gateway
 from passerelle.gateways.courtesy import Courtesy
@@ -45,6 +46,7 @@ class Looks:
         self._door = door
         self._picture = picture
         self._reports = reports
+        self.copies = Copies(now)
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
@@ -144,6 +146,22 @@ class Looks:
         self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
         return chosen
 
+    async def followed(self) -> set[Run]:
+        """Runs whose submits were accepted some time ago: is there another job under the marker? Of those that
+        accounting takes for alive, the scheduler is asked by their ids.
+        """
+        if not isinstance(self._door(), Accounting) or not (markers := self.copies.take()):
+            return set()
+        rows = await self._accounted(names=markers)
+        if rows is None:
+            self.copies.put_back(markers)
+            return set()
+        news = [row for row in rows if not self._picture.knows(row)]
+        alive = {row.key for row in news if row.stage is not Stage.ENDED}
+        live = await self._door().get([job_id for job_id, _ in alive]) if alive else []
+        ended = [row for row in news if row.stage is Stage.ENDED]
+        return await self._take_in([*ended, *(job for job in live if job.key in alive)])
+
     async def asked(self) -> set[Run]:
         """Runs by marker: accounting first (it filters by name), the full live listing where a job may exist."""
         asked = set(self._picture.asked & self._picture.views.keys())
@@ -158,14 +176,17 @@ class Looks:
             rows += batch or []
             names = beyond(names, rows)
         views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
-        deep = not accounted or any(view.questions or view.thorough for view in views)
-        if deep or any(row.stage is not Stage.ENDED for row in rows):
+        deep = not accounted or any(view.questions or view.thorough or view.hushing for view in views)
+        if deep := deep or any(row.stage is not Stage.ENDED for row in rows):
             # The live listing is read after accounting: a job that appears in between is then seen in one of them.
             live = await self._door().find()
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
             rows += live
         changed = await self._take_in(rows)
-        return changed | self._picture.settle(asked, self._now(), self._door().settle_seconds, accounted=accounted)
+        now, settle_seconds = self._now(), self._door().settle_seconds
+        if deep:
+            changed |= self._picture.hush(asked, now, settle_seconds)
+        return changed | self._picture.settle(asked, now, settle_seconds, accounted=accounted)
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from passerelle import decide
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import Action, Current, Recorded, Seen, Wanted
+from passerelle.decide import Action, Current, LookUp, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import OUTCOME_LOST, Staged, Word
 from passerelle.gateways.base import Identity
@@ -63,6 +63,12 @@ class Pass:
         left = self.secrets_left
         return tuple(each.model_copy(update={"secrets_left": each.number in left or None}) for each in self._attempts())
 
+    @property
+    def remote(self) -> RemoteJob | None:
+        """The current attempt's job, as far as it counts: an end does not while another job may be the attempt's."""
+        unsettled = isinstance(self.action, LookUp) and self.action.last
+        return self.current.job if self.current is not None and not unsettled else None
+
     def _attempts(self) -> tuple[Attempt, ...]:
         current = self.current
         last = current.number if current is not None else 0
@@ -70,14 +76,15 @@ class Pass:
         if current is None:
             return attempts
         known = next((attempt for attempt in attempts if attempt.number == current.number), None)
-        if current.job is None:
+        remote = self.remote
+        if remote is None:
             if known is not None and self.action.reason == OUTCOME_LOST:
                 known = known.model_copy(update={"reason": OUTCOME_LOST})
             return attempts if known is None else (*attempts[:-1], known)
         if known is None:
-            known = self._adopted(current.number, current.job)
+            known = self._adopted(current.number, remote)
         others = (attempt for attempt in attempts if attempt.number != current.number)
-        return (*others, with_job(known, current.job))
+        return (*others, with_job(known, remote))
 
     def _ended(self, attempt: Attempt) -> Attempt:
         """An attempt that another one has followed. A status of an older backup may show it as open."""

@@ -35,7 +35,8 @@ class View:
     """What is known of one run.
 
     `thorough`: it may have a job already, so that the live listing is read, too. `wary`: it has had an intent, which
-    its status has lost, so that an empty answer is believed only after the settle time.
+    its status has lost, so that an empty answer is believed only after the settle time. `quiet`: see Seen; `hushing`
+    where that is asked for. `sent_at`: when a submit of it was answered last, or came to nothing.
     """
 
     jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
@@ -43,6 +44,9 @@ class View:
     complete: bool = False
     thorough: bool = False
     wary: bool = False
+    quiet: bool = False
+    hushing: bool = False
+    sent_at: float = float("-inf")
     answered_at: float | None = None
     questions: dict[int, Question] = field(default_factory=dict)
 
@@ -61,20 +65,42 @@ class Picture:
         return Seen(
             jobs=tuple(view.jobs.values()),
             complete=view.complete,
+            quiet=view.quiet,
             absent=frozenset(attempt for attempt, question in view.questions.items() if question.absent),
             fresh=frozenset(fresh),
             identity=identity,
         )
 
-    def ask(self, run: Run, *, highest: int, thorough: bool, wary: bool = False, doubtful: int | None = None) -> None:
-        """Have a run looked up. `doubtful` is an attempt whose absence is in question."""
+    def ask(
+        self,
+        run: Run,
+        *,
+        highest: int,
+        thorough: bool,
+        wary: bool = False,
+        doubtful: int | None = None,
+        last: bool = False,
+    ) -> None:
+        """Have a run looked up. `doubtful` is an attempt whose absence is in question; `last`: does any job live?"""
         view = self.views.setdefault(run, View())
         view.highest = max(view.highest, highest)
         view.thorough |= thorough
         view.wary |= wary
+        view.hushing |= last and not view.quiet
         if doubtful is not None:
             view.questions.setdefault(doubtful, Question())
         self.asked.add(run)
+
+    def sent(self, run: Run, now: float) -> None:
+        """A submit has left: there may be a job, or two."""
+        view = self.views.setdefault(run, View())
+        view.quiet, view.sent_at = False, now
+
+    def knows(self, job: RemoteJob) -> bool:
+        """Whether this job is known as its run's; nobody waits for news of a run that is not in view."""
+        named = parse(job.name)
+        view = self.views.get(named[0]) if named is not None else None
+        return view is None or (job.job_id in view.jobs and view.jobs[job.job_id][1].name == job.name)
 
     def forget(self, run: Run) -> None:
         self.views.pop(run, None)
@@ -84,7 +110,7 @@ class Picture:
         """Another cluster or user answers: what was concluded from the former one's silence is void."""
         if self.identity is not None and identity != self.identity:
             for run, view in self.views.items():
-                view.complete, view.answered_at = False, None
+                view.complete, view.quiet, view.answered_at = False, False, None
                 view.questions = {attempt: Question() for attempt in view.questions}
                 self.asked.add(run)
         self.identity = identity
@@ -124,6 +150,7 @@ class Picture:
         job = _with_what_it_had(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
+        view.quiet &= job.stage is Stage.ENDED
         if not (job.refused or job.duplicate):
             view.questions.pop(attempt, None)
         return run if before is None or before[1] != job else None
@@ -163,8 +190,24 @@ class Picture:
                 known.add(run)
             if accounted and _age(view, now, settle_seconds):
                 known.add(run)
-            if view.complete and all(question.absent for question in view.questions.values()):
+            if view.complete and not view.hushing and all(question.absent for question in view.questions.values()):
                 self.asked.discard(run)
+        return known
+
+    def hush(self, runs: Collection[Run], now: float, settle_seconds: float) -> set[Run]:
+        """Take a full live listing for the last word on whether any job of these lives, once it must show what was
+        sent; the runs that were asked about and are quiet now.
+        """
+        known = set()
+        for run in runs:
+            view = self.views.get(run)
+            if view is None:
+                continue
+            if any(job.stage is not Stage.ENDED for _, job in view.jobs.values()):
+                view.hushing = False  # what lives is the answer
+            elif now - view.sent_at >= settle_seconds:
+                known |= {run} if view.hushing else set()
+                view.quiet, view.hushing = True, False
         return known
 
     def due(self, now: float, settle_seconds: float) -> float:
@@ -174,6 +217,7 @@ class Picture:
             view = self.views.get(run) or View()
             moments = [question.answered_at for question in view.questions.values() if not question.absent]
             moments += [view.answered_at] if not view.complete else []
+            moments += [view.sent_at] if view.hushing else []
             waits += [moment + settle_seconds - now for moment in moments if moment is not None]
         return max(min(waits, default=settle_seconds), 0.0)
 

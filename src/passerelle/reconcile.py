@@ -204,6 +204,7 @@ class Reconciler:
                 thorough=self._may_have_run(now.job),
                 wary=now.job.held_finalizer and not now.job.status.attempts,
                 doubtful=action.attempt,
+                last=action.last,
             )
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"

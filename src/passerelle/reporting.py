@@ -72,7 +72,6 @@ class Reporter:
         """
         job, planned = done.job, done.planned
         kept = done.attempts if attempts is None else attempts
-        current = done.current
         facts = Facts(
             namespace=job.key.namespace,
             name=job.key.name,
@@ -81,7 +80,7 @@ class Reporter:
             site=job.site,
             action=done.action,
             attempts=kept,
-            job=accepted or (current.job if current is not None else None),
+            job=accepted or done.remote,
             plan=planned.plan,
             findings=planned.findings,
             digest=planned.batch.digest if planned.batch is not None else "",

@@ -100,12 +100,19 @@ class SiteWatch:
         return self._picture.seen(run, fresh, self._identity)
 
     def look_up(
-        self, run: Run, *, highest: int, thorough: bool, wary: bool = False, doubtful: int | None = None
+        self,
+        run: Run,
+        *,
+        highest: int,
+        thorough: bool,
+        wary: bool = False,
+        doubtful: int | None = None,
+        last: bool = False,
     ) -> None:
         """Ask for a run's jobs by marker soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags
         behind it, by 3.7 s on 22.05.
         """
-        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful)
+        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful, last=last)
         self._wake.set()
 
     def acting(self, identity: Identity) -> AbstractContextManager[None]:
@@ -129,6 +136,8 @@ class SiteWatch:
             except BaseException:
                 self._picture.views.setdefault(run, View()).questions[attempt] = Question()
                 raise
+            finally:
+                self._picture.sent(run, self._now())
 
     async def cancel(self, run: Run, attempt: int, job: RemoteJob, *, surplus: bool = False) -> bool:
         """End this job, after reading that the id is still its own: ids start again where a site lost its state. A
@@ -176,6 +185,7 @@ class SiteWatch:
         view.highest = max(view.highest, attempt)
         view.questions.pop(attempt, None)
         view.jobs[job.job_id] = (attempt, job)
+        self._looks.copies.accepted(job.name)
 
     def forget(self, run: Run) -> None:
         """Nothing more is wanted of this run."""
@@ -259,6 +269,7 @@ class SiteWatch:
                 self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
                 self._stale = False
                 changed = await self._looks.known(self.progress_period)
+                changed |= await self._looks.followed()
             changed |= await self._looks.asked()
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:

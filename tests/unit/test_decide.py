@@ -43,7 +43,7 @@ def job(state: str = "RUNNING", job_id: str = "10", attempt: int = 1, **facts: o
 
 
 def seen(*jobs: RemoteJob, attempt: int = 1, **facts: object) -> Seen:
-    base = Seen(jobs=tuple((attempt, one) for one in jobs), complete=True, identity=HERE)
+    base = Seen(jobs=tuple((attempt, one) for one in jobs), complete=True, quiet=True, identity=HERE)
     return replace(base, **facts)  # type: ignore[arg-type]  # facts are Seen's own fields
 
 
@@ -363,6 +363,26 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(deleting=True, recorded=(SUBMITTED,)),
         seen(job("CANCELLED")),
         Release("Ended"),
+    ),
+    "a deleted job is not released before a last look for others under its marker": (
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
+        seen(job("CANCELLED"), quiet=False),
+        LookUp("OthersMayLive", last=True),
+    ),
+    "a job that was cancelled is not the end before a last look for others under its marker": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED"), quiet=False),
+        LookUp("OthersMayLive", last=True),
+    ),
+    "an end that is on record is looked at no more": (
+        Wanted(recorded=(replace(SUBMITTED, suspended=True, final="Suspended"),)),
+        seen(job("CANCELLED"), quiet=False),
+        Intend("Wanted", 2),
+    ),
+    "a job that had the claim has ended, whatever else there is": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("FAILED"), quiet=False),
+        Rest("Finished"),
     ),
     "a deleted job waits until the site has cleaned up": (
         Wanted(deleting=True, recorded=(SUBMITTED,)),

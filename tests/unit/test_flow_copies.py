@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pytest
 
 from little_world import World
+from passerelle.batch import Batch
+from passerelle.copies import FOLLOWED_SECONDS
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
 from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import RemoteJob
-from stories import finished, told
+from stories import Story, finished, running, told
 
 WAITS = Fate(queued=100_000, running=300)
 
@@ -104,3 +108,150 @@ def test_where_the_fence_turns_the_other_one_away_nobody_is_told_that_the_run_wa
         assert world.states() == ["FAILED", "CANCELLED"]
 
     told(story, WAITS)
+
+
+BEGINS, STAYS = Fate(queued=1, running=2000), Fate(queued=5000, running=2000)
+
+
+def sent_twice(story: Story, monkeypatch: pytest.MonkeyPatch, **site_spec: Any) -> None:
+    """Of each submit the site takes two: the first begins, and its answer is lost on the way; the second waits."""
+    submit, fates = Memory.submit, itertools.cycle([BEGINS, STAYS])
+
+    async def twice(self: Memory, batch: Batch) -> str:
+        await submit(self, batch)
+        return await submit(self, batch)
+
+    async def with_fates(world: World) -> None:
+        world.site.fates = lambda _: next(fates)
+        await story(world)
+
+    monkeypatch.setattr(Memory, "submit", twice)
+    told(with_fates, **site_spec)
+
+
+async def accepted(world: World, key: Key) -> None:
+    await world.until(lambda: "jobId" in (world.status(key).get("attempts") or [{}])[0])
+    await asyncio.sleep(10)
+    assert world.states() == ["RUNNING", "PENDING"]
+
+
+@pytest.mark.parametrize("accounting", [True, False], ids=["accounting", "none"])
+def test_a_deletion_leaves_no_copy_behind(monkeypatch: pytest.MonkeyPatch, *, accounting: bool) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED"] * 2
+
+    sent_twice(story, monkeypatch, accounting=accounting)
+
+
+def test_what_is_suspended_has_not_ended_while_a_copy_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        world.api.edit(key, suspend=True)
+        while not world.status(key)["attempts"][0].get("endTime"):
+            assert world.status(key)["attempts"][0]["reason"] != "Suspended"
+            await asyncio.sleep(0.05)
+
+        assert world.states() == ["CANCELLED"] * 2
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["Suspended"]
+
+    sent_twice(story, monkeypatch)
+
+
+def test_a_copy_that_somebody_cancels_is_not_the_end_of_what_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        await world.site.cancel("1001")
+        await world.until(running(world, key), 30)
+        assert world.status(key)["attempts"][0]["jobId"] == "1000"
+        await world.until(finished(world, key), 3000)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    sent_twice(story, monkeypatch)
+
+
+def test_a_copy_is_looked_for_once_some_time_after_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        await world.until(running(world, key), FOLLOWED_SECONDS + 15)
+        await asyncio.sleep(5)
+        assert world.states() == ["RUNNING", "CANCELLED"]
+        assert world.status(key)["attempts"][0]["jobId"] == "1000"
+        asked = world.site.calls.count("accounted"), world.site.calls.count("find")
+        await asyncio.sleep(300)
+
+        assert (world.site.calls.count("accounted"), world.site.calls.count("find")) == asked
+        assert world.condition(key, "Running") == ("True", "Running")
+
+    sent_twice(story, monkeypatch)
+
+
+def test_that_look_waits_for_an_accounting_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        world.site.faults.accounting_down = True
+        await asyncio.sleep(FOLLOWED_SECONDS + 60)
+        assert world.states() == ["RUNNING", "PENDING"]
+        world.site.faults.accounting_down = False
+        await world.until(running(world, key), 15)
+
+    sent_twice(story, monkeypatch)
+
+
+def test_a_crowd_is_followed_and_deleted_by_few_calls() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"job-{number}", timeLimit="50m") for number in range(60)]
+        await world.until(lambda: len(world.states()) == len(keys))
+        await asyncio.sleep(10)
+        world.site.calls.clear()
+        await asyncio.sleep(FOLLOWED_SECONDS + 20)
+        assert 1 <= world.site.calls.count("accounted") <= 6
+        assert "find" not in world.site.calls
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects)
+
+        assert world.states() == ["CANCELLED"] * len(keys)
+        assert 1 <= world.site.calls.count("find") <= 6
+
+    told(story, Fate(queued=1, running=2000), period="10s")
+
+
+def test_a_copy_that_comes_within_the_settle_time_outlives_no_deletion() -> None:
+    async def story(world: World) -> None:
+        world.site.settle_seconds = 20
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(lambda: "jobId" in (world.status(key).get("attempts") or [{}])[0])
+        begun = world.loop.time()
+        world.loop.call_later(10, world.site._accept, world.site.batches["1000"])
+        world.api.delete(key)
+        await world.until(lambda: world.states()[0] == "CANCELLED", 9)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED"] * 2
+        assert world.loop.time() - begun < 30
+
+    told(story, WAITS)
+
+
+def test_the_last_look_of_a_deletion_waits_for_no_period() -> None:
+    async def story(world: World) -> None:
+        world.site.settle_seconds = 30
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key), 300)
+        await asyncio.sleep(90)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 20)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, BEGINS, period="60s")
