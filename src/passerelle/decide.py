@@ -218,8 +218,22 @@ def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:
     if current is None:
         return _begin(wanted, 1)
     if current.job is None:
-        return _decide_without_job(wanted, seen, current)
-    return _decide_with_job(wanted, seen, current, current.job)
+        action = _decide_without_job(wanted, seen, current)
+    else:
+        action = _decide_with_job(wanted, seen, current, current.job)
+    left_open = _left_open(wanted, seen, current)
+    return LookUp("EndUnknown", left_open) if left_open is not None and isinstance(action, Rest) else action
+
+
+def _left_open(wanted: Wanted, seen: Seen, current: Current) -> int | None:
+    """An attempt that a later one has followed, so it has ended, and of which nobody knows how: the status is an older
+    backup's, and the site shows no job of it. Where its absence is believed, that is its end.
+    """
+    for record in wanted.recorded:
+        earlier = record.number < current.number and not record.final and record.number not in seen.absent
+        if earlier and not any(each == record.number and not _turned_away(job, record) for each, job in seen.jobs):
+            return record.number
+    return None
 
 
 def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:

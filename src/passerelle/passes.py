@@ -87,13 +87,17 @@ class Pass:
         return (*others, with_job(known, remote))
 
     def _ended(self, attempt: Attempt) -> Attempt:
-        """An attempt that another one has followed. A status of an older backup may show it as open."""
+        """An attempt that another one has followed. A status of an older backup may show it as open, though the site
+        has long forgotten how it ended.
+        """
         if is_final(attempt):
             return attempt
         mine = tuple(each for each in self.seen.jobs if each[0] == attempt.number)
         record = tuple(each for each in recorded(self.job) if each.number == attempt.number)
         found = decide.current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine))
         job = found.job if found is not None else None
+        if job is None and attempt.number in self.seen.absent:
+            return attempt.model_copy(update={"reason": OUTCOME_LOST, "end_time": None})
         return attempt if job is None or job.stage is not Stage.ENDED else with_job(attempt, job)
 
     @property

@@ -323,6 +323,21 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job(job_id="12", attempt=2), attempt=2),
         Rest("Active"),
     ),
+    "an older backup's open attempt of which the site shows nothing is looked up, for it has an end": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        LookUp("EndUnknown", 1),
+    ),
+    "where its absence is believed, that is its end": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(job_id="12", attempt=2), attempt=2, absent=frozenset({1})),
+        Rest("Active"),
+    ),
+    "what is suspended is cancelled before an older backup's open attempt is looked up": (
+        Wanted(recorded=(SUBMITTED,), suspend=True),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        Cancel("Suspended", job(job_id="12", attempt=2)),
+    ),
     "nor is it at a deletion": (
         Wanted(deleting=True, recorded=(FAILED,)),
         seen(job(job_id="12", attempt=2), attempt=2),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 
+import pytest
+
 from little_world import World
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
@@ -128,3 +130,33 @@ def test_a_retry_that_stands_in_git_is_not_given_anew_to_the_run_that_is_taken_u
         assert world.status(key)["lastHandledRetryAt"] == ASKED["passerelle.dev/retry-requested-at"]
 
     told(story, FAILS)
+
+
+@pytest.mark.parametrize("accounting", [True, False], ids=["accounting", "none"])
+def test_an_earlier_attempt_of_which_the_site_knows_nothing_more_has_an_end(*, accounting: bool) -> None:
+    """A status of an older backup shows it as open, and what is open is waited for by deletions, and at other sites."""
+
+    async def story(world: World) -> None:
+        fates = iter([Fate(queued=1, running=30, end="NODE_FAIL", exit_code=1), Fate(queued=1, running=200)])
+        world.site.fates = lambda _: next(fates)
+        key = world.api.create("a", retry={"maxAttempts": 3})
+        await world.until(running(world, key))
+        backup, version = copy.deepcopy(world.api.objects), world.api.version
+        await world.until(lambda: len(world.states()) == 2)
+        await world.end_operator()
+        world.site.forget("1000")
+        world.api.restore(backup, version)
+        await world.start_operator()
+        await world.until(lambda: len(world.status(key)["attempts"]) == 2)
+        await asyncio.sleep(60)
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["OutcomeLost", ""]
+        assert world.condition(key, "Running") == ("True", "Running")
+        assert world.condition(key, "Succeeded") == ("Unknown", "Active")
+        await world.until(finished(world, key))
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+        world.site.faults.gateway_down = True
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 30)
+
+    told(story, accounting=accounting)
