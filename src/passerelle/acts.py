@@ -1,4 +1,4 @@
-"""The acts of a pass, one each: write an intent, submit, cancel, release; and the report that follows.
+"""The acts of a pass, one each: adopt, write an intent, submit, cancel, release; and the report that follows.
 
 The order of the writes is the law here: the finalizer, then the intent, then the parcels, then the POST, then the
 answer. Whatever is lost between two of them is found again by the marker. At the end the Secrets that nobody took are
@@ -14,7 +14,7 @@ from typing import Any
 
 from passerelle import brought
 from passerelle.batch import Batch
-from passerelle.decide import ABANDONED, Cancel
+from passerelle.decide import ABANDONED, DUPLICATE, Cancel
 from passerelle.delivery import deliver, discard
 from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
@@ -97,16 +97,26 @@ class Acts:
         log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
         return None
 
+    async def adopt(self, now: Pass) -> float | None:
+        """Take the finalizer of a TrainingJob whose jobs were found; what became of them is the next pass's to tell."""
+        await self._with_finalizer(now.job)
+        log.info("adopted", extra={"trainingjob": str(now.job.key), "uid": now.job.uid})
+        return 0.0
+
+    async def _with_finalizer(self, job: TrainingJob) -> TrainingJob:
+        if job.held_finalizer:
+            return job
+        held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
+        body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
+        self._keep(job.key, body)
+        return trainingjob(body)
+
     async def intend(self, now: Pass) -> float | None:
         """Write the intent: the finalizer first, so that no deletion overtakes it."""
-        job, plan, batch, service = now.job, now.planned.plan, now.planned.batch, now.service
+        plan, batch, service = now.planned.plan, now.planned.batch, now.service
         if plan is None or batch is None or service is None or now.seen.identity is None:
             raise AssertionError("an intent needs a plan and a site")  # decide() gave no Intend without them
-        if not job.held_finalizer:
-            held = {"metadata": {"finalizers": [*job.finalizers, FINALIZER]}}
-            body = await self._kube.patch_trainingjob(job.key, job.resource_version, held)
-            self._keep(job.key, body)
-            job = trainingjob(body)
+        job = await self._with_finalizer(now.job)
         attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
         attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
         await self._reporter.report(
@@ -234,13 +244,15 @@ class Acts:
         asked = now.memory.cancelled.get(target.job_id)
         if asked is None or self._clock() - asked >= CANCEL_AGAIN_SECONDS:
             now.memory.cancelled[target.job_id] = self._clock()
+            sent = True
             try:
-                await service.watch.cancel(job.run, current.number, target)
+                sent = await service.watch.cancel(job.run, current.number, target, surplus=action.reason == DUPLICATE)
             except PasserelleError as error:
                 trouble = error
+            if trouble is not None or not sent:
                 del now.memory.cancelled[target.job_id]
             log.info(
-                "cancel asked",
+                "cancel asked" if sent else "not cancelled, for it has begun",
                 extra={
                     "trainingjob": str(job.key),
                     "job_id": target.job_id,

@@ -4,6 +4,7 @@ The laws behind the rows:
 
 - The intent (attempt, cluster, user) stands in the TrainingJob before the POST; an intent whose answer never came ends
   in adoption, or in a second submit of the *same* attempt once its absence is believed.
+- Whatever may have a job holds our finalizer, however it came to it: what is adopted is not deleted without its job.
 - Attempt n + 1 is issued only after n was seen terminal, and exceeds every attempt ever seen.
 - An answer from another cluster or user is no evidence.
 - A job once seen and then gone everywhere is lost, not absent: nothing is retried by itself.
@@ -25,6 +26,8 @@ CONTINUED = "Continued"
 """Reason of the intent that follows a time limit."""
 ABANDONED = "Abandoned"
 """Reason of a release that knows nothing of the run's jobs: they may still wait or run."""
+DUPLICATE = "Duplicate"
+"""Reason of a cancel of a job that waits beside the attempt's own."""
 NO_PROGRESS = "NoProgress"
 """Reason of the rest that ends a chain of attempts which come no further."""
 
@@ -46,11 +49,11 @@ class Recorded:
 class Wanted:
     """What the TrainingJob asks for. `hold` is a reason not to submit now; it never ends what runs. `uncounted` is how
     many earlier attempts were suspended. `chain`: a time limit need not end the run. `reached`: the step to which each
-    attempt came, where it told one.
+    attempt came, where it told one. `retry_requested`: one more attempt, and none that was given already.
     """
 
     deleting: bool = False
-    held_finalizer: bool = False
+    held_finalizer: bool = True
     abandon: bool = False
     suspend: bool = False
     plannable: bool = True
@@ -68,12 +71,14 @@ class Seen:
     """What the site showed.
 
     `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
+    `quiet`: since a job of it was last submitted, or seen to live, a full live listing has shown none that does.
     `absent`: attempts whose absence is believed (law 3). `fresh`: an intent that this process has just written and
     never sent. `identity` is who answers now, None before the first answer.
     """
 
     jobs: tuple[tuple[int, RemoteJob], ...] = ()
     complete: bool = False
+    quiet: bool = False
     absent: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
@@ -93,9 +98,17 @@ class Rest(Action):
 
 @dataclass(frozen=True, slots=True)
 class LookUp(Action):
-    """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is."""
+    """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is.
+    `last`: all that are known have ended, and whether another one lives is to be known before that counts.
+    """
 
     attempt: int | None = None
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt(Action):
+    """Take the finalizer of a TrainingJob that has a job, or may have one, from which no deletion is to part it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +172,19 @@ def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
 def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:
     """Of several jobs under one marker the attempt is the one that started first: it took the run directory's claim.
 
-    A recorded job that is still waiting holds no claim yet, so it yields to one that has started.
+    A recorded job that is still waiting holds no claim yet, so it yields to one that has started; and one that was
+    cancelled, maybe by us as one too many, yields to whatever lives.
     """
     if not jobs:
         return None
+    lives = any(job.stage in (Stage.QUEUED, Stage.RUNNING) for job in jobs)
 
-    def rank(job: RemoteJob) -> tuple[bool, float, bool, int, tuple[int, str]]:
-        queued = job.stage is Stage.QUEUED and job.restart_count == 0
+    def rank(job: RemoteJob) -> tuple[bool, bool, float, bool, int, tuple[int, str]]:
+        queued, cancelled = never_began(job), job.state.base == "CANCELLED" and job.state.ending is not None
         never_ran = job.start_time is None or (job.state.base == "CANCELLED" and not job.node_count)
         recorded = record is not None and record.job_id == job.job_id
         started = float("inf") if queued or job.start_time is None else job.start_time
-        return (queued or never_ran, started, not recorded, job.submit_time, id_order(job.job_id))
+        return (lives and cancelled, queued or never_ran, started, not recorded, job.submit_time, id_order(job.job_id))
 
     return min(jobs, key=rank)
 
@@ -178,7 +193,9 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
     """The one next step of a TrainingJob."""
     if wanted.deleting:
         return _decide_deletion(wanted, seen)
-    if _closed(wanted):
+    if not wanted.held_finalizer and (seen.jobs or any(not record.final for record in wanted.recorded)):
+        return Adopt("JobsFound")
+    if _closed(wanted, seen):
         # What ended is written down: while nothing more is wanted, the site isn't asked.
         after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
         if isinstance(after, Rest):
@@ -188,16 +205,35 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
         return strange
     if not seen.complete:
         return LookUp("NotYetLooked")
+    return _decide_by_jobs(wanted, seen)
+
+
+def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:
+    """What every attempt's jobs ask for, all of which are known."""
     current = current_attempt(wanted, seen)
     if current is not None:
         surplus = _surplus(current)
         if surplus is not None:
-            return Cancel("Duplicate", surplus)
+            return Cancel(DUPLICATE, surplus)
     if current is None:
         return _begin(wanted, 1)
     if current.job is None:
-        return _decide_without_job(wanted, seen, current)
-    return _decide_with_job(wanted, current, current.job)
+        action = _decide_without_job(wanted, seen, current)
+    else:
+        action = _decide_with_job(wanted, seen, current, current.job)
+    left_open = _left_open(wanted, seen, current)
+    return LookUp("EndUnknown", left_open) if left_open is not None and isinstance(action, Rest) else action
+
+
+def _left_open(wanted: Wanted, seen: Seen, current: Current) -> int | None:
+    """An attempt that a later one has followed, so it has ended, and of which nobody knows how: the status is an older
+    backup's, and the site shows no job of it. Where its absence is believed, that is its end.
+    """
+    for record in wanted.recorded:
+        earlier = record.number < current.number and not record.final and record.number not in seen.absent
+        if earlier and not any(each == record.number and not _turned_away(job, record) for each, job in seen.jobs):
+            return record.number
+    return None
 
 
 def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
@@ -205,7 +241,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted):
+    if _closed(wanted, seen):
         return Release("Ended")
     strange = _strange(wanted, seen)
     if strange is not None:
@@ -223,18 +259,19 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
     if any(job.stage is Stage.ENDING for _, job in seen.jobs):
         return Rest("Ending")
     current = current_attempt(wanted, seen)
-    if current is None or current.job is not None:
-        return Release("Ended")
-    if current.recorded is None or current.recorded.final:
-        return Release("Ended")
-    if current.number in seen.absent or current.number in seen.fresh:
-        return Release("NeverSubmitted")
-    return LookUp("AnswerMissing", current.number)
+    found = current is None or current.job is not None or current.recorded is None or bool(current.recorded.final)
+    if current is not None and not found and current.number not in seen.absent | seen.fresh:
+        return LookUp("AnswerMissing", current.number)
+    if not seen.quiet:
+        return LookUp("OthersMayLive", last=True)
+    return Release("Ended" if found else "NeverSubmitted")
 
 
-def _closed(wanted: Wanted) -> bool:
-    """Whether every attempt on record has its end on record. Attempts are recorded in rising order."""
-    return bool(wanted.recorded) and all(record.final for record in wanted.recorded)
+def _closed(wanted: Wanted, seen: Seen) -> bool:
+    """Whether every attempt has its end on record. Attempts are recorded in rising order."""
+    if not wanted.recorded or any(number > wanted.recorded[-1].number for number, _ in seen.jobs):
+        return False  # the status is an older backup's
+    return all(record.final for record in wanted.recorded)
 
 
 def _strange(wanted: Wanted, seen: Seen) -> Action | None:
@@ -249,8 +286,12 @@ def _strange(wanted: Wanted, seen: Seen) -> Action | None:
 
 def _surplus(current: Current) -> RemoteJob | None:
     """A waiting job beside the attempt's own: it holds no claim, so ending it ends nothing that runs."""
-    waiting = [job for job in current.duplicates if job.stage is Stage.QUEUED and job.restart_count == 0]
-    return waiting[0] if waiting else None
+    return next(filter(never_began, current.duplicates), None)
+
+
+def never_began(job: RemoteJob) -> bool:
+    """Whether a job waits for its first start."""
+    return job.stage is Stage.QUEUED and job.restart_count == 0
 
 
 def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:
@@ -282,12 +323,21 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     return Submit("IntentStands", current.number)
 
 
-def _decide_with_job(wanted: Wanted, current: Current, job: RemoteJob) -> Action:
+def _decide_with_job(wanted: Wanted, seen: Seen, current: Current, job: RemoteJob) -> Action:
     if job.stage in (Stage.QUEUED, Stage.RUNNING):
         return Cancel("Suspended", job) if wanted.suspend else Rest("Active")
     if job.stage is Stage.ENDING:
         return Rest("Ending")
+    on_record = current.recorded is not None and current.recorded.final
+    lone = all(each.stage is Stage.ENDED for _, each in seen.jobs)
+    if _may_have_begun_nothing(job) and lone and not (on_record or seen.quiet):
+        return LookUp("OthersMayLive", last=True)
     return _decide_after_end(wanted, current.number, current.recorded, job)
+
+
+def _may_have_begun_nothing(job: RemoteJob) -> bool:
+    """Whether a job was cancelled, maybe as it waited: then another one of its marker may have the claim, and train."""
+    return job.ending is not None and job.ending.blame is Blame.CANCELLATION
 
 
 def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job: RemoteJob | None = None) -> Action:

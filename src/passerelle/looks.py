@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from passerelle.copies import Copies
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Accounting, Gateway
 from passerelle.gateways.courtesy import Courtesy
@@ -53,6 +54,7 @@ class Looks:
         self._door = door
         self._picture = picture
         self._reports = reports
+        self.copies = Copies(now)
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
@@ -156,6 +158,22 @@ class Looks:
         self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
         return chosen
 
+    async def followed(self) -> set[Run]:
+        """Runs whose submits were accepted some time ago: is there another job under the marker? Of those that
+        accounting takes for alive, the scheduler is asked by their ids.
+        """
+        if not isinstance(self._door(), Accounting) or not (markers := self.copies.take()):
+            return set()
+        rows = await self._accounted(names=markers)
+        if rows is None:
+            self.copies.put_back(markers)
+            return set()
+        news = [row for row in rows if not self._picture.knows(row)]
+        alive = {row.key for row in news if row.stage is not Stage.ENDED}
+        live = await self._door().get([job_id for job_id, _ in alive]) if alive else []
+        ended = [row for row in news if row.stage is Stage.ENDED]
+        return await self._take_in([*ended, *(job for job in live if job.key in alive)])
+
     async def asked(self) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
         recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids))
@@ -177,7 +195,7 @@ class Looks:
             rows += batch or []
             names = beyond(names, rows)
         views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
-        deep = not accounted or any(view.questions or view.thorough for view in views)
+        deep = not accounted or any(view.questions or view.thorough or view.hushing for view in views)
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
         if deep or active:
             # The live side is read after accounting: a job that appears in between is then seen in one of them.
@@ -185,7 +203,10 @@ class Looks:
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
             rows += live
         changed = await self._take_in(rows)
-        return changed | self._picture.settle(asked, self._now(), self._door().settle_seconds, accounted=accounted)
+        now, settle_seconds = self._now(), self._door().settle_seconds
+        if deep:
+            changed |= self._picture.hush(asked, now, settle_seconds)
+        return changed | self._picture.settle(asked, now, settle_seconds, accounted=accounted)
 
     async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
         return await self._accounted(job_ids=job_ids)

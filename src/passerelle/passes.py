@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from passerelle import decide
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import Action, Current, Recorded, Seen, Wanted
+from passerelle.decide import Action, Current, LookUp, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import OUTCOME_LOST, Staged, Word
 from passerelle.gateways.base import Identity
@@ -64,6 +64,12 @@ class Pass:
         left = self.secrets_left
         return tuple(each.model_copy(update={"secrets_left": each.number in left or None}) for each in self._attempts())
 
+    @property
+    def remote(self) -> RemoteJob | None:
+        """The current attempt's job, as far as it counts: an end does not while another job may be the attempt's."""
+        unsettled = isinstance(self.action, LookUp) and self.action.last
+        return self.current.job if self.current is not None and not unsettled else None
+
     def _attempts(self) -> tuple[Attempt, ...]:
         current = self.current
         last = current.number if current is not None else 0
@@ -71,23 +77,28 @@ class Pass:
         if current is None:
             return attempts
         known = next((attempt for attempt in attempts if attempt.number == current.number), None)
-        if current.job is None:
+        remote = self.remote
+        if remote is None:
             if known is not None and self.action.reason == OUTCOME_LOST:
                 known = known.model_copy(update={"reason": OUTCOME_LOST})
             return attempts if known is None else (*attempts[:-1], known)
         if known is None:
-            known = self._adopted(current.number, current.job)
+            known = self._adopted(current.number, remote)
         others = (attempt for attempt in attempts if attempt.number != current.number)
-        return (*others, with_job(known, current.job))
+        return (*others, with_job(known, remote))
 
     def _ended(self, attempt: Attempt) -> Attempt:
-        """An attempt that another one has followed. A status of an older backup may show it as open."""
+        """An attempt that another one has followed. A status of an older backup may show it as open, though the site
+        has long forgotten how it ended.
+        """
         if is_final(attempt):
             return attempt
         mine = tuple(each for each in self.seen.jobs if each[0] == attempt.number)
         record = tuple(each for each in recorded(self.job) if each.number == attempt.number)
         found = decide.current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine))
         job = found.job if found is not None else None
+        if job is None and attempt.number in self.seen.absent:
+            return attempt.model_copy(update={"reason": OUTCOME_LOST, "end_time": None})
         return attempt if job is None or job.stage is not Stage.ENDED else with_job(attempt, job)
 
     @property
@@ -154,6 +165,14 @@ def remembered(job: TrainingJob) -> Remembered | None:
     return Remembered(current.number, current.marker, current.job_id, current.state, current.reason)
 
 
+def retry_taken(job: TrainingJob, seen: Seen) -> str | None:
+    """The retry by hand that is taken as given, although no status says so: the site shows an attempt of which the
+    status knows nothing, and that may be the one. What a backup or Git has of a run never burns its hours again.
+    """
+    known = max([job.status.attempts_total, *(attempt.number for attempt in job.status.attempts)])
+    return job.retry_requested_at if any(number > known for number, _ in seen.jobs) else None
+
+
 def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool = False) -> Wanted:
     """What the TrainingJob asks for, for the decision. What its jobs tell is newer than what the status has of it."""
     spec = job.spec
@@ -164,7 +183,7 @@ def wanted(job: TrainingJob, seen: Seen, *, plannable: bool = True, hold: bool =
         suspend=spec.suspend if spec is not None else False,
         plannable=plannable and job.invalid is None,
         hold=hold,
-        retry_requested=job.retry_requested_at is not None,
+        retry_requested=job.retry_requested_at is not None and retry_taken(job, seen) is None,
         max_attempts=spec.retry.max_attempts if spec is not None else 1,
         uncounted=job.status.attempts_suspended,
         chain=spec is not None and spec.checkpoint is not None,

@@ -50,8 +50,9 @@ class View:
     """What is known of one run.
 
     `thorough`: it may have a job already, so that the live listing is read, too. `wary`: it has had an intent, which
-    its status has lost, so that an empty answer is believed only after the settle time. `remembered` is what the site
-    is asked for before all that. `recalled`: the site confirmed it, and was not asked for the run's other jobs.
+    its status has lost, so that an empty answer is believed only after the settle time. `quiet`: see Seen; `hushing`
+    where that is asked for. `sent_at`: when a submit of it was answered last, or came to nothing. `remembered` is what
+    the site is asked for before all that. `recalled`: the site confirmed it, and was not asked for its other jobs.
     """
 
     jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
@@ -59,6 +60,9 @@ class View:
     complete: bool = False
     thorough: bool = False
     wary: bool = False
+    quiet: bool = False
+    hushing: bool = False
+    sent_at: float = float("-inf")
     answered_at: float | None = None
     remembered: Remembered | None = None
     recalled: bool = False
@@ -79,6 +83,7 @@ class Picture:
         return Seen(
             jobs=tuple(view.jobs.values()),
             complete=view.complete,
+            quiet=view.quiet,
             absent=frozenset(attempt for attempt, question in view.questions.items() if question.absent),
             fresh=frozenset(fresh),
             identity=identity,
@@ -93,14 +98,16 @@ class Picture:
         wary: bool = False,
         doubtful: int | None = None,
         remembered: Remembered | None = None,
+        last: bool = False,
     ) -> None:
-        """Have a run looked up. `doubtful` is an attempt whose absence is in question."""
+        """Have a run looked up. `doubtful` is an attempt whose absence is in question; `last`: does any job live?"""
         view = self.views.setdefault(run, View())
         if run not in self.asked and not view.complete and view.answered_at is None:
             view.remembered = remembered
         view.highest = max(view.highest, highest)
         view.thorough |= thorough
         view.wary |= wary
+        view.hushing |= last and not view.quiet
         if doubtful is not None:
             view.questions.setdefault(doubtful, Question())
         self.asked.setdefault(run)
@@ -119,6 +126,17 @@ class Picture:
         found = ((run, view.remembered) for run, view in views if view is not None and not view.questions)
         return dict(islice(((run, job) for run, job in found if job is not None), most))
 
+    def sent(self, run: Run, now: float) -> None:
+        """A submit has left: there may be a job, or two."""
+        view = self.views.setdefault(run, View())
+        view.quiet, view.sent_at = False, now
+
+    def knows(self, job: RemoteJob) -> bool:
+        """Whether this job is known as its run's; nobody waits for news of a run that is not in view."""
+        named = parse(job.name)
+        view = self.views.get(named[0]) if named is not None else None
+        return view is None or (job.job_id in view.jobs and view.jobs[job.job_id][1].name == job.name)
+
     def forget(self, run: Run) -> None:
         self.views.pop(run, None)
         self.asked.pop(run, None)
@@ -127,7 +145,8 @@ class Picture:
         """Another cluster or user answers: what was concluded from the former one's silence is void."""
         if self.identity is not None and identity != self.identity:
             for run, view in self.views.items():
-                view.complete, view.answered_at, view.remembered, view.recalled = False, None, None, False
+                view.complete, view.quiet, view.recalled = False, False, False
+                view.answered_at = view.remembered = None
                 view.questions = {attempt: Question() for attempt in view.questions}
                 self.asked.setdefault(run)
         self.identity = identity
@@ -151,7 +170,7 @@ class Picture:
                 continue
             before = view.jobs.get(job.job_id)
             if before is None or before[1].stage is not Stage.ENDED:
-                found.append(_with_comment(job, before))
+                found.append(_with_what_it_had(job, before))
         return found
 
     def take_in(self, job: RemoteJob) -> Run | None:
@@ -168,12 +187,20 @@ class Picture:
         before = view.jobs.get(job.job_id)
         if before is not None and before[1].live and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
-        job = _with_comment(job, before)
+        job = _with_what_it_had(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
+        view.quiet &= job.stage is Stage.ENDED
         if not (job.refused or job.duplicate):
             view.questions.pop(attempt, None)
         return run if before is None or before[1] != job else None
+
+    def turn_away(self, run: Run, job: RemoteJob) -> None:
+        """A cancel of this job is sent, as of one too many: should that end it, that is no end of the attempt."""
+        view = self.views.get(run)
+        if view is not None and job.job_id in view.jobs:
+            attempt, known = view.jobs[job.job_id]
+            view.jobs[job.job_id] = attempt, replace(known, surplus=True)
 
     def lose(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """The site knows neither the job nor its end: put its absence in question."""
@@ -203,8 +230,24 @@ class Picture:
                 known.add(run)
             if accounted and _age(view, now, settle_seconds):
                 known.add(run)
-            if view.complete and all(question.absent for question in view.questions.values()):
+            if view.complete and not view.hushing and all(question.absent for question in view.questions.values()):
                 self.asked.pop(run, None)
+        return known
+
+    def hush(self, runs: Collection[Run], now: float, settle_seconds: float) -> set[Run]:
+        """Take a full live listing for the last word on whether any job of these lives, once it must show what was
+        sent; the runs that were asked about and are quiet now.
+        """
+        known = set()
+        for run in runs:
+            view = self.views.get(run)
+            if view is None:
+                continue
+            if any(job.stage is not Stage.ENDED for _, job in view.jobs.values()):
+                view.hushing = False  # what lives is the answer
+            elif now - view.sent_at >= settle_seconds:
+                known |= {run} if view.hushing else set()
+                view.quiet, view.hushing = True, False
         return known
 
     def due(self, now: float, settle_seconds: float) -> float:
@@ -216,6 +259,7 @@ class Picture:
             view = self.views.get(run) or View()
             moments = [question.answered_at for question in view.questions.values() if not question.absent]
             moments += [view.answered_at] if not view.complete else []
+            moments += [view.sent_at] if view.hushing else []
             waits += [moment + settle_seconds - now for moment in moments if moment is not None]
         return max(min(waits, default=settle_seconds), 0.0)
 
@@ -237,10 +281,12 @@ def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dic
     return {run: (last, last + 10) for run, (_, last) in names.items() if highest.get(run, 0) >= last - LOOK_AHEAD + 1}
 
 
-def _with_comment(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
+def _with_what_it_had(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
     """With the comment that it had, where that was told later: accounting keeps none by default, some gateways tell
-    none, and where the site takes none any more, the report file goes on.
+    none, and where the site takes none any more, the report file goes on. And with what we did to it.
     """
+    if before is not None and before[1].surplus:
+        job = replace(job, surplus=True)
     if before is None or before[1].comment in ("", job.comment):
         return job
     return replace(job, comment=newest(job.comment, before[1].comment))

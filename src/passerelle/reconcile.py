@@ -16,7 +16,7 @@ from passerelle import decide
 from passerelle.acts import CLEAR_TRIES, Acts
 from passerelle.announce import Announcer
 from passerelle.chain import excluded
-from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.decide import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
 from passerelle.holds import BACK_OFF, SPARED, TURNS, Holds, back_off
@@ -187,6 +187,8 @@ class Reconciler:
         action = now.action
         if isinstance(action, Release):
             return await self._acts.release(now)
+        if isinstance(action, Adopt):
+            return await self._acts.adopt(now)
         if isinstance(action, Intend):
             return await self._acts.intend(now)
         if isinstance(action, Submit):
@@ -205,6 +207,7 @@ class Reconciler:
                 wary=now.job.held_finalizer and not now.job.status.attempts,
                 doubtful=action.attempt,
                 remembered=known,
+                last=action.last,
             )
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"

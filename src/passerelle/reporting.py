@@ -15,7 +15,7 @@ from passerelle.gateways.base import Files
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.onsite import places
-from passerelle.passes import Pass, elsewhere, run_directory
+from passerelle.passes import Pass, elsewhere, retry_taken, run_directory
 from passerelle.progress import parse_comment
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
@@ -72,7 +72,6 @@ class Reporter:
         """
         job, planned = done.job, done.planned
         kept = done.attempts if attempts is None else attempts
-        current = done.current
         facts = Facts(
             namespace=job.key.namespace,
             name=job.key.name,
@@ -81,7 +80,7 @@ class Reporter:
             site=job.site,
             action=done.action,
             attempts=kept,
-            job=accepted or (current.job if current is not None else None),
+            job=accepted or done.remote,
             plan=planned.plan,
             findings=planned.findings,
             digest=planned.batch.digest if planned.batch is not None else "",
@@ -91,7 +90,7 @@ class Reporter:
             hold=done.hold,
             suspend=job.spec.suspend if job.spec is not None else False,
             deleting=job.deleting,
-            retry_handled=retry_handled,
+            retry_handled=retry_handled or retry_taken(job, done.seen),
             attempts_suspended=attempts_suspended,
             progress_silent=_progress_silent(done, self._now()),
             report_path=_report_path(done),

@@ -163,6 +163,8 @@ class RemoteJob:
     refusal: str = ""
     """What is said of a job that was taken and then refused, where the gateway tells it."""
     slurm_id: str = ""
+    surplus: bool = False
+    """We had it cancelled as it waited beside the attempt's own job."""
     live: bool = True
 
     @property
@@ -213,7 +215,9 @@ class RemoteJob:
 
     @property
     def duplicate(self) -> bool:
-        """Whether the fence turned this job away: another job is the attempt."""
+        """Whether the fence turned this job away, or we did: another job is the attempt."""
+        if self.surplus and self.state.base == "CANCELLED":
+            return True
         return self.state.base == "FAILED" and self.exit_code == DUPLICATE
 
 

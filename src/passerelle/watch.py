@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 
 from passerelle import stopping
 from passerelle.batch import Batch
-from passerelle.decide import Seen
+from passerelle.decide import Seen, never_began
 from passerelle.errors import Deferred, Invalid, Misaddressed, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate
 from passerelle.gateways.base import Gateway, Identity, Probe
@@ -108,11 +108,20 @@ class SiteWatch:
         wary: bool = False,
         doubtful: int | None = None,
         remembered: Remembered | None = None,
+        last: bool = False,
     ) -> None:
         """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
         it, by 3.7 s on 22.05.
         """
-        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful, remembered=remembered)
+        self._picture.ask(
+            run,
+            highest=highest,
+            thorough=thorough,
+            wary=wary,
+            doubtful=doubtful,
+            remembered=remembered,
+            last=last,
+        )
         self._wake.set()
 
     def acting(self, identity: Identity) -> AbstractContextManager[None]:
@@ -136,17 +145,33 @@ class SiteWatch:
             except BaseException:
                 self._picture.views.setdefault(run, View()).questions[attempt] = Question()
                 raise
+            finally:
+                self._picture.sent(run, self._now())
 
-    async def cancel(self, run: Run, attempt: int, job: RemoteJob) -> None:
-        """End this job, after reading that the id is still its own: ids start again where a site lost its state."""
+    async def cancel(self, run: Run, attempt: int, job: RemoteJob, *, surplus: bool = False) -> bool:
+        """End this job, after reading that the id is still its own: ids start again where a site lost its state. A
+        `surplus` one only while it waits: since it was last looked at it may have begun, and taken the claim. False
+        where it has.
+        """
+        began: RemoteJob | None = None
         with self._ending(job):
             records = await self.gateway.get([job.job_id])
-            if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
+            mine = next(
+                (each for each in records if each.name == job.name and self._picture.identity == _of(each)), None
+            )
+            if mine is not None and surplus and not never_began(mine):
+                began = mine
+            elif mine is not None:
+                if surplus:
+                    self._picture.turn_away(run, mine)
                 await self.gateway.cancel(job.job_id)
             elif records:
                 self._picture.lose(run, attempt, job)
+        if began is not None and self._picture.take_in(began) is not None:
+            self._on_change(run)
         self._stale = True
         self.nudge()
+        return began is None
 
     async def ask_to_stop(self, job: RemoteJob) -> bool:
         """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
@@ -169,6 +194,7 @@ class SiteWatch:
         view.highest = max(view.highest, attempt)
         view.questions.pop(attempt, None)
         view.jobs[job.job_id] = (attempt, job)
+        self._looks.copies.accepted(job.name)
 
     def forget(self, run: Run) -> None:
         """Nothing more is wanted of this run."""
@@ -252,6 +278,7 @@ class SiteWatch:
                 self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
                 self._stale = False
                 changed = await self._looks.known(self.progress_period)
+                changed |= await self._looks.followed()
             changed |= await self._looks.asked()
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:

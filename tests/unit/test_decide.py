@@ -6,6 +6,7 @@ import pytest
 
 from passerelle.decide import (
     Action,
+    Adopt,
     Cancel,
     Intend,
     LookUp,
@@ -42,7 +43,7 @@ def job(state: str = "RUNNING", job_id: str = "10", attempt: int = 1, **facts: o
 
 
 def seen(*jobs: RemoteJob, attempt: int = 1, **facts: object) -> Seen:
-    base = Seen(jobs=tuple((attempt, one) for one in jobs), complete=True, identity=HERE)
+    base = Seen(jobs=tuple((attempt, one) for one in jobs), complete=True, quiet=True, identity=HERE)
     return replace(base, **facts)  # type: ignore[arg-type]  # facts are Seen's own fields
 
 
@@ -262,6 +263,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job(), job("PENDING", "11")),
         Cancel("Duplicate", job("PENDING", "11")),
     ),
+    "a duplicate that we cancelled is no outcome, though it had begun": (
+        Wanted(recorded=(INTENT,)),
+        seen(job("CANCELLED", surplus=True)),
+        LookUp("AnswerMissing", 1),
+    ),
+    "a job that was cancelled yields to one of its marker that waits": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED"), job("PENDING", "11")),
+        Rest("Active"),
+    ),
     "a duplicate that runs is left to the fence": (
         Wanted(recorded=(INTENT,)),
         seen(job(), job("RUNNING", "11", start_time=120)),
@@ -302,64 +313,139 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("FAILED", state_reason="BadConstraints", start_time=None)),
         Rest("Finished"),
     ),
-    "a deleted job without our finalizer is gone already": (Wanted(deleting=True), seen(job()), Rest("NothingHeld")),
+    "a deleted job without our finalizer is gone already": (
+        Wanted(deleting=True, held_finalizer=False),
+        seen(job()),
+        Rest("NothingHeld"),
+    ),
+    "an older backup's ended attempt is no end where a later one lives": (
+        Wanted(recorded=(FAILED,)),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        Rest("Active"),
+    ),
+    "an older backup's open attempt of which the site shows nothing is looked up, for it has an end": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        LookUp("EndUnknown", 1),
+    ),
+    "where its absence is believed, that is its end": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(job_id="12", attempt=2), attempt=2, absent=frozenset({1})),
+        Rest("Active"),
+    ),
+    "what is suspended is cancelled before an older backup's open attempt is looked up": (
+        Wanted(recorded=(SUBMITTED,), suspend=True),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        Cancel("Suspended", job(job_id="12", attempt=2)),
+    ),
+    "nor is it at a deletion": (
+        Wanted(deleting=True, recorded=(FAILED,)),
+        seen(job(job_id="12", attempt=2), attempt=2),
+        Cancel("Deleted", job(job_id="12", attempt=2)),
+    ),
+    "a live job that is found is adopted with our finalizer first": (
+        Wanted(held_finalizer=False),
+        seen(job()),
+        Adopt("JobsFound"),
+    ),
+    "so is a job that has ended: what it left at the site is cleared at the deletion": (
+        Wanted(held_finalizer=False),
+        seen(job("COMPLETED")),
+        Adopt("JobsFound"),
+    ),
+    "an open attempt of an older backup is held, whether its site answers or not": (
+        Wanted(held_finalizer=False, recorded=(INTENT,)),
+        Seen(),
+        Adopt("JobsFound"),
+    ),
+    "what is suspended and has a job is held before the job is cancelled": (
+        Wanted(held_finalizer=False, suspend=True),
+        seen(job()),
+        Adopt("JobsFound"),
+    ),
+    "a new job holds nothing until its intent": (Wanted(held_finalizer=False), seen(), Intend("Wanted", 1)),
+    "what has ended on record needs no finalizer": (
+        Wanted(held_finalizer=False, recorded=(FAILED,)),
+        Seen(),
+        Rest("Finished"),
+    ),
     "a deleted job is cancelled": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
         seen(job()),
         Cancel("Deleted", job()),
     ),
     "a deleted job is released once its end is seen": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
         seen(job("CANCELLED")),
         Release("Ended"),
     ),
+    "a deleted job is not released before a last look for others under its marker": (
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
+        seen(job("CANCELLED"), quiet=False),
+        LookUp("OthersMayLive", last=True),
+    ),
+    "a job that was cancelled is not the end before a last look for others under its marker": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED"), quiet=False),
+        LookUp("OthersMayLive", last=True),
+    ),
+    "an end that is on record is looked at no more": (
+        Wanted(recorded=(replace(SUBMITTED, suspended=True, final="Suspended"),)),
+        seen(job("CANCELLED"), quiet=False),
+        Intend("Wanted", 2),
+    ),
+    "a job that had the claim has ended, whatever else there is": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("FAILED"), quiet=False),
+        Rest("Finished"),
+    ),
     "a deleted job waits until the site has cleaned up": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
         seen(job("CANCELLED+COMPLETING")),
         Rest("Ending"),
     ),
     "a deleted job waits for a site that can't be asked": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
         Seen(),
         Rest("SiteSilent"),
     ),
     "a deletion without a site ends by the annotation": (
-        Wanted(deleting=True, held_finalizer=True, abandon=True, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, abandon=True, recorded=(SUBMITTED,)),
         Seen(),
         Release("Abandoned"),
     ),
     "a deletion of an ended job needs no site": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(FAILED,)),
+        Wanted(deleting=True, recorded=(FAILED,)),
         Seen(),
         Release("Ended"),
     ),
     "a deletion with an emptied status looks first": (
-        Wanted(deleting=True, held_finalizer=True),
+        Wanted(deleting=True),
         Seen(identity=HERE),
         LookUp("NotYetLooked"),
     ),
     "a deletion waits until an unanswered submit is settled": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        Wanted(deleting=True, recorded=(INTENT,)),
         seen(),
         LookUp("AnswerMissing", 1),
     ),
     "a deletion is released when an unanswered submit is believed absent": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        Wanted(deleting=True, recorded=(INTENT,)),
         seen(absent=frozenset({1})),
         Release("NeverSubmitted"),
     ),
     "a deletion of an intent that was never sent is released": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        Wanted(deleting=True, recorded=(INTENT,)),
         seen(fresh=frozenset({1})),
         Release("NeverSubmitted"),
     ),
     "a deletion needs no valid plan": (
-        Wanted(deleting=True, held_finalizer=True, plannable=False, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, plannable=False, recorded=(SUBMITTED,)),
         seen(job()),
         Cancel("Deleted", job()),
     ),
     "a deletion at another cluster waits": (
-        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        Wanted(deleting=True, recorded=(SUBMITTED,)),
         seen(identity=THERE),
         Rest("IdentityChanged"),
     ),

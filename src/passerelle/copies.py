@@ -1,0 +1,37 @@
+"""Which accepted submits are to be looked up once more, by name: a balancer may have sent a request twice, and the
+answer that came is of one of two jobs. Pure.
+
+The other one may train while the one that is known waits. So some time after each answer accounting is asked whether it
+has more jobs of that name: one name in a call that many share, and none of the scheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+FOLLOWED_SECONDS = 60.0
+"""After the answer: until then accounting has both, and whoever sends a request again has done so."""
+
+
+class Copies:
+    """At one site. `now` is monotonic, in seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._due: dict[str, float] = {}  # marker -> when
+
+    def accepted(self, marker: str) -> None:
+        """A submit under this marker was answered."""
+        self._due[marker] = self._now() + FOLLOWED_SECONDS
+
+    def take(self) -> list[str]:
+        """The markers whose time has come; nobody is told of them again."""
+        now = self._now()
+        found = [marker for marker, due in self._due.items() if due <= now]
+        for marker in found:
+            del self._due[marker]
+        return found
+
+    def put_back(self, markers: Iterable[str]) -> None:
+        """Nobody could be asked about these."""
+        self._due |= dict.fromkeys(markers, self._now())

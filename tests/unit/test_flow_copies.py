@@ -1,0 +1,257 @@
+"""Two jobs under one marker: a balancer sent a submit twice, and whichever began first holds the run's claim."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pytest
+
+from little_world import World
+from passerelle.batch import Batch
+from passerelle.copies import FOLLOWED_SECONDS
+from passerelle.gateways.memory import Fate, Memory
+from passerelle.objects import Key
+from passerelle.onsite.codes import DUPLICATE
+from passerelle.slurm import RemoteJob
+from stories import Story, finished, running, told
+
+WAITS = Fate(queued=100_000, running=300)
+
+
+async def two_that_wait(world: World) -> Key:
+    """The first is on record, the second came late; the operator dies before it has seen that."""
+    key = world.api.create("a", timeLimit="50m")
+    await world.until(lambda: "jobId" in (world.status(key).get("attempts") or [{}])[0])
+    await asyncio.sleep(5)
+    await world.end_operator()
+    world.site._accept(world.site.batches["1000"])
+    return key
+
+
+def begins_when_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second begins while it is about to be cancelled."""
+    get = Memory.get
+
+    async def late(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        if list(job_ids) == ["1001"] and self._jobs["1001"].fate is WAITS:
+            self._jobs["1001"].fate = Fate(queued=self.clock() - self._jobs["1001"].submitted - 0.001, running=300)
+        return await get(self, job_ids)
+
+    monkeypatch.setattr(Memory, "get", late)
+
+
+def turned_away(world: World, job_id: str) -> None:
+    """It begins now, and the fence has it leave."""
+    queued = world.loop.time() - world.site._jobs[job_id].submitted
+    world.site._jobs[job_id].fate = Fate(queued=queued, running=2, end="FAILED", exit_code=DUPLICATE)
+
+
+def test_a_surplus_job_that_has_begun_is_the_attempt_and_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = await two_that_wait(world)
+        begins_when_read(monkeypatch)
+        await world.start_operator()
+        await world.until(finished(world, key))
+
+        assert world.states() == ["CANCELLED", "COMPLETED"]
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert [each["jobId"] for each in world.status(key)["attempts"]] == ["1001"]
+
+    told(story, WAITS)
+
+
+def test_a_surplus_job_that_began_as_it_was_cancelled_is_no_end_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel = Memory.cancel
+
+    async def late(self: Memory, job_id: str) -> None:
+        queued = self.clock() - self._jobs[job_id].submitted - 1
+        self._jobs[job_id].fate = Fate(queued=queued, running=300)
+        await cancel(self, job_id)
+
+    async def story(world: World) -> None:
+        key = await two_that_wait(world)
+        monkeypatch.setattr(Memory, "cancel", late)
+        await world.start_operator()
+        await world.until(lambda: world.states() == ["PENDING", "CANCELLED"])
+        await asyncio.sleep(60)
+        assert world.condition(key, "Finished") == ("False", "Active")
+        assert world.states() == ["PENDING", "CANCELLED"]
+        world.site._jobs["1000"].fate = Fate(queued=world.loop.time() - world.site._jobs["1000"].submitted, running=60)
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    told(story, WAITS)
+
+
+def test_where_the_fence_turns_the_other_one_away_nobody_is_told_that_the_run_was_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancel = Memory.cancel
+
+    async def late(self: Memory, job_id: str) -> None:
+        self._jobs[job_id].fate = Fate(queued=self.clock() - self._jobs[job_id].submitted - 1, running=300)
+        await cancel(self, job_id)
+
+    async def story(world: World) -> None:
+        key = await two_that_wait(world)
+        monkeypatch.setattr(Memory, "cancel", late)
+        await world.start_operator()
+        await world.until(lambda: world.states() == ["PENDING", "CANCELLED"])
+        turned_away(world, "1000")
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        assert world.states() == ["FAILED", "CANCELLED"]
+
+    told(story, WAITS)
+
+
+BEGINS, STAYS = Fate(queued=1, running=2000), Fate(queued=5000, running=2000)
+
+
+def sent_twice(story: Story, monkeypatch: pytest.MonkeyPatch, **site_spec: Any) -> None:
+    """Of each submit the site takes two: the first begins, and its answer is lost on the way; the second waits."""
+    submit, fates = Memory.submit, itertools.cycle([BEGINS, STAYS])
+
+    async def twice(self: Memory, batch: Batch) -> str:
+        await submit(self, batch)
+        return await submit(self, batch)
+
+    async def with_fates(world: World) -> None:
+        world.site.fates = lambda _: next(fates)
+        await story(world)
+
+    monkeypatch.setattr(Memory, "submit", twice)
+    told(with_fates, **site_spec)
+
+
+async def accepted(world: World, key: Key) -> None:
+    await world.until(lambda: "jobId" in (world.status(key).get("attempts") or [{}])[0])
+    await asyncio.sleep(10)
+    assert world.states() == ["RUNNING", "PENDING"]
+
+
+@pytest.mark.parametrize("accounting", [True, False], ids=["accounting", "none"])
+def test_a_deletion_leaves_no_copy_behind(monkeypatch: pytest.MonkeyPatch, *, accounting: bool) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED"] * 2
+
+    sent_twice(story, monkeypatch, accounting=accounting)
+
+
+def test_what_is_suspended_has_not_ended_while_a_copy_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        world.api.edit(key, suspend=True)
+        while not world.status(key)["attempts"][0].get("endTime"):
+            assert world.status(key)["attempts"][0]["reason"] != "Suspended"
+            await asyncio.sleep(0.05)
+
+        assert world.states() == ["CANCELLED"] * 2
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["Suspended"]
+
+    sent_twice(story, monkeypatch)
+
+
+def test_a_copy_that_somebody_cancels_is_not_the_end_of_what_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        await world.site.cancel("1001")
+        await world.until(running(world, key), 30)
+        assert world.status(key)["attempts"][0]["jobId"] == "1000"
+        await world.until(finished(world, key), 3000)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    sent_twice(story, monkeypatch)
+
+
+def test_a_copy_is_looked_for_once_some_time_after_the_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        await world.until(running(world, key), FOLLOWED_SECONDS + 15)
+        await asyncio.sleep(5)
+        assert world.states() == ["RUNNING", "CANCELLED"]
+        assert world.status(key)["attempts"][0]["jobId"] == "1000"
+        asked = world.site.calls.count("accounted"), world.site.calls.count("find")
+        await asyncio.sleep(300)
+
+        assert (world.site.calls.count("accounted"), world.site.calls.count("find")) == asked
+        assert world.condition(key, "Running") == ("True", "Running")
+
+    sent_twice(story, monkeypatch)
+
+
+def test_that_look_waits_for_an_accounting_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        world.site.faults.accounting_down = True
+        await asyncio.sleep(FOLLOWED_SECONDS + 60)
+        assert world.states() == ["RUNNING", "PENDING"]
+        world.site.faults.accounting_down = False
+        await world.until(running(world, key), 15)
+
+    sent_twice(story, monkeypatch)
+
+
+def test_a_crowd_is_followed_and_deleted_by_few_calls() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"job-{number}", timeLimit="50m") for number in range(60)]
+        await world.until(lambda: len(world.states()) == len(keys))
+        await asyncio.sleep(10)
+        world.site.calls.clear()
+        await asyncio.sleep(FOLLOWED_SECONDS + 20)
+        assert 1 <= world.site.calls.count("accounted") <= 6
+        assert "find" not in world.site.calls
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects)
+
+        assert world.states() == ["CANCELLED"] * len(keys)
+        assert 1 <= world.site.calls.count("find") <= 6
+
+    told(story, Fate(queued=1, running=2000), period="10s")
+
+
+def test_a_copy_that_comes_within_the_settle_time_outlives_no_deletion() -> None:
+    async def story(world: World) -> None:
+        world.site.settle_seconds = 20
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(lambda: "jobId" in (world.status(key).get("attempts") or [{}])[0])
+        begun = world.loop.time()
+        world.loop.call_later(10, world.site._accept, world.site.batches["1000"])
+        world.api.delete(key)
+        await world.until(lambda: world.states()[0] == "CANCELLED", 9)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED"] * 2
+        assert world.loop.time() - begun < 30
+
+    told(story, WAITS)
+
+
+def test_the_last_look_of_a_deletion_waits_for_no_period() -> None:
+    async def story(world: World) -> None:
+        world.site.settle_seconds = 30
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key), 300)
+        await asyncio.sleep(90)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 20)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, BEGINS, period="60s")
