@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.gateways.base import Identity
+from passerelle.marker import ATTEMPT_LIMIT
 from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage, id_order
 
 RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
@@ -260,6 +261,8 @@ def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:
         return Rest("NotPlannable")
     if wanted.hold:
         return Rest("Held")
+    if attempt > ATTEMPT_LIMIT:
+        return Rest("Finished")  # no marker is left for another one
     return Intend(reason, attempt)
 
 

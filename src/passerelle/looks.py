@@ -22,6 +22,14 @@ from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 NEWS_WHEN_FULL = 4
 """Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
 
+NAMES_AT_ONCE = 100
+"""Markers that accounting is asked for at once: two calls of slurmrestd's. What it answers counts, whatever becomes of
+the others.
+"""
+
+LONGEST_SILENCE_SECONDS = 60.0
+"""Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
+
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
 
@@ -51,6 +59,9 @@ class Looks:
         self._rota = Rota(now)
         self._next_progress = 0.0
         self._last_queued = ""
+        self._silences = 0  # look-ups in a row that accounting did not answer, or not all of
+        self._ask_again = 0.0
+        self._last_asked = ""  # the key of a run
 
     async def known(self, progress_period: float) -> set[Run]:
         """The light listing for our ids; then full records of what changed, which are told of before those that are
@@ -144,28 +155,57 @@ class Looks:
         self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
         return chosen
 
-    async def asked(self) -> set[Run]:
-        """Runs by marker: accounting first (it filters by name), the full live listing where a job may exist."""
+    @property
+    def patience(self) -> float:
+        """Seconds for which look-ups by marker wait, since accounting did not answer the last one; 0 where it did."""
+        return max(self._ask_again - self._now(), 0.0)
+
+    async def asked(self, period: float) -> set[Run]:
+        """Runs by marker: accounting first (it filters by name), the full live listing where a job may exist. What was
+        answered of them counts, whatever was not; while accounting is silent they are looked up once a period or less
+        often, since each time costs a full listing.
+        """
         asked = set(self._picture.asked & self._picture.views.keys())
-        if not asked:
+        if not asked or self.patience > 0:
             return set()
-        rows: list[RemoteJob] = []
-        names, accounted = self._picture.names(asked), True
-        while names and accounted:
-            markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
-            batch = await self._accounted(names=markers)
-            accounted = batch is not None
-            rows += batch or []
-            names = beyond(names, rows)
+        rows, answered = await self._by_marker(asked)
+        silent = asked - answered
+        self._silences = self._silences + 1 if silent else 0
+        if silent:
+            backoff = period * 2.0 ** min(self._silences - 1, 10)
+            self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
         views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
-        deep = not accounted or any(view.questions or view.thorough for view in views)
+        deep = silent or any(view.questions or view.thorough for view in views)
         if deep or any(row.stage is not Stage.ENDED for row in rows):
             # The live listing is read after accounting: a job that appears in between is then seen in one of them.
             live = await self._door().find()
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
             rows += live
         changed = await self._take_in(rows)
-        return changed | self._picture.settle(asked, self._now(), self._door().settle_seconds, accounted=accounted)
+        now, settle_seconds = self._now(), self._door().settle_seconds
+        changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
+        return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)
+
+    async def _by_marker(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
+        """Accounting's rows of these runs, and the runs that it has answered for. It is asked piece by piece, and no
+        more once it is silent; the piece that got no answer comes last the next time.
+        """
+        rows: list[RemoteJob] = []
+        answered: set[Run] = set()
+        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, run.key))
+        for piece in _pieces(self._picture.names(turn)):
+            names, found = piece, list[RemoteJob]()
+            while names:
+                markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
+                batch = await self._accounted(names=markers)
+                if batch is None:
+                    self._last_asked = list(piece)[-1].key
+                    return rows, answered
+                found += batch
+                names = beyond(names, found)
+            rows += found
+            answered |= piece.keys()
+        return rows, answered
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
@@ -178,3 +218,16 @@ class Looks:
             return None
         self.accounting_trouble = None
         return rows
+
+
+def _pieces(names: dict[Run, tuple[int, int]]) -> list[dict[Run, tuple[int, int]]]:
+    """The same, in pieces of not many more than NAMES_AT_ONCE."""
+    pieces: list[dict[Run, tuple[int, int]]] = []
+    size = NAMES_AT_ONCE
+    for run, (first, last) in names.items():
+        if size >= NAMES_AT_ONCE:
+            pieces.append({})
+            size = 0
+        pieces[-1][run] = (first, last)
+        size += last - first
+    return pieces

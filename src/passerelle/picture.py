@@ -11,12 +11,17 @@ from dataclasses import dataclass, field, replace
 
 from passerelle.decide import Seen
 from passerelle.gateways.base import Identity
-from passerelle.marker import Run, parse
+from passerelle.marker import ATTEMPT_LIMIT, Run, parse
 from passerelle.progress import newest
 from passerelle.slurm import RemoteJob, Stage
 
 LOOK_AHEAD = 2
 """Attempts beyond the highest known one that a look-up asks for; it goes on while it finds more."""
+
+NAMES_OF_A_RUN = 200
+"""Attempts of a run that a look-up asks for at first, the newest: an attempt is made only after the one before it was
+seen to end, and a number that others made up must not cost a hundred thousand names.
+"""
 
 Known = dict[str, tuple[Run, int, RemoteJob]]
 """Jobs by their ids: whose they are, which attempt, the newest record."""
@@ -172,20 +177,26 @@ class Picture:
 
     def names(self, runs: Iterable[Run]) -> dict[Run, tuple[int, int]]:
         """The first round of markers to ask accounting for: run -> (first attempt, first beyond)."""
-        return {run: (1, max(self.views[run].highest, 1) + LOOK_AHEAD) for run in runs if run in self.views}
+        beyond = {run: self.views[run].highest + LOOK_AHEAD for run in runs if run in self.views}
+        ends = {run: min(max(end, 1 + LOOK_AHEAD), ATTEMPT_LIMIT + 1) for run, end in beyond.items()}
+        return {run: (max(end - NAMES_OF_A_RUN, 1), end) for run, end in ends.items()}
 
     def _ours(self, job: RemoteJob) -> bool:
         return self.identity == Identity(job.cluster, job.user)
 
 
 def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dict[Run, tuple[int, int]]:
-    """The next round, where the highest attempts that were asked for exist."""
+    """The next round, where the highest attempts that were asked for exist, and others can be named."""
     highest: dict[Run, int] = {}
     for job in found:
         named = parse(job.name)
         if named is not None:
             highest[named[0]] = max(highest.get(named[0], 0), named[1])
-    return {run: (last, last + 10) for run, (_, last) in names.items() if highest.get(run, 0) >= last - LOOK_AHEAD + 1}
+    return {
+        run: (last, min(last + 10, ATTEMPT_LIMIT + 1))
+        for run, (_, last) in names.items()
+        if highest.get(run, 0) >= last - LOOK_AHEAD + 1 and last <= ATTEMPT_LIMIT
+    }
 
 
 def _with_comment(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:

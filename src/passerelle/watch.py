@@ -244,8 +244,9 @@ class SiteWatch:
             if now >= self._next_listing or self._stale:
                 self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
                 self._stale = False
-                changed = await self._looks.known(self.progress_period)
-            changed |= await self._looks.asked()
+                for run in await self._looks.known(self.progress_period):
+                    self._on_change(run)  # a look-up may take long, or fail
+            changed = await self._looks.asked(self.period)
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
@@ -315,7 +316,9 @@ class SiteWatch:
         """Seconds until a look that is asked for may come."""
         gather = min(max(self.period * GATHER_SHARE, GATHER_LEAST), GATHER_MOST)
         least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
-        return max(self._picture.due(self._now(), self.gateway.settle_seconds), least) if self._picture.asked else least
+        if not self._picture.asked:
+            return least
+        return max(self._picture.due(self._now(), self.gateway.settle_seconds), self._looks.patience, least)
 
     def _spared(self) -> float:
         """Seconds for which the hour's calls leave none for a look."""
