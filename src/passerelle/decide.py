@@ -19,6 +19,9 @@ from passerelle.gateways.base import Identity
 from passerelle.marker import ATTEMPT_LIMIT
 from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage, id_order
 
+OUTCOME_LOST = "OutcomeLost"
+"""Reason of an attempt that had a job once, of which the site knows neither life nor end."""
+
 RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
 """Ends that are nobody's doing: the same attempt made again may succeed."""
 
@@ -69,13 +72,15 @@ class Seen:
     """What the site showed.
 
     `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
-    `absent`: attempts whose absence is believed (law 3). `fresh`: an intent that this process has just written and
-    never sent. `identity` is who answers now, None before the first answer.
+    `absent`: attempts whose absence is believed (law 3); `lost`: those of them that had a job once, by our own eyes or
+    accounting's. `fresh`: an intent that this process has just written and never sent. `identity` is who answers now,
+    None before the first answer.
     """
 
     jobs: tuple[tuple[int, RemoteJob], ...] = ()
     complete: bool = False
     absent: frozenset[int] = frozenset()
+    lost: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
 
@@ -137,7 +142,7 @@ class Current:
 
 def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
     """The highest attempt, its job, and the surplus jobs under its marker."""
-    numbers = [record.number for record in wanted.recorded] + [number for number, _ in seen.jobs]
+    numbers = [record.number for record in wanted.recorded] + [number for number, _ in seen.jobs] + [*seen.lost]
     if not numbers:
         return None
     number = max(numbers)
@@ -179,7 +184,7 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
     """The one next step of a TrainingJob."""
     if wanted.deleting:
         return _decide_deletion(wanted, seen)
-    if _closed(wanted):
+    if _closed(wanted) and not _found_again(wanted, seen):
         # What ended is written down: while nothing more is wanted, the site isn't asked.
         after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
         if isinstance(after, Rest):
@@ -206,8 +211,8 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted):
-        return Release("Ended")
+    if _closed(wanted) and not _is_lost(wanted):
+        return Release("Ended")  # of a lost one nobody knows whether it runs: the site is asked once more
     strange = _strange(wanted, seen)
     if strange is not None:
         return strange
@@ -228,7 +233,10 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
         return Release("Ended")
     if current.recorded is None or current.recorded.final:
         return Release("Ended")
-    if current.number in seen.absent or current.number in seen.fresh:
+    had_a_job = current.recorded.job_id is not None or current.number in seen.lost
+    if current.number in seen.absent:
+        return Release(OUTCOME_LOST if had_a_job else "NeverSubmitted")
+    if current.number in seen.fresh and not had_a_job:
         return Release("NeverSubmitted")
     return LookUp("AnswerMissing", current.number)
 
@@ -236,6 +244,17 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
 def _closed(wanted: Wanted) -> bool:
     """Whether every attempt on record has its end on record. Attempts are recorded in rising order."""
     return bool(wanted.recorded) and all(record.final for record in wanted.recorded)
+
+
+def _is_lost(wanted: Wanted) -> bool:
+    """Whether the newest attempt's end on record is that nobody knows it."""
+    return bool(wanted.recorded) and wanted.recorded[-1].final == OUTCOME_LOST
+
+
+def _found_again(wanted: Wanted, seen: Seen) -> bool:
+    """Whether the site shows the job of an attempt that was believed lost: then that counts, and no record."""
+    current = current_attempt(wanted, seen) if _is_lost(wanted) else None
+    return current is not None and current.job is not None
 
 
 def _strange(wanted: Wanted, seen: Seen) -> Action | None:
@@ -271,11 +290,13 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     if record is None:
         # Its jobs were refused, or turned away by the fence, and the status has lost it. One more job either begins it
         # or is turned away, too.
+        if current.number in seen.lost:
+            return Rest(OUTCOME_LOST)
         return _begin(wanted, current.number)
     if record.final:
         return _decide_after_end(wanted, current.number, record)
-    if record.job_id is not None:
-        return Rest("OutcomeLost") if current.number in seen.absent else LookUp("Vanished", current.number)
+    if record.job_id is not None or current.number in seen.lost:
+        return Rest(OUTCOME_LOST) if current.number in seen.absent else LookUp("Vanished", current.number)
     if current.number not in seen.absent and current.number not in seen.fresh:
         return LookUp("AnswerMissing", current.number)
     if not wanted.plannable:

@@ -2,7 +2,7 @@
 
 Full records are read for what changed and, once a progress period, for what runs, in turns where the calls for all
 would be too many; a few more tell why jobs wait. What the scheduler no longer has is accounting's to tell, and nothing
-is absent while that can't be asked.
+is absent while that can't be asked, nor, for a while, what it has as alive.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from passerelle.gateways.base import Accounting, Gateway
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.marker import Run
-from passerelle.picture import Known, Picture, beyond
+from passerelle.picture import Known, Picture, beyond, doubted
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
@@ -72,7 +72,11 @@ class Looks:
             return set()
         states = await self._door().states(known.keys())
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
-        news = [job_id for job_id, job in present.items() if states[job_id] != job.state or not job.submit_time]
+        news = [
+            job_id
+            for job_id, job in present.items()
+            if states[job_id] != job.state or not job.submit_time or doubted(job)
+        ]
         others = present.keys() - set(news)
         budget = self._courtesy.budget
         if budget.full:
@@ -117,13 +121,15 @@ class Looks:
         records = [job for job in read if job.name == known[job.job_id][2].name]
         gone = {*missing, *wanted} - {job.job_id for job in records}
         accounted = await self._accounted(job_ids=gone) if gone else []
-        # An active row of a job that the scheduler does not have is a runaway, no sign of life.
-        ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
-        records += [job for job in ended if job.name == known[job.job_id][2].name]
+        rows = [job for job in accounted or [] if job.name == known[job.job_id][2].name]
+        records += [job for job in rows if job.stage is Stage.ENDED]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
         changed = await self._take_in(records, running=running)
+        # It may come back, or end in accounting later, or be a runaway: a row that never ends is no sign of life.
+        unsure = [job for job in rows if job.job_id in gone - {each.job_id for each in records}]
+        changed |= {run for job in unsure if (run := self._picture.doubt(job)) is not None}
         if accounted is not None:
-            for job_id in gone - {job.job_id for job in records}:
+            for job_id in gone - {job.job_id for job in (*records, *unsure)}:
                 run, attempt, job = known[job_id]
                 changed.add(run)
                 self._picture.lose(run, attempt, job)
@@ -176,12 +182,16 @@ class Looks:
             self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
         views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
         deep = silent or any(view.questions or view.thorough for view in views)
+        unsure: list[RemoteJob] = []
         if deep or any(row.stage is not Stage.ENDED for row in rows):
             # The live listing is read after accounting: a job that appears in between is then seen in one of them.
             live = await self._door().find()
+            listed = {job.name for job in live}
+            unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
             rows += live
         changed = await self._take_in(rows)
+        changed |= {run for row in unsure if (run := self._picture.doubt(row)) is not None}
         now, settle_seconds = self._now(), self._door().settle_seconds
         changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
         return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)

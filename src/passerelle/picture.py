@@ -1,7 +1,10 @@
 """What is known of our runs at one site: their jobs' newest records, and attempts whose absence is in question. Pure.
 
-Absence is believed only when a question stays open for the settle time after its first good answer. A record counts
-only under its marker, and only where who answers now may speak of it: after a site lost its state, ids start again.
+Absence is believed only when a question stays open for the settle time after its first good answer; of a job that was
+once seen, by us or by accounting, for LOST_SECONDS at least: a scheduler that starts may list nothing at first, and
+accounting may hear of an end minutes later. Until then what accounting has as alive stands in the picture as it tells
+it. A record counts only under its marker, and only where who answers now may speak of it: after a site lost its state,
+ids start again.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from passerelle.slurm import RemoteJob, Stage
 LOOK_AHEAD = 2
 """Attempts beyond the highest known one that a look-up asks for; it goes on while it finds more."""
 
+LOST_SECONDS = 120.0
+"""How long, at least, a job that was once seen is gone before it is believed lost."""
+
 NAMES_OF_A_RUN = 200
 """Attempts of a run that a look-up asks for at first, the newest: an attempt is made only after the one before it was
 seen to end, and a number that others made up must not cost a hundred thousand names.
@@ -29,10 +35,17 @@ Known = dict[str, tuple[Run, int, RemoteJob]]
 
 @dataclass(slots=True)
 class Question:
-    """An attempt whose job was not found. `answered_at`: the first good answer since the question was put."""
+    """An attempt whose job was not found. `answered_at`: the first good answer since the question was put. `seen`: it
+    had a job once.
+    """
 
     answered_at: float | None = None
     absent: bool = False
+    seen: bool = False
+
+    def patience(self, settle_seconds: float) -> float:
+        """Seconds from the first good answer until absence is believed."""
+        return max(settle_seconds, LOST_SECONDS) if self.seen else settle_seconds
 
 
 @dataclass(slots=True)
@@ -67,18 +80,35 @@ class Picture:
             jobs=tuple(view.jobs.values()),
             complete=view.complete,
             absent=frozenset(attempt for attempt, question in view.questions.items() if question.absent),
+            lost=frozenset(
+                attempt for attempt, question in view.questions.items() if question.absent and question.seen
+            ),
             fresh=frozenset(fresh),
             identity=identity,
         )
 
-    def ask(self, run: Run, *, highest: int, thorough: bool, wary: bool = False, doubtful: int | None = None) -> None:
-        """Have a run looked up. `doubtful` is an attempt whose absence is in question."""
+    def ask(
+        self,
+        run: Run,
+        *,
+        highest: int,
+        thorough: bool,
+        wary: bool = False,
+        doubtful: int | None = None,
+        seen: bool = False,
+        lost: Iterable[int] = (),
+    ) -> None:
+        """Have a run looked up. `doubtful` is an attempt whose absence is in question, `seen` whether it had a job
+        once; `lost` are those whose loss is believed already, until a record tells better.
+        """
         view = self.views.setdefault(run, View())
         view.highest = max(view.highest, highest)
         view.thorough |= thorough
         view.wary |= wary
+        for attempt in lost:
+            view.questions.setdefault(attempt, Question(absent=True, seen=True))
         if doubtful is not None:
-            view.questions.setdefault(doubtful, Question())
+            view.questions.setdefault(doubtful, Question()).seen |= seen
         self.asked.add(run)
 
     def forget(self, run: Run) -> None:
@@ -90,7 +120,7 @@ class Picture:
         if self.identity is not None and identity != self.identity:
             for run, view in self.views.items():
                 view.complete, view.answered_at = False, None
-                view.questions = {attempt: Question() for attempt in view.questions}
+                view.questions = {attempt: Question(seen=each.seen) for attempt, each in view.questions.items()}
                 self.asked.add(run)
         self.identity = identity
 
@@ -124,20 +154,48 @@ class Picture:
             return None
         run, attempt = named
         before = view.jobs.get(job.job_id)
-        if before is not None and before[1].live and not job.live and before[1].submit_time > job.submit_time:
+        open_before = before is not None and (before[1].live or doubted(before[1]))
+        if before is not None and open_before and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
         job = _with_comment(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
         if not (job.refused or job.duplicate):
             view.questions.pop(attempt, None)
+            _drop_doubted(view, attempt)
+        return run if before is None or before[1] != job else None
+
+    def doubt(self, row: RemoteJob) -> Run | None:
+        """Accounting has a job as alive, and the scheduler does not have it: that may come back, or accounting may not
+        have heard of its end, or never will. It stands as accounting tells it, for as long as its absence is in
+        question. The run, if its picture changed by it.
+        """
+        named = parse(row.name)
+        view = self.views.get(named[0]) if named is not None else None
+        if named is None or view is None or not self._ours(row):
+            return None
+        run, attempt = named
+        question = view.questions.get(attempt)
+        if question is not None and question.absent and question.seen:
+            return None  # it was believed long enough
+        others = (job for number, job in view.jobs.values() if number == attempt and job.job_id != row.job_id)
+        if any(not (doubted(job) or job.refused or job.duplicate) for job in others):
+            return None  # a former life, or a surplus one: the attempt has another
+        before = view.jobs.get(row.job_id)
+        if before is not None and before[1].stage is Stage.ENDED:
+            return None
+        if before is not None and before[1].submit_time > row.submit_time:
+            row = replace(before[1], live=False)  # accounting's row is of an earlier life of a requeued job
+        job = _with_comment(row, before)
+        view.jobs[row.job_id] = (attempt, job)
+        self.ask(run, highest=attempt, thorough=True, doubtful=attempt, seen=True)
         return run if before is None or before[1] != job else None
 
     def lose(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """The site knows neither the job nor its end: put its absence in question."""
         view = self.views.get(run)
         if view is not None and view.jobs.pop(job.job_id, None) is not None:
-            self.ask(run, highest=attempt, thorough=True, doubtful=attempt)
+            self.ask(run, highest=attempt, thorough=True, doubtful=attempt, seen=True)
 
     def settle(self, runs: Collection[Run], now: float, settle_seconds: float, *, accounted: bool) -> set[Run]:
         """Take a look-up's silence as its answer; the runs for which something is now known.
@@ -170,9 +228,10 @@ class Picture:
         waits = [0.0 for run in self.asked if _new(self.views.get(run))]
         for run in self.asked:
             view = self.views.get(run) or View()
-            moments = [question.answered_at for question in view.questions.values() if not question.absent]
-            moments += [view.answered_at] if not view.complete else []
-            waits += [moment + settle_seconds - now for moment in moments if moment is not None]
+            open_ones = [question for question in view.questions.values() if not question.absent]
+            moments = [(each.answered_at, each.patience(settle_seconds)) for each in open_ones]
+            moments += [(view.answered_at, settle_seconds)] if not view.complete else []
+            waits += [moment + patience - now for moment, patience in moments if moment is not None]
         return max(min(waits, default=settle_seconds), 0.0)
 
     def names(self, runs: Iterable[Run]) -> dict[Run, tuple[int, int]]:
@@ -199,6 +258,15 @@ def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dic
     }
 
 
+def doubted(job: RemoteJob) -> bool:
+    """Whether accounting alone has it as alive."""
+    return not job.live and job.stage is not Stage.ENDED
+
+
+def _drop_doubted(view: View, attempt: int) -> None:
+    view.jobs = {key: each for key, each in view.jobs.items() if each[0] != attempt or not doubted(each[1])}
+
+
 def _with_comment(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
     """With the comment that it had, where that was told later: accounting keeps none by default, some gateways tell
     none, and where the site takes none any more, the report file goes on.
@@ -218,7 +286,7 @@ def _new(view: View | None) -> bool:
 def _age(view: View, now: float, settle_seconds: float) -> bool:
     """Age the questions that a look left open; True where one is answered now."""
     answered = False
-    present = {attempt for attempt, job in view.jobs.values() if not (job.refused or job.duplicate)}
+    present = {attempt for attempt, job in view.jobs.values() if not (job.refused or job.duplicate or doubted(job))}
     for attempt in list(view.questions):
         question = view.questions[attempt]
         if attempt in present:
@@ -226,6 +294,7 @@ def _age(view: View, now: float, settle_seconds: float) -> bool:
             answered = True
         elif question.answered_at is None:
             question.answered_at = now
-        elif not question.absent and now - question.answered_at >= settle_seconds:
+        elif not question.absent and now - question.answered_at >= question.patience(settle_seconds):
             question.absent = answered = True
+            _drop_doubted(view, attempt)
     return answered

@@ -100,12 +100,20 @@ class SiteWatch:
         return self._picture.seen(run, fresh, self._identity)
 
     def look_up(
-        self, run: Run, *, highest: int, thorough: bool, wary: bool = False, doubtful: int | None = None
+        self,
+        run: Run,
+        *,
+        highest: int,
+        thorough: bool,
+        wary: bool = False,
+        doubtful: int | None = None,
+        seen: bool = False,
+        lost: Iterable[int] = (),
     ) -> None:
         """Ask for a run's jobs by marker soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags
         behind it, by 3.7 s on 22.05.
         """
-        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful)
+        self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful, seen=seen, lost=lost)
         self._wake.set()
 
     def acting(self, identity: Identity) -> AbstractContextManager[None]:
