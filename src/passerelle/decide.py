@@ -17,7 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from passerelle.gateways.base import Identity
+from passerelle.marker import ATTEMPT_LIMIT
 from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage, id_order
+
+OUTCOME_LOST = "OutcomeLost"
+"""Reason of an attempt that had a job once, of which the site knows neither life nor end."""
 
 RETRIED = frozenset({Blame.INFRASTRUCTURE, Blame.PREEMPTION})
 """Ends that are nobody's doing: the same attempt made again may succeed."""
@@ -72,14 +76,16 @@ class Seen:
 
     `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
     `quiet`: since a job of it was last submitted, or seen to live, a full live listing has shown none that does.
-    `absent`: attempts whose absence is believed (law 3). `fresh`: an intent that this process has just written and
-    never sent. `identity` is who answers now, None before the first answer.
+    `absent`: attempts whose absence is believed (law 3); `lost`: those of them that had a job once, by our own eyes or
+    accounting's. `fresh`: an intent that this process has just written and never sent. `identity` is who answers now,
+    None before the first answer.
     """
 
     jobs: tuple[tuple[int, RemoteJob], ...] = ()
     complete: bool = False
     quiet: bool = False
     absent: frozenset[int] = frozenset()
+    lost: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
 
@@ -149,7 +155,7 @@ class Current:
 
 def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
     """The highest attempt, its job, and the surplus jobs under its marker."""
-    numbers = [record.number for record in wanted.recorded] + [number for number, _ in seen.jobs]
+    numbers = [record.number for record in wanted.recorded] + [number for number, _ in seen.jobs] + [*seen.lost]
     if not numbers:
         return None
     number = max(numbers)
@@ -195,7 +201,7 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
         return _decide_deletion(wanted, seen)
     if not wanted.held_finalizer and (seen.jobs or any(not record.final for record in wanted.recorded)):
         return Adopt("JobsFound")
-    if _closed(wanted, seen):
+    if _closed(wanted, seen) and not _found_again(wanted, seen):
         # What ended is written down: while nothing more is wanted, the site isn't asked.
         after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
         if isinstance(after, Rest):
@@ -241,8 +247,8 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted, seen):
-        return Release("Ended")
+    if _closed(wanted, seen) and not _is_lost(wanted):
+        return Release("Ended")  # of a lost one nobody knows whether it runs: the site is asked once more
     strange = _strange(wanted, seen)
     if strange is not None:
         return strange
@@ -260,11 +266,17 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
         return Rest("Ending")
     current = current_attempt(wanted, seen)
     found = current is None or current.job is not None or current.recorded is None or bool(current.recorded.final)
-    if current is not None and not found and current.number not in seen.absent | seen.fresh:
-        return LookUp("AnswerMissing", current.number)
+    had_a_job = False
+    if current is not None and current.recorded is not None and not found:
+        had_a_job = current.recorded.job_id is not None or current.number in seen.lost
+        gone = current.number in seen.absent or (current.number in seen.fresh and not had_a_job)
+        if not gone:
+            return LookUp("AnswerMissing", current.number)
     if not seen.quiet:
         return LookUp("OthersMayLive", last=True)
-    return Release("Ended" if found else "NeverSubmitted")
+    if found:
+        return Release("Ended")
+    return Release(OUTCOME_LOST if had_a_job else "NeverSubmitted")
 
 
 def _closed(wanted: Wanted, seen: Seen) -> bool:
@@ -272,6 +284,17 @@ def _closed(wanted: Wanted, seen: Seen) -> bool:
     if not wanted.recorded or any(number > wanted.recorded[-1].number for number, _ in seen.jobs):
         return False  # the status is an older backup's
     return all(record.final for record in wanted.recorded)
+
+
+def _is_lost(wanted: Wanted) -> bool:
+    """Whether the newest attempt's end on record is that nobody knows it."""
+    return bool(wanted.recorded) and wanted.recorded[-1].final == OUTCOME_LOST
+
+
+def _found_again(wanted: Wanted, seen: Seen) -> bool:
+    """Whether the site shows the job of an attempt that was believed lost: then that counts, and no record."""
+    current = current_attempt(wanted, seen) if _is_lost(wanted) else None
+    return current is not None and current.job is not None
 
 
 def _strange(wanted: Wanted, seen: Seen) -> Action | None:
@@ -301,6 +324,8 @@ def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:
         return Rest("NotPlannable")
     if wanted.hold:
         return Rest("Held")
+    if attempt > ATTEMPT_LIMIT:
+        return Rest("Finished")  # no marker is left for another one
     return Intend(reason, attempt)
 
 
@@ -309,11 +334,13 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     if record is None:
         # Its jobs were refused, or turned away by the fence, and the status has lost it. One more job either begins it
         # or is turned away, too.
+        if current.number in seen.lost:
+            return Rest(OUTCOME_LOST)
         return _begin(wanted, current.number)
     if record.final:
         return _decide_after_end(wanted, current.number, record)
-    if record.job_id is not None:
-        return Rest("OutcomeLost") if current.number in seen.absent else LookUp("Vanished", current.number)
+    if record.job_id is not None or current.number in seen.lost:
+        return Rest(OUTCOME_LOST) if current.number in seen.absent else LookUp("Vanished", current.number)
     if current.number not in seen.absent and current.number not in seen.fresh:
         return LookUp("AnswerMissing", current.number)
     if not wanted.plannable:

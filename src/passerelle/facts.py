@@ -14,7 +14,6 @@ from passerelle.slurm import RemoteJob
 from passerelle.staging.steps import Progress
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
-OUTCOME_LOST = "OutcomeLost"
 IDENTITY_CHANGED = "IdentityChanged"
 
 Truth = Literal["True", "False", "Unknown"]

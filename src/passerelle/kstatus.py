@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from passerelle import staged
+from passerelle.decide import OUTCOME_LOST
 from passerelle.errors import Invalid, Rejected, Unauthorized
-from passerelle.facts import OUTCOME_LOST, Facts, Word
+from passerelle.facts import Facts, Word
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.v1alpha1.trainingjob_status import Attempt
 from passerelle.waiting import Wait, wait

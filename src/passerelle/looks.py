@@ -2,7 +2,7 @@
 
 Full records are read for what changed and, once a progress period, for what runs, in turns where the calls for all
 would be too many; a few more tell why jobs wait. What the scheduler no longer has is accounting's to tell, and nothing
-is absent while that can't be asked.
+is absent while that can't be asked, nor, for a while, what it has as alive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from passerelle.gateways.base import Accounting, Gateway
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.marker import Run
-from passerelle.picture import Known, Picture, beyond
+from passerelle.picture import Known, Picture, beyond, doubted
 from passerelle.recall import recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
@@ -30,6 +30,14 @@ and the listing does not.
 
 NEWS_PIECE = 64
 """Full records after which the passes of their TrainingJobs begin, while others are read."""
+
+NAMES_AT_ONCE = 100
+"""Markers that accounting is asked for at once: two calls of slurmrestd's. What it answers counts, whatever becomes of
+the others.
+"""
+
+LONGEST_SILENCE_SECONDS = 60.0
+"""Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -61,6 +69,9 @@ class Looks:
         self._rota = Rota(now)
         self._next_progress = 0.0
         self._last_queued = ""
+        self._silences = 0  # look-ups in a row that accounting did not answer, or not all of
+        self._ask_again = 0.0
+        self._last_asked = ""  # the key of a run
 
     async def known(self, progress_period: float) -> set[Run]:
         """The light listing for our ids; then full records of what changed, which are told of before those that are
@@ -71,7 +82,11 @@ class Looks:
             return set()
         states = await self._door().states(known.keys())
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
-        news = [job_id for job_id, job in present.items() if states[job_id] != job.state or not job.submit_time]
+        news = [
+            job_id
+            for job_id, job in present.items()
+            if states[job_id] != job.state or not job.submit_time or doubted(job)
+        ]
         others = present.keys() - set(news)
         budget = self._courtesy.budget
         if budget.full:
@@ -120,13 +135,15 @@ class Looks:
         records = [job for job in read if job.name == known[job.job_id][2].name]
         gone = {*missing, *wanted} - {job.job_id for job in records}
         accounted = await self._accounted(job_ids=gone) if gone else []
-        # An active row of a job that the scheduler does not have is a runaway, no sign of life.
-        ended = [job for job in accounted or [] if job.stage is Stage.ENDED]
-        records += [job for job in ended if job.name == known[job.job_id][2].name]
+        rows = [job for job in accounted or [] if job.name == known[job.job_id][2].name]
+        records += [job for job in rows if job.stage is Stage.ENDED]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
         changed = await self._take_in(records, running=running)
+        # It may come back, or end in accounting later, or be a runaway: a row that never ends is no sign of life.
+        unsure = [job for job in rows if job.job_id in gone - {each.job_id for each in records}]
+        changed |= {run for job in unsure if (run := self._picture.doubt(job)) is not None}
         if accounted is not None:
-            for job_id in gone - {job.job_id for job in records}:
+            for job_id in gone - {job.job_id for job in (*records, *unsure)}:
                 run, attempt, job = known[job_id]
                 changed.add(run)
                 self._picture.lose(run, attempt, job)
@@ -174,39 +191,73 @@ class Looks:
         ended = [row for row in news if row.stage is Stage.ENDED]
         return await self._take_in([*ended, *(job for job in live if job.key in alive)])
 
-    async def asked(self) -> set[Run]:
+    @property
+    def patience(self) -> float:
+        """Seconds for which look-ups by marker wait, since accounting did not answer the last one; 0 where it did."""
+        return max(self._ask_again - self._now(), 0.0)
+
+    async def asked(self, period: float) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
         recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids))
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
-        return recalled | await self._by_marker(self._picture.turn(LOOK_UPS_PER_LOOK))
+        if self.patience > 0:
+            return recalled
+        return recalled | await self._looked_up(self._picture.turn(LOOK_UPS_PER_LOOK), period)
 
-    async def _by_marker(self, asked: set[Run]) -> set[Run]:
-        """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell."""
+    async def _looked_up(self, asked: set[Run], period: float) -> set[Run]:
+        """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell.
+        What was answered of them counts, whatever was not; while accounting is silent they are looked up once a period
+        or less often, since each time costs a full listing.
+        """
         if not asked:
             return set()
-        rows: list[RemoteJob] = []
-        names, accounted = self._picture.names(asked), True
-        while names and accounted:
-            markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
-            batch = await self._accounted(names=markers)
-            accounted = batch is not None
-            rows += batch or []
-            names = beyond(names, rows)
+        rows, answered = await self._by_marker(asked)
+        silent = asked - answered
+        self._silences = self._silences + 1 if silent else 0
+        if silent:
+            backoff = period * 2.0 ** min(self._silences - 1, 10)
+            self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
         views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
-        deep = not accounted or any(view.questions or view.thorough or view.hushing for view in views)
+        deep = bool(silent) or any(view.questions or view.thorough or view.hushing for view in views)
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
+        unsure: list[RemoteJob] = []
         if deep or active:
             # The live side is read after accounting: a job that appears in between is then seen in one of them.
             live = await (self._door().find() if deep else self._door().get(active))
+            listed = {job.name for job in live}
+            unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
             rows += live
         changed = await self._take_in(rows)
+        changed |= {run for row in unsure if (run := self._picture.doubt(row)) is not None}
         now, settle_seconds = self._now(), self._door().settle_seconds
         if deep:
             changed |= self._picture.hush(asked, now, settle_seconds)
-        return changed | self._picture.settle(asked, now, settle_seconds, accounted=accounted)
+        changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
+        return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)
+
+    async def _by_marker(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
+        """Accounting's rows of these runs, and the runs that it has answered for. It is asked piece by piece, and no
+        more once it is silent; the piece that got no answer comes last the next time.
+        """
+        rows: list[RemoteJob] = []
+        answered: set[Run] = set()
+        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, run.key))
+        for piece in _pieces(self._picture.names(turn)):
+            names, found = piece, list[RemoteJob]()
+            while names:
+                markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
+                batch = await self._accounted(names=markers)
+                if batch is None:
+                    self._last_asked = list(piece)[-1].key
+                    return rows, answered
+                found += batch
+                names = beyond(names, found)
+            rows += found
+            answered |= piece.keys()
+        return rows, answered
 
     async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
         return await self._accounted(job_ids=job_ids)
@@ -222,3 +273,16 @@ class Looks:
             return None
         self.accounting_trouble = None
         return rows
+
+
+def _pieces(names: dict[Run, tuple[int, int]]) -> list[dict[Run, tuple[int, int]]]:
+    """The same, in pieces of not many more than NAMES_AT_ONCE."""
+    pieces: list[dict[Run, tuple[int, int]]] = []
+    size = NAMES_AT_ONCE
+    for run, (first, last) in names.items():
+        if size >= NAMES_AT_ONCE:
+            pieces.append({})
+            size = 0
+        pieces[-1][run] = (first, last)
+        size += last - first
+    return pieces

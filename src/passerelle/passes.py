@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from passerelle import decide
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import Action, Current, LookUp, Recorded, Seen, Wanted
+from passerelle.decide import OUTCOME_LOST, Action, Current, LookUp, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
-from passerelle.facts import OUTCOME_LOST, Staged, Word
+from passerelle.facts import Staged, Word
 from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.picture import Remembered
@@ -33,6 +33,7 @@ class Memory:
     anywhere: bool = False  # a submit away from bad nodes was refused: then on any node
     left: int = 0  # how often in a row Secrets of attempts that have ended could not be removed
     left_until: float = 0.0
+    ask_again_at: float | None = None  # when a lost attempt is to be looked for again
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
@@ -79,9 +80,10 @@ class Pass:
         known = next((attempt for attempt in attempts if attempt.number == current.number), None)
         remote = self.remote
         if remote is None:
-            if known is not None and self.action.reason == OUTCOME_LOST:
-                known = known.model_copy(update={"reason": OUTCOME_LOST})
-            return attempts if known is None else (*attempts[:-1], known)
+            if self.action.reason == OUTCOME_LOST:
+                known = (known or self._unknown(current.number)).model_copy(update={"reason": OUTCOME_LOST})
+            others = (attempt for attempt in attempts if attempt.number != current.number)
+            return attempts if known is None else (*others, known)
         if known is None:
             known = self._adopted(current.number, remote)
         others = (attempt for attempt in attempts if attempt.number != current.number)
@@ -95,7 +97,7 @@ class Pass:
             return attempt
         mine = tuple(each for each in self.seen.jobs if each[0] == attempt.number)
         record = tuple(each for each in recorded(self.job) if each.number == attempt.number)
-        found = decide.current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine))
+        found = decide.current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine, lost=frozenset()))
         job = found.job if found is not None else None
         if job is None and attempt.number in self.seen.absent:
             return attempt.model_copy(update={"reason": OUTCOME_LOST, "end_time": None})
@@ -109,6 +111,18 @@ class Pass:
             return run_directory(self.job, self.service, attempts[-1].number)
         spec = self.service.site.spec if self.service is not None else None
         return f"{spec.run_root if spec else ''}/{self.job.run.key}"
+
+    def _unknown(self, number: int) -> Attempt:
+        """An attempt that there was, of which no record and no job is left."""
+        identity = self.seen.identity or Identity("", "")
+        return Attempt(
+            number=number,
+            marker=self.job.run.marker(number),
+            cluster=identity.cluster,
+            user=identity.user,
+            run_directory=run_directory(self.job, self.service, number),
+            script_digest="",
+        )
 
     def _adopted(self, number: int, remote: RemoteJob) -> Attempt:
         return Attempt(

@@ -1,7 +1,10 @@
 """What is known of our runs at one site: their jobs' newest records, and attempts whose absence is in question. Pure.
 
-Absence is believed only when a question stays open for the settle time after its first good answer. A record counts
-only under its marker, and only where who answers now may speak of it: after a site lost its state, ids start again.
+Absence is believed only when a question stays open for the settle time after its first good answer; of a job that was
+once seen, by us or by accounting, for LOST_SECONDS at least: a scheduler that starts may list nothing at first, and
+accounting may hear of an end minutes later. Until then what accounting has as alive stands in the picture as it tells
+it. A record counts only under its marker, and only where who answers now may speak of it: after a site lost its state,
+ids start again.
 """
 
 from __future__ import annotations
@@ -12,12 +15,20 @@ from itertools import islice
 
 from passerelle.decide import Seen
 from passerelle.gateways.base import Identity
-from passerelle.marker import Run, parse
+from passerelle.marker import ATTEMPT_LIMIT, Run, parse
 from passerelle.progress import newest
 from passerelle.slurm import RemoteJob, Stage
 
 LOOK_AHEAD = 2
 """Attempts beyond the highest known one that a look-up asks for; it goes on while it finds more."""
+
+LOST_SECONDS = 120.0
+"""How long, at least, a job that was once seen is gone before it is believed lost."""
+
+NAMES_OF_A_RUN = 200
+"""Attempts of a run that a look-up asks for at first, the newest: an attempt is made only after the one before it was
+seen to end, and a number that others made up must not cost a hundred thousand names.
+"""
 
 Known = dict[str, tuple[Run, int, RemoteJob]]
 """Jobs by their ids: whose they are, which attempt, the newest record."""
@@ -25,10 +36,17 @@ Known = dict[str, tuple[Run, int, RemoteJob]]
 
 @dataclass(slots=True)
 class Question:
-    """An attempt whose job was not found. `answered_at`: the first good answer since the question was put."""
+    """An attempt whose job was not found. `answered_at`: the first good answer since the question was put. `seen`: it
+    had a job once.
+    """
 
     answered_at: float | None = None
     absent: bool = False
+    seen: bool = False
+
+    def patience(self, settle_seconds: float) -> float:
+        """Seconds from the first good answer until absence is believed."""
+        return max(settle_seconds, LOST_SECONDS) if self.seen else settle_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +103,14 @@ class Picture:
             complete=view.complete,
             quiet=view.quiet,
             absent=frozenset(attempt for attempt, question in view.questions.items() if question.absent),
+            lost=frozenset(
+                attempt for attempt, question in view.questions.items() if question.absent and question.seen
+            ),
             fresh=frozenset(fresh),
             identity=identity,
         )
 
-    def ask(
+    def ask(  # noqa: PLR0913 -- what is known of a run, by name
         self,
         run: Run,
         *,
@@ -99,8 +120,12 @@ class Picture:
         doubtful: int | None = None,
         remembered: Remembered | None = None,
         last: bool = False,
+        seen: bool = False,
+        lost: Iterable[int] = (),
     ) -> None:
-        """Have a run looked up. `doubtful` is an attempt whose absence is in question; `last`: does any job live?"""
+        """Have a run looked up. `doubtful` is an attempt whose absence is in question, `seen` whether it had a job
+        once; `lost` are those whose loss is believed already, until a record tells better. `last`: does any job live?
+        """
         view = self.views.setdefault(run, View())
         if run not in self.asked and not view.complete and view.answered_at is None:
             view.remembered = remembered
@@ -108,8 +133,10 @@ class Picture:
         view.thorough |= thorough
         view.wary |= wary
         view.hushing |= last and not view.quiet
+        for attempt in lost:
+            view.questions.setdefault(attempt, Question(absent=True, seen=True))
         if doubtful is not None:
-            view.questions.setdefault(doubtful, Question())
+            view.questions.setdefault(doubtful, Question()).seen |= seen
         self.asked.setdefault(run)
 
     def turn(self, most: int) -> set[Run]:
@@ -147,7 +174,7 @@ class Picture:
             for run, view in self.views.items():
                 view.complete, view.quiet, view.recalled = False, False, False
                 view.answered_at = view.remembered = None
-                view.questions = {attempt: Question() for attempt in view.questions}
+                view.questions = {attempt: Question(seen=each.seen) for attempt, each in view.questions.items()}
                 self.asked.setdefault(run)
         self.identity = identity
 
@@ -185,7 +212,8 @@ class Picture:
             self.ask(run, highest=attempt, thorough=False)
             return None
         before = view.jobs.get(job.job_id)
-        if before is not None and before[1].live and not job.live and before[1].submit_time > job.submit_time:
+        open_before = before is not None and (before[1].live or doubted(before[1]))
+        if before is not None and open_before and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
         job = _with_what_it_had(job, before)
         view.jobs[job.job_id] = (attempt, job)
@@ -193,6 +221,34 @@ class Picture:
         view.quiet &= job.stage is Stage.ENDED
         if not (job.refused or job.duplicate):
             view.questions.pop(attempt, None)
+            _drop_doubted(view, attempt)
+        return run if before is None or before[1] != job else None
+
+    def doubt(self, row: RemoteJob) -> Run | None:
+        """Accounting has a job as alive, and the scheduler does not have it: that may come back, or accounting may not
+        have heard of its end, or never will. It stands as accounting tells it, for as long as its absence is in
+        question. The run, if its picture changed by it.
+        """
+        named = parse(row.name)
+        view = self.views.get(named[0]) if named is not None else None
+        if named is None or view is None or not self._ours(row):
+            return None
+        run, attempt = named
+        question = view.questions.get(attempt)
+        if question is not None and question.absent and question.seen:
+            return None  # it was believed long enough
+        others = (job for number, job in view.jobs.values() if number == attempt and job.job_id != row.job_id)
+        if any(not (doubted(job) or job.refused or job.duplicate) for job in others):
+            return None  # a former life, or a surplus one: the attempt has another
+        before = view.jobs.get(row.job_id)
+        if before is not None and before[1].stage is Stage.ENDED:
+            return None
+        if before is not None and before[1].submit_time > row.submit_time:
+            row = replace(before[1], live=False)  # accounting's row is of an earlier life of a requeued job
+        job = _with_what_it_had(row, before)
+        view.jobs[row.job_id] = (attempt, job)
+        view.quiet = False
+        self.ask(run, highest=attempt, thorough=True, doubtful=attempt, seen=True)
         return run if before is None or before[1] != job else None
 
     def turn_away(self, run: Run, job: RemoteJob) -> None:
@@ -206,7 +262,7 @@ class Picture:
         """The site knows neither the job nor its end: put its absence in question."""
         view = self.views.get(run)
         if view is not None and view.jobs.pop(job.job_id, None) is not None:
-            self.ask(run, highest=attempt, thorough=True, doubtful=attempt)
+            self.ask(run, highest=attempt, thorough=True, doubtful=attempt, seen=True)
 
     def settle(self, runs: Collection[Run], now: float, settle_seconds: float, *, accounted: bool) -> set[Run]:
         """Take a look-up's silence as its answer; the runs for which something is now known.
@@ -257,28 +313,44 @@ class Picture:
         waits: list[float] = []
         for run in self.asked:
             view = self.views.get(run) or View()
-            moments = [question.answered_at for question in view.questions.values() if not question.absent]
-            moments += [view.answered_at] if not view.complete else []
-            moments += [view.sent_at] if view.hushing else []
-            waits += [moment + settle_seconds - now for moment in moments if moment is not None]
+            open_ones = [question for question in view.questions.values() if not question.absent]
+            moments = [(each.answered_at, each.patience(settle_seconds)) for each in open_ones]
+            moments += [(view.answered_at, settle_seconds)] if not view.complete else []
+            moments += [(view.sent_at, settle_seconds)] if view.hushing else []
+            waits += [moment + patience - now for moment, patience in moments if moment is not None]
         return max(min(waits, default=settle_seconds), 0.0)
 
     def names(self, runs: Iterable[Run]) -> dict[Run, tuple[int, int]]:
         """The first round of markers to ask accounting for: run -> (first attempt, first beyond)."""
-        return {run: (1, max(self.views[run].highest, 1) + LOOK_AHEAD) for run in runs if run in self.views}
+        beyond = {run: self.views[run].highest + LOOK_AHEAD for run in runs if run in self.views}
+        ends = {run: min(max(end, 1 + LOOK_AHEAD), ATTEMPT_LIMIT + 1) for run, end in beyond.items()}
+        return {run: (max(end - NAMES_OF_A_RUN, 1), end) for run, end in ends.items()}
 
     def _ours(self, job: RemoteJob) -> bool:
         return self.identity == Identity(job.cluster, job.user)
 
 
 def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dict[Run, tuple[int, int]]:
-    """The next round, where the highest attempts that were asked for exist."""
+    """The next round, where the highest attempts that were asked for exist, and others can be named."""
     highest: dict[Run, int] = {}
     for job in found:
         named = parse(job.name)
         if named is not None:
             highest[named[0]] = max(highest.get(named[0], 0), named[1])
-    return {run: (last, last + 10) for run, (_, last) in names.items() if highest.get(run, 0) >= last - LOOK_AHEAD + 1}
+    return {
+        run: (last, min(last + 10, ATTEMPT_LIMIT + 1))
+        for run, (_, last) in names.items()
+        if highest.get(run, 0) >= last - LOOK_AHEAD + 1 and last <= ATTEMPT_LIMIT
+    }
+
+
+def doubted(job: RemoteJob) -> bool:
+    """Whether accounting alone has it as alive."""
+    return not job.live and job.stage is not Stage.ENDED
+
+
+def _drop_doubted(view: View, attempt: int) -> None:
+    view.jobs = {key: each for key, each in view.jobs.items() if each[0] != attempt or not doubted(each[1])}
 
 
 def _with_what_it_had(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
@@ -302,7 +374,7 @@ def _new(view: View | None) -> bool:
 def _age(view: View, now: float, settle_seconds: float) -> bool:
     """Age the questions that a look left open; True where one is answered now."""
     answered = False
-    present = {attempt for attempt, job in view.jobs.values() if not (job.refused or job.duplicate)}
+    present = {attempt for attempt, job in view.jobs.values() if not (job.refused or job.duplicate or doubted(job))}
     for attempt in list(view.questions):
         question = view.questions[attempt]
         if attempt in present:
@@ -310,6 +382,7 @@ def _age(view: View, now: float, settle_seconds: float) -> bool:
             answered = True
         elif question.answered_at is None:
             question.answered_at = now
-        elif not question.absent and now - question.answered_at >= settle_seconds:
+        elif not question.absent and now - question.answered_at >= question.patience(settle_seconds):
             question.absent = answered = True
+            _drop_doubted(view, attempt)
     return answered

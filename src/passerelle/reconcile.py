@@ -16,11 +16,12 @@ from passerelle import decide
 from passerelle.acts import CLEAR_TRIES, Acts
 from passerelle.announce import Announcer
 from passerelle.chain import excluded
-from passerelle.decide import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.decide import OUTCOME_LOST, Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
 from passerelle.holds import BACK_OFF, SPARED, TURNS, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
+from passerelle.lost import next_look
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory, Pass, elsewhere, remembered, run_directory, wanted
@@ -34,6 +35,8 @@ from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
 from passerelle.transfers import Transfers, outputs_are_safe
+from passerelle.v1alpha1.trainingjob_status import Attempt
+from passerelle.watch import SiteWatch
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
 
@@ -198,25 +201,55 @@ class Reconciler:
         if isinstance(action, Cancel):
             return await self._acts.cancel(now, action)
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
-            highest = max([attempt.number for attempt in now.job.status.attempts], default=0)
-            known = remembered(now.job)
-            now.service.watch.look_up(
-                now.job.run,
-                highest=highest,
-                thorough=known is None and self._may_have_run(now.job),
-                wary=now.job.held_finalizer and not now.job.status.attempts,
-                doubtful=action.attempt,
-                remembered=known,
-                last=action.last,
-            )
+            self._look_up(now.job, now.service.watch, action.attempt, last=action.last)
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
-        kept = await self._reporter.report(now)
+        kept, again = await self._reporter.report(now), None
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             self._holds.forget(now.job, _limit(now.service))
-            if now.service is not None and now.service.watch is not None:
-                now.service.watch.forget(now.job.run)
-        return await self._outlived(now.job.key) or self._due(now)
+            again = self._leave(now, kept[-1])
+        due = await self._outlived(now.job.key) or self._due(now)
+        return min((each for each in (due, again) if each is not None), default=None)
+
+    def _look_up(self, job: TrainingJob, watch: SiteWatch, doubtful: int | None = None, *, last: bool = False) -> None:
+        attempts, known = job.status.attempts, remembered(job)
+        watch.look_up(
+            job.run,
+            highest=max([attempt.number for attempt in attempts], default=0),
+            thorough=known is None and self._may_have_run(job),
+            wary=job.held_finalizer and not attempts,
+            doubtful=doubtful,
+            remembered=known,
+            last=last,
+            seen=any(each.number == doubtful and each.job_id is not None for each in attempts),
+            lost=[each.number for each in attempts if is_final(each) and each.reason == OUTCOME_LOST],
+        )
+
+    def _leave(self, now: Pass, last: Attempt) -> float | None:
+        """Let the site forget a run that has ended. One whose outcome is lost is looked for again, ever later: returns
+        in how many seconds, None while that is under way, or where it is over.
+        """
+        job, memory, watch = now.job, now.memory, now.service.watch if now.service is not None else None
+        if watch is None:
+            return None
+        since = self._finished_at(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
+        wait = next_look(since, self._now()) if since is not None else None
+        if wait is None:
+            watch.forget(job.run)
+            return None
+        if memory.ask_again_at is None or (memory.ask_again_at <= self._clock() and now.seen.complete):
+            memory.ask_again_at = self._clock() + wait
+        if memory.ask_again_at > self._clock():
+            watch.forget(job.run)  # the next answer is to be a fresh one
+            return memory.ask_again_at - self._clock()
+        self._look_up(job, watch)
+        return None
+
+    def _finished_at(self, key: Key) -> int | None:
+        """Since when it is finished, as it stands in the status; None where it is not."""
+        job = self._store.get(key)
+        ends = (each for each in job.status.conditions if each.type == "Finished") if job is not None else ()
+        return next((epoch(each.last_transition_time) for each in ends if each.status == "True"), None)
 
     async def _outlived(self, key: Key) -> float | None:
         """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
@@ -224,8 +257,7 @@ class Reconciler:
         if job is None:
             return None
         ttl = job.spec.ttl_seconds_after_finished if job.spec is not None else None
-        ends = (each for each in job.status.conditions if each.type == "Finished" and each.status == "True")
-        ended = next((epoch(each.last_transition_time) for each in ends), None)
+        ended = self._finished_at(key)
         if ttl is None or ended is None or job.deleting or not outputs_are_safe(job):
             return None
         left = ended + ttl - self._now()

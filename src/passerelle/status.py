@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 
 from passerelle import kstatus, preflight, staged
 from passerelle.chain import unlisted
-from passerelle.decide import NO_PROGRESS, Action, Intend, Rest, Submit
+from passerelle.decide import NO_PROGRESS, OUTCOME_LOST, Action, Intend, Rest, Submit
 from passerelle.ends import count, failure, last_allowed, stuck
 from passerelle.errors import Rejected
-from passerelle.facts import IDENTITY_CHANGED, OUTCOME_LOST, Facts, Word
+from passerelle.facts import IDENTITY_CHANGED, Facts, Word
 from passerelle.plan import Plan
 from passerelle.progress import Report, parse_comment
 from passerelle.slurm import ENDING_BY_REASON, NO_REASON, STOPPED, RemoteJob, Stage, first_nodes
@@ -223,10 +223,11 @@ def _running(old: TrainingJobStatus, facts: Facts, current: Attempt | None) -> W
 
 def _succeeded(old: TrainingJobStatus, facts: Facts, current: Attempt | None, told: Report) -> Word:
     if current is not None and current.reason == OUTCOME_LOST:
+        which = f"Slurm job {current.job_id}" if current.job_id is not None else f"The job of attempt {current.number}"
         return Word(
             "Unknown",
             OUTCOME_LOST,
-            f"Slurm job {current.job_id} is known neither to the scheduler nor to accounting; "
+            f"{which} is known neither to the scheduler nor to accounting; "
             f"read {current.log_path or 'its log'} at the site.",
         )
     if not _is_final_rest(facts.action) or current is None or current.reason not in ENDING_BY_REASON:

@@ -99,7 +99,7 @@ class SiteWatch:
         """The picture of one run, for `decide`."""
         return self._picture.seen(run, fresh, self._identity)
 
-    def look_up(
+    def look_up(  # noqa: PLR0913 -- what is known of a run, by name
         self,
         run: Run,
         *,
@@ -109,6 +109,8 @@ class SiteWatch:
         doubtful: int | None = None,
         remembered: Remembered | None = None,
         last: bool = False,
+        seen: bool = False,
+        lost: Iterable[int] = (),
     ) -> None:
         """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
         it, by 3.7 s on 22.05.
@@ -121,6 +123,8 @@ class SiteWatch:
             doubtful=doubtful,
             remembered=remembered,
             last=last,
+            seen=seen,
+            lost=lost,
         )
         self._wake.set()
 
@@ -263,6 +267,13 @@ class SiteWatch:
             with made_for(Purpose.LOOK):
                 await self._look()
 
+    async def _list(self) -> None:
+        """What is known of is told before look-ups begin: they may take long, or fail."""
+        for run in await self._looks.known(self.progress_period):
+            self._on_change(run)
+        for run in await self._looks.followed():
+            self._on_change(run)
+
     async def _look(self) -> None:
         before = (_kind(self.trouble), self.probe, self.accounting_trouble is None)
         changed: set[Run] = set()
@@ -277,9 +288,8 @@ class SiteWatch:
             if now >= self._next_listing or self._stale:
                 self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
                 self._stale = False
-                changed = await self._looks.known(self.progress_period)
-                changed |= await self._looks.followed()
-            changed |= await self._looks.asked()
+                await self._list()
+            changed = await self._looks.asked(self.period)
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
@@ -349,7 +359,9 @@ class SiteWatch:
         """Seconds until a look that is asked for may come."""
         gather = min(max(self.period * GATHER_SHARE, GATHER_LEAST), GATHER_MOST)
         least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
-        return max(self._picture.due(self._now(), self.gateway.settle_seconds), least) if self._picture.asked else least
+        if not self._picture.asked:
+            return least
+        return max(self._picture.due(self._now(), self.gateway.settle_seconds), self._looks.patience, least)
 
     def _spared(self) -> float:
         """Seconds for which the hour's calls leave none for a look."""

@@ -49,6 +49,7 @@ def seen(*jobs: RemoteJob, attempt: int = 1, **facts: object) -> Seen:
 
 INTENT = Recorded(1, HERE)
 SUBMITTED = Recorded(1, HERE, job_id="10", submit_time=100)
+LOST = replace(SUBMITTED, final="OutcomeLost")
 FAILED = replace(SUBMITTED, final="Failed")
 NODE_FAILED = replace(SUBMITTED, final="NodeFailure")
 
@@ -408,6 +409,58 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(deleting=True, recorded=(SUBMITTED,)),
         Seen(),
         Rest("SiteSilent"),
+    ),
+    "a deleted job that was seen and is believed gone was not never submitted": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
+        seen(absent=frozenset({1})),
+        Release("OutcomeLost"),
+    ),
+    "a deleted job of which accounting alone told was not never submitted": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
+        seen(absent=frozenset({1}), lost=frozenset({1})),
+        Release("OutcomeLost"),
+    ),
+    "a deleted lost job is looked for once more": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(LOST,)),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
+    ),
+    "a deleted lost job waits for a site that can't be asked": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(LOST,)),
+        Seen(),
+        Rest("SiteSilent"),
+    ),
+    "a deleted lost job that is found again is cancelled": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(LOST,)),
+        seen(job()),
+        Cancel("Deleted", job()),
+    ),
+    "a deleted lost job that is not found is released": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(LOST,)),
+        seen(absent=frozenset({1}), lost=frozenset({1})),
+        Release("Ended"),
+    ),
+    "a lost job needs no site": (Wanted(recorded=(LOST,), max_attempts=9), Seen(), Rest("Finished")),
+    "a lost job that is found alive goes on": (
+        Wanted(recorded=(LOST,), retry_requested=True),
+        seen(job()),
+        Rest("Active"),
+    ),
+    "a lost job whose end is found has ended so": (Wanted(recorded=(LOST,)), seen(job("COMPLETED")), Rest("Succeeded")),
+    "a lost job is made again when asked": (
+        Wanted(recorded=(LOST,), retry_requested=True),
+        seen(absent=frozenset({1}), lost=frozenset({1})),
+        Intend("Wanted", 2),
+    ),
+    "an intent whose job accounting alone told of is lost, not sent again": (
+        Wanted(recorded=(INTENT,), max_attempts=9),
+        seen(absent=frozenset({1}), lost=frozenset({1})),
+        Rest("OutcomeLost"),
+    ),
+    "an attempt that is lost and on no record is not made again": (
+        Wanted(max_attempts=9),
+        seen(lost=frozenset({2})),
+        Rest("OutcomeLost"),
     ),
     "a deletion without a site ends by the annotation": (
         Wanted(deleting=True, abandon=True, recorded=(SUBMITTED,)),

@@ -52,7 +52,7 @@ def test_a_runaway_row_in_accounting_is_no_sign_of_life() -> None:
         key = world.api.create("a", timeLimit="1h")
         await world.until(running(world, key))
         world.site._jobs[world.status(key)["attempts"][0]["jobId"]].purged = True  # and slurmdbd never hears of its end
-        await asyncio.sleep(60)
+        await asyncio.sleep(180)
         assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
         world.api.delete(key)
         await world.until(lambda: key not in world.api.objects, 60)

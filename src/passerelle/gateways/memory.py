@@ -102,7 +102,9 @@ class Faults:
     signals_refused: bool = False  # as at a release that can't signal the batch script
     lose_answers: int = 0  # so many submits are accepted, and their answer is lost
     listing_lag: float = 0.0  # seconds until a new job shows in the live listing
+    listing_empty: bool = False  # the scheduler answers, and lists nothing: it has just begun
     accounting_lag: float = 0.0  # seconds until a new job shows in accounting
+    end_lag: float = 0.0  # seconds until an end shows in accounting
 
 
 _TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False)
@@ -167,11 +169,13 @@ class Memory(MemoryFiles):
         if self.faults.gateway_down or self.faults.accounting_down:
             raise Unavailable("Slurm's accounting does not answer.", reason="AccountingUnavailable")
         since = self.clock() - self.faults.accounting_lag
-        return [
+        found = [
             self._record(job, live=False)
             for job in (*self._former, *self._jobs.values())
             if job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
         ]
+        heard = self.clock() - self.faults.end_lag
+        return [_alive(each) if (each.end_time or 0) > heard else each for each in found]
 
     async def cancel(self, job_id: str) -> None:
         self._enter("cancel")
@@ -334,6 +338,8 @@ class Memory(MemoryFiles):
 
     def _listed(self) -> list[_Job]:
         now = self.clock()
+        if self.faults.listing_empty:
+            return []
         for job in self._jobs.values():
             job.purged |= job.end + self.purge_seconds <= now
         return [job for job in self._jobs.values() if not job.purged and job.submitted <= now - self.faults.listing_lag]
@@ -387,3 +393,8 @@ class Memory(MemoryFiles):
             slurm_id="" if job.job_id == str(job.number) else str(job.number),
             live=live,
         )
+
+
+def _alive(job: RemoteJob) -> RemoteJob:
+    """As accounting has it that has not heard of its end."""
+    return replace(job, state=JobState("RUNNING"), end_time=None, exit_code=None)

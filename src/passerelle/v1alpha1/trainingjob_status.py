@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, computed_field
 
+from passerelle.marker import ATTEMPT_LIMIT
 from passerelle.slurm import JOB_ID
 from passerelle.v1alpha1.meta import Condition, Model, Time, map_list
 from passerelle.v1alpha1.staging import TRANSFERS_MOST, Transfer
@@ -29,7 +30,7 @@ class Exit(Model):
 class Attempt(Model):
     """One Slurm job of this run. Times and names are the site's."""
 
-    number: int = Field(ge=1, description="number counts the attempts from 1.")
+    number: int = Field(ge=1, le=ATTEMPT_LIMIT, description="number counts the attempts from 1.")
     marker: str = Field(max_length=36, description="marker is the Slurm job's name.")
     cluster: str = Field(max_length=64, description="cluster is the Slurm cluster of the attempt.")
     user: str = Field(max_length=64, description="user is the site's user that submits.")

@@ -1,0 +1,305 @@
+"""A job that the scheduler does not list: what is believed of it, after how long, and what is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from little_world import Points, World
+from passerelle.gateways.base import Identity
+from passerelle.gateways.memory import Fate
+from passerelle.lost import next_look
+from passerelle.marker import Run
+from passerelle.picture import LOST_SECONDS, Picture
+from passerelle.slurm import JobState, RemoteJob
+from stories import finished, running, told
+
+LONG = Fate(queued=1, running=100_000)
+LOST = ("Unknown", "OutcomeLost")
+RUN = Run("psr-" + "a" * 26)
+
+
+def row(state: str = "RUNNING", job_id: str = "7", *, live: bool = False) -> RemoteJob:
+    named = RemoteJob(job_id, RUN.marker(1), user="u", cluster="c", state=JobState(state), submit_time=1)
+    return replace(named, start_time=2, live=live)
+
+
+async def unlisted(world: World, seconds: float) -> None:
+    """The scheduler has just begun, and lists nothing for a while."""
+    world.site.faults.listing_empty = True
+    await asyncio.sleep(seconds)
+    world.site.faults.listing_empty = False
+
+
+def test_a_scheduler_that_lists_nothing_for_a_moment_loses_no_job() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        for _ in range(20):
+            await unlisted(world, 5)
+            assert world.condition(key, "Running")[0] == "True"
+            assert world.condition(key, "Finished")[0] == "False"
+            await asyncio.sleep(5)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 60)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, LONG)
+
+
+def test_a_job_of_which_accounting_tells_is_adopted_and_not_submitted_again() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(3)
+        world.site.faults.lose_answers = 1
+        world.site.faults.listing_empty = True
+        key = world.api.create("a", timeLimit="50m")
+        await asyncio.sleep(20)
+        assert [each["jobId"] for each in world.status(key)["attempts"]] == ["1000"]
+        world.site.faults.listing_empty = False
+        await asyncio.sleep(60)
+
+        assert world.condition(key, "Running")[0] == "True"
+        assert world.states() == ["RUNNING"]
+
+    told(story, LONG)
+
+
+def test_a_job_that_accounting_alone_ever_told_of_is_lost_in_the_end_and_not_submitted_again() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(3)
+        world.site.faults.lose_answers = 1
+        world.site.faults.listing_empty = True
+        key = world.api.create("a", timeLimit="50m", retry={"maxAttempts": 5})
+        await world.until(finished(world, key), 180)
+
+        assert world.condition(key, "Succeeded") == LOST
+        assert world.states() == ["RUNNING"]
+
+    told(story, LONG)
+
+
+@pytest.mark.parametrize("kill_at", range(12))
+def test_an_operator_that_dies_while_nothing_is_listed_leaves_one_job(kill_at: int) -> None:
+    async def story(world: World) -> None:
+        await world.end_operator()
+        world.site.faults.listing_empty = True
+        points = await world.start_operator(Points(kill_at=kill_at))
+        key = world.api.create("a")
+        await asyncio.sleep(20)
+        await world.end_operator()
+        if points.dead:
+            await world.start_operator()
+            await asyncio.sleep(30)
+            world.site.faults.listing_empty = False
+            await world.until(running(world, key))
+        assert world.states() == ["RUNNING"]
+
+    told(story, LONG)
+
+
+def test_a_deletion_waits_for_a_job_that_is_not_listed_for_a_moment() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        world.site.faults.listing_empty = True
+        await asyncio.sleep(0.5)
+        world.api.delete(key)
+        await asyncio.sleep(20)
+        assert key in world.api.objects
+        world.site.faults.listing_empty = False
+        await world.until(lambda: key not in world.api.objects, 60)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, LONG)
+
+
+def test_an_end_that_accounting_hears_of_late_is_waited_for() -> None:
+    async def story(world: World) -> None:
+        world.site.purge_seconds, world.site.faults.end_lag = 2.0, 60.0
+        key = world.api.create("a")
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    told(story, Fate(queued=3, running=100), period="30s")
+
+
+def test_an_end_that_accounting_hears_of_later_still_is_taken_in_all_the_same() -> None:
+    async def story(world: World) -> None:
+        world.site.purge_seconds, world.site.faults.end_lag = 2.0, 3_000.0
+        key = world.api.create("a")
+        await world.until(finished(world, key), 360)
+        assert world.condition(key, "Succeeded") == LOST
+        seen = set()
+        for _ in range(120):
+            await asyncio.sleep(60)
+            seen.add((world.condition(key, "Finished")[0], *world.condition(key, "Succeeded")))
+
+        assert seen == {("True", *LOST), ("True", "True", "Completed")}
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["Completed"]
+        world.site.calls.clear()
+        await asyncio.sleep(10_000)
+        assert "find" not in world.site.calls, "there is nothing more to look for"
+
+    told(story, Fate(queued=3, running=100), period="30s")
+
+
+def test_a_lost_end_that_turns_out_to_be_nobody_s_doing_is_followed_by_the_next_attempt() -> None:
+    async def story(world: World) -> None:
+        world.site.purge_seconds, world.site.faults.end_lag = 2.0, 600.0
+        world.site.fates = lambda batch: Fate(running=20, end="NODE_FAIL" if batch.options.name.endswith("-1") else "")
+        key = world.api.create("a", retry={"maxAttempts": 2})
+        await world.until(lambda: world.condition(key, "Succeeded") == LOST)
+        await world.until(lambda: len(world.status(key)["attempts"]) == 2, 1200)
+
+        assert world.status(key)["attempts"][0]["reason"] == "NodeFailure"
+
+    told(story)
+
+
+def test_a_lost_job_that_comes_to_light_again_runs_on_and_ends() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        await unlisted(world, 200)
+        assert world.condition(key, "Succeeded") == LOST
+        await world.until(running(world, key), 400)
+        assert world.condition(key, "Finished")[0] == "False"
+        await world.until(finished(world, key), 3600)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.states() == ["COMPLETED"]
+
+    told(story, Fate(queued=1, running=1500))
+
+
+def test_a_lost_job_is_looked_for_by_the_next_operator_too() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        await unlisted(world, 200)
+        await world.end_operator()
+        await asyncio.sleep(1000)
+        await world.start_operator()
+        await world.until(running(world, key), 1300)
+
+    told(story, LONG)
+
+
+def test_a_deleted_lost_job_is_looked_for_once_more_and_ended() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        await unlisted(world, 150)
+        assert world.condition(key, "Succeeded") == LOST
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 60)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, LONG)
+
+
+def test_a_runaway_row_costs_a_dozen_look_ups_and_changes_nothing() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        world.site.lose_state()  # accounting has it as alive for ever
+        await world.until(finished(world, key), 180)
+        assert world.condition(key, "Succeeded") == LOST
+        await asyncio.sleep(5)
+        world.site.calls.clear()
+        world.api.writes.clear()
+        await asyncio.sleep(100_000)
+
+        assert 8 <= world.site.calls.count("find") <= 12
+        assert world.api.writes == []
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "now"})
+        await world.until(running(world, key), 120)
+        assert [each["number"] for each in world.status(key)["attempts"]] == [1, 2]
+
+    told(story, LONG, period="60s")
+
+
+def test_without_accounting_a_lost_job_comes_to_light_again_too() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        await unlisted(world, 5)
+        await asyncio.sleep(30)
+        assert world.condition(key, "Running")[0] == "True"
+        await unlisted(world, 200)
+        assert world.condition(key, "Succeeded") == LOST
+        await world.until(running(world, key), 400)
+
+    partial(told, accounting=False)(story, LONG)
+
+
+def test_what_is_lost_is_looked_for_ever_later_and_for_a_day() -> None:
+    assert next_look(1000, 1000) == 120
+    assert next_look(1000, 1119) == 1
+    assert next_look(1000, 1120) == 120
+    assert next_look(1000, 1500) == 480 - 20
+    assert next_look(1000, 990) == 120, "a clock that was set back"
+    assert next_look(1000, 1000 + 61_439) == 1
+    assert next_look(1000, 1000 + 61_440) is None
+
+
+def asked_picture() -> Picture:
+    picture = Picture()
+    picture.meet(Identity("c", "u"))
+    picture.ask(RUN, highest=1, thorough=True)
+    return picture
+
+
+def test_accounting_s_word_stands_until_it_is_believed_no_more() -> None:
+    picture = asked_picture()
+    assert picture.doubt(row()) == RUN
+    assert picture.doubt(row()) is None, "it is no news"
+    picture.settle({RUN}, 10, 1, accounted=True)
+    assert [job.job_id for _, job in picture.seen(RUN, (), None).jobs] == ["7"]
+    picture.settle({RUN}, 10 + LOST_SECONDS - 1, 1, accounted=True)
+    assert not picture.seen(RUN, (), None).absent
+    picture.settle({RUN}, 10 + LOST_SECONDS, 1, accounted=True)
+
+    seen = picture.seen(RUN, (), None)
+    assert (seen.jobs, seen.absent, seen.lost) == ((), frozenset({1}), frozenset({1}))
+    assert picture.doubt(row()) is None, "it was believed long enough"
+
+
+def test_a_longer_settle_time_than_that_is_kept() -> None:
+    picture = asked_picture()
+    picture.doubt(row())
+    picture.settle({RUN}, 10, 500, accounted=True)
+    picture.settle({RUN}, 500, 500, accounted=True)
+    assert not picture.seen(RUN, (), None).absent
+
+
+@pytest.mark.parametrize("better", [row(job_id="8", live=True), row("COMPLETED", "8"), row("COMPLETED")])
+def test_a_better_record_of_the_attempt_ends_the_doubt(better: RemoteJob) -> None:
+    picture = asked_picture()
+    picture.doubt(row())
+    picture.take_in(better)
+
+    assert [job for _, job in picture.seen(RUN, (), None).jobs] == [better]
+    assert picture.doubt(row()) is None
+
+
+def test_a_row_of_an_earlier_life_is_neither_its_word_nor_its_end() -> None:
+    picture = asked_picture()
+    picture.take_in(replace(row(live=True), submit_time=5))
+    picture.doubt(row("PENDING"))
+    picture.take_in(row("NODE_FAIL"))
+
+    assert [job for _, job in picture.seen(RUN, (), None).jobs] == [replace(row(), submit_time=5)]
+
+
+def test_another_cluster_s_row_is_no_evidence() -> None:
+    picture = asked_picture()
+    picture.meet(Identity("elsewhere", "u"))
+    assert picture.doubt(row()) is None
