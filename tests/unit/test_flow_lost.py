@@ -23,7 +23,7 @@ RUN = Run("psr-" + "a" * 26)
 
 
 def row(state: str = "RUNNING", job_id: str = "7", *, live: bool = False) -> RemoteJob:
-    named = RemoteJob(job_id, RUN.marker(1), user="u", cluster="c", state=JobState(state), submit_time=1)
+    named = RemoteJob(job_id=job_id, name=RUN.marker(1), user="u", cluster="c", state=JobState(state), submit_time=1)
     return replace(named, start_time=2, live=live)
 
 
