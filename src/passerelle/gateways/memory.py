@@ -175,8 +175,7 @@ class Memory(MemoryFiles):
             if job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
         ]
         heard = self.clock() - self.faults.end_lag
-        alive = {"state": JobState("RUNNING"), "end_time": None, "exit_code": None}
-        return [replace(each, **alive) if (each.end_time or 0) > heard else each for each in found]
+        return [_alive(each) if (each.end_time or 0) > heard else each for each in found]
 
     async def cancel(self, job_id: str) -> None:
         self._enter("cancel")
@@ -394,3 +393,8 @@ class Memory(MemoryFiles):
             slurm_id="" if job.job_id == str(job.number) else str(job.number),
             live=live,
         )
+
+
+def _alive(job: RemoteJob) -> RemoteJob:
+    """As accounting has a job of whose end it has not heard."""
+    return replace(job, state=JobState("RUNNING"), end_time=None, exit_code=None)
