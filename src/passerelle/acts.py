@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from passerelle import brought
+from passerelle import brought, claims
 from passerelle.batch import Batch
 from passerelle.decide import ABANDONED, DUPLICATE, Cancel
 from passerelle.delivery import deliver, discard
@@ -60,6 +60,9 @@ RELEASE_TRIES = 5
 
 DELIVER_AGAIN_SECONDS = 5.0
 """How soon a delivery is tried again that got no answer, or no credential was taken for."""
+
+FORGOTTEN_SECONDS = 3600.0
+"""How old a TrainingJob without an attempt is at least, so that one may have been made before a backup of it."""
 
 ASK_AGAIN_SECONDS = 1.0
 """How soon a submit that got no answer is looked into: the look-up that follows is batched and polite."""
@@ -116,6 +119,8 @@ class Acts:
         plan, batch, service = now.planned.plan, now.planned.batch, now.service
         if plan is None or batch is None or service is None or now.seen.identity is None:
             raise AssertionError("an intent needs a plan and a site")  # decide() gave no Intend without them
+        if (again := await self._former(now, plan.run_directory)) is not None:
+            return again
         job = await self._with_finalizer(now.job)
         attempt = intended(plan, now.seen.identity.cluster, now.seen.identity.user, batch.digest)
         attempts = (*(old for old in now.attempts if old.number != attempt.number), attempt)
@@ -126,6 +131,28 @@ class Acts:
             attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),
         )
         now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, _kept(now, batch), None
+        return 0.0
+
+    async def _former(self, now: Pass, run_directory: str) -> float | None:
+        """Look, once, whether attempts were made of which site and status know nothing any more; then the last of them
+        is lost. Returns when to pass again, None where the first intent may stand.
+        """
+        job, memory, service = now.job, now.memory, now.service
+        if job.status.attempts or memory.no_claims or not may_be_forgotten(job, self._now()):
+            return None
+        if service is None or service.watch is None or now.seen.identity is None:
+            raise AssertionError("an intent needs a site")
+        try:
+            found = await claims.highest(service.watch, run_directory, now.seen.identity)
+        except PasserelleError as error:
+            await self._reporter.report(now, trouble=error)
+            return _asked(error, DELIVER_AGAIN_SECONDS)
+        if not found:
+            memory.no_claims = True
+            return None
+        told = {"trainingjob": str(job.key), "uid": job.uid, "attempt": found}
+        log.warning("an attempt is known by its claim alone", extra=told)
+        service.watch.look_up(job.run, highest=found, thorough=True, lost=[found])
         return 0.0
 
     async def submit(self, now: Pass) -> float | None:
@@ -282,6 +309,13 @@ class Acts:
             log.info("told to save and stop", extra={"trainingjob": str(job.key), **told})
         await self._reporter.report(now, trouble=trouble)
         return CANCEL_AGAIN_SECONDS if trouble is None else _asked(trouble, RETRY_SECONDS)
+
+
+def may_be_forgotten(job: TrainingJob, now: float) -> bool:
+    """Whether a run without an attempt on record may have had one that its site has forgotten: `now` is in epoch
+    seconds. A scheduler alone forgets within minutes.
+    """
+    return job.held_finalizer or job.run_id is not None or now - (epoch(job.created or None) or 0) >= FORGOTTEN_SECONDS
 
 
 def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float) -> float:

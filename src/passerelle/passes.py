@@ -34,6 +34,7 @@ class Memory:
     left: int = 0  # how often in a row Secrets of attempts that have ended could not be removed
     left_until: float = 0.0
     ask_again_at: float | None = None  # when a lost attempt is to be looked for again
+    no_claims: bool = False  # the run directory was asked, and holds nothing of an earlier attempt
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop

@@ -204,7 +204,7 @@ def test_a_job_that_took_over_the_id_of_a_lost_one_is_not_cancelled(seconds: flo
         assert list(world.site.batches) == [job_id]
         await asyncio.sleep(seconds)
         world.api.delete(key)
-        await asyncio.sleep(60)
+        await asyncio.sleep(180)
 
         assert world.states() == ["RUNNING"]
         assert key not in world.api.objects
