@@ -7,10 +7,11 @@ is absent while that can't be asked.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 
 from passerelle.copies import Copies
-from passerelle.errors import Unavailable
+from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import Accounting, Gateway
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
@@ -19,6 +20,9 @@ from passerelle.picture import Known, Picture, beyond
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
+from passerelle.strays import Strays
+
+log = logging.getLogger("passerelle.looks")
 
 NEWS_WHEN_FULL = 4
 """Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
@@ -47,6 +51,7 @@ class Looks:
         self._picture = picture
         self._reports = reports
         self.copies = Copies(now)
+        self.strays = Strays(now)
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
@@ -180,6 +185,7 @@ class Looks:
         if deep := deep or any(row.stage is not Stage.ENDED for row in rows):
             # The live listing is read after accounting: a job that appears in between is then seen in one of them.
             live = await self._door().find()
+            self.strays.listed(live, self._picture)
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live listing's to tell
             rows += live
         changed = await self._take_in(rows)
@@ -187,6 +193,18 @@ class Looks:
         if deep:
             changed |= self._picture.hush(asked, now, settle_seconds)
         return changed | self._picture.settle(asked, now, settle_seconds, accounted=accounted)
+
+    async def surveyed(self) -> None:
+        """All jobs of ours, once an hour at least, so that those are known that nobody asks for. Nothing waits for it:
+        where a listing of all is too much for a site, its looks go on.
+        """
+        if not self.strays.due or self._courtesy.budget.room(Purpose.LOOK) <= 0:
+            return
+        self.strays.put_off()
+        try:
+            self.strays.listed(await self._door().find(), self._picture)
+        except PasserelleError as error:
+            log.warning("jobs not surveyed", extra={"reason": error.reason, "error": str(error)})
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
