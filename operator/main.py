@@ -137,6 +137,7 @@ class Operator:
             run_directory=self.reconciler.run_directory,
             changed=self.reconciler.changed,
             turned=self.reconciler.turned,
+            names_nobody=self.reconciler.names_nobody,
             measure=lambda site, gateway: metrics.measure(site, gateway, self.election.fence),
         )
         metrics.read_sites(self.sites.services, self.reconciler.homeless)
@@ -175,8 +176,9 @@ class Operator:
 
     async def _anything(self) -> bool:
         """Asks kube-apiserver, always: an answer from memory would prove nothing."""
-        found = await self.kube.any_trainingjob()
-        return found or bool(self.sites.services())
+        count = await self.kube.count_trainingjobs()
+        self.reconciler.there_are(count)
+        return count != 0 or bool(self.sites.services())
 
     async def stop(self) -> None:
         await self.sites.close()

@@ -375,6 +375,7 @@ class World:
         }
         self._tasks: list[asyncio.Task[None]] = []
         self._sites: Sites | None = None
+        self.reconciler: Reconciler | None = None
 
     def _secrets(self, kube: Kube) -> JobSecrets:
         def of_sites() -> Collection[str]:
@@ -382,10 +383,11 @@ class World:
 
         return JobSecrets(kube, home=self.home, listed=self.listed, of_sites=of_sites)
 
-    async def start_operator(self, points: Points | None = None) -> Points:
+    async def start_operator(self, points: Points | None = None, *, counted: bool = True) -> Points:
+        """`counted`: kube-apiserver has told how many TrainingJobs there are."""
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
-        reconciler = Reconciler(
+        reconciler = self.reconciler = Reconciler(
             kube,
             Planner(kube, self._secrets(kube), self.loop.time),
             clock=self.loop.time,
@@ -401,6 +403,7 @@ class World:
             run_directory=reconciler.run_directory,
             changed=reconciler.changed,
             turned=reconciler.turned,
+            names_nobody=reconciler.names_nobody,
             now=lambda: EPOCH + self.loop.time(),
         )
         self._sites = sites
@@ -413,6 +416,8 @@ class World:
         await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
         for body in list(self.api.objects.values()):
             reconciler.observe(copy.deepcopy(body), deleted=False)
+        if counted:
+            reconciler.there_are(len(self.api.objects))
         return points
 
     async def end_operator(self) -> None:

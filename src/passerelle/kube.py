@@ -110,14 +110,20 @@ class Kube:
         )
         return list(found["items"])
 
-    async def any_trainingjob(self) -> bool:
-        """Whether there is a TrainingJob at all: the cheapest proof that kube-apiserver answers."""
+    async def count_trainingjobs(self) -> int | None:
+        """How many TrainingJobs there are, None where there are some and it isn't told how many: the cheapest proof
+        that kube-apiserver answers.
+        """
         found = await self._object(
             self._custom.list_custom_object_for_all_namespaces(
                 GROUP, VERSION, TRAININGJOBS, limit=1, _request_timeout=TIMEOUT_SECONDS
             )
         )
-        return bool(found["items"])
+        here, beyond = len(found["items"]), found.get("metadata") or {}
+        remaining: int | None = beyond.get("remainingItemCount")
+        if remaining is None:
+            return None if beyond.get("continue") else here
+        return here + remaining
 
     async def trainingjob(self, key: Key) -> dict[str, Any]:
         return await self._object(

@@ -7,10 +7,11 @@ is absent while that can't be asked, nor, for a while, what it has as alive.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 
 from passerelle.copies import Copies
-from passerelle.errors import Unavailable
+from passerelle.errors import PasserelleError, Unavailable
 from passerelle.gateways.base import Accounting, Gateway
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
@@ -20,6 +21,9 @@ from passerelle.recall import recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
+from passerelle.strays import Strays
+
+log = logging.getLogger("passerelle.looks")
 
 NEWS_WHEN_FULL = 4
 """Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
@@ -63,6 +67,7 @@ class Looks:
         self._picture = picture
         self._reports = reports
         self.copies = Copies(now)
+        self.strays = Strays(now)
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
@@ -226,6 +231,8 @@ class Looks:
         if deep or active:
             # The live side is read after accounting: a job that appears in between is then seen in one of them.
             live = await (self._door().find() if deep else self._door().get(active))
+            if deep:
+                self.strays.listed(live, self._picture)
             listed = {job.name for job in live}
             unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
             rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
@@ -261,6 +268,18 @@ class Looks:
 
     async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
         return await self._accounted(job_ids=job_ids)
+
+    async def surveyed(self) -> None:
+        """All jobs of ours, once an hour at least, so that those are known that nobody asks for. Nothing waits for it:
+        where a listing of all is too much for a site, its looks go on.
+        """
+        if not self.strays.due or self._courtesy.budget.room(Purpose.LOOK) <= 0:
+            return
+        self.strays.put_off()
+        try:
+            self.strays.listed(await self._door().find(), self._picture)
+        except PasserelleError as error:
+            log.warning("jobs not surveyed", extra={"reason": error.reason, "error": str(error)})
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""

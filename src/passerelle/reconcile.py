@@ -79,6 +79,7 @@ class Reconciler:
         self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
         self._began = now()
+        self._all_in_view = False
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2, lane=lambda key: key.namespace)
         self.sites: Sites
 
@@ -94,6 +95,12 @@ class Reconciler:
             return
         self._keep(key, body)
         self._queue(key).add(key)
+
+    def there_are(self, count: int | None) -> None:
+        """kube-apiserver has so many TrainingJobs, None where it doesn't tell. A listing comes one by one, and nobody
+        says when it is whole: once that many are in view, it is, and the watch tells of all later ones.
+        """
+        self._all_in_view |= count is not None and len(self._store) >= count
 
     def changed(self, run: Run) -> None:
         """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's."""
@@ -113,6 +120,10 @@ class Reconciler:
         key = self._store.of_run(run)
         job = self._store.get(key) if key is not None else None
         return run_directory(job, self.sites.get(job.site), attempt) if job is not None else None
+
+    def names_nobody(self, run: Run) -> bool:
+        """Whether no TrainingJob is of this run; False until all are in view."""
+        return self._all_in_view and self._store.of_run(run) is None
 
     # The pass
 
@@ -235,7 +246,7 @@ class Reconciler:
         since = self._finished_at(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
         wait = next_look(since, self._now()) if since is not None else None
         if wait is None:
-            watch.forget(job.run)
+            watch.ended(job.run)
             return None
         if memory.ask_again_at is None or (memory.ask_again_at <= self._clock() and now.seen.complete):
             memory.ask_again_at = self._clock() + wait

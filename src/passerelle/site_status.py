@@ -80,6 +80,19 @@ def _lasts(credential: Credential, watch: SiteWatch, now: float) -> list[Word]:
     return []
 
 
+def _strays(watch: SiteWatch) -> list[Word]:
+    """What runs in our name, and is no TrainingJob's here."""
+    found = [str(each) for each in watch.strays()]
+    if not found:
+        return []
+    names, belong = _counted("job", found), "belongs" if len(found) == 1 else "belong"
+    text = (
+        f"At the last full listing, at most an hour ago, {names} {belong} to no TrainingJob here. If another cluster "
+        "submits as the same user, all is well; else end with scancel what nobody needs. Nothing of it is cancelled."
+    )
+    return [("JobsKnown", "False", "StrayJobs", text)]
+
+
 def _counted(kind: str, names: list[str]) -> str:
     more = len(names) - NAMED
     return f"{kind}{'s' if len(names) > 1 else ''} {', '.join(names[:NAMED])}{f' and {more} more' if more > 0 else ''}"
@@ -107,6 +120,8 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         words.append(_capable(service.site.spec.gateway.driver, watch))
     if watch is not None and service.credential is not None and trouble is None:
         words += _lasts(service.credential, watch, now)
+    if watch is not None and trouble is None:
+        words += _strays(watch)
     if service.site.spec is not None:
         words += courtesy_words(service.site.spec, service.profile, service.courtesy)
     if (strangers := _strangers(service)) is not None:

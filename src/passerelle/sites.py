@@ -85,7 +85,7 @@ class Service:
 
 class Sites:
     """All Sites. `work` is a pass over a TrainingJob; `run_directory` is an attempt's; `changed` names a run whose
-    picture changed; `turned` a Site.
+    picture changed; `turned` a Site; `names_nobody` tells of a run that no TrainingJob is of it.
 
     `measure` may put something around a Site's gateway that only looks. `now` is epoch seconds.
     """
@@ -101,6 +101,7 @@ class Sites:
         run_directory: RunDirectory,
         changed: Callable[[Run], None],
         turned: Callable[[str], None],
+        names_nobody: Callable[[Run], bool] = lambda _: False,
         measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -113,6 +114,7 @@ class Sites:
         self._run_directory = run_directory
         self._changed = changed
         self._turned = turned
+        self._names_nobody = names_nobody
         self._now = now
         self._services: dict[str, Service] = {}
 
@@ -200,6 +202,7 @@ class Sites:
             on_change=self._changed,
             on_site=lambda: self._site_turned(service),
             courtesy=service.courtesy,
+            names_nobody=self._names_nobody,
         )
         _spawn(service, service.watch.run(), "watch")
 

@@ -37,6 +37,9 @@ class Store:
         self._keys: dict[Run, Key] = {}
         self._of_site: dict[str, set[Key]] = {}
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def __contains__(self, key: Key) -> bool:
         return key in self._kept
 

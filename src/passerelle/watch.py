@@ -33,6 +33,7 @@ from passerelle.marker import Run
 from passerelle.picture import Picture, Question, Remembered, View
 from passerelle.reports import Reports, RunDirectory
 from passerelle.slurm import RemoteJob, Stage
+from passerelle.strays import Stray
 
 log = logging.getLogger("passerelle.watch")
 
@@ -46,7 +47,9 @@ MISADDRESSED_SECONDS = 180.0
 
 
 class SiteWatch:
-    """Looks at one site. `on_change` is told of every run whose picture changed; it must not block or raise."""
+    """Looks at one site. `on_change` is told of every run whose picture changed; it must not block or raise.
+    `names_nobody` tells of a run that no TrainingJob is of it.
+    """
 
     def __init__(  # noqa: PLR0913 -- all that it stands between, by name
         self,
@@ -60,6 +63,7 @@ class SiteWatch:
         on_change: Callable[[Run], None],
         on_site: Callable[[], None],
         courtesy: Courtesy | None = None,
+        names_nobody: Callable[[Run], bool] = lambda _: False,
     ) -> None:
         self.name = name
         self.gateway = gateway
@@ -74,6 +78,7 @@ class SiteWatch:
         self._on_site = on_site
         self._picture = Picture()
         self._run_directory = run_directory
+        self._names_nobody = names_nobody
         self._reports = Reports(name, run_directory, self._now)
         self.courtesy = courtesy or Courtesy(self._now, calls_per_hour=sys.maxsize)
         self._looks = Looks(
@@ -205,6 +210,11 @@ class SiteWatch:
         self._picture.forget(run)
         self._reports.forget(run)
 
+    def ended(self, run: Run) -> None:
+        """All of this run has its end on record. It is forgotten, unless it is looked up: there may be a later job."""
+        if run not in self._picture.asked:
+            self.forget(run)
+
     def nudge(self) -> None:
         """Look soon."""
         self._wake.set()
@@ -226,6 +236,10 @@ class SiteWatch:
     def live(self) -> list[RemoteJob]:
         """The jobs of ours that have not ended, as they were last seen."""
         return [job for _, _, job in self._picture.known().values()]
+
+    def strays(self) -> list[Stray]:
+        """The live jobs of ours of which no TrainingJob is here, as of the last full listing, in the order of ids."""
+        return [each for each in self._looks.strays.found(self._identity) if self._names_nobody(each.run)]
 
     @property
     def accounting_trouble(self) -> Unavailable | None:
@@ -290,6 +304,8 @@ class SiteWatch:
                 self._stale = False
                 await self._list()
             changed = await self._looks.asked(self.period)
+            await self._looks.surveyed()
+            self._ask_for_forgotten()
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
@@ -307,6 +323,11 @@ class SiteWatch:
             changed = set(self._picture.views)
         for run in changed:
             self._on_change(run)
+
+    def _ask_for_forgotten(self) -> None:
+        """Live jobs of a TrainingJob that asks for none: its status may be an older backup's, from before them."""
+        for each in self._looks.strays.forgotten(lambda each: self._run_directory(each.run, each.attempt) is not None):
+            self._picture.ask(each.run, highest=each.attempt, thorough=True)
 
     @property
     def _identity(self) -> Identity | None:

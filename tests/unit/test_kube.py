@@ -110,7 +110,7 @@ async def test_whoever_does_not_lead_writes_nothing_but_the_lease() -> None:
             await each
         assert caught.value.reason == UNAVAILABLE, "as in any outage it is tried again, and is no fault of the operator"
     assert len(told) == len(writes)
-    for other in (kube.any_trainingjob(), kube.create_lease("home", "passerelle", {})):
+    for other in (kube.count_trainingjobs(), kube.create_lease("home", "passerelle", {})):
         with pytest.raises(Unavailable, match="can't be asked"):
             await other
     await kube.close()
@@ -168,6 +168,18 @@ async def test_secrets_config_maps_and_labels_are_read_as_they_are() -> None:
             await kube.secret("home", "missing")
         with pytest.raises(Forbidden):
             await kube.secret("home", "kept")
+
+
+@pytest.mark.parametrize(
+    "metadata,items,count",
+    [({}, 0, 0), ({}, 1, 1), ({"continue": "c", "remainingItemCount": 6}, 1, 7), ({"continue": "c"}, 1, None)],
+    ids=["none", "one", "many", "not told"],
+)
+async def test_trainingjobs_are_counted_by_one_of_them(metadata: dict[str, Any], items: int, count: int | None) -> None:
+    path = "/apis/passerelle.dev/v1alpha1/trainingjobs?limit=1"
+    server = Little({path: {"metadata": metadata, "items": [{}] * items}})
+    async with server.up() as kube:
+        assert await kube.count_trainingjobs() == count
 
 
 async def test_no_name_leads_elsewhere() -> None:

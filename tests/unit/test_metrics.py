@@ -720,6 +720,7 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
     assert value("site_reachable") == 1
     assert value("site_credential_expiry_timestamp_seconds") == ENDED
     assert value("site_live_jobs") == 0
+    assert value("site_stray_jobs") == 0
     assert value("work_queue_depth") == 1
     assert value("work_queue_depth", "") == 0
     here.trouble = Unauthorized("expired")

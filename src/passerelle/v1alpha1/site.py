@@ -284,7 +284,8 @@ class SiteStatus(Model):
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
         "administrator must act; FullyCapable, False where the gateway can't do something, with what follows from it; "
         "AccountingAvailable=False while Slurm's accounting does not answer; CredentialLasts=False while the "
-        "credential ends before live jobs may, or soon; IdentityKept=False while the Site leads away from "
+        "credential ends before live jobs may, or soon; JobsKnown=False while jobs of ours belong to no TrainingJob "
+        "here; IdentityKept=False while the Site leads away from "
         "attempts that have not ended; PeriodAsWritten=False where a period of the spec is shorter than the machine's "
         "least; WithinBudget=False while something waits since callsPerHour runs short; and CallsAllowed=False while "
         "the site is spared, since it asked for patience or gave no answer again and again.",

@@ -1,0 +1,154 @@
+"""Jobs of ours that no TrainingJob here knows: told of, never cancelled, and asked for rarely."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from dataclasses import replace
+
+import pytest
+
+from little_world import World
+from passerelle.errors import Unavailable
+from passerelle.gateways.memory import Fate, Memory
+from passerelle.marker import Run
+from passerelle.slurm import RemoteJob
+from passerelle.strays import SURVEY_SECONDS
+from stories import finished, running, told
+
+LONG = Fate(queued=1, running=100_000)
+
+
+def strays(world: World) -> str:
+    """What the Site says of them; nothing where there are none."""
+    found = [each for each in world.site_conditions() if each["type"] == "JobsKnown"]
+    assert all((each["status"], each["reason"]) == ("False", "StrayJobs") for each in found)
+    return found[0]["message"] if found else ""
+
+
+def run_elsewhere(world: World, job_id: str, number: int = 1) -> str:
+    """Another cluster submits as the same user something like this job; its marker."""
+    like = world.site.batches[job_id]
+    marker = Run("psr-" + f"{number:02}".translate({48 + digit: 97 + digit for digit in range(10)}) * 13).marker(1)
+    world.site._accept(replace(like, options=replace(like.options, name=marker)))
+    return marker
+
+
+def test_a_job_of_another_cluster_is_told_of_and_left_alone() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key), 300)
+        await asyncio.sleep(SURVEY_SECONDS / 2)
+        marker = run_elsewhere(world, "1000")
+        await world.until(lambda: bool(strays(world)), SURVEY_SECONDS / 2 + 120)
+
+        assert f"job 1001 ({marker}) belongs to no TrainingJob here" in strays(world)
+        assert len(world.service.watch.strays() if world.service.watch else []) == 1
+        assert world.site_conditions()[0]["reason"] == "Answering", "nothing is wrong with the site"
+        await world.until(lambda: not strays(world), 2 * SURVEY_SECONDS)
+        assert world.states() == ["TIMEOUT"] * 2
+        assert "cancel" not in world.site.calls
+
+    told(story, LONG, period="60s")
+
+
+def test_ten_of_many_are_named() -> None:
+    async def story(world: World) -> None:
+        await world.until(running(world, world.api.create("a", timeLimit="50m")))
+        for number in range(13):
+            run_elsewhere(world, "1000", number)
+        await world.end_operator()
+        await world.start_operator()
+        await world.until(lambda: bool(strays(world)))
+
+        assert strays(world).count("psr-") == 10
+        assert " and 3 more belong to no TrainingJob here" in strays(world)
+
+    told(story, LONG)
+
+
+def test_what_is_abandoned_is_told_of_until_it_ends() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        world.site.faults.gateway_down = True
+        world.api.annotate(key, **{"passerelle.dev/abandon": "true"})
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+        world.site.faults.gateway_down = False
+        await world.end_operator()
+        await world.start_operator()
+        await world.until(lambda: "job 1000 (" in strays(world))
+        await world.site.cancel("1000")
+        await world.until(lambda: not strays(world), SURVEY_SECONDS + 120)
+
+    told(story, LONG, period="30s")
+
+
+def test_no_job_is_a_stray_before_all_trainingjobs_are_in_view() -> None:
+    """A listing of ten thousand takes a while; and where kube-apiserver is away, none is there."""
+
+    async def story(world: World) -> None:
+        await world.until(running(world, world.api.create("a", timeLimit="50m")))
+        run_elsewhere(world, "1000")
+        await world.end_operator()
+        await world.start_operator(counted=False)
+        await asyncio.sleep(120)
+        assert not strays(world)
+        assert world.reconciler is not None
+        world.reconciler.there_are(2)
+        await asyncio.sleep(120)
+        assert not strays(world)
+        world.reconciler.there_are(1)
+        await world.until(lambda: "job 1001 (" in strays(world), 90)
+
+    told(story, LONG)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["answered", "too much for the site"])
+def test_at_rest_all_jobs_are_listed_once_an_hour(monkeypatch: pytest.MonkeyPatch, *, fails: bool) -> None:
+    listings = 0
+    find = Memory.find
+
+    async def counted(self: Memory) -> list[RemoteJob]:
+        nonlocal listings
+        listings += 1
+        if fails:
+            raise Unavailable("The answer is too large.", reason="AnswerTooLarge")
+        return list(await find(self))
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(120)
+        assert listings == 1
+        await asyncio.sleep(3 * SURVEY_SECONDS)
+
+        assert listings in (3, 4), "a look comes once a minute"
+        assert world.site_conditions()[0]["reason"] == "Answering"
+
+    monkeypatch.setattr(Memory, "find", counted)
+    told(story, period="60s")
+
+
+def test_a_later_attempt_that_a_restored_status_has_not_heard_of_is_found_though_all_on_record_has_ended() -> None:
+    async def story(world: World) -> None:
+        fates = iter([Fate(queued=1, running=30, end="FAILED", exit_code=1), LONG])
+        world.site.fates = lambda _: next(fates)
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(finished(world, key))
+        backup, version = copy.deepcopy(world.api.objects), world.api.version
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "2026-01-01"})
+        await world.until(running(world, key))
+        await world.end_operator()
+        world.api.restore(backup, version)
+        await world.start_operator()
+        await world.until(running(world, key), 60)
+        assert not strays(world)
+        asked = world.site.calls.count("find")
+        await asyncio.sleep(300)
+        assert world.site.calls.count("find") == asked
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["FAILED", "CANCELLED"]
+
+    told(story)
