@@ -400,7 +400,9 @@ def _waiting() -> Unavailable:
 
 def _kind(trouble: PasserelleError | None) -> tuple[type[PasserelleError], str] | None:
     """What is wrong and who must act: a change of either is news."""
-    return None if trouble is None else (type(trouble), trouble.reason)
+    if trouble is None:
+        return None
+    return (Unavailable if isinstance(trouble, Deferred) else type(trouble)), trouble.reason
 
 
 def _of(job: RemoteJob) -> Identity:

@@ -14,7 +14,7 @@ from passerelle.errors import Unavailable
 FAILURES = 5
 """In a row: one lost call is the network's, and several that had begun together are one outage."""
 
-TRIAL_SECONDS = 5.0
+TRIAL_SECONDS = 10.0
 """When the others ask again while one is on trial."""
 
 

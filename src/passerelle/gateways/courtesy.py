@@ -133,8 +133,8 @@ class Courtesy:
         if what in (Purpose.LOOK, Purpose.NEWS):
             kind = None  # the file by which an end is told is read whatever happened to others
         try:
-            await self._be_patient()
             await self._keep_within(what)
+            await self._be_patient()
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind),
                 metered(lambda: self.budget.note(what), self._asked_for_patience),

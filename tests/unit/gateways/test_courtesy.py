@@ -249,6 +249,21 @@ def test_files_wait_for_their_turn_and_are_not_begun_anew() -> None:
     told(story)
 
 
+def test_patience_that_is_asked_for_while_a_file_waits_counts_for_it() -> None:
+    async def story(site: Site) -> None:
+        for _ in range(int(SHARES[Purpose.FILES].burst * LIMIT) + 5):
+            site.courtesy.budget.note(Purpose.FILES)
+        waits = asyncio.create_task(site.call("append"))
+        await asyncio.sleep(1)
+        assert not waits.done()
+        site.courtesy._asked_for_patience(300)
+        with pytest.raises(Deferred):
+            await waits
+        assert site.sent == []
+
+    told(story)
+
+
 def test_files_that_would_wait_for_long_are_refused() -> None:
     async def story(site: Site) -> None:
         for _ in range(int(FULL * LIMIT)):
