@@ -21,9 +21,10 @@ from passerelle.gateways.base import Identity
 from passerelle.gateways.courtesy import LONGEST_PATIENCE
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
-from passerelle.passes import Memory, Pass, accepted_job, run_directory
+from passerelle.passes import Memory, Pass, accepted_job
 from passerelle.plan import sealed_path
 from passerelle.reporting import Reporter
+from passerelle.run_directory import run_directory
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, intended, is_final, rfc3339, with_job
 from passerelle.v1alpha1.meta import seconds

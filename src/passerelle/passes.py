@@ -13,6 +13,7 @@ from passerelle.facts import OUTCOME_LOST, Staged, Word
 from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.planning import Planned
+from passerelle.run_directory import adopted_directory, run_directory
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob, Stage
 from passerelle.status import epoch, is_final, with_job
@@ -93,10 +94,7 @@ class Pass:
     def run_directory(self) -> str:
         """The run's directory at the site, of its attempts or where they would have it."""
         attempts = self.attempts
-        if attempts:
-            return run_directory(self.job, self.service, attempts[-1].number)
-        spec = self.service.site.spec if self.service is not None else None
-        return f"{spec.run_root if spec else ''}/{self.job.run.key}"
+        return run_directory(self.job, self.service, attempts[-1].number if attempts else 1)
 
     def _adopted(self, number: int, remote: RemoteJob) -> Attempt:
         return Attempt(
@@ -104,20 +102,9 @@ class Pass:
             marker=remote.name,
             cluster=remote.cluster,
             user=remote.user,
-            run_directory=run_directory(self.job, self.service, number),
+            run_directory=adopted_directory(self.job, self.service, number, remote),
             script_digest="",
         )
-
-
-def run_directory(job: TrainingJob, service: Service | None, attempt: int) -> str:
-    """Where an attempt lies at its site: as its intent says, else, where the status has lost it, as one that is made
-    now would. A status may be written by others: no directory counts that is not this run's.
-    """
-    known = next((each.run_directory for each in job.status.attempts if each.number == attempt), "")
-    spec = service.site.spec if service is not None else None
-    if known.startswith("/") and known.endswith(f"/{job.run.key}") and "/../" not in known:
-        return known
-    return f"{spec.run_root.rstrip('/') if spec else ''}/{job.run.key}"
 
 
 def elsewhere(job: TrainingJob, service: Service | None) -> Attempt | None:

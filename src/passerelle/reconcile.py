@@ -23,9 +23,10 @@ from passerelle.holds import BACK_OFF, MAX_JOBS, SPARED, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, elsewhere, run_directory, wanted
+from passerelle.passes import Memory, Pass, elsewhere, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
+from passerelle.run_directory import run_directory
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
 from passerelle.staging.s3.allowed import ALLOWED
