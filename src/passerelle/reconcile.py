@@ -167,7 +167,7 @@ class Reconciler:
                     hold = self._hold(job, service, memory, action, planned=True)
             plannable = planned.batch is not None or planned.held
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
-        self._holds.decided(job, action, hold, _limit(service))
+        self._holds.decided(job, memory, action, hold, _limit(service))
         if service is not None:
             _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
@@ -191,7 +191,10 @@ class Reconciler:
         if isinstance(action, Intend):
             return await self._acts.intend(now)
         if isinstance(action, Submit):
+            refusals = now.memory.refusals
             asked = await self._acts.submit(now)
+            if now.memory.refusals > refusals:
+                self._holds.refused(now.job, now.memory, _limit(now.service))
             return self._due(now) if asked is None else asked
         if isinstance(action, Cancel):
             return await self._acts.cancel(now, action)
