@@ -382,7 +382,8 @@ class World:
 
         return JobSecrets(kube, home=self.home, listed=self.listed, of_sites=of_sites)
 
-    async def start_operator(self, points: Points | None = None) -> Points:
+    async def start_operator(self, points: Points | None = None, *, pause: float = 0.0) -> Points:
+        """Its first listing takes `pause` seconds for each TrainingJob."""
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
         reconciler = Reconciler(
@@ -410,9 +411,11 @@ class World:
         ]
         self.api.watchers = [lambda body, deleted: None if points.dead else reconciler.observe(body, deleted=deleted)]
         self.api.lister = lambda body: reconciler.observe(body, deleted=False, listed=True)
-        await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
         for body in list(self.api.objects.values()):
-            reconciler.observe(copy.deepcopy(body), deleted=False)
+            reconciler.take_in(copy.deepcopy(body))
+            await asyncio.sleep(pause)
+        await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
+        reconciler.begin()
         return points
 
     async def end_operator(self) -> None:

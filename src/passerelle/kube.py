@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
 LEASE_TIMEOUT_SECONDS = 3.0
 """A Lease is soon lost: better another try than a long wait."""
+PAGE = 500
+"""Objects of a listing that are asked for at once: 2 MB."""
 DEFAULT_NAMESPACE = "default"
 _LEASES = ("coordination.k8s.io", "v1")
 _MERGE = "application/merge-patch+json"
@@ -109,6 +111,20 @@ class Kube:
             self._custom.list_cluster_custom_object(GROUP, VERSION, SITES, _request_timeout=TIMEOUT_SECONDS)
         )
         return list(found["items"])
+
+    async def trainingjobs(self) -> AsyncIterator[dict[str, Any]]:
+        """Every TrainingJob, as they all were at one moment."""
+        more: str | None = ""
+        while more is not None:
+            asked = {"_continue": more} if more else {}
+            found = await self._object(
+                self._custom.list_custom_object_for_all_namespaces(
+                    GROUP, VERSION, TRAININGJOBS, limit=PAGE, _request_timeout=TIMEOUT_SECONDS, **asked
+                )
+            )
+            for each in found["items"]:
+                yield each
+            more = found["metadata"].get("continue") or None
 
     async def any_trainingjob(self) -> bool:
         """Whether there is a TrainingJob at all: the cheapest proof that kube-apiserver answers."""

@@ -93,6 +93,17 @@ class Reconciler:
         self._keep(key, body)
         self._queue(key).add(key)
 
+    def take_in(self, body: Mapping[str, Any]) -> None:
+        """Before anything is acted on, a TrainingJob was there: who is counted first must not pass for the only one."""
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        if self._store.is_news(key, body, listed=True):
+            self._keep(key, body)
+
+    def begin(self) -> None:
+        """All that are there are taken in, and the Sites are in service. Those of no Site are worked on, too."""
+        for key in self._store:
+            self._queue(key).add(key)
+
     def changed(self, run: Run) -> None:
         """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's."""
         key = self._store.of_run(run)

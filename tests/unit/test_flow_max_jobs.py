@@ -140,3 +140,30 @@ def test_a_job_that_comes_to_light_late_takes_its_place_again(monkeypatch: pytes
         await world.until(running(world, other), 60)
 
     told(story, Fate(queued=1, running=300), maxJobs=1, accounting=False)
+
+
+def test_an_operator_that_starts_counts_all_before_it_submits_any() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"a{number}", timeLimit="50m") for number in range(2)]
+        await world.until(lambda: all(running(world, key)() for key in keys))
+        waiting = [world.api.create(f"b{number}") for number in range(3)]
+        await asyncio.sleep(10)
+        await world.end_operator()
+        world.api.objects = {key: world.api.objects[key] for key in [*waiting, *keys]}
+        await world.start_operator(pause=10)
+        await asyncio.sleep(60)
+
+        assert world.states() == ["RUNNING"] * 2
+        assert {world.condition(key, "Submitted") for key in waiting} == {("False", "MaxJobs")}
+
+    told(story, LONG, maxJobs=2)
+
+
+def test_who_is_listed_at_the_start_is_worked_on_though_its_site_does_not_exist() -> None:
+    async def story(world: World) -> None:
+        await world.end_operator()
+        key = world.api.create("a", site="nowhere")
+        await world.start_operator()
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "SiteNotFound"), 5)
+
+    told(story)

@@ -147,6 +147,18 @@ class Little:
         return web.json_response(found) if found is not None else web.json_response({"kind": "Status"}, status=404)
 
 
+async def test_all_training_jobs_are_read_a_page_at_a_time() -> None:
+    path = "/apis/passerelle.dev/v1alpha1/trainingjobs"
+    server = Little(
+        {
+            f"{path}?limit=500": {"metadata": {"continue": "next"}, "items": [{"metadata": {"name": "a"}}]},
+            f"{path}?continue=next&limit=500": {"metadata": {"continue": ""}, "items": [{"metadata": {"name": "b"}}]},
+        }
+    )
+    async with server.up() as kube:
+        assert [each["metadata"]["name"] async for each in kube.trainingjobs()] == ["a", "b"]
+
+
 async def test_secrets_config_maps_and_labels_are_read_as_they_are() -> None:
     server = Little(
         {
