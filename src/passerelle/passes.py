@@ -19,6 +19,9 @@ from passerelle.slurm import JobState, RemoteJob, Stage
 from passerelle.status import epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
+BATCH_SECONDS = 30.0
+"""How long a batch may wait for its submit: then what it was planned from, admission and ConfigMaps, is read again."""
+
 
 @dataclass(slots=True)
 class Memory:
@@ -26,6 +29,8 @@ class Memory:
 
     fresh: int = 0  # an intent that was written by this process and never sent
     batch: Batch | None = None  # the intent's, where no parcels belong to it: these are made anew
+    batch_under: int = 0  # the Site's generation by which it was planned
+    batch_until: float = 0.0
     refused: Rejected | None = None  # the submit, or the delivery before it
     refusals: int = 0  # in a row
     refused_until: float = 0.0
@@ -36,6 +41,15 @@ class Memory:
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
+
+    def keep(self, batch: Batch, generation: int, now: float) -> None:
+        """For the submit that follows."""
+        self.batch, self.batch_under, self.batch_until = batch, generation, now + BATCH_SECONDS
+
+    def kept(self, attempt: int, generation: int, now: float) -> Batch | None:
+        """The batch of an intent, where it is what would be planned now. A refused one is planned anew."""
+        usable = self.fresh == attempt and self.refused is None
+        return self.batch if usable and self.batch_under == generation and now < self.batch_until else None
 
 
 @dataclass(frozen=True, slots=True)

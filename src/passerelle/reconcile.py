@@ -15,6 +15,7 @@ from typing import Any
 from passerelle import decide
 from passerelle.acts import CLEAR_TRIES, Acts
 from passerelle.announce import Announcer
+from passerelle.batch import Batch
 from passerelle.chain import excluded
 from passerelle.decide import Action, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
 from passerelle.errors import Unavailable
@@ -168,8 +169,8 @@ class Reconciler:
             hold = self._hold(job, service, memory, action, planned=_is_planned(job))
             if hold is not None and _is_planned(job) and not self._transfers.outdated(job, service):
                 planned = Planned(held=True)  # it says so already, and nothing is sent
-            elif isinstance(action, Submit) and memory.fresh == attempt and memory.batch and memory.refused is None:
-                planned = Planned(batch=memory.batch)  # the intent was written for it a moment ago
+            elif isinstance(action, Submit) and (batch := self._kept(service, memory, attempt)) is not None:
+                planned = Planned(batch=batch)  # the intent was written for it a moment ago
             else:
                 away = () if memory.anywhere else excluded(job.status, seen)
                 planned = await self._planner.plan(job, service, attempt, away)
@@ -185,6 +186,10 @@ class Reconciler:
         if not isinstance(action, Release):
             now = await self._acts.clear(now)
         return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
+
+    def _kept(self, service: Service | None, memory: Memory, attempt: int) -> Batch | None:
+        generation = service.site.generation if service is not None else 0
+        return memory.kept(attempt, generation, self._clock())
 
     def _hold(
         self, job: TrainingJob, service: Service | None, memory: Memory, action: Action, *, planned: bool
