@@ -7,11 +7,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from little_world import World
+from little_world import SITE, World, gateway
 from passerelle.errors import Rejected, Unavailable
 from passerelle.gateways.memory import Fate, Memory, Shape
+from passerelle.gateways.trust import Trust
 from passerelle.passes import BATCH_SECONDS
 from passerelle.passes import Memory as Remembered
+from passerelle.sites import Sites
+from passerelle.v1alpha1.site import SiteSpec
 from stories import running, told
 
 LONG = Fate(queued=1, running=500)
@@ -74,3 +77,100 @@ def test_a_batch_counts_for_its_attempt_and_site_and_not_for_long() -> None:
     assert memory.kept(1, 3, 100.0 + BATCH_SECONDS) is None
     memory.refused = Rejected("No.")
     assert memory.kept(1, 3, 100.0) is None
+
+
+def test_a_site_whose_deletion_the_watch_missed_is_soon_out_of_service() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(10)
+        service = world.service
+        del world.api.sites[SITE]
+        await asyncio.sleep(130)
+        key = world.api.create("a")
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "SiteNotFound"))
+
+        assert world.states() == []
+        assert all(task.done() for task in service.tasks)
+
+    told(story, LONG)
+
+
+def test_a_site_whose_status_finds_no_site_is_out_of_service_at_once() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await asyncio.sleep(10)
+        del world.api.sites[SITE]
+        world.service.to_write.set()
+        world.site.faults.gateway_down = True
+        await world.until(lambda: world.condition(key, "SiteReachable") == ("False", "SiteNotFound"), 20)
+
+        assert world._sites is not None
+        assert world._sites.services() == []
+
+    told(story, LONG)
+
+
+def test_a_site_that_can_not_be_read_serves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable("kube-apiserver is away.")
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(10)
+        monkeypatch.setattr("little_world.KubeClient.site", away)
+        await asyncio.sleep(130)
+        await world.until(running(world, world.api.create("a")))
+
+    told(story, LONG)
+
+
+def test_an_edit_of_a_site_that_the_watch_missed_counts_within_a_minute_or_two() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(10)
+        world.api.sites[SITE]["spec"] |= OTHERS
+        world.api.sites[SITE]["metadata"]["generation"] += 1
+        world.api._stamped(world.api.sites[SITE])
+        await asyncio.sleep(130)
+        key = world.api.create("a")
+        await world.until(lambda: world.condition(key, "Accepted") == ("False", "NamespaceNotAdmitted"))
+
+        assert world.states() == []
+
+    told(story, LONG)
+
+
+def test_an_edit_that_a_status_meets_gets_its_door() -> None:
+    async def story(world: World) -> None:
+        other = world.another("https://other", cluster="other")
+        await asyncio.sleep(10)
+        world.api.sites[SITE]["spec"] |= {"gateway": gateway("https://other")}
+        world.api.sites[SITE]["metadata"]["generation"] += 1
+        world.api._stamped(world.api.sites[SITE])
+        world.site.faults.gateway_down = True  # the status changes, and meets the edit
+        await asyncio.sleep(20)
+        world.api.create("a")
+        await world.until(lambda: bool(other.batches), 30)
+
+    told(story, LONG)
+
+
+def test_the_door_of_the_newest_edit_is_the_last_that_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, slow = Sites._trust, iter([10.0])
+
+    async def slowly(self: Sites, spec: SiteSpec) -> Trust:
+        await asyncio.sleep(next(slow, 0.0))
+        return await real(self, spec)
+
+    async def story(world: World) -> None:
+        other = world.another("https://other", cluster="other")
+        await asyncio.sleep(5)
+        monkeypatch.setattr(Sites, "_trust", slowly)
+        first = asyncio.create_task(world.edit_site(pollingPeriod="2s"))
+        await asyncio.sleep(1)
+        await world.edit_site(gateway=gateway("https://other"))
+        await first
+        world.api.create("a")
+        await world.until(lambda: bool(other.batches), 60)
+
+        assert world.states() == []
+
+    told(story, LONG)
