@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from passerelle import decide
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import Action, Current, Recorded, Seen, Wanted
+from passerelle.decide import Action, Current, Recorded, Rest, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import OUTCOME_LOST, Staged, Word
 from passerelle.gateways.base import Identity
@@ -16,11 +16,16 @@ from passerelle.planning import Planned
 from passerelle.run_directory import adopted_directory, run_directory
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob, Stage
-from passerelle.status import epoch, is_final, with_job
+from passerelle.status import SUSPENDED, epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
 BATCH_SECONDS = 30.0
 """How long a batch may wait for its submit: then what it was planned from, admission and ConfigMaps, is read again."""
+
+RESUMED_SECONDS = 60.0
+"""How long a resumed attempt must be seen to live before no cancel of ours can be on its way any more, of an operator
+before this one neither.
+"""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,17 @@ class Memory:
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
+    resumed_at: float | None = None  # when it was first seen that a suspended attempt is to go on
+
+    def lives_on(self, action: Action, attempt: Attempt | None, job_id: str, seen_at: float, now: float) -> bool:
+        """Whether an attempt that was suspended, and is to go on, was seen to live for longer than a cancel takes that
+        was asked for before: whoever ends it now is somebody else. `seen_at` is when the site last answered.
+        """
+        if attempt is None or not attempt.suspended or not isinstance(action, Rest) or action.reason != "Active":
+            self.resumed_at = None
+            return False
+        self.resumed_at = now if self.resumed_at is None else self.resumed_at
+        return seen_at - max(self.resumed_at, self.cancelled.get(job_id, 0.0)) >= RESUMED_SECONDS
 
     def keep(self, batch: Batch, generation: int, now: float) -> None:
         """For the submit that follows."""
@@ -64,6 +80,7 @@ class Pass:
     planned: Planned
     hold: Word | None = None
     staged: Staged | None = None
+    resumed: bool = False  # the current attempt, though suspended once, lives on
     secrets_left: frozenset[int] | None = None  # attempts whose Secrets lie at the site, though they have ended
 
     @property
@@ -91,6 +108,8 @@ class Pass:
             return attempts if known is None else (*attempts[:-1], known)
         if known is None:
             known = self._adopted(current.number, current.job)
+        if self.resumed:
+            known = known.model_copy(update={"suspended": False})
         others = (attempt for attempt in attempts if attempt.number != current.number)
         return (*others, with_job(known, current.job))
 
@@ -140,7 +159,8 @@ def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
             submit_time=epoch(attempt.submit_time),
             restart_count=attempt.restart_count,
             final=attempt.reason if is_final(attempt) else "",
-            suspended=attempt.suspended,
+            suspended=attempt.suspended or attempt.reason == SUSPENDED,
+            told_to_stop=attempt.suspend_time is not None,
         )
         for attempt in job.status.attempts
     )

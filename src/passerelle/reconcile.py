@@ -24,7 +24,7 @@ from passerelle.holds import BACK_OFF, MAX_JOBS, SPARED, Holds, back_off
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, elsewhere, wanted
+from passerelle.passes import RESUMED_SECONDS, Memory, Pass, elsewhere, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
 from passerelle.run_directory import run_directory
@@ -183,6 +183,7 @@ class Reconciler:
         if service is not None:
             _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
+        now = replace(now, resumed=self._lives_on(now))
         if not isinstance(action, Release):
             now = await self._acts.clear(now)
         return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
@@ -265,6 +266,13 @@ class Reconciler:
             return Seen()
         return service.watch.seen(job.run, fresh=[memory.fresh] if memory.fresh else [])
 
+    def _lives_on(self, now: Pass) -> bool:
+        current, watch, time = now.current, now.service.watch if now.service is not None else None, self._clock()
+        if watch is None or current is None or current.job is None:
+            return False
+        record = next((each for each in now.job.status.attempts if each.number == current.number), None)
+        return now.memory.lives_on(now.action, record, current.job.job_id, time - watch.silent_seconds, time)
+
     def _due(self, now: Pass) -> float | None:
         """When this TrainingJob needs a pass without anything changing."""
         waits: list[float] = []
@@ -281,6 +289,8 @@ class Reconciler:
             waits.append(back_off(now.job, now.memory, self._clock()))
         if 0 < now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
             waits.append(max(now.memory.left_until - self._clock(), 1.0))
+        if now.memory.resumed_at is not None and not now.resumed:
+            waits.append(max(now.memory.resumed_at + RESUMED_SECONDS - self._clock(), RESUMED_SECONDS / 2))
         current, watch = now.current, now.service.watch if now.service is not None else None
         if watch is not None and watch.trouble is not None and watch.silent_seconds < unseen_after(watch):
             waits.append(unseen_after(watch) - watch.silent_seconds)  # then they say that it is out of sight
