@@ -26,6 +26,7 @@ from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import RESUMED_SECONDS, Memory, Pass, elsewhere, wanted
 from passerelle.planning import Planned, Planner
+from passerelle.relisting import Relisting
 from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
 from passerelle.run_directory import run_directory
 from passerelle.sites import Service, Sites
@@ -77,6 +78,8 @@ class Reconciler:
         self._holds = Holds(self._wake)
         self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
+        self._relisting = Relisting(self._listing_over)
+        self._doubted: set[Key] = set()  # whose deletion may have been missed
         self._began = now()
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2, lane=lambda key: key.namespace)
         self.sites: Sites
@@ -89,10 +92,16 @@ class Reconciler:
         if deleted:
             self._forget(key, body["metadata"]["uid"])
             return
+        self._relisting.heard(key, listed=listed)
         if not self._store.is_news(key, body, listed=listed):
             return
         self._keep(key, body)
         self._queue(key).add(key)
+
+    def _listing_over(self, heard: set[Key]) -> None:
+        for key in set(self._store) - heard:
+            self._doubted.add(key)
+            self._queue(key).add(key)
 
     def take_in(self, body: Mapping[str, Any]) -> None:
         """Before anything is acted on, a TrainingJob was there: who is counted first must not pass for the only one."""
@@ -136,6 +145,10 @@ class Reconciler:
 
     async def _work(self, job: TrainingJob) -> float | None:
         try:
+            if job.key in self._doubted:
+                due = await self._read_again(job.key)
+                self._doubted.discard(job.key)
+                return due
             return await self._pass(job)
         except Conflict:
             return await self._read_again(job.key)
@@ -314,6 +327,7 @@ class Reconciler:
             return
         self._holds.forget(job, _limit(self.sites.get(job.site)))
         self._memory.pop(job.uid, None)
+        self._doubted.discard(key)
         self._transfers.forget(job, self.sites.get(job.site))
         self._witness.forgotten(key)
         service = self.sites.get(job.site)
