@@ -114,17 +114,18 @@ class Kube:
 
     async def trainingjobs(self) -> AsyncIterator[dict[str, Any]]:
         """Every TrainingJob, as they all were at one moment."""
-        more: str | None = ""
-        while more is not None:
-            asked = {"_continue": more} if more else {}
+        more: str | None = None
+        while True:
             found = await self._object(
                 self._custom.list_custom_object_for_all_namespaces(
-                    GROUP, VERSION, TRAININGJOBS, limit=PAGE, _request_timeout=TIMEOUT_SECONDS, **asked
+                    GROUP, VERSION, TRAININGJOBS, limit=PAGE, _continue=more, _request_timeout=TIMEOUT_SECONDS
                 )
             )
             for each in found["items"]:
                 yield each
-            more = found["metadata"].get("continue") or None
+            more = found["metadata"].get("continue")
+            if not more:
+                return
 
     async def any_trainingjob(self) -> bool:
         """Whether there is a TrainingJob at all: the cheapest proof that kube-apiserver answers."""
