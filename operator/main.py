@@ -12,9 +12,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import kopf
 
@@ -23,7 +23,7 @@ from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways.open import credential, open_gateway
 from passerelle.health import Health
 from passerelle.job_secrets import JobSecrets
-from passerelle.kube import Gone, Kube
+from passerelle.kube import PAGE, Gone, Kube
 from passerelle.logs import configure
 from passerelle.metrics import Metrics
 from passerelle.planning import Planner
@@ -37,6 +37,8 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 
 log = logging.getLogger("passerelle.operator")
 
+T = TypeVar("T")
+
 WATCH_SECONDS = 300
 """A watch is renewed this often: streams can freeze without closing (kopf#585, kopf#955)."""
 
@@ -47,10 +49,6 @@ IDLE_SECONDS = 0.01
 """A worker serves one object and waits so long for more of it: at kopf's 5 s, 64 hear of 13 objects a second, at 0.1 s
 of 640, and a start with 10,000 TrainingJobs waited for nothing else.
 """
-
-PAGE = 500
-"""Objects of a listing that are asked for at once: 2 MB; of 10,000, all at once, were 120 MB as kopf has them."""
-
 
 STALE_SECONDS = 3 * WATCH_SECONDS
 """A watch that was not renewed three times in a row is dead."""
@@ -93,7 +91,9 @@ class Operator:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Health first; then the Lease; then the Sites, so that no TrainingJob is told that its Site does not exist."""
+        """Health first; then the Lease; then all TrainingJobs, since maxJobs counts them; then the Sites, so that
+        no TrainingJob is told that its Site does not exist. Only then is anything acted on.
+        """
         metrics = Metrics()
         self.health = Health(
             self.settings.http_host,
@@ -141,9 +141,11 @@ class Operator:
             measure=lambda site, gateway: metrics.measure(site, gateway, self.election.fence),
         )
         metrics.read_sites(self.sites.services, self.reconciler.homeless)
-        sites = await self._first_sites()
+        await _insist(self._take_in)
+        sites = await _insist(lambda: self.kube.sites())  # noqa: PLW0108 -- the chart's rights are read off the calls
         for body in sites:
             await self.sites.observe(body, deleted=False)
+        self.reconciler.begin()
         about = {"version": version("passerelle"), "namespace": self.settings.namespace, "sites": len(sites)}
         log.info("started", extra=about)
         self.tasks.append(asyncio.create_task(self.reconciler.homeless.run(), name="queue-homeless"))
@@ -164,21 +166,13 @@ class Operator:
         holding.add_done_callback(_lost)
         self.tasks.append(holding)
 
-    async def _first_sites(self) -> list[dict[str, Any]]:
-        """Every Site, however long kube-apiserver is away."""
-        for pause in ForEver():
-            try:
-                return await self.kube.sites()
-            except (Unavailable, Gone) as error:
-                log.warning("kube-apiserver can't be asked", extra={"error": str(error)})
-                await asyncio.sleep(pause)
-        raise AssertionError("for ever has ended")
+    async def _take_in(self) -> None:
+        async for body in self.kube.trainingjobs():
+            self.reconciler.take_in(body)
 
     async def _anything(self) -> bool:
         """Asks kube-apiserver, always: an answer from memory would prove nothing."""
-        count = await self.kube.count_trainingjobs()
-        self.reconciler.there_are(count)
-        return count != 0 or bool(self.sites.services())
+        return await self.kube.any_trainingjob() or bool(self.sites.services())
 
     async def stop(self) -> None:
         await self.sites.close()
@@ -189,6 +183,17 @@ class Operator:
         await self.election.resign()
         await self.health.stop()
         await self.kube.close()
+
+
+async def _insist(read: Callable[[], Awaitable[T]]) -> T:
+    """What is read, however long kube-apiserver is away."""
+    for pause in ForEver():
+        try:
+            return await read()
+        except (Unavailable, Gone) as error:
+            log.warning("kube-apiserver can't be asked", extra={"error": str(error)})
+            await asyncio.sleep(pause)
+    raise AssertionError("for ever has ended")
 
 
 def _lost(holding: asyncio.Task[None]) -> None:
@@ -213,7 +218,7 @@ async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + 30
     settings.watching.connect_timeout = 30
-    settings.watching.chunk_size = PAGE
+    settings.watching.chunk_size = PAGE  # of 10,000, all at once, were 120 MB as kopf has them
     settings.persistence.diffbase_storage = NoDifferences()
     settings.queueing.worker_limit = WORKERS
     settings.queueing.idle_timeout = IDLE_SECONDS

@@ -383,8 +383,8 @@ class World:
 
         return JobSecrets(kube, home=self.home, listed=self.listed, of_sites=of_sites)
 
-    async def start_operator(self, points: Points | None = None, *, counted: bool = True) -> Points:
-        """`counted`: kube-apiserver has told how many TrainingJobs there are."""
+    async def start_operator(self, points: Points | None = None, *, pause: float = 0.0, whole: bool = True) -> Points:
+        """Its first listing takes `pause` seconds for each TrainingJob; `whole`: and has come to its end."""
         points = points or Points()
         kube = cast("Kube", KubeClient(self.api, points))
         reconciler = self.reconciler = Reconciler(
@@ -413,11 +413,12 @@ class World:
         ]
         self.api.watchers = [lambda body, deleted: None if points.dead else reconciler.observe(body, deleted=deleted)]
         self.api.lister = lambda body: reconciler.observe(body, deleted=False, listed=True)
-        await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
         for body in list(self.api.objects.values()):
-            reconciler.observe(copy.deepcopy(body), deleted=False)
-        if counted:
-            reconciler.there_are(len(self.api.objects))
+            reconciler.take_in(copy.deepcopy(body))
+            await asyncio.sleep(pause)
+        await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
+        if whole:
+            reconciler.begin()
         return points
 
     async def end_operator(self) -> None:

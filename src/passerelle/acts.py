@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from passerelle import brought, claims
-from passerelle.batch import Batch
 from passerelle.decide import ABANDONED, DUPLICATE, Cancel
 from passerelle.delivery import deliver, discard
 from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
@@ -21,9 +20,10 @@ from passerelle.gateways.base import Identity
 from passerelle.gateways.courtesy import LONGEST_PATIENCE
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, trainingjob
-from passerelle.passes import Memory, Pass, accepted_job, run_directory
+from passerelle.passes import Memory, Pass, accepted_job
 from passerelle.plan import sealed_path
 from passerelle.reporting import Reporter
+from passerelle.run_directory import run_directory
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, intended, is_final, rfc3339, with_job
 from passerelle.v1alpha1.meta import seconds
@@ -130,7 +130,9 @@ class Acts:
             retry_handled=job.retry_requested_at,
             attempts_suspended=job.status.attempts_suspended + int(_ended_suspended(now.attempts)),
         )
-        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, _kept(now, batch), None
+        now.memory.fresh, now.memory.batch, now.memory.ended_at = attempt.number, None, None
+        if not now.planned.parcels:  # else a Secret may have changed by then, and it is held by nobody
+            now.memory.keep(batch, service.site.generation, self._clock())
         return 0.0
 
     async def _former(self, now: Pass, run_directory: str) -> float | None:
@@ -186,7 +188,7 @@ class Acts:
         except PasserelleError as error:
             trouble = error
             if isinstance(error, Unavailable) and not error.sent:
-                memory.fresh, memory.batch = attempt.number, _kept(now, batch)
+                memory.fresh = attempt.number  # and no batch: when it can be sent, the Site may no longer admit it
         else:
             memory.refused, memory.refusals, memory.anywhere = None, 0, False
             accepted = accepted_job(attempt, batch, job_id)
@@ -346,13 +348,6 @@ def _asked(error: PasserelleError, least: float) -> float:
 def _ended(job: TrainingJob) -> set[int]:
     """The attempts whose end was written down before this pass."""
     return {each.number for each in job.status.attempts if is_final(each)}
-
-
-def _kept(now: Pass, batch: Batch) -> Batch | None:
-    """The batch, for the next pass, where that needs no parcels: a Secret may have changed by then, and is held by
-    nobody.
-    """
-    return None if now.planned.parcels else batch
 
 
 def _refused(memory: Memory, error: Rejected, now: float, generation: int) -> None:

@@ -38,7 +38,9 @@ NO_PROGRESS = "NoProgress"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An attempt as the TrainingJob's status records it. `final`: its end, `""` while it is open."""
+    """An attempt as the TrainingJob's status records it. `final`: its end, `""` while it is open. `told_to_stop`: it
+    was suspended once, and may stop for that although it was resumed.
+    """
 
     number: int
     identity: Identity
@@ -47,6 +49,7 @@ class Recorded:
     restart_count: int = 0
     final: str = ""
     suspended: bool = False
+    told_to_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,7 +377,7 @@ def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job:
     if ending is not None and ending.succeeded:
         return Rest("Succeeded")
     asked = ending is None or ending.blame is Blame.CANCELLATION or ending is STOPPED
-    if record is not None and record.suspended and asked:
+    if record is not None and ((record.suspended and asked) or (record.told_to_stop and ending is STOPPED)):
         return _begin(wanted, number + 1)
     if wanted.retry_requested:
         return _begin(wanted, number + 1)

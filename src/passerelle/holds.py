@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from passerelle.decide import CONTINUED, RETRIED, Action, Intend, Submit
-from passerelle.errors import Rejected
+from passerelle.decide import CONTINUED, RETRIED, Action, Intend, Rest, Submit
 from passerelle.facts import Word
 from passerelle.line import Door, Line
 from passerelle.objects import Key, TrainingJob
@@ -21,9 +20,15 @@ TOO_MANY_JOBS = "TooManyJobs"
 """The site's own word: it takes nobody's jobs now."""
 TURNS = frozenset({MAX_JOBS, TOO_MANY_JOBS})
 """Holds of those that wait for their turn."""
+SITE_SUSPENDED = "SiteSuspended"
 BACK_OFF = "BackOff"
 SPARED = "SiteSpared"
 """The site is owed courtesy now: it asked for patience, gives no answer to submits, or the hour's calls are used up."""
+
+BRIEF_REFUSALS = 5
+"""So often a limit of the moment may refuse an attempt before its place is another's, which is in a quarter of an hour:
+else a crowd would try it, one after the other.
+"""
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 600.0
 """Between an attempt that failed through nobody's doing and the next one: twice as long each time. A fault of the site
@@ -32,8 +37,9 @@ that ends every attempt at once must not use them all up in a minute."""
 
 class Holds:
     """Counts, per Site, the TrainingJobs with an attempt that is open or about to be: many passes run side by side, so
-    one counts from its decision on, not from its job's first record. Who waits for `maxJobs` goes in order of creation;
-    `wake` is told whose turn it is.
+    one counts from its decision on, not from its job's first record. An attempt of which the site evidently has nothing
+    gives its place back while something holds it, and waits for its turn again. Who waits for `maxJobs` goes in order
+    of creation; `wake` is told whose turn it is.
     """
 
     def __init__(self, wake: Callable[[Key], None]) -> None:
@@ -41,13 +47,16 @@ class Holds:
         self._occupied: dict[str, set[str]] = {}  # Site -> uids
         self._lines: dict[str, Line] = {}  # Site -> who waits for its maxJobs
         self._doors: dict[str, Door] = {}  # Site -> who waits until it takes jobs
+        self._left: set[str] = set()  # uids whose attempt is open and occupies no place
 
     def kept(self, job: TrainingJob) -> None:
         """This is how kube-apiserver has the TrainingJob."""
-        if _open(job):
+        if not _unsent(job):
+            self._left.discard(job.uid)
+        if _open(job) and job.uid not in self._left:
             self._occupied.setdefault(job.site, set()).add(job.uid)
 
-    def decided(self, job: TrainingJob, action: Action, hold: Word | None, limit: int | None) -> None:
+    def decided(self, job: TrainingJob, memory: Memory, action: Action, hold: Word | None, limit: int | None) -> None:
         """This is what its pass will do. Whoever leaves its place, or can't take it, makes room for the next."""
         line, door = self._line(job.site), self._door(job.site)
         occupied = self._occupied.setdefault(job.site, set())
@@ -56,29 +65,40 @@ class Holds:
         if held != TOO_MANY_JOBS:
             door.line.leave(job)
         if isinstance(action, Intend | Submit):
+            self._left.discard(job.uid)
             occupied.add(job.uid)
             return
+        if isinstance(action, Rest) and action.reason in _HELD and _unsent(job) and _lasts(memory, hold):
+            self._left.add(job.uid)
         if held == MAX_JOBS:
             line.join(job)
         if held == TOO_MANY_JOBS and door.shut(job.uid):  # one that was refused itself waits for its back-off
             door.line.join(job)
-        left = job.uid in occupied and not _open(job)
+        left = job.uid in occupied and (job.uid in self._left or not _open(job))
         if left:
             occupied.discard(job.uid)
             self._wake_all(door.taken(job))
         if left or waited:
             self._call(job.site, limit)
 
-    def tried(self, job: TrainingJob, refused: Rejected | None) -> None:
-        """Its submit was refused by the site, or not."""
+    def tried(self, job: TrainingJob, memory: Memory, limit: int | None, *, refused: bool) -> None:
+        """Its submit, or a delivery before it, was refused just now, or not. Nobody waits behind one that was, until it
+        is sent again.
+        """
         door = self._door(job.site)
-        if refused is None:
-            self._wake_all(door.taken(job))
-        elif refused.reason == TOO_MANY_JOBS:
+        if memory.refused is not None and memory.refused.reason == TOO_MANY_JOBS:
             door.refused(job)
+            return
+        if refused or memory.refused is None:
+            self._wake_all(door.taken(job))
+        if refused and _lasts(memory, None):
+            self._left.add(job.uid)
+            self._occupied.setdefault(job.site, set()).discard(job.uid)
+            self._call(job.site, limit)
 
     def forget(self, job: TrainingJob, limit: int | None) -> None:
         """Nothing more of it will be submitted, or it is no more."""
+        self._left.discard(job.uid)
         waited = self._line(job.site).leave(job)
         self._door(job.site).line.leave(job)
         self._wake_all(self._door(job.site).taken(job))
@@ -95,7 +115,7 @@ class Holds:
             return None
         name, limit = service.site.name, service.site.spec.max_jobs
         if service.site.spec.suspend:
-            return Word("False", "SiteSuspended", f"Site {name} is suspended: nothing new is submitted there.")
+            return Word("False", SITE_SUSPENDED, f"Site {name} is suspended: nothing new is submitted there.")
         asked_again = job.retry_requested_at is not None or memory.refused_under != service.site.generation
         if memory.refused is not None and now < memory.refused_until and not asked_again:
             return Word("False", memory.refused.reason, memory.refused.message)
@@ -107,10 +127,11 @@ class Holds:
             return Word(
                 "False", BACK_OFF, f"Attempt {before} failed through nobody's doing; the next one follows soon."
             )
-        if isinstance(action, Intend) and self._door(name).shut(job.uid):
+        enters = isinstance(action, Intend) or job.uid in self._left
+        if enters and self._door(name).shut(job.uid):
             text = f"Site {name} refuses jobs, since it has too many; this one follows when it takes some again."
             return Word("False", TOO_MANY_JOBS, text)
-        if limit is not None and isinstance(action, Intend) and not self._turn(job, name, limit):
+        if limit is not None and enters and not self._turn(job, name, limit):
             return Word("False", MAX_JOBS, f"Site {name} has its maxJobs ({limit}) of live jobs.")
         return None
 
@@ -150,6 +171,22 @@ def _failed_before(attempts: Sequence[Attempt]) -> int:
     """How many of the attempts failed through nobody's doing one after the other, up to the last of these."""
     endings = (ENDING_BY_REASON.get(each.reason) for each in reversed(attempts))
     return sum(1 for _ in takewhile(lambda ending: ending is not None and ending.blame in RETRIED, endings))
+
+
+_HELD = frozenset({"Held", "NotPlannable"})
+"""Reasons of a Rest that, of an open attempt without a job, prove that the site has none."""
+
+
+def _lasts(memory: Memory, hold: Word | None) -> bool:
+    """Whether an attempt is held for longer than a moment, and by what need not hold others of its Site."""
+    if hold is not None and hold.reason in (SITE_SUSPENDED, SPARED, TOO_MANY_JOBS):
+        return False
+    refused = memory.refused
+    return refused is None or not refused.transient or memory.refusals >= BRIEF_REFUSALS
+
+
+def _unsent(job: TrainingJob) -> bool:
+    return _open(job) and job.status.attempts[-1].job_id is None
 
 
 def _open(job: TrainingJob) -> bool:

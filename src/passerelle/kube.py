@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
 LEASE_TIMEOUT_SECONDS = 3.0
 """A Lease is soon lost: better another try than a long wait."""
+PAGE = 500
+"""Objects of a listing that are asked for at once: 2 MB."""
 DEFAULT_NAMESPACE = "default"
 _LEASES = ("coordination.k8s.io", "v1")
 _MERGE = "application/merge-patch+json"
@@ -110,20 +112,29 @@ class Kube:
         )
         return list(found["items"])
 
-    async def count_trainingjobs(self) -> int | None:
-        """How many TrainingJobs there are, None where there are some and it isn't told how many: the cheapest proof
-        that kube-apiserver answers.
-        """
+    async def trainingjobs(self) -> AsyncIterator[dict[str, Any]]:
+        """Every TrainingJob, as they all were at one moment."""
+        more: str | None = None
+        while True:
+            found = await self._object(
+                self._custom.list_custom_object_for_all_namespaces(
+                    GROUP, VERSION, TRAININGJOBS, limit=PAGE, _continue=more, _request_timeout=TIMEOUT_SECONDS
+                )
+            )
+            for each in found["items"]:
+                yield each
+            more = found["metadata"].get("continue")
+            if not more:
+                return
+
+    async def any_trainingjob(self) -> bool:
+        """Whether there is a TrainingJob at all: the cheapest proof that kube-apiserver answers."""
         found = await self._object(
             self._custom.list_custom_object_for_all_namespaces(
                 GROUP, VERSION, TRAININGJOBS, limit=1, _request_timeout=TIMEOUT_SECONDS
             )
         )
-        here, beyond = len(found["items"]), found.get("metadata") or {}
-        remaining: int | None = beyond.get("remainingItemCount")
-        if remaining is None:
-            return None if beyond.get("continue") else here
-        return here + remaining
+        return bool(found["items"])
 
     async def trainingjob(self, key: Key) -> dict[str, Any]:
         return await self._object(

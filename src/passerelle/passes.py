@@ -7,17 +7,26 @@ from dataclasses import dataclass, field, replace
 from passerelle import decide
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import OUTCOME_LOST, Action, Current, LookUp, Recorded, Seen, Wanted
+from passerelle.decide import OUTCOME_LOST, Action, Current, LookUp, Recorded, Rest, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import Staged, Word
 from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.picture import Remembered
 from passerelle.planning import Planned
+from passerelle.run_directory import adopted_directory, run_directory
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob, Stage
-from passerelle.status import epoch, is_final, with_job
+from passerelle.status import SUSPENDED, epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
+
+BATCH_SECONDS = 30.0
+"""How long a batch may wait for its submit: then what it was planned from, admission and ConfigMaps, is read again."""
+
+RESUMED_SECONDS = 60.0
+"""How long a resumed attempt must be seen to live before no cancel of ours can be on its way any more, of an operator
+before this one neither.
+"""
 
 
 @dataclass(slots=True)
@@ -26,6 +35,8 @@ class Memory:
 
     fresh: int = 0  # an intent that was written by this process and never sent
     batch: Batch | None = None  # the intent's, where no parcels belong to it: these are made anew
+    batch_under: int = 0  # the Site's generation by which it was planned
+    batch_until: float = 0.0
     refused: Rejected | None = None  # the submit, or the delivery before it
     refusals: int = 0  # in a row
     refused_until: float = 0.0
@@ -38,6 +49,26 @@ class Memory:
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
+    resumed_at: float | None = None  # when it was first seen that a suspended attempt is to go on
+
+    def lives_on(self, action: Action, attempt: Attempt | None, job_id: str, seen_at: float, now: float) -> bool:
+        """Whether an attempt that was suspended, and is to go on, was seen to live for longer than a cancel takes that
+        was asked for before: whoever ends it now is somebody else. `seen_at` is when the site last answered.
+        """
+        if attempt is None or not attempt.suspended or not isinstance(action, Rest) or action.reason != "Active":
+            self.resumed_at = None
+            return False
+        self.resumed_at = now if self.resumed_at is None else self.resumed_at
+        return seen_at - max(self.resumed_at, self.cancelled.get(job_id, 0.0)) >= RESUMED_SECONDS
+
+    def keep(self, batch: Batch, generation: int, now: float) -> None:
+        """For the submit that follows."""
+        self.batch, self.batch_under, self.batch_until = batch, generation, now + BATCH_SECONDS
+
+    def kept(self, attempt: int, generation: int, now: float) -> Batch | None:
+        """The batch of an intent, where it is what would be planned now. A refused one is planned anew."""
+        usable = self.fresh == attempt and self.refused is None
+        return self.batch if usable and self.batch_under == generation and now < self.batch_until else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +83,7 @@ class Pass:
     planned: Planned
     hold: Word | None = None
     staged: Staged | None = None
+    resumed: bool = False  # the current attempt, though suspended once, lives on
     secrets_left: frozenset[int] | None = None  # attempts whose Secrets lie at the site, though they have ended
 
     @property
@@ -87,6 +119,8 @@ class Pass:
             return attempts if known is None else (*others, known)
         if known is None:
             known = self._adopted(current.number, remote)
+        if self.resumed:
+            known = known.model_copy(update={"suspended": False})
         others = (attempt for attempt in attempts if attempt.number != current.number)
         return (*others, with_job(known, remote))
 
@@ -108,10 +142,7 @@ class Pass:
     def run_directory(self) -> str:
         """The run's directory at the site, of its attempts or where they would have it."""
         attempts = self.attempts
-        if attempts:
-            return run_directory(self.job, self.service, attempts[-1].number)
-        spec = self.service.site.spec if self.service is not None else None
-        return f"{spec.run_root if spec else ''}/{self.job.run.key}"
+        return run_directory(self.job, self.service, attempts[-1].number if attempts else 1)
 
     def _unknown(self, number: int) -> Attempt:
         """An attempt that there was, of which no record and no job is left."""
@@ -131,20 +162,9 @@ class Pass:
             marker=remote.name,
             cluster=remote.cluster,
             user=remote.user,
-            run_directory=run_directory(self.job, self.service, number),
+            run_directory=adopted_directory(self.job, self.service, number, remote),
             script_digest="",
         )
-
-
-def run_directory(job: TrainingJob, service: Service | None, attempt: int) -> str:
-    """Where an attempt lies at its site: as its intent says, else, where the status has lost it, as one that is made
-    now would. A status may be written by others: no directory counts that is not this run's.
-    """
-    known = next((each.run_directory for each in job.status.attempts if each.number == attempt), "")
-    spec = service.site.spec if service is not None else None
-    if known.startswith("/") and known.endswith(f"/{job.run.key}") and "/../" not in known:
-        return known
-    return f"{spec.run_root.rstrip('/') if spec else ''}/{job.run.key}"
 
 
 def elsewhere(job: TrainingJob, service: Service | None) -> Attempt | None:
@@ -166,7 +186,8 @@ def recorded(job: TrainingJob) -> tuple[Recorded, ...]:
             submit_time=epoch(attempt.submit_time),
             restart_count=attempt.restart_count,
             final=attempt.reason if is_final(attempt) else "",
-            suspended=attempt.suspended,
+            suspended=attempt.suspended or attempt.reason == SUSPENDED,
+            told_to_stop=attempt.suspend_time is not None,
         )
         for attempt in job.status.attempts
     )

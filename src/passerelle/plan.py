@@ -140,8 +140,11 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
     namespace_labels: Mapping[str, str],
     brought: Brought,
     exclude: Sequence[str] = (),
+    run_root: str = "",
 ) -> Plan:
-    """Decide one attempt. Raises Invalid, whose message says what to write instead."""
+    """Decide one attempt. Raises Invalid, whose message says what to write instead. `run_root` is what the run began
+    in; `""`: it has not begun, and the Site's counts.
+    """
     entry = admission.admitted(site, job.site, namespace, namespace_labels)
     script = body.body(job, brought.files)
     job = body.filled(job, script)
@@ -152,7 +155,7 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
     cpus_per_gpu = job.cpus_per_gpu or partition.cpus_per_gpu
     tasks_per_node = body.tasks_per_node(script, partition.name, size) or launch.tasks_per_node
     minutes = time_limit_minutes(job, profile, chosen)
-    root = _run_root(site)
+    root = run_root or _run_root(site)
     place = Place(f"{root}/{run.key}", run.marker(attempt))
     return Plan(
         run=run,

@@ -26,6 +26,7 @@ from passerelle.parcels import Parcel, check_size, no_way, sealed
 from passerelle.plan import Plan, plan
 from passerelle.preflight import Finding, preflight
 from passerelle.render import NeedsFiles, packed
+from passerelle.run_directory import recorded_root
 from passerelle.sites import Service
 from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
@@ -91,6 +92,7 @@ class Planner:
                 namespace_labels=labels,
                 brought=along,
                 exclude=exclude,
+                run_root=recorded_root(job, service, attempt),
             )
             planned = _packed(made, along, carried=carried)
         except Invalid as error:

@@ -13,22 +13,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from passerelle import decide
-from passerelle.acts import CLEAR_TRIES, Acts
+from passerelle.acts import Acts
 from passerelle.announce import Announcer
+from passerelle.batch import Batch
 from passerelle.chain import excluded
 from passerelle.decide import OUTCOME_LOST, Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.due import due
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
-from passerelle.holds import BACK_OFF, SPARED, TURNS, Holds, back_off
+from passerelle.holds import TURNS, Holds
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.lost import next_look
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, elsewhere, remembered, run_directory, wanted
+from passerelle.passes import Memory, Pass, elsewhere, remembered, wanted
 from passerelle.planning import Planned, Planner
-from passerelle.reporting import SILENT_PERIODS, Reporter, unseen_after
+from passerelle.relisting import Relisting
+from passerelle.reporting import Reporter
+from passerelle.run_directory import run_directory
 from passerelle.sites import Service, Sites
-from passerelle.slurm import Stage
 from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.worker import OpenStore
@@ -41,12 +44,6 @@ from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
 
 log = logging.getLogger("passerelle.reconcile")
-
-PLAN_AGAIN_SECONDS = 30.0
-"""How long a TrainingJob waits that can't be planned: ConfigMaps and namespaces are read, not watched."""
-
-TURN_AGAIN_SECONDS = 300.0
-"""How long a TrainingJob waits for its turn without being woken: in case a wake was missed."""
 
 NO_SITE = ""
 """The queue of TrainingJobs whose Site does not exist."""
@@ -78,6 +75,8 @@ class Reconciler:
         self._holds = Holds(self._wake)
         self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
+        self._relisting = Relisting(self._listing_over)
+        self._doubted: set[Key] = set()  # whose deletion may have been missed
         self._began = now()
         self._all_in_view = False
         self.homeless: WorkQueue[Key] = WorkQueue(NO_SITE, self.work, workers=2, lane=lambda key: key.namespace)
@@ -91,16 +90,30 @@ class Reconciler:
         if deleted:
             self._forget(key, body["metadata"]["uid"])
             return
+        self._relisting.heard(key, listed=listed)
         if not self._store.is_news(key, body, listed=listed):
             return
         self._keep(key, body)
         self._queue(key).add(key)
 
-    def there_are(self, count: int | None) -> None:
-        """kube-apiserver has so many TrainingJobs, None where it doesn't tell. A listing comes one by one, and nobody
-        says when it is whole: once that many are in view, it is, and the watch tells of all later ones.
+    def _listing_over(self, heard: set[Key]) -> None:
+        for key in set(self._store) - heard:
+            self._doubted.add(key)
+            self._queue(key).add(key)
+
+    def take_in(self, body: Mapping[str, Any]) -> None:
+        """Before anything is acted on, a TrainingJob was there: who is counted first must not pass for the only one."""
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        if self._store.is_news(key, body, listed=True):
+            self._keep(key, body)
+
+    def begin(self) -> None:
+        """All that are there are taken in, and the Sites are in service. Those of no Site are worked on, too. Of all
+        later ones the watch tells.
         """
-        self._all_in_view |= count is not None and len(self._store) >= count
+        self._all_in_view = True
+        for key in self._store:
+            self._queue(key).add(key)
 
     def changed(self, run: Run) -> None:
         """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's."""
@@ -137,6 +150,10 @@ class Reconciler:
 
     async def _work(self, job: TrainingJob) -> float | None:
         try:
+            if job.key in self._doubted:
+                again = await self._read_again(job.key)
+                self._doubted.discard(job.key)
+                return again
             return await self._pass(job)
         except Conflict:
             return await self._read_again(job.key)
@@ -170,8 +187,8 @@ class Reconciler:
             hold = self._hold(job, service, memory, action, planned=_is_planned(job))
             if hold is not None and _is_planned(job) and not self._transfers.outdated(job, service):
                 planned = Planned(held=True)  # it says so already, and nothing is sent
-            elif isinstance(action, Submit) and memory.fresh == attempt and memory.batch and memory.refused is None:
-                planned = Planned(batch=memory.batch)  # the intent was written for it a moment ago
+            elif isinstance(action, Submit) and (batch := self._kept(service, memory, attempt)) is not None:
+                planned = Planned(batch=batch)  # the intent was written for it a moment ago
             else:
                 away = () if memory.anywhere else excluded(job.status, seen)
                 planned = await self._planner.plan(job, service, attempt, away)
@@ -180,13 +197,18 @@ class Reconciler:
                     hold = self._hold(job, service, memory, action, planned=True)
             plannable = planned.batch is not None or planned.held
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
-        self._holds.decided(job, action, hold, _limit(service))
+        self._holds.decided(job, memory, action, hold, _limit(service))
         if service is not None:
             _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
+        now = replace(now, resumed=self._lives_on(now))
         if not isinstance(action, Release):
             now = await self._acts.clear(now)
         return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
+
+    def _kept(self, service: Service | None, memory: Memory, attempt: int) -> Batch | None:
+        generation = service.site.generation if service is not None else 0
+        return memory.kept(attempt, generation, self._clock())
 
     def _hold(
         self, job: TrainingJob, service: Service | None, memory: Memory, action: Action, *, planned: bool
@@ -206,9 +228,10 @@ class Reconciler:
         if isinstance(action, Intend):
             return await self._acts.intend(now)
         if isinstance(action, Submit):
+            refusals = now.memory.refusals
             asked = await self._acts.submit(now)
-            self._holds.tried(now.job, now.memory.refused)
-            return self._due(now) if asked is None else asked
+            self._holds.tried(now.job, now.memory, _limit(now.service), refused=now.memory.refusals > refusals)
+            return due(now, self._clock()) if asked is None else asked
         if isinstance(action, Cancel):
             return await self._acts.cancel(now, action)
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
@@ -219,8 +242,8 @@ class Reconciler:
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             self._holds.forget(now.job, _limit(now.service))
             again = self._leave(now, kept[-1])
-        due = await self._outlived(now.job.key) or self._due(now)
-        return min((each for each in (due, again) if each is not None), default=None)
+        waits = (again, await self._outlived(now.job.key) or due(now, self._clock()))
+        return min((each for each in waits if each is not None), default=None)
 
     def _look_up(self, job: TrainingJob, watch: SiteWatch, doubtful: int | None = None, *, last: bool = False) -> None:
         attempts, known = job.status.attempts, remembered(job)
@@ -294,28 +317,12 @@ class Reconciler:
             return Seen()
         return service.watch.seen(job.run, fresh=[memory.fresh] if memory.fresh else [])
 
-    def _due(self, now: Pass) -> float | None:
-        """When this TrainingJob needs a pass without anything changing."""
-        waits: list[float] = []
-        if now.planned.invalid is not None:
-            waits.append(PLAN_AGAIN_SECONDS)
-        if now.memory.refused is not None and now.memory.refused_until > self._clock():
-            waits.append(now.memory.refused_until - self._clock())
-        if now.hold is not None and now.hold.reason in TURNS:
-            waits.append(TURN_AGAIN_SECONDS)
-        if now.hold is not None and now.hold.reason == SPARED and now.service is not None:
-            spared = now.service.courtesy.submits_wait()
-            waits.append(max(spared.retry_after or 0.0, 1.0) if spared is not None else 1.0)
-        if now.hold is not None and now.hold.reason == BACK_OFF:
-            waits.append(back_off(now.job, now.memory, self._clock()))
-        if 0 < now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
-            waits.append(max(now.memory.left_until - self._clock(), 1.0))
-        current, watch = now.current, now.service.watch if now.service is not None else None
-        if watch is not None and watch.trouble is not None and watch.silent_seconds < unseen_after(watch):
-            waits.append(unseen_after(watch) - watch.silent_seconds)  # then they say that it is out of sight
-        if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
-            waits.append((SILENT_PERIODS + 1) * watch.reporting_seconds)  # is its relay ever heard of?
-        return min(waits, default=None)
+    def _lives_on(self, now: Pass) -> bool:
+        current, watch, time = now.current, now.service.watch if now.service is not None else None, self._clock()
+        if watch is None or current is None or current.job is None:
+            return False
+        record = next((each for each in now.job.status.attempts if each.number == current.number), None)
+        return now.memory.lives_on(now.action, record, current.job.job_id, time - watch.silent_seconds, time)
 
     def _busy(self) -> bool:
         """Whether TrainingJobs wait for a pass."""
@@ -337,6 +344,7 @@ class Reconciler:
             return
         self._holds.forget(job, _limit(self.sites.get(job.site)))
         self._memory.pop(job.uid, None)
+        self._doubted.discard(key)
         self._transfers.forget(job, self.sites.get(job.site))
         self._witness.forgotten(key)
         service = self.sites.get(job.site)

@@ -15,8 +15,9 @@ from passerelle.gateways.base import Files
 from passerelle.kube import Kube
 from passerelle.objects import Key, TrainingJob, merge_patch
 from passerelle.onsite import places
-from passerelle.passes import Pass, elsewhere, retry_taken, run_directory
+from passerelle.passes import Pass, elsewhere, retry_taken
 from passerelle.progress import parse_comment
+from passerelle.run_directory import run_directory
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, report, rfc3339
 from passerelle.v1alpha1.meta import Condition

@@ -1,7 +1,8 @@
 """The Sites in service: for each one its facts, its gateway, its watch and its queue, and what its status says.
 
 A change of the Secret needs no restart: it is read again before every look. A change of the Site's gateway replaces the
-door and keeps the picture; whether it still leads to the same cluster and user is decided per attempt, by its intent.
+door and keeps the picture; whether it still leads to the same cluster and user is decided per attempt, by its intent. A
+watch may miss an edit or a deletion: each Site is read again once a minute.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -117,6 +119,9 @@ class Sites:
         self._names_nobody = names_nobody
         self._now = now
         self._services: dict[str, Service] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Of each Site: while one change is taken in, no other is, or an older door might be opened last."""
+        self._reading: set[asyncio.Task[None]] = set()
 
     def get(self, name: str) -> Service | None:
         return self._services.get(name)
@@ -135,13 +140,20 @@ class Sites:
     async def observe(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """A Site was seen, changed or deleted."""
         seen = site(body)
+        async with self._turns[seen.name]:
+            if deleted:
+                await self._end(seen.name)
+            else:
+                await self._take(seen)
+
+    async def _end(self, name: str) -> None:
+        service = self._services.pop(name, None)
+        if service is not None:
+            await self._stop(service)
+            self._turned(name)
+
+    async def _take(self, seen: Site) -> None:
         service = self._services.get(seen.name)
-        if deleted:
-            if service is not None:
-                del self._services[seen.name]
-                await self._stop(service)
-                self._turned(seen.name)
-            return
         if service is None:
             service = self._services[seen.name] = self._service(seen)
             await self._equip(service)
@@ -165,7 +177,32 @@ class Sites:
             seen, WorkQueue(seen.name, self._work, lane=lambda key: key.namespace), courtesy, to_write=to_write
         )
 
+    async def _read_again(self, name: str) -> None:
+        """What the watch should have told. Whoever creates it again meanwhile is told of afterwards."""
+        async with self._turns[name]:
+            if name not in self._services:
+                return
+            try:
+                seen = site(await self._kube.site(name))
+            except Gone:
+                log.info("the Site is gone", extra={"site": name})
+                await self._end(name)
+            except Unavailable as error:
+                log.warning("site not read", extra={"site": name, "error": str(error)})
+            else:
+                await self._take(seen)
+
+    def _look(self, name: str) -> None:
+        """In a task of its own: it may end those of the Site."""
+        task = asyncio.create_task(self._read_again(name), name=f"look-{name}")
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
     async def close(self) -> None:
+        reading = tuple(self._reading)
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
         for service in self._services.values():
             await self._stop(service)
         self._services.clear()
@@ -272,14 +309,17 @@ class Sites:
                 continue
             service.to_write.clear()
             compared_at, due = (clock(), True) if clock() - compared_at >= COUNT_SECONDS else (compared_at, False)
-            if service.refused is not None or (due and await self._outdated(service)):
-                await self._equip(service)  # its Secret may have come, or changed, meanwhile
-                if service.refused is None:
-                    self._turned(service.site.name)
+            if due:
+                self._look(service.site.name)
+            async with self._turns[service.site.name]:
+                if service.refused is not None or (due and await self._outdated(service)):
+                    await self._equip(service)  # its Secret may have come, or changed, meanwhile
+                    if service.refused is None:
+                        self._turned(service.site.name)
             try:
                 written_at = clock() if await self._write(service) else written_at
             except Gone:
-                continue  # its deletion ends this loop
+                self._look(service.site.name)  # which ends this loop, unless it has come again
             except Exception as error:  # noqa: BLE001 -- a Site whose status is frozen would be worse than a repeated defect
                 log.warning("site status not written", extra={"site": service.site.name, "error": repr(error)})
                 await asyncio.sleep(WRITE_AGAIN_SECONDS)
@@ -295,8 +335,8 @@ class Sites:
             try:
                 body = await self._kube.patch_site_status(service.site.name, service.site.resource_version, patch)
             except Conflict:
-                body = await self._kube.site(service.site.name)
-                service.site = site(body)
+                async with self._turns[service.site.name]:  # the spec may be another, too: then so is the door
+                    await self._take(site(await self._kube.site(service.site.name)))
                 continue
             service.site = site(body)
             return True

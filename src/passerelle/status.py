@@ -76,7 +76,8 @@ def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
     ended = job.stage is Stage.ENDED and ending is not None
     if ended and ending is not None:
         asked = job.state.base == "CANCELLED" or ending is STOPPED
-        reason = SUSPENDED if attempt.suspended and asked else ending.reason
+        ours = (attempt.suspended and asked) or (attempt.suspend_time is not None and ending is STOPPED)
+        reason = SUSPENDED if ours else ending.reason
     elif job.stage is not Stage.QUEUED:
         reason = ""
     return attempt.model_copy(

@@ -7,7 +7,7 @@ third of what its dicts take, and is parsed when it is asked for: in 60 us, wher
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,8 @@ class Store:
         self._keys: dict[Run, Key] = {}
         self._of_site: dict[str, set[Key]] = {}
 
-    def __len__(self) -> int:
-        return len(self._kept)
+    def __iter__(self) -> Iterator[Key]:
+        return iter(tuple(self._kept))
 
     def __contains__(self, key: Key) -> bool:
         return key in self._kept

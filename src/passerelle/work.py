@@ -6,7 +6,8 @@ missed change costs time, never correctness. A dead site fills its own queue onl
 What the site told of comes before what people asked for: 500 new TrainingJobs must not keep it secret for half a minute
 that another one runs, and a look tells of no more than what changed. So does what was begun: a script waits in memory
 between its intent and its submit. The rest waits in lanes, which take turns: a namespace with 2,000 new TrainingJobs
-holds nobody else's up.
+holds nobody else's up. Every fourth turn is theirs, whatever the site tells: a person's delete would else wait for as
+long as it tells more than can be worked on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ Key = TypeVar("Key")
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 300.0
+
+LANES_TURN = 4
+"""Of so many turns at least one is the lanes'."""
 
 
 class WorkQueue(Generic[Key]):
@@ -45,6 +49,7 @@ class WorkQueue(Generic[Key]):
         self._workers = workers
         self._lane = lane
         self._first: deque[Key] = deque()
+        self._firsts = 0  # turns in a row that were not the lanes', while these had something
         self._lanes: OrderedDict[str, deque[Key]] = OrderedDict()  # whose turn it is, comes first
         self._queued: set[Key] = set()
         self._working: set[Key] = set()
@@ -133,8 +138,10 @@ class WorkQueue(Generic[Key]):
 
     def _next(self) -> Key:
         """The key whose turn it is."""
-        if self._first:
+        if self._first and not (self._lanes and self._firsts >= LANES_TURN - 1):
+            self._firsts += bool(self._lanes)
             return self._first.popleft()
+        self._firsts = 0
         lane, waiting = self._lanes.popitem(last=False)
         key = waiting.popleft()
         if waiting:

@@ -33,7 +33,8 @@ KUBE_NEEDS = {
     "patch_trainingjob": Right("patch", TRAININGJOBS),  # the finalizer, before the first intent and at the end
     "patch_trainingjob_status": Right("patch", f"{TRAININGJOBS}/status"),  # the intent, and all that is reported
     "delete_trainingjob": Right("delete", TRAININGJOBS),  # ttlSecondsAfterFinished
-    "count_trainingjobs": Right("list", TRAININGJOBS),  # health: does kube-apiserver answer?
+    "trainingjobs": Right("list", TRAININGJOBS),  # at start, before the first one is worked on
+    "any_trainingjob": Right("list", TRAININGJOBS),  # health: does kube-apiserver answer?
     "sites": Right("list", SITES),  # at start, before the first TrainingJob is judged
     "site": Right("get", SITES),  # after a conflict
     "patch_site_status": Right("patch", f"{SITES}/status"),  # whether it answers, as whom, until when

@@ -17,6 +17,8 @@ from passerelle.onsite.codes import DUPLICATE
 from passerelle.slurm import RemoteJob
 from stories import finished, made_of, running, told
 
+FILES = [{"configMap": "code", "path": "/workspace"}]
+
 
 def test_a_deletion_during_a_look_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     accounted = Memory.accounted
@@ -74,6 +76,25 @@ def test_an_unseen_deletion_leaves_nothing_that_a_later_outage_trips_over() -> N
 
         assert world.service.trouble is None
         await world.until(finished(world, world.api.create("b")), 60)
+
+    told(story)
+
+
+def test_who_is_missing_in_a_listing_is_looked_for() -> None:
+    async def story(world: World) -> None:
+        lost, kept, created = (world.api.create(name, files=FILES) for name in ("lost", "kept", "created"))
+        await asyncio.sleep(3)
+        with world.api.unwatched():
+            world.api.delete(lost)
+        world.api.lister(copy.deepcopy(world.api.objects[kept]))
+        await asyncio.sleep(60)
+        world.api.calls.clear()
+        await asyncio.sleep(300)
+
+        passes = world.api.calls.count("config map")
+        assert 2 * 9 <= passes <= 2 * 11, "two TrainingJobs wait for a ConfigMap, not three"
+        assert world.condition(created, "Accepted") == ("False", "ConfigMapNotFound")
+        assert "get" not in world.api.calls, "who is there is not doubted for ever"
 
     told(story)
 

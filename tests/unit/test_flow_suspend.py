@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 
 import virtual_time
 from little_world import AccountedDoor, Points, World
+from passerelle.decide import Cancel, Rest
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
+from passerelle.passes import Memory
 from stories import Story, finished, running, told
 
 GRACE = 60
@@ -249,6 +252,70 @@ def test_a_run_that_is_resumed_within_its_grace_goes_on_in_another_attempt() -> 
         assert world.states() == ["FAILED", "COMPLETED"]
 
     told(story)
+
+
+def test_whoever_ends_a_resumed_attempt_later_is_somebody_else() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=500)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(5)
+        assert world.status(key)["attempts"][0]["suspended"]
+        world.api.edit(key, suspend=False)
+        await asyncio.sleep(100)
+        assert not world.status(key)["attempts"][0]["suspended"]
+        await world.site.cancel("1000")
+        await world.until(finished(world, key), 60)
+
+        assert world.condition(key, "Succeeded") == ("False", "Cancelled")
+        assert world.states() == ["CANCELLED"]
+
+    told(story)
+
+
+def test_a_resumed_attempt_that_stops_late_for_what_it_was_told_is_not_counted() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=500, stops_after=200)
+        key = world.api.create("a", checkpoint={"grace": "4m"})
+        await suspended(world, key)
+        await asyncio.sleep(5)
+        world.site.fates = lambda _: Fate(queued=1, running=20)
+        world.api.edit(key, suspend=False)
+        await world.until(finished(world, key), 400)
+
+        assert world.states() == ["FAILED", "COMPLETED"]
+        assert [each["reason"] for each in world.status(key)["attempts"]] == ["Suspended", "Completed"]
+        assert world.status(key)["attemptsSuspended"] == 1
+
+    told(story)
+
+
+def test_who_is_suspended_again_has_its_whole_grace_again() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=1, running=500)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(5)
+        world.api.edit(key, suspend=False)
+        await asyncio.sleep(130)
+        world.api.edit(key, suspend=True)
+        await asyncio.sleep(GRACE)
+
+        assert world.states() == ["RUNNING"]
+
+    told(story)
+
+
+def test_a_cancel_that_may_be_on_its_way_is_still_ours() -> None:
+    memory, attempt = Memory(), Mock(suspended=True)
+
+    assert not memory.lives_on(Rest("Active"), attempt, "1", seen_at=1000.0, now=1000.0)
+    assert not memory.lives_on(Rest("Active"), attempt, "1", seen_at=1000.0, now=1100.0), "nobody has seen it since"
+    assert memory.lives_on(Rest("Active"), attempt, "1", seen_at=1060.0, now=1100.0)
+    memory.cancelled["1"] = 1030.0
+    assert not memory.lives_on(Rest("Active"), attempt, "1", seen_at=1060.0, now=1100.0)
+    assert not memory.lives_on(Cancel("Suspended"), attempt, "1", seen_at=1200.0, now=1200.0)
+    assert not memory.lives_on(Rest("Active"), attempt, "1", seen_at=1300.0, now=1300.0), "it was resumed anew"
 
 
 def _dies_at(kill_at: int) -> Points:

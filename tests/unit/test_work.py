@@ -182,6 +182,30 @@ async def test_what_the_site_told_of_comes_before_what_people_asked_for() -> Non
 
 
 @virtual
+async def test_every_fourth_turn_is_the_lanes_however_much_the_site_tells() -> None:
+    done: list[str] = []
+
+    async def work(key: str) -> None:
+        await asyncio.sleep(0.01)
+        done.append(key)
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=1)
+    for number in range(5):
+        queue.add(f"news-{number}", first=True)
+    async with running(queue):
+        await asyncio.sleep(0.035)
+        queue.add("delete")
+        queue.add("create")
+        for number in range(5, 12):
+            queue.add(f"news-{number}", first=True)
+        await asyncio.sleep(1)
+
+    assert done.index("delete") == 4 + 3
+    assert done.index("create") == done.index("delete") + 4
+    assert len(done) == 14
+
+
+@virtual
 async def test_lanes_take_turns_so_that_a_crowd_holds_nobody_else_up() -> None:
     done: list[str] = []
 

@@ -71,7 +71,7 @@ class Attempt(Model):
     )
     suspended: bool = Field(default=False, description="suspended tells that spec.suspend ended this attempt.")
     suspend_time: Time | None = Field(
-        default=None, description="suspendTime is when the operator began to end it for that, on its own clock."
+        default=None, description="suspendTime is when the operator last began to end it for that, on its own clock."
     )
     first_step: int | None = Field(
         default=None, ge=0, description="firstStep is the first step that the trainer reported."
