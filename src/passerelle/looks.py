@@ -6,6 +6,7 @@ the scheduler no longer has is accounting's to tell, and nothing is absent while
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Collection, Sequence
 
 from passerelle.errors import Unavailable
@@ -112,14 +113,15 @@ class Looks:
         """Waiting jobs whose reason is read again in this look: the light listing does not carry it. Those without a
         reason come first, the rest take turns.
         """
-        queued = sorted((job.job_id for job in unchanged if job.stage is Stage.QUEUED), key=id_order)
-        if not queued:
-            return []
-        reasonless = {job.job_id for job in unchanged if job.state_reason in NO_REASON}
-        turn = [job_id for job_id in queued if id_order(job_id) > id_order(self._last_queued)] + queued
-        chosen = sorted(dict.fromkeys(turn), key=lambda job_id: job_id not in reasonless)[:QUEUED_PER_LOOK]
-        self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
-        return chosen
+        last = id_order(self._last_queued)
+        turns = (
+            (job.state_reason not in NO_REASON, place <= last, place, job.job_id)
+            for job in unchanged
+            if job.stage is Stage.QUEUED and (place := id_order(job.job_id))
+        )
+        chosen = heapq.nsmallest(QUEUED_PER_LOOK, turns)
+        self._last_queued = max((job_id for told, *_, job_id in chosen if told), key=id_order, default="")
+        return [job_id for *_, job_id in chosen]
 
     async def asked(self) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""

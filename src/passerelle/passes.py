@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from passerelle import decide
 from passerelle.batch import Batch
@@ -38,9 +39,9 @@ class Memory:
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pass:
-    """What one pass carries from the decision to the report."""
+    """What one pass carries from the decision to the report. What follows from it is worked out once."""
 
     job: TrainingJob
     service: Service | None
@@ -52,11 +53,11 @@ class Pass:
     staged: Staged | None = None
     secrets_left: frozenset[int] | None = None  # attempts whose Secrets lie at the site, though they have ended
 
-    @property
+    @cached_property
     def current(self) -> Current | None:
         return decide.current_attempt(Wanted(recorded=recorded(self.job)), self.seen)
 
-    @property
+    @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
         """The recorded attempts, the current one as the site's record tells it; rebuilt where the status lost it."""
         if self.secrets_left is None:

@@ -224,7 +224,8 @@ class Picture:
         return {run: (1, max(self.views[run].highest, 1) + LOOK_AHEAD) for run in runs if run in self.views}
 
     def _ours(self, job: RemoteJob) -> bool:
-        return self.identity == Identity(job.cluster, job.user)
+        known = self.identity
+        return known is not None and job.user == known.user and job.cluster == known.cluster
 
 
 def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dict[Run, tuple[int, int]]:

@@ -25,7 +25,7 @@ from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory, Pass, elsewhere, remembered, run_directory, wanted
 from passerelle.planning import Planned, Planner
-from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter
+from passerelle.reporting import SILENT_PERIODS, UNSEEN_SECONDS, Reporter, heard
 from passerelle.sites import Service, Sites
 from passerelle.slurm import Stage
 from passerelle.staging.s3.allowed import ALLOWED
@@ -172,7 +172,8 @@ class Reconciler:
         now = Pass(job, service, memory, seen, action, planned, hold)
         if not isinstance(action, Release):
             now = await self._acts.clear(now)
-        return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
+        staged = self._transfers.look(job, service, action, now.run_directory)
+        return await self._act(now if staged is None else replace(now, staged=staged))
 
     def _hold(
         self, job: TrainingJob, service: Service | None, memory: Memory, action: Action, *, planned: bool
@@ -213,14 +214,17 @@ class Reconciler:
             self._holds.forget(now.job, _limit(now.service))
             if now.service is not None and now.service.watch is not None:
                 now.service.watch.forget(now.job.run)
-        return await self._outlived(now.job.key) or self._due(now)
+        return await self._outlived(now.job) or self._due(now)
 
-    async def _outlived(self, key: Key) -> float | None:
-        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
-        job = self._store.get(key)
+    async def _outlived(self, before: TrainingJob) -> float | None:
+        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have. A spec that
+        gets a ttl brings another pass.
+        """
+        ttl = before.spec.ttl_seconds_after_finished if before.spec is not None else None
+        key = before.key
+        job = self._store.get(key) if ttl is not None else None
         if job is None:
             return None
-        ttl = job.spec.ttl_seconds_after_finished if job.spec is not None else None
         ends = (each for each in job.status.conditions if each.type == "Finished" and each.status == "True")
         ended = next((epoch(each.last_transition_time) for each in ends), None)
         if ttl is None or ended is None or job.deleting or not outputs_are_safe(job):
@@ -264,7 +268,8 @@ class Reconciler:
         current, watch = now.current, now.service.watch if now.service is not None else None
         if watch is not None and watch.trouble is not None and watch.silent_seconds < UNSEEN_SECONDS:
             waits.append(UNSEEN_SECONDS - watch.silent_seconds)  # then they say that it is out of sight
-        if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
+        job = current.job if current is not None else None
+        if watch is not None and job is not None and job.stage is Stage.RUNNING and not heard(job):
             waits.append((SILENT_PERIODS + 1) * watch.progress_period)  # is its relay ever heard of?
         return min(waits, default=None)
 
