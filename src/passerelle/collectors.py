@@ -140,12 +140,13 @@ class SiteGauges:
                 ),
                 ("passerelle_site_live_jobs", "Jobs of ours at the site that have not ended."),
                 ("passerelle_site_stray_jobs", "Live jobs of ours at the site that belong to no TrainingJob here."),
+                ("passerelle_site_looked_for", "TrainingJobs whose Slurm jobs are looked for at the site."),
                 ("passerelle_work_queue_depth", "TrainingJobs that wait for a pass."),
             )
         ]
 
     def collect(self) -> list[GaugeMetricFamily]:
-        reachable, expiry, look, live, stray, depth = families = self.describe()
+        reachable, expiry, look, live, stray, looked_for, depth = families = self.describe()
         for service in self.services():
             site, watch = [service.site.name], service.watch
             reachable.add_metric(site, watch is not None and service.trouble is None)
@@ -155,6 +156,7 @@ class SiteGauges:
                 look.add_metric(site, watch.looked_at)
             live.add_metric(site, watch.live_jobs if watch is not None else 0)
             stray.add_metric(site, len(watch.strays()) if watch is not None else 0)
+            looked_for.add_metric(site, watch.looked_for if watch is not None else 0)
             depth.add_metric(site, service.queue.depth)
         if self.homeless is not None:
             depth.add_metric([self.homeless.name], self.homeless.depth)

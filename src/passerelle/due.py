@@ -5,7 +5,7 @@ from __future__ import annotations
 from passerelle.acts import CLEAR_TRIES
 from passerelle.holds import BACK_OFF, SPARED, TURNS, back_off
 from passerelle.passes import RESUMED_SECONDS, Pass
-from passerelle.reporting import SILENT_PERIODS, unseen_after
+from passerelle.reporting import SILENT_PERIODS, heard, unseen_after
 from passerelle.slurm import Stage
 
 PLAN_AGAIN_SECONDS = 30.0
@@ -36,6 +36,7 @@ def due(now: Pass, clock: float) -> float | None:
     current, watch = now.current, now.service.watch if now.service is not None else None
     if watch is not None and watch.trouble is not None and watch.silent_seconds < unseen_after(watch):
         waits.append(unseen_after(watch) - watch.silent_seconds)  # then they say that it is out of sight
-    if watch is not None and current is not None and current.job is not None and current.job.stage is Stage.RUNNING:
+    job = current.job if current is not None else None
+    if watch is not None and job is not None and job.stage is Stage.RUNNING and not heard(job):
         waits.append((SILENT_PERIODS + 1) * watch.reporting_seconds)  # is its relay ever heard of?
     return min(waits, default=None)

@@ -7,13 +7,13 @@ than a second, while it renews a Lease, and take 50 MB; in pieces they take neit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 PIECE_LINES = 500
 """Some 60 KB, made in less than a millisecond."""
@@ -28,6 +28,12 @@ class Lines(Protocol):
         ...
 
 
+class Collected(Protocol):
+    """A registry, or a part of one."""
+
+    def collect(self) -> Iterable[Metric]: ...
+
+
 class _One(Collector):
     """A single family."""
 
@@ -38,7 +44,7 @@ class _One(Collector):
         return [self._family]
 
 
-def pieces(registry: CollectorRegistry) -> Iterator[bytes]:
+def pieces(registry: Collected) -> Iterator[bytes]:
     """Everything, in the text format that CONTENT_TYPE_LATEST names. Between two pieces anything may happen."""
     for family in registry.collect():
         if not isinstance(family.samples, Lines):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import parse_qs
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
@@ -106,10 +107,10 @@ class Health:
         with contextlib.suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             request = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), READ_SECONDS)
             words = request.split(b" ", 2)
-            path = words[1].decode("latin-1").partition("?")[0] if len(words) > 1 else ""
+            path, _, query = words[1].decode("latin-1").partition("?") if len(words) > 1 else ("", "", "")
             if path == "/metrics":
                 async with asyncio.timeout(METRICS_SECONDS):
-                    await self._tell_metrics(writer)
+                    await self._tell_metrics(writer, parse_qs(query).get("name[]", []))
             else:
                 status, body = self._answer(path)
                 about = f"Content-Type: text/plain\r\nContent-Length: {len(body)}"
@@ -117,11 +118,13 @@ class Health:
                 await writer.drain()
         writer.close()
 
-    async def _tell_metrics(self, writer: asyncio.StreamWriter) -> None:
-        """In chunks, so that one that was cut off is known as such. Everybody else has a turn between two of them."""
+    async def _tell_metrics(self, writer: asyncio.StreamWriter, names: Sequence[str]) -> None:
+        """In chunks, so that one that was cut off is known as such. Everybody else has a turn between two of them. Of
+        these series, where any are named.
+        """
         about = f"Content-Type: {CONTENT_TYPE_LATEST}\r\nTransfer-Encoding: chunked"
         writer.write(f"HTTP/1.1 200 OK\r\n{about}\r\nConnection: close\r\n\r\n".encode())
-        for piece in pieces(self._registry):
+        for piece in pieces(self._registry.restricted_registry(names) if names else self._registry):
             writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
             await writer.drain()
             await asyncio.sleep(0)

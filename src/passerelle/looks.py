@@ -7,6 +7,7 @@ is absent while that can't be asked, nor, for a while, what it has as alive.
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Callable, Collection, Sequence
 
@@ -171,14 +172,15 @@ class Looks:
         """Waiting jobs whose reason is read again in this look: the light listing does not carry it. Those without a
         reason come first, the rest take turns.
         """
-        queued = sorted((job.job_id for job in unchanged if job.stage is Stage.QUEUED), key=id_order)
-        if not queued:
-            return []
-        reasonless = {job.job_id for job in unchanged if job.state_reason in NO_REASON}
-        turn = [job_id for job_id in queued if id_order(job_id) > id_order(self._last_queued)] + queued
-        chosen = sorted(dict.fromkeys(turn), key=lambda job_id: job_id not in reasonless)[:QUEUED_PER_LOOK]
-        self._last_queued = max((each for each in chosen if each not in reasonless), key=id_order, default="")
-        return chosen
+        last = id_order(self._last_queued)
+        turns = (
+            (job.state_reason not in NO_REASON, place <= last, place, job.job_id)
+            for job in unchanged
+            if job.stage is Stage.QUEUED and (place := id_order(job.job_id))
+        )
+        chosen = heapq.nsmallest(QUEUED_PER_LOOK, turns)
+        self._last_queued = max((job_id for told, *_, job_id in chosen if told), key=id_order, default="")
+        return [job_id for *_, job_id in chosen]
 
     async def followed(self) -> set[Run]:
         """Runs whose submits were accepted some time ago: is there another job under the marker? Of those that

@@ -12,6 +12,7 @@ import hashlib
 import re
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
 PREFIX = "psr-"
 ATTEMPT_LIMIT = 99_999
@@ -35,7 +36,7 @@ class Run:
     @classmethod
     def of_uid(cls, uid: str) -> Run:
         """The run of an object without a runId."""
-        return cls(_key(uuid.UUID(uid).bytes))
+        return _of_uid(uid)
 
     @classmethod
     def of_run_id(cls, namespace: str, name: str, run_id: str) -> Run:
@@ -49,6 +50,12 @@ def parse(job_name: str) -> tuple[Run, int] | None:
     """The run and the attempt of a Slurm job name, or None where it is no marker of ours."""
     found = _MARKER.fullmatch(job_name)
     return (Run(found[1]), int(found[2])) if found else None
+
+
+@lru_cache(maxsize=1024)
+def _of_uid(uid: str) -> Run:
+    """Of those in hand: a pass asks for it again and again."""
+    return Run(_key(uuid.UUID(uid).bytes))
 
 
 def _key(bits: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from passerelle import decide
 from passerelle.batch import Batch
@@ -71,9 +72,9 @@ class Memory:
         return self.batch if usable and self.batch_under == generation and now < self.batch_until else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pass:
-    """What one pass carries from the decision to the report."""
+    """What one pass carries from the decision to the report. What follows from it is worked out once."""
 
     job: TrainingJob
     service: Service | None
@@ -86,11 +87,11 @@ class Pass:
     resumed: bool = False  # the current attempt, though suspended once, lives on
     secrets_left: frozenset[int] | None = None  # attempts whose Secrets lie at the site, though they have ended
 
-    @property
+    @cached_property
     def current(self) -> Current | None:
         return decide.current_attempt(Wanted(recorded=recorded(self.job)), self.seen)
 
-    @property
+    @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
         """The recorded attempts, the current one as the site's record tells it; rebuilt where the status lost it."""
         if self.secrets_left is None:

@@ -327,7 +327,8 @@ class Picture:
         return {run: (max(end - NAMES_OF_A_RUN, 1), end) for run, end in ends.items()}
 
     def _ours(self, job: RemoteJob) -> bool:
-        return self.identity == Identity(job.cluster, job.user)
+        known = self.identity
+        return known is not None and job.user == known.user and job.cluster == known.cluster
 
 
 def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dict[Run, tuple[int, int]]:

@@ -48,6 +48,8 @@ class Report:
 
 def parse_comment(comment: str) -> Report:
     """Read a comment; an empty Report where it holds no record of ours."""
+    if not comment:
+        return Report()
     try:
         return _parsed(comment)
     except (ValueError, RecursionError):

@@ -201,10 +201,11 @@ class Reconciler:
         if service is not None:
             _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
-        now = replace(now, resumed=self._lives_on(now))
+        now = replace(now, resumed=True) if self._lives_on(now) else now
         if not isinstance(action, Release):
             now = await self._acts.clear(now)
-        return await self._act(replace(now, staged=self._transfers.look(job, service, action, now.run_directory)))
+        staged = self._transfers.look(job, service, action, now.run_directory)
+        return await self._act(now if staged is None else replace(now, staged=staged))
 
     def _kept(self, service: Service | None, memory: Memory, attempt: int) -> Batch | None:
         generation = service.site.generation if service is not None else 0
@@ -242,7 +243,7 @@ class Reconciler:
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             self._holds.forget(now.job, _limit(now.service))
             again = self._leave(now, kept[-1])
-        waits = (again, await self._outlived(now.job.key) or due(now, self._clock()))
+        waits = (again, await self._outlived(now.job) or due(now, self._clock()))
         return min((each for each in waits if each is not None), default=None)
 
     def _look_up(self, job: TrainingJob, watch: SiteWatch, doubtful: int | None = None, *, last: bool = False) -> None:
@@ -266,7 +267,7 @@ class Reconciler:
         job, memory, watch = now.job, now.memory, now.service.watch if now.service is not None else None
         if watch is None:
             return None
-        since = self._finished_at(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
+        since = _finished_at(self._store.get(job.key)) if last.reason == OUTCOME_LOST and not job.deleting else None
         wait = next_look(since, self._now()) if since is not None else None
         if wait is None:
             watch.ended(job.run)
@@ -279,19 +280,16 @@ class Reconciler:
         self._look_up(job, watch)
         return None
 
-    def _finished_at(self, key: Key) -> int | None:
-        """Since when it is finished, as it stands in the status; None where it is not."""
-        job = self._store.get(key)
-        ends = (each for each in job.status.conditions if each.type == "Finished") if job is not None else ()
-        return next((epoch(each.last_transition_time) for each in ends if each.status == "True"), None)
-
-    async def _outlived(self, key: Key) -> float | None:
-        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
-        job = self._store.get(key)
+    async def _outlived(self, before: TrainingJob) -> float | None:
+        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have. A spec that
+        gets a ttl brings another pass.
+        """
+        ttl = before.spec.ttl_seconds_after_finished if before.spec is not None else None
+        key = before.key
+        job = self._store.get(key) if ttl is not None else None
         if job is None:
             return None
-        ttl = job.spec.ttl_seconds_after_finished if job.spec is not None else None
-        ended = self._finished_at(key)
+        ended = _finished_at(job)
         if ttl is None or ended is None or job.deleting or not outputs_are_safe(job):
             return None
         left = ended + ttl - self._now()
@@ -382,3 +380,9 @@ def _says_nothing_yet(now: Pass) -> bool:
     """Whether a new TrainingJob only waits for its first look-up at a site that answers."""
     new = not now.job.status.attempts and not now.job.status.conditions and not now.job.deleting
     return new and isinstance(now.action, LookUp) and now.planned.invalid is None and now.job.invalid is None
+
+
+def _finished_at(job: TrainingJob | None) -> int | None:
+    """Since when it is finished, as it stands in the status; None where it is not."""
+    ends = (each for each in job.status.conditions if each.type == "Finished") if job is not None else ()
+    return next((epoch(each.last_transition_time) for each in ends if each.status == "True"), None)

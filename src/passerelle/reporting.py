@@ -73,6 +73,7 @@ class Reporter:
         """
         job, planned = done.job, done.planned
         kept = done.attempts if attempts is None else attempts
+        silent = _progress_silent(done, self._now())
         facts = Facts(
             namespace=job.key.namespace,
             name=job.key.name,
@@ -93,8 +94,8 @@ class Reporter:
             deleting=job.deleting,
             retry_handled=retry_handled or retry_taken(job, done.seen),
             attempts_suspended=attempts_suspended,
-            progress_silent=_progress_silent(done, self._now()),
-            report_path=_report_path(done),
+            progress_silent=silent,
+            report_path=_report_path(done) if silent else "",
             chain=job.spec is not None and job.spec.checkpoint is not None,
             max_attempts=job.spec.retry.max_attempts if job.spec is not None else 1,
             reached=reached(job.status, done.seen),
@@ -162,12 +163,17 @@ def _new_warnings(old: TrainingJobStatus, new: TrainingJobStatus) -> list[str]:
     ]
 
 
+def heard(job: RemoteJob) -> bool:
+    """Whether its relay was ever heard of."""
+    return parse_comment(job.comment).heard
+
+
 def _progress_silent(done: Pass, now: float) -> bool:
     """Whether a job has run for several progress periods, by our clock, and its relay was never heard of."""
     current, service = done.current, done.service
     if current is None or current.job is None or service is None or service.watch is None:
         return False
-    if current.job.stage is not Stage.RUNNING or parse_comment(current.job.comment).heard:
+    if current.job.stage is not Stage.RUNNING or heard(current.job):
         return False
     running = (each for each in done.job.status.conditions if each.type == "Running" and each.status == "True")
     since = next((epoch(each.last_transition_time) for each in running), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from passerelle.onsite.codes import BAD_NODE, CONTINUE, DUPLICATE, IMAGE_NOT_FOUND, SITE_FAULT
 
@@ -101,8 +102,7 @@ class JobState:
         """Slurm's words, the base state at any place: `["CANCELLED", "COMPLETING"]`, or accounting's `PENDING
         REQUEUED`.
         """
-        base = next((word for word in words if word in ENDINGS or word in ACTIVE), "UNKNOWN")
-        return cls(base, frozenset(words) - {base})
+        return _state(tuple(words))
 
     @property
     def stage(self) -> Stage:
@@ -121,6 +121,13 @@ class JobState:
 
     def __str__(self) -> str:
         return "+".join([self.base, *sorted(self.flags)])
+
+
+@lru_cache(maxsize=512)
+def _state(words: tuple[str, ...]) -> JobState:
+    """Thousands of jobs are in a few states: all of them hold the same object."""
+    base = next((word for word in words if word in ENDINGS or word in ACTIVE), "UNKNOWN")
+    return JobState(base, frozenset(words) - {base})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,6 +258,11 @@ class SiteWatch:
         return self.progress_period * self.courtesy.progress_stretch
 
     @property
+    def looked_for(self) -> int:
+        """Runs whose jobs are looked for: the picture is not whole before there are none."""
+        return len(self._picture.asked)
+
+    @property
     def silent_seconds(self) -> float:
         """Since the site last answered; before it ever did, since this watch began."""
         return self._now() - self._answered

@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 
+from bench.crowd import LEAST
 from bench.stage import GPUS, NODES, Stage
 from passerelle_sandbox import sandbox, say
 from passerelle_sandbox.errors import SandboxError
@@ -20,6 +21,8 @@ JOBS = 500
 
 def main(jobs: int) -> int:
     """Run it all in a sandbox of its own, and take that down."""
+    if jobs < LEAST:
+        raise SandboxError(f"{jobs} TrainingJobs are too few to be divided; say {LEAST} or more.")
     name = f"bench-{secrets.token_hex(3)}"
     began = time.monotonic()
     say.line(f"{jobs} TrainingJobs at once, for a site of {NODES} nodes with {GPUS} GPUs each; sandbox {name!r}")

@@ -17,7 +17,9 @@ from passerelle.v1alpha1 import API_VERSION
 from passerelle.v1alpha1.trainingjob import PLURAL
 
 CONNECTIONS = 16
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
+DELETE_SECONDS = 600.0
+"""To mark thousands of objects for deletion takes kube-apiserver a while."""
 _MERGE = {"content-type": "application/merge-patch+json"}
 
 Object = dict[str, Any]
@@ -59,6 +61,11 @@ class ApiServer:
     async def create(self, manifest: Object) -> Object:
         return _object(await self._client.post(self._path, json=manifest))
 
+    async def version(self) -> str:
+        """The resource version of now, from which a watch may begin."""
+        found = _object(await self._client.get(self._path, params={"limit": "1"}))
+        return str(found["metadata"]["resourceVersion"])
+
     async def list(self) -> Object:
         return _object(await self._client.get(self._path))
 
@@ -69,24 +76,39 @@ class ApiServer:
     async def patch(self, name: str, change: Object) -> Object:
         return _object(await self._client.patch(f"{self._path}/{name}", content=json.dumps(change), headers=_MERGE))
 
+    async def annotate(self, name: str, value: str) -> None:
+        await self.patch(name, {"metadata": {"annotations": {"bench.passerelle.dev/storm": value}}})
+
     async def delete(self, name: str) -> None:
         _object(await self._client.delete(f"{self._path}/{name}"))
 
-    async def delete_all(self) -> None:
-        _object(await self._client.delete(self._path))
+    async def delete_all(self, label: str = "") -> None:
+        """All of them, or those with a label, `name=value`."""
+        patient = httpx.Timeout(DELETE_SECONDS)
+        query = {"labelSelector": label} if label else {}
+        _object(await self._client.delete(self._path, params=query, timeout=patient))
 
-    async def watch(self, since: str) -> AsyncIterator[Object]:
-        """Every object that changes from a resource version on, for as long as it is asked."""
+    async def watch(self, since: str) -> AsyncIterator[tuple[Object, bool]]:
+        """Every object that changes from a resource version on, and whether it is gone, for as long as it is asked."""
         query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "3600"}
         unhurried = httpx.Timeout(TIMEOUT_SECONDS, read=None)  # whoever waits for a change has a deadline of its own
         async with self._client.stream("GET", self._path, params=query, timeout=unhurried) as answer:
             answer.raise_for_status()
-            async for line in answer.aiter_lines():
+            async for line in _lines(answer.aiter_bytes()):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     raise RuntimeError(f"the watch broke: {event['object']}")
-                yield event["object"]
+                yield event["object"], event["type"] == "DELETED"
         raise RuntimeError("kube-apiserver ended the watch")
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """httpx would decode each piece, and look through it for every kind of line end."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _object(answer: httpx.Response) -> Object:

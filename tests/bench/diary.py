@@ -21,9 +21,11 @@ class Entry:
     accepted_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    deleted_at: float | None = None
     succeeded: str = "Unknown"
     attempts: int = 0
     summary: str = ""
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -34,14 +36,17 @@ class Diary:
     entries: dict[str, Entry] = field(default_factory=dict)
     changes: int = 0
 
-    def take(self, body: Mapping[str, Any]) -> None:
-        """An object was created or changed."""
+    def take(self, body: Mapping[str, Any], *, deleted: bool = False) -> None:
+        """An object was created, changed or deleted."""
         self.changes += 1
         moment = self.now()
         entry = self.entries.setdefault(body["metadata"]["name"], Entry(body["metadata"]["uid"]))
+        if deleted:
+            entry.deleted_at = moment
+            return
         status = body.get("status", {})
         entry.attempts = status.get("attemptsTotal", 0)
-        entry.summary = status.get("summary", "")
+        entry.summary, entry.reason = status.get("summary", ""), status.get("reason", "")
         entry.succeeded = next(
             (each["status"] for each in status.get("conditions", []) if each["type"] == "Succeeded"), "Unknown"
         )
@@ -59,12 +64,20 @@ class Diary:
         return sum(entry.accepted_at is not None for entry in self.entries.values())
 
     @property
+    def started(self) -> int:
+        return sum(entry.started_at is not None for entry in self.entries.values())
+
+    @property
     def finished(self) -> int:
         return sum(entry.succeeded != "Unknown" for entry in self.entries.values())
 
+    @property
+    def deleted(self) -> int:
+        return sum(entry.deleted_at is not None for entry in self.entries.values())
+
     def summaries(self) -> str:
-        """How many show which word, for a person who waits."""
-        words = [entry.summary or "new" for entry in self.entries.values()]
+        """How many of those that are there show which word, for a person who waits."""
+        words = [entry.summary or "new" for entry in self.entries.values() if entry.deleted_at is None]
         return ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words)))
 
 

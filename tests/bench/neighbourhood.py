@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.bare import BareClient, per_second
@@ -65,10 +66,14 @@ def fill_nodes(site: Site) -> str:
     """One job of the neighbour on all nodes; its id, once it runs."""
     nodes = len(site.shape.nodes)
     words = ["--parsable", "--exclusive", f"--nodes={nodes}", "--time=60", "--chdir=/tmp", "--output=/dev/null"]
-    as_neighbour = ["setpriv", f"--reuid={NEIGHBOUR}", f"--regid={NEIGHBOUR}", "--init-groups", "--"]
-    job_id = run(site, *as_neighbour, "sbatch", *words, "--wrap=sleep 3600").strip()
+    job_id = run(site, *as_neighbour("sbatch", *words, "--wrap=sleep 3600")).strip()
     run(site, "timeout", "30", "sh", "-c", f'until [ "$(squeue -ho %T -j {job_id})" = RUNNING ]; do sleep 0.2; done')
     return job_id
+
+
+def as_neighbour(*argv: str) -> list[str]:
+    """A command as this user."""
+    return ["setpriv", f"--reuid={NEIGHBOUR}", f"--regid={NEIGHBOUR}", "--init-groups", "--", *argv]
 
 
 def cancel(site: Site, *words: str) -> None:
@@ -76,9 +81,14 @@ def cancel(site: Site, *words: str) -> None:
     run(site, "scancel", *words)
 
 
-def lives(site: Site) -> list[Life]:
-    """Every job of ours that the site ever knew, from accounting, each life of a requeued one included."""
-    words = ["sacct", f"--user={site.user}", "--allocations", "--duplicates", "--parsable2", "--noheader"]
+def left(site: Site, users: Sequence[str]) -> list[str]:
+    """The names of the jobs of these users that the scheduler has and that have not ended."""
+    return run(site, "squeue", "--noheader", "--format=%j", f"--user={','.join(users)}").split()
+
+
+def lives(site: Site, users: Sequence[str]) -> list[Life]:
+    """Every job of these users that the site ever knew, from accounting, each life of a requeued one included."""
+    words = ["sacct", f"--user={','.join(users)}", "--allocations", "--duplicates", "--parsable2", "--noheader"]
     told = run(
         site,
         "env",

@@ -15,20 +15,34 @@ GATEWAY = "passerelle_gateway"
 WRITES = "passerelle_kubernetes_writes_total"
 TIMEOUT_SECONDS = 10.0
 
-OPERATIONS = ("probe", "states", "get", "find", "accounted", "submit")
+OPERATIONS = ("probe", "states", "get", "find", "accounted", "submit", "cancel")
 """Of the gateway."""
+
+LIVE, LOOKED_FOR, DEPTH = "passerelle_site_live_jobs", "passerelle_site_looked_for", "passerelle_work_queue_depth"
+PASSES = "passerelle_reconcile_passes_total"
+NAMES = (
+    *(f"{GATEWAY}_{what}_total" for what in ("requests", "responses", "response_bytes")),
+    *(WRITES, LIVE, LOOKED_FOR, DEPTH, PASSES),
+)
+"""Of all that is told: the series of ten thousand TrainingJobs are not asked for."""
 
 Labels = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All of it at one moment. `cpu_seconds` of user and system, `peak_mib` since the process began."""
+    """All of it at one moment. `cpu_seconds` of user and system, `peak_mib` since the process began, `held_mib` now."""
 
     at: float
     cpu_seconds: float
     peak_mib: float
+    held_mib: float
     samples: dict[tuple[str, Labels], float]
+
+    @property
+    def still(self) -> bool:
+        """Whether nobody waits for a pass, and no run is looked for."""
+        return self.total(DEPTH) == 0 and self.total(LOOKED_FOR) == 0
 
     def total(self, name: str, **labels: str) -> float:
         """The sum over all series of a name that have these labels."""
@@ -39,13 +53,13 @@ class Reading:
 async def read(metrics_url: str, pid: int) -> Reading:
     """Read everything now."""
     async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-        text = (await client.get(metrics_url)).raise_for_status().text
+        text = (await client.get(metrics_url, params={"name[]": list(NAMES)})).raise_for_status().text
     samples = {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    return Reading(time.monotonic(), cpu_seconds(pid), peak_mib(pid), samples)
+    return Reading(time.monotonic(), cpu_seconds(pid), mib(pid, "VmHWM"), mib(pid, "VmRSS"), samples)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -54,11 +68,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def peak_mib(pid: int) -> float:
-    """The most memory that a process ever held: VmHWM of proc_pid_status(5)."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.MULTILINE)
+def mib(pid: int, name: str) -> float:
+    """Of proc_pid_status(5): VmHWM is the most memory that a process ever held, VmRSS what it holds now."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
-        raise RuntimeError(f"process {pid} tells no VmHWM")
+        raise RuntimeError(f"process {pid} tells no {name}")
     return int(found[1]) / 1024
 
 

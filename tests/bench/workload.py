@@ -1,13 +1,14 @@
-"""What is run: TrainingJobs of one GPU that compute nothing, report their progress and end after 20 to 60 seconds."""
+"""What is run: TrainingJobs of one GPU that compute nothing, report their progress and end after some seconds."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from bench.crowd import LABEL, Crowd, Part, site
+from bench.identities import HELD_QOS, QOS
 from passerelle.v1alpha1 import API_VERSION
 
-SITE = "sandbox"
-SHORTEST, LONGEST = 20, 60
+SHORTEST, LONGEST = 15, 45
 STEP = 7
 """Seconds from one job's length to the next one's, round and round: every run of the bench has the same jobs."""
 
@@ -21,18 +22,44 @@ done
 """
 
 
-def trainingjob(namespace: str, number: int) -> dict[str, Any]:
-    """The TrainingJob of a number, counted from 0."""
-    lasts = SHORTEST + number * STEP % (LONGEST - SHORTEST + 1)
+def trainingjob(
+    namespace: str,
+    name: str,
+    *,
+    site: str,
+    lasts: int,
+    qos: str = QOS,
+    labels: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """One TrainingJob that lasts for so many seconds once it runs."""
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainingJob",
-        "metadata": {"namespace": namespace, "name": f"job-{number:05}"},
+        "metadata": {"namespace": namespace, "name": name, "labels": labels or {}},
         "spec": {
-            "site": SITE,
-            "image": "/none.sif",  # the Site has no container runtime
+            "site": site,
+            "image": "/none.sif",  # the Sites have no container runtime
             "command": ["/bin/sh", "-c", TRAINER, "train", str(lasts)],
             "gpus": 1,
             "timeLimit": "10m",
+            "qos": qos,
         },
     }
+
+
+def length(number: int) -> int:
+    """Seconds that the TrainingJob of a number lasts."""
+    return SHORTEST + number * STEP % (LONGEST - SHORTEST + 1)
+
+
+def of_crowd(namespace: str, crowd: Crowd, number: int) -> dict[str, Any]:
+    """The TrainingJob of a number, counted from 0. Those that do not live their whole life never start."""
+    part = crowd.part(number)
+    return trainingjob(
+        namespace,
+        f"job-{number:05}",
+        site=site(number),
+        lasts=length(number),
+        qos=QOS if part is Part.LIVES else HELD_QOS,
+        labels={LABEL: part.value},
+    )

@@ -12,26 +12,27 @@ from functools import partial
 from bench import neighbourhood
 from bench.apiserver import CONNECTIONS, ApiServer
 from bench.bare import BareClient, Body, per_second
+from bench.identities import Identity
 from bench.workload import trainingjob
 from passerelle_sandbox import say
 from passerelle_sandbox.sandbox import Sandbox
 from passerelle_sandbox.site.serve import Site
 
 
-async def bare(site: Site, bodies: Sequence[Body]) -> float:
+async def bare(site: Site, who: Identity, bodies: Sequence[Body]) -> float:
     """Submits a second."""
-    client = BareClient(site.url, site.user, site.token())
+    client = BareClient(site.url, who.user, site.token(user=who.user))
     try:
         with say.step(f"a bare client posts {len(bodies)} of the same bodies"):
             return await per_second([partial(client.submit, body.content) for body in bodies])
     finally:
         await client.close()
-        neighbourhood.cancel(site, f"--user={site.user}")
+        neighbourhood.cancel(site, f"--user={who.user}")
 
 
-async def ceiling(there: Sandbox, site: Site, bodies: Sequence[Body], namespace: str) -> float:
+async def ceiling(there: Sandbox, site: Site, who: Identity, bodies: Sequence[Body], namespace: str) -> float:
     """Submits a second, each with one status patch that tells the job's id. No operator may run."""
-    client = BareClient(site.url, site.user, site.token())
+    client = BareClient(site.url, who.user, site.token(user=who.user))
     api = ApiServer(there.kubeconfig, namespace)
 
     async def both(number: int, body: Body) -> None:
@@ -40,24 +41,24 @@ async def ceiling(there: Sandbox, site: Site, bodies: Sequence[Body], namespace:
             "number": 1,
             "marker": body.marker,
             "cluster": site.cluster,
-            "user": site.user,
-            "runDirectory": site.run_root,
+            "user": who.user,
+            "runDirectory": who.run_root,
             "scriptDigest": "0" * 64,
             "jobId": job_id,
         }
         await api.patch_status(name(number), {"attempts": [attempt], "attemptsTotal": 1})
 
     def name(number: int) -> str:
-        return str(trainingjob(namespace, number)["metadata"]["name"])
+        return f"job-{number:05}"
 
     try:
         with say.step(f"{len(bodies)} TrainingJobs that nobody works on"):
-            manifests = [trainingjob(namespace, number) for number in range(len(bodies))]
+            manifests = [trainingjob(namespace, name(each), site=who.site, lasts=60) for each in range(len(bodies))]
             await per_second([partial(api.create, each) for each in manifests], CONNECTIONS)
         with say.step("a bare client posts as many bodies, and writes each one's id into a status"):
             return await per_second([partial(both, number, body) for number, body in enumerate(bodies)])
     finally:
         await client.close()
-        neighbourhood.cancel(site, f"--user={site.user}")
+        neighbourhood.cancel(site, f"--user={who.user}")
         await api.delete_all()
         await api.close()

@@ -192,3 +192,19 @@ def test_where_a_job_of_ours_ends_the_oldest_that_waits_tries_at_once() -> None:
         assert len(waited) <= 100 - 20 - 16 - 8 + 2
 
     told(story, Fate(queued=10_000))
+
+
+@pytest.mark.parametrize("comment,most", [('{"v": 1, "s": 5}', 0), ("", 5)], ids=["heard", "silent"])
+def test_a_job_that_runs_and_is_heard_of_needs_no_pass_of_its_own(comment: str, most: int, batches: list[int]) -> None:
+    """Of ten thousand that run, passes in which nothing is new would take a tenth of a core."""
+
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        await asyncio.sleep(150)
+        batches.clear()
+        await asyncio.sleep(350)
+        assert (len(batches) > 0) is (most > 0)
+        assert len(batches) <= most
+
+    told(story, Fate(queued=1, running=2_000, comment=comment))

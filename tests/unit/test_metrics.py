@@ -49,6 +49,7 @@ from passerelle.gateways.surveys import Survey
 from passerelle.health import Health
 from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Conflict, Gone, Kube
+from passerelle.marker import Run
 from passerelle.metrics import Metrics
 from passerelle.objects import Key, Site, TrainingJob, site, trainingjob
 from passerelle.planning import Planner
@@ -719,8 +720,10 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
     assert value("site_last_look_timestamp_seconds") == watch.looked_at
     assert value("site_reachable") == 1
     assert value("site_credential_expiry_timestamp_seconds") == ENDED
-    assert value("site_live_jobs") == 0
+    assert value("site_live_jobs") == value("site_looked_for") == 0
     assert value("site_stray_jobs") == 0
+    watch.look_up(Run.of_uid(UID), highest=0, thorough=False)
+    assert value("site_looked_for") == 1
     assert value("work_queue_depth") == 1
     assert value("work_queue_depth", "") == 0
     here.trouble = Unauthorized("expired")
@@ -864,12 +867,12 @@ def unchunked(body: bytes) -> bytes:
         whole, body = whole + body[: int(size, 16)], body[int(size, 16) + 2 :]
 
 
-async def scraped(metrics: Metrics) -> tuple[str, dict[str, Metric]]:
+async def scraped(metrics: Metrics, query: str = "") -> tuple[str, dict[str, Metric]]:
     health = Health("127.0.0.1", 0, metrics.registry, stale_seconds=900, clock=Clock())
     await health.start()
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", health.port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        writer.write(f"GET /metrics{query} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         await writer.wait_closed()
@@ -903,6 +906,17 @@ async def test_a_label_is_served_as_it_is_whatever_is_in_it() -> None:
     _, families = await scraped(metrics)
     (shown,) = families["passerelle_training_metric"].samples
     assert (shown.labels, shown.value) == (JOB | {"metric": name}, -1e-7)
+
+
+async def test_of_all_series_some_may_be_asked_for_by_name() -> None:
+    metrics = Metrics(now=Clock())
+    metrics.kept(running())
+    metrics.wrote("event", "ok")
+    names = "name[]=passerelle_kubernetes_writes_total&name%5B%5D=passerelle_training_step&name[]=nothing"
+    _, families = await scraped(metrics, f"?{names}")
+
+    assert families.keys() == {"passerelle_kubernetes_writes", "passerelle_training_step"}
+    assert families["passerelle_training_step"].samples[0].labels == JOB
 
 
 def in_order(shown: Iterable[tuple[str, dict[str, str], float]]) -> list[tuple[str, list[tuple[str, str]], float]]:

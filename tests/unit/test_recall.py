@@ -148,10 +148,11 @@ def test_a_restart_with_a_crowd_that_waits_takes_three_calls_and_no_write() -> N
         world.site.calls.clear()
         writes = list(world.api.writes)
         await world.start_operator()
-        await asyncio.sleep(3)
-
+        await asyncio.sleep(0.1)
         assert world.service.watch is not None
-        assert world.service.watch.live_jobs == len(keys)
+        assert (world.service.watch.live_jobs, world.service.watch.looked_for) == (0, len(keys))
+        await asyncio.sleep(3)
+        assert (world.service.watch.live_jobs, world.service.watch.looked_for) == (len(keys), 0)
         assert world.api.writes == writes
         calls = world.site.calls
         assert (calls.count("find"), calls.count("accounted")) == (0, 1)

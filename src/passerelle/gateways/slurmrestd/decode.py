@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from sys import intern
 from typing import Any
 
 from passerelle.slurm import JobState, RemoteJob
@@ -44,17 +45,17 @@ def live_job(record: Record) -> RemoteJob:
     return RemoteJob(
         job_id=job_id,
         name=_text(record.get("name")),
-        user=_text(record.get("user_name")),
-        cluster=_text(record.get("cluster")),
+        user=_word(record.get("user_name")),
+        cluster=_word(record.get("cluster")),
         state=state,
         state_reason=_reason(record.get("state_reason")),
         submit_time=number(record.get("submit_time")) or 0,
         start_time=_start(record.get("start_time"), state, nodes),
         end_time=_end(record.get("end_time"), state),
         restart_count=number(record.get("restart_cnt")) or 0,
-        partition=_text(record.get("partition")),
-        account=_text(record.get("account")),
-        qos=_text(record.get("qos")),
+        partition=_word(record.get("partition")),
+        account=_word(record.get("account")),
+        qos=_word(record.get("qos")),
         nodes=nodes,
         node_count=number(record.get("node_count")) or 0,
         gpus=gpus_in_words(_text(record.get("tres_alloc_str")) or _text(record.get("tres_req_str"))),
@@ -79,17 +80,17 @@ def accounted_job(record: Record) -> RemoteJob:
     return RemoteJob(
         job_id=job_id,
         name=_text(record.get("name")),
-        user=_text(record.get("user")) or _text(_object(record.get("association")).get("user")),
-        cluster=_text(record.get("cluster")),
+        user=_word(record.get("user")) or _word(_object(record.get("association")).get("user")),
+        cluster=_word(record.get("cluster")),
         state=state,
         state_reason=_reason(found.get("reason")),
         submit_time=number(times.get("submission")) or 0,
         start_time=_start(times.get("start"), state, nodes),
         end_time=_end(times.get("end"), state),
         restart_count=number(record.get("restart_cnt")) or 0,
-        partition=_text(record.get("partition")),
-        account=_text(record.get("account")),
-        qos=_text(record.get("qos")),
+        partition=_word(record.get("partition")),
+        account=_word(record.get("account")),
+        qos=_word(record.get("qos")),
         nodes=nodes,
         node_count=number(record.get("allocation_nodes")) or 0,
         gpus=_gpus_in_list(tres.get("allocated")) or _gpus_in_list(tres.get("requested")),
@@ -201,12 +202,17 @@ def _job_id(record: Record) -> str:
 
 
 def _reason(value: object) -> str:
-    text = _text(value)
+    text = _word(value)
     return "" if text == "None" else text
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _word(value: object) -> str:
+    """A text that thousands of jobs have in common: all of them hold the same object."""
+    return intern(_text(value))
 
 
 def _object(value: object) -> Record:
