@@ -29,9 +29,22 @@ class SiteStage(Stage):
     def site(self) -> Site:
         return self.there.sites[sandbox.DEFAULT_RELEASE]
 
-    def door(self, plan: Plan) -> Proxy:
+    async def door(self, plan: Plan) -> Proxy:
         """Before the site's gateway, for whoever has this plan; to be started."""
         return Proxy(self.site.url, lambda _: plan, of_slurmrestd, self.kill)
+
+    def address(self, port: int) -> str:
+        """Of a door."""
+        return f"http://127.0.0.1:{port}"
+
+    async def way(self, name: str, port: int, root: str) -> list[dict[str, Any]]:
+        """A Site of this name that leads through a door, and its Secret."""
+        token = await asyncio.to_thread(self.site.token, 36_000)
+        gateway = {"driver": "slurmrestd", "url": self.address(port), "credentials": {"name": name}}
+        return [
+            deploy.credentials(name, self.site.user, token),
+            deploy.site_manifest(name, self.site, profile="sandbox-bare", runRoot=root, gateway=gateway),
+        ]
 
     @contextlib.asynccontextmanager
     async def asleep(self) -> AsyncIterator[None]:
