@@ -44,11 +44,11 @@ async def clock_off(life: Life, happening: Happening) -> str:
 async def site_moved(life: Life, happening: Happening) -> str:
     """The Site's address changes under live jobs, and back: to another one of the same gateway, or to nobody's."""
     before = (await _site(life))["spec"]["gateway"]
-    other = life.stage.door(life.plan)
+    other = await life.stage.door(life.plan)
     await other.start()
     port = other.port if happening.way == "other-address" else ports.free(1)[0]
     try:
-        await _change(life, gateway={"url": f"http://127.0.0.1:{port}"})
+        await _change(life, gateway={"url": life.stage.address(port)})
         await asyncio.sleep(happening.lasts)
     finally:
         await _change(life, gateway={"url": before["url"]})

@@ -74,20 +74,14 @@ async def play(stage: SiteStage, name: str, plan: Plan, happenings: Sequence[Hap
     """One run, whole."""
     draw = random.Random(f"tasks {seed}")  # noqa: S311 -- it draws a story
     site = stage.site
-    door = stage.door(plan)
+    door = await stage.door(plan)
     await door.start()
     root = f"{site.run_root}/{name}"
     life = Life(stage, name, root, plan)
     happened: list[Happening] = []
     try:
         await stage.on_site("install", "-d", "-o", site.user, root)
-        token = await asyncio.to_thread(site.token, 36_000)
-        gateway = {"driver": "slurmrestd", "url": f"http://127.0.0.1:{door.port}", "credentials": {"name": name}}
-        await stage.apply(
-            deploy.credentials(name, site.user, token),
-            deploy.site_manifest(name, site, profile="sandbox-bare", runRoot=root, gateway=gateway),
-            deploy.namespace(name),
-        )
+        await stage.apply(*await stage.site_behind(name, door.port, root), deploy.namespace(name))
         stage.plans[name] = plan
         life.tasks = await _create(life, draw)
         await _live(life, happenings, happened, draw)

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from faults.calls import of_slurmrestd
 from faults.plan import Plan
 from faults.proxy import Proxy
-from faults.stage import Stage
-from passerelle_sandbox import sandbox, say
+from faults.stage import Object, Stage
+from passerelle_sandbox import deploy, sandbox, say
 
 NODES, GPUS = 3, 2
 """So that of ten jobs some wait, and each node has some."""
@@ -20,9 +20,22 @@ NODES, GPUS = 3, 2
 class SiteStage(Stage):
     """A stage for one run at a time."""
 
-    def door(self, plan: Plan) -> Proxy:
+    async def door(self, plan: Plan) -> Proxy:
         """Before the site's gateway, for whoever has this plan; to be started."""
         return Proxy(self.site.url, lambda _: plan, of_slurmrestd, self.operators)
+
+    def address(self, port: int) -> str:
+        """Of a door."""
+        return f"http://127.0.0.1:{port}"
+
+    async def site_behind(self, name: str, port: int, root: str) -> list[Object]:
+        """A Site of this name that leads through a door, and its Secret."""
+        token = await asyncio.to_thread(self.site.token, 36_000)
+        gateway = {"driver": "slurmrestd", "url": self.address(port), "credentials": {"name": name}}
+        return [
+            deploy.credentials(name, self.site.user, token),
+            deploy.site_manifest(name, self.site, profile="sandbox-bare", runRoot=root, gateway=gateway),
+        ]
 
 
 @contextlib.asynccontextmanager

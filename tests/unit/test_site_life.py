@@ -397,7 +397,7 @@ class TestAccounts:
             [
                 f"7|{ONE}|CANCELLED by 1000|100|140|n1|/r/{RUN}",
                 f"8|{TWO}|RUNNING|150|Unknown|n2|/r/{RUN}",
-                "9|somebody's|RUNNING|150|Unknown|n2|/home/somebody",
+                "9|somebody's|RUNNING|150|Unknown|n2|/home/users/somebody",
                 "10|psr-zzz-1|RUNNING|150|Unknown|n2|/r/psr-zzz",
                 f"5|{ONE}|PENDING|100|Unknown|None assigned|/r/{RUN}",
                 f"6|{RUN[:AREX_NAME].replace('-', '_')}|RUNNING|150|Unknown|n2|/arc/x",
