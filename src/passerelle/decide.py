@@ -68,13 +68,15 @@ class Seen:
     """What the site showed.
 
     `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
-    `absent`: attempts whose absence is believed (law 3). `fresh`: an intent that this process has just written and
-    never sent. `identity` is who answers now, None before the first answer.
+    `absent`: attempts whose absence is believed (law 3); `doubtful`: those whose absence is still in question. `fresh`:
+    an intent that this process has just written and never sent. `identity` is who answers now, None before the first
+    answer.
     """
 
     jobs: tuple[tuple[int, RemoteJob], ...] = ()
     complete: bool = False
     absent: frozenset[int] = frozenset()
+    doubtful: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
 
@@ -189,6 +191,9 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
     if not seen.complete:
         return LookUp("NotYetLooked")
     current = current_attempt(wanted, seen)
+    unrecorded = _unrecorded(seen, current)
+    if unrecorded is not None:
+        return unrecorded
     if current is not None:
         surplus = _surplus(current)
         if surplus is not None:
@@ -223,6 +228,9 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
     if any(job.stage is Stage.ENDING for _, job in seen.jobs):
         return Rest("Ending")
     current = current_attempt(wanted, seen)
+    unrecorded = _unrecorded(seen, current)
+    if unrecorded is not None:
+        return unrecorded
     if current is None or current.job is not None:
         return Release("Ended")
     if current.recorded is None or current.recorded.final:
@@ -244,6 +252,14 @@ def _strange(wanted: Wanted, seen: Seen) -> Action | None:
     open_ones = [record for record in wanted.recorded if not record.final]
     if any(record.identity != seen.identity for record in open_ones):
         return Rest("IdentityChanged")
+    return None
+
+
+def _unrecorded(seen: Seen, current: Current | None) -> Action | None:
+    """Whether the answer to a later attempt's submit is missing, whose intent the status has lost."""
+    number = max(seen.doubtful, default=0)
+    if number > (current.number if current is not None else 0):
+        return LookUp("AnswerMissing", number)
     return None
 
 

@@ -62,6 +62,7 @@ class Picture:
             jobs=tuple(view.jobs.values()),
             complete=view.complete,
             absent=frozenset(attempt for attempt, question in view.questions.items() if question.absent),
+            doubtful=frozenset(attempt for attempt, question in view.questions.items() if not question.absent),
             fresh=frozenset(fresh),
             identity=identity,
         )

@@ -77,6 +77,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(absent=frozenset({1})),
         Submit("IntentStands", 1),
     ),
+    "an unanswered submit whose intent the status has lost is looked up": (
+        Wanted(),
+        seen(doubtful=frozenset({1})),
+        LookUp("AnswerMissing", 1),
+    ),
+    "an unanswered submit of the next attempt is looked up although the status knows none": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=3),
+        seen(job("NODE_FAIL"), doubtful=frozenset({2})),
+        LookUp("AnswerMissing", 2),
+    ),
     "an absent intent of a suspended job is not sent": (
         Wanted(suspend=True, recorded=(INTENT,)),
         seen(absent=frozenset({1})),
@@ -326,6 +336,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     "a deletion waits until an unanswered submit is settled": (
         Wanted(deleting=True, held_finalizer=True, recorded=(INTENT,)),
         seen(),
+        LookUp("AnswerMissing", 1),
+    ),
+    "a deletion waits for an unanswered submit whose intent the status has lost": (
+        Wanted(deleting=True, held_finalizer=True),
+        seen(doubtful=frozenset({1})),
         LookUp("AnswerMissing", 1),
     ),
     "a deletion is released when an unanswered submit is believed absent": (
