@@ -32,6 +32,7 @@ class Memory:
     anywhere: bool = False  # a submit away from bad nodes was refused: then on any node
     left: int = 0  # how often in a row Secrets of attempts that have ended could not be removed
     left_until: float = 0.0
+    leaving: bool = False  # its jobs are looked up once more, for its deletion
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop

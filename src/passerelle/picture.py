@@ -77,6 +77,12 @@ class Picture:
             view.questions.setdefault(doubtful, Question())
         self.asked.add(run)
 
+    def look_anew(self, run: Run) -> None:
+        """What was known of a run to be all may no longer be."""
+        view = self.views.get(run)
+        if view is not None:
+            view.complete, view.answered_at = False, None
+
     def forget(self, run: Run) -> None:
         self.views.pop(run, None)
         self.asked.discard(run)

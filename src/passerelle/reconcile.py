@@ -147,6 +147,9 @@ class Reconciler:
     async def _pass(self, job: TrainingJob) -> float | None:
         service = self.sites.get(job.site)
         memory = self._memory.setdefault(job.uid, Memory())
+        if job.deleting and not memory.leaving and service is not None and service.watch is not None:
+            memory.leaving = True
+            service.watch.look_anew(job.run)  # a call that came twice left a job that only a look-up tells of
         seen = self._seen(job, service, memory)
         action = decide.decide(wanted(job, seen), seen)
         planned, hold = Planned(), None

@@ -92,6 +92,10 @@ class SiteWatch:
         self._picture.ask(run, highest=highest, thorough=thorough, wary=wary, doubtful=doubtful)
         self._wake.set()
 
+    def look_anew(self, run: Run) -> None:
+        """Believe no more that all jobs of a run are known, until it has been looked up again."""
+        self._picture.look_anew(run)
+
     def acting(self, identity: Identity) -> AbstractContextManager[None]:
         """An act in hand, towards this cluster and as this user. Raises Unavailable where others answer."""
         return self._gate.passing(identity)

@@ -7,7 +7,7 @@ import asyncio
 from little_world import World
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
-from stories import finished, told
+from stories import finished, running, told
 
 LONG = Fate(queued=1, running=2_000)
 OTHER = "https://other"
@@ -44,5 +44,19 @@ def test_a_deletion_waits_for_a_missing_answer_although_the_status_was_emptied()
         await asyncio.sleep(60)
 
         assert world.states() == ["CANCELLED"]
+
+    told(story, LONG)
+
+
+def test_a_deletion_ends_the_second_job_of_a_call_that_came_twice() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        (batch,) = world.site.batches.values()
+        world.site._accept(batch)  # nobody was told its id
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED", "CANCELLED"]
 
     told(story, LONG)
