@@ -281,7 +281,9 @@ def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:
 
 def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     record = current.recorded
-    if record is None or record.final:
+    if record is None:
+        return _begin(wanted, current.number)  # all that is known of it was turned away: it never began
+    if record.final:
         return _decide_after_end(wanted, current.number, record)
     if record.job_id is not None:
         return Rest("OutcomeLost") if current.number in seen.absent else LookUp("Vanished", current.number)

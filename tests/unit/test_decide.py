@@ -292,6 +292,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("FAILED", state_reason="BadConstraints", start_time=None), absent=frozenset({1})),
         Submit("IntentStands", 1),
     ),
+    "a run of which all that is known was turned away begins": (
+        Wanted(),
+        seen(job("FAILED", exit_code=213)),
+        Intend("Wanted", 1),
+    ),
     "an accepted job that fits no node any more has failed": (
         Wanted(recorded=(SUBMITTED,)),
         seen(job("FAILED", state_reason="BadConstraints", start_time=None)),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
-from little_world import World
+from little_world import NAMESPACE, World
+from passerelle.batch import Batch
 from passerelle.gateways.memory import Fate
+from passerelle.marker import Run
 from passerelle.objects import Key
+from passerelle.onsite.codes import DUPLICATE
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=2_000)
@@ -60,3 +64,24 @@ def test_a_deletion_ends_the_second_job_of_a_call_that_came_twice() -> None:
         assert world.states() == ["CANCELLED", "CANCELLED"]
 
     told(story, LONG)
+
+
+def turned_away(run: Run, like: Batch) -> Batch:
+    return replace(like, options=replace(like.options, name=run.marker(1)))
+
+
+def test_a_run_of_which_the_site_knows_only_what_was_turned_away_begins() -> None:
+    async def story(world: World) -> None:
+        await world.until(finished(world, world.api.create("b")))
+        (batch,) = world.site.batches.values()
+        world.site.fates = lambda _: Fate(running=1, end="FAILED", exit_code=DUPLICATE)
+        world.site._accept(turned_away(Run.of_run_id(NAMESPACE, "a", "r1"), batch))
+        world.site.fates = lambda _: Fate(running=5)
+        await asyncio.sleep(5)
+        key = world.api.create("a", runId="r1")
+        await world.until(finished(world, key), 60)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.status(key)["attemptsTotal"] == 1
+
+    told(story)
