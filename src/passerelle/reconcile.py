@@ -34,6 +34,7 @@ from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
 from passerelle.transfers import Transfers, outputs_are_safe
+from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
 
@@ -189,7 +190,10 @@ class Reconciler:
     async def _act(self, now: Pass) -> float | None:
         action = now.action
         if isinstance(action, Release):
-            return await self._acts.release(now)
+            again = await self._acts.release(now)
+            if again is None and now.job.finalizers == (FINALIZER,):
+                self._forget(now.job.key, now.job.uid)  # it is gone, whether or not a watch tells so
+            return again
         if isinstance(action, Intend):
             return await self._acts.intend(now)
         if isinstance(action, Submit):

@@ -85,3 +85,34 @@ def test_a_run_of_which_the_site_knows_only_what_was_turned_away_begins() -> Non
         assert world.status(key)["attemptsTotal"] == 1
 
     told(story)
+
+
+def test_a_deletion_frees_its_place_under_max_jobs_although_no_watch_tells_of_its_end() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.api.delete(key)
+        await asyncio.sleep(0.1)
+        with world.api.unwatched():
+            await world.until(lambda: key not in world.api.objects)
+        world.site.fates = lambda _: Fate(running=5)
+        later = world.api.create("b")
+        await world.until(finished(world, later), 120)
+
+    told(story, LONG, maxJobs=1)
+
+
+def test_what_another_finalizer_still_holds_has_no_place_under_max_jobs() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        world.api.objects[key]["metadata"]["finalizers"] = ["example.org/other"]
+        world.api.annotate(key, note="held")
+        await world.until(running(world, key))
+        world.api.delete(key)
+        await world.until(lambda: world.api.objects[key]["metadata"]["finalizers"] == ["example.org/other"])
+        world.api.annotate(key, note="seen once more")
+        world.site.fates = lambda _: Fate(running=5)
+        later = world.api.create("b")
+        await world.until(finished(world, later), 120)
+
+    told(story, LONG, maxJobs=1)
