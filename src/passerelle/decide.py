@@ -149,13 +149,23 @@ def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
 
 
 def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
-    """Whether a job is no life of the attempt: of another cluster or user, refused at its submit, or by the fence. An
-    accepted job may be refused later, when nodes change: then that is its end.
+    """Whether a job is no life of the attempt: of another cluster or user, refused at its submit, or by the fence; or
+    another one than that whose end is written down. An accepted job may be refused later, when nodes change: then that
+    is its end.
     """
     if record is not None and Identity(job.cluster, job.user) != record.identity:
         return True
+    if record is not None and record.final and not _is_recorded(job, record):
+        return True
     accepted = record is not None and record.job_id == job.job_id
     return job.duplicate or (job.refused and not accepted)
+
+
+def _is_recorded(job: RemoteJob, record: Recorded) -> bool:
+    """Whether it is the recorded job, perhaps in a later life. Its id counts only together with its submit time."""
+    if job.job_id != record.job_id:
+        return False
+    return job.submit_time == record.submit_time or job.restart_count > record.restart_count
 
 
 def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:

@@ -302,6 +302,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("FAILED", state_reason="BadConstraints", start_time=None)),
         Rest("Finished"),
     ),
+    "another job under the marker is no life of an attempt whose end is written down": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+        seen(job("RUNNING", "10", submit_time=900)),
+        Intend("Wanted", 2),
+    ),
+    "an attempt whose end is written down lives again where the site has requeued its job": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+        seen(job("RUNNING", "10", submit_time=900, restart_count=1)),
+        Rest("Active"),
+    ),
     "a deleted job without our finalizer is gone already": (Wanted(deleting=True), seen(job()), Rest("NothingHeld")),
     "a deleted job is cancelled": (
         Wanted(deleting=True, held_finalizer=True, recorded=(SUBMITTED,)),
