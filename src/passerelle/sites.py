@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
@@ -279,11 +279,15 @@ class Sites:
             try:
                 body = await self._kube.patch_site_status(service.site.name, service.site.resource_version, patch)
             except Conflict:
-                body = await self._kube.site(service.site.name)
-                service.site = site(body)
+                service.site = _with_spec_of(service.site, site(await self._kube.site(service.site.name)))
                 continue
-            service.site = site(body)
+            service.site = _with_spec_of(service.site, site(body))
             return True
+
+
+def _with_spec_of(known: Site, newer: Site) -> Site:
+    """A newer Site with the spec that its door was opened for: another one comes by the watch, and is made ready then."""
+    return replace(newer, spec=known.spec, invalid=known.invalid, generation=known.generation)
 
 
 def _spawn(service: Service, work: Coroutine[None, None, None], name: str) -> None:

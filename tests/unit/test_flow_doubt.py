@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from little_world import NAMESPACE, World
+from little_world import NAMESPACE, SITE, World, gateway
 from passerelle.batch import Batch
 from passerelle.gateways.memory import Fate
 from passerelle.marker import Run
@@ -116,3 +116,23 @@ def test_what_another_finalizer_still_holds_has_no_place_under_max_jobs() -> Non
         await world.until(finished(world, later), 120)
 
     told(story, LONG, maxJobs=1)
+
+
+def test_a_site_that_is_edited_while_its_status_is_written_leads_where_the_edit_says() -> None:
+    async def story(world: World) -> None:
+        other = world.another(OTHER, cluster="other")
+        await asyncio.sleep(5)
+        found = world.api.sites[SITE]
+        found["spec"]["gateway"] = gateway(OTHER)
+        found["metadata"]["generation"] += 1
+        world.api._stamped(found)
+        world.site.faults.gateway_down = True  # so that there is something to write, and the write conflicts
+        await world.until(lambda: found.get("status", {}).get("conditions", [{}])[0].get("status") == "False")
+        assert world.service.site.generation == 1, "nothing has been made ready for the edit"
+        await world.edit_site()
+        key = world.api.create("a")
+        await world.until(finished(world, key), 60)
+
+        assert (world.states(), world.states(other)) == ([], ["COMPLETED"])
+
+    told(story)
