@@ -124,9 +124,10 @@ class Reconciler:
 
     async def _work(self, job: TrainingJob) -> float | None:
         try:
-            return await self._pass(job)
-        except Conflict:
-            return await self._read_again(job.key)
+            try:
+                return await self._pass(job)
+            except Conflict:
+                return await self._read_again(job.key)
         except Gone:
             self._forget(job.key, job.uid)
             return None

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from little_world import NAMESPACE, SITE, World, gateway
+import pytest
+
+from little_world import NAMESPACE, SITE, KubeClient, World, gateway
 from passerelle.batch import Batch
+from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate
+from passerelle.kube import UNAVAILABLE
 from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.onsite.codes import DUPLICATE
@@ -134,5 +138,31 @@ def test_a_site_that_is_edited_while_its_status_is_written_leads_where_the_edit_
         await world.until(finished(world, key), 60)
 
         assert (world.states(), world.states(other)) == ([], ["COMPLETED"])
+
+    told(story)
+
+
+def test_a_conflict_during_an_outage_of_kube_apiserver_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    get, failed = KubeClient.trainingjob, []
+
+    async def away(self: KubeClient, key: Key) -> dict[str, object]:
+        if not failed:
+            failed.append(key)
+            raise Unavailable("kube-apiserver can't be asked", reason=UNAVAILABLE)
+        return await get(self, key)
+
+    monkeypatch.setattr(KubeClient, "trainingjob", away)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        with world.api.unwatched():
+            world.api.annotate(key, note="unseen")
+        await world.until(finished(world, key), 60)
+
+        assert failed == [key]
+        assert [each.message for each in caplog.records if each.exc_info] == []
 
     told(story)
