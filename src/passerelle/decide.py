@@ -80,8 +80,8 @@ class Seen:
     `complete`: every attempt of this run that the site knows is in `jobs` (a look-up by marker has succeeded).
     `quiet`: since a job of it was last submitted, or seen to live, a full live listing has shown none that does.
     `absent`: attempts whose absence is believed (law 3); `lost`: those of them that had a job once, by our own eyes or
-    accounting's. `fresh`: an intent that this process has just written and never sent. `identity` is who answers now,
-    None before the first answer.
+    accounting's; `doubtful`: attempts whose absence is still in question. `fresh`: an intent that this process has just
+    written and never sent. `identity` is who answers now, None before the first answer.
     """
 
     jobs: tuple[tuple[int, RemoteJob], ...] = ()
@@ -89,6 +89,7 @@ class Seen:
     quiet: bool = False
     absent: frozenset[int] = frozenset()
     lost: frozenset[int] = frozenset()
+    doubtful: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
 
@@ -164,7 +165,7 @@ def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
     number = max(numbers)
     record = next((record for record in wanted.recorded if record.number == number), None)
     jobs = [job for attempt, job in seen.jobs if attempt == number and not _turned_away(job, record)]
-    chosen = _choose(jobs, record)
+    chosen = _choose([job for job in jobs if _may_be(job, record)], record)
     return Current(number, chosen, record, tuple(job for job in jobs if job is not chosen))
 
 
@@ -176,6 +177,17 @@ def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
         return True
     accepted = record is not None and record.job_id == job.job_id
     return job.duplicate or (job.refused and not accepted)
+
+
+def _may_be(job: RemoteJob, record: Recorded | None) -> bool:
+    """Whether it may be the attempt: of one whose end is written down, only the recorded job, perhaps in a later life.
+    Its id counts only together with its submit time.
+    """
+    if record is None or record.final in ("", OUTCOME_LOST):
+        return True
+    if job.job_id != record.job_id:
+        return False
+    return job.submit_time == record.submit_time or job.restart_count > record.restart_count
 
 
 def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:
@@ -220,6 +232,9 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
 def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:
     """What every attempt's jobs ask for, all of which are known."""
     current = current_attempt(wanted, seen)
+    unrecorded = _unrecorded(seen, current)
+    if unrecorded is not None:
+        return unrecorded
     if current is not None:
         surplus = _surplus(current)
         if surplus is not None:
@@ -268,6 +283,9 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
     if any(job.stage is Stage.ENDING for _, job in seen.jobs):
         return Rest("Ending")
     current = current_attempt(wanted, seen)
+    unrecorded = _unrecorded(seen, current)
+    if unrecorded is not None:
+        return unrecorded
     found = current is None or current.job is not None or current.recorded is None or bool(current.recorded.final)
     had_a_job = False
     if current is not None and current.recorded is not None and not found:
@@ -284,7 +302,8 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
 
 def _closed(wanted: Wanted, seen: Seen) -> bool:
     """Whether every attempt has its end on record. Attempts are recorded in rising order."""
-    if not wanted.recorded or any(number > wanted.recorded[-1].number for number, _ in seen.jobs):
+    later = {*(number for number, _ in seen.jobs), *seen.doubtful}
+    if not wanted.recorded or any(number > wanted.recorded[-1].number for number in later):
         return False  # the status is an older backup's
     return all(record.final for record in wanted.recorded)
 
@@ -307,6 +326,14 @@ def _strange(wanted: Wanted, seen: Seen) -> Action | None:
     open_ones = [record for record in wanted.recorded if not record.final]
     if any(record.identity != seen.identity for record in open_ones):
         return Rest("IdentityChanged")
+    return None
+
+
+def _unrecorded(seen: Seen, current: Current | None) -> Action | None:
+    """Whether the answer to a later attempt's submit is missing, whose intent the status has lost."""
+    number = max(seen.doubtful, default=0)
+    if number > (current.number if current is not None else 0):
+        return LookUp("AnswerMissing", number)
     return None
 
 

@@ -106,6 +106,7 @@ class Picture:
             lost=frozenset(
                 attempt for attempt, question in view.questions.items() if question.absent and question.seen
             ),
+            doubtful=frozenset(attempt for attempt, question in view.questions.items() if not question.absent),
             fresh=frozenset(fresh),
             identity=identity,
         )

@@ -38,6 +38,7 @@ from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
 from passerelle.transfers import Transfers, outputs_are_safe
+from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
 from passerelle.watch import SiteWatch
 from passerelle.witness import Nobody, Witness
@@ -150,13 +151,14 @@ class Reconciler:
 
     async def _work(self, job: TrainingJob) -> float | None:
         try:
-            if job.key in self._doubted:
-                again = await self._read_again(job.key)
-                self._doubted.discard(job.key)
-                return again
-            return await self._pass(job)
-        except Conflict:
-            return await self._read_again(job.key)
+            try:
+                if job.key in self._doubted:
+                    again = await self._read_again(job.key)
+                    self._doubted.discard(job.key)
+                    return again
+                return await self._pass(job)
+            except Conflict:
+                return await self._read_again(job.key)
         except Gone:
             self._forget(job.key, job.uid)
             return None
@@ -223,7 +225,10 @@ class Reconciler:
     async def _act(self, now: Pass) -> float | None:
         action = now.action
         if isinstance(action, Release):
-            return await self._acts.release(now)
+            again = await self._acts.release(now)
+            if again is None and now.job.finalizers == (FINALIZER,):
+                self._forget(now.job.key, now.job.uid)  # it is gone, whether or not a watch tells so
+            return again
         if isinstance(action, Adopt):
             return await self._acts.adopt(now)
         if isinstance(action, Intend):

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
@@ -338,8 +338,13 @@ class Sites:
                 async with self._turns[service.site.name]:  # the spec may be another, too: then so is the door
                     await self._take(site(await self._kube.site(service.site.name)))
                 continue
-            service.site = site(body)
+            service.site = _with_spec_of(service.site, site(body))
             return True
+
+
+def _with_spec_of(known: Site, newer: Site) -> Site:
+    """A newer Site with the spec that its door was opened for: another one is taken in by itself, door and all."""
+    return replace(newer, spec=known.spec, invalid=known.invalid, generation=known.generation)
 
 
 def _spawn(service: Service, work: Coroutine[None, None, None], name: str) -> None:

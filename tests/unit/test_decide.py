@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from passerelle.decide import (
+    DUPLICATE,
+    OUTCOME_LOST,
     Action,
     Adopt,
     Cancel,
@@ -78,6 +80,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(recorded=(INTENT,)),
         seen(absent=frozenset({1})),
         Submit("IntentStands", 1),
+    ),
+    "an unanswered submit whose intent the status has lost is looked up": (
+        Wanted(),
+        seen(doubtful=frozenset({1})),
+        LookUp("AnswerMissing", 1),
+    ),
+    "an unanswered submit of the next attempt is looked up although the status knows none": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=3),
+        seen(job("NODE_FAIL"), doubtful=frozenset({2})),
+        LookUp("AnswerMissing", 2),
     ),
     "an absent intent of a suspended job is not sent": (
         Wanted(suspend=True, recorded=(INTENT,)),
@@ -370,6 +382,31 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Seen(),
         Rest("Finished"),
     ),
+    "another job under the marker is no life of an attempt whose end is written down": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+        seen(job("RUNNING", "10", submit_time=900)),
+        Intend("Wanted", 2),
+    ),
+    "an attempt whose end is written down lives again where the site has requeued its job": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+        seen(job("RUNNING", "10", submit_time=900, restart_count=1)),
+        Rest("Active"),
+    ),
+    "one of them that waits is cancelled as before": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+        seen(job("PENDING", "10", submit_time=900, start_time=None)),
+        Cancel(DUPLICATE, job("PENDING", "10", submit_time=900, start_time=None)),
+    ),
+    "a job that is found counts for an attempt that was believed lost, whatever its id": (
+        Wanted(recorded=(replace(NODE_FAILED, final=OUTCOME_LOST),)),
+        seen(job("RUNNING", "10", submit_time=900)),
+        Rest("Active"),
+    ),
+    "an ended run is not let go while a later attempt's submit is unanswered, whose intent the status has lost": (
+        Wanted(deleting=True, recorded=(FAILED,)),
+        seen(doubtful=frozenset({2})),
+        LookUp("AnswerMissing", 2),
+    ),
     "a deleted job is cancelled": (
         Wanted(deleting=True, recorded=(SUBMITTED,)),
         seen(job()),
@@ -480,6 +517,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     "a deletion waits until an unanswered submit is settled": (
         Wanted(deleting=True, recorded=(INTENT,)),
         seen(),
+        LookUp("AnswerMissing", 1),
+    ),
+    "a deletion waits for an unanswered submit whose intent the status has lost": (
+        Wanted(deleting=True, held_finalizer=True),
+        seen(doubtful=frozenset({1})),
         LookUp("AnswerMissing", 1),
     ),
     "a deletion is released when an unanswered submit is believed absent": (

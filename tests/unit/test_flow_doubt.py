@@ -1,0 +1,166 @@
+"""Two mishaps at once: each by itself is told elsewhere, and together they must end as well."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from little_world import NAMESPACE, SITE, KubeClient, World, gateway
+from passerelle.batch import Batch
+from passerelle.errors import Unavailable
+from passerelle.gateways.memory import Fate
+from passerelle.kube import UNAVAILABLE
+from passerelle.marker import Run
+from passerelle.objects import Key
+from passerelle.onsite.codes import DUPLICATE
+from stories import finished, running, told
+
+LONG = Fate(queued=1, running=2_000)
+OTHER = "https://other"
+
+
+async def unanswered(world: World) -> Key:
+    """A TrainingJob whose job is not listed for a while, and the answer to its submit is lost."""
+    world.site.settle_seconds = 20
+    world.site.faults.listing_lag = world.site.faults.accounting_lag = 10
+    world.site.faults.lose_answers = 1
+    key = world.api.create("a")
+    await world.until(lambda: bool(world.site.snapshot()))
+    return key
+
+
+def test_a_status_that_is_emptied_while_an_answer_is_missing_makes_no_second_job() -> None:
+    async def story(world: World) -> None:
+        key = await unanswered(world)
+        world.api.empty_status(key)
+        await world.until(finished(world, key))
+
+        assert world.states() == ["COMPLETED"]
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    told(story)
+
+
+def test_a_deletion_waits_for_a_missing_answer_although_the_status_was_emptied() -> None:
+    async def story(world: World) -> None:
+        key = await unanswered(world)
+        world.api.empty_status(key)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+        await asyncio.sleep(60)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, LONG)
+
+
+def test_a_deletion_ends_the_second_job_of_a_call_that_came_twice() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        (batch,) = world.site.batches.values()
+        world.site._accept(batch)  # nobody was told its id
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED", "CANCELLED"]
+
+    told(story, LONG)
+
+
+def turned_away(run: Run, like: Batch) -> Batch:
+    return replace(like, options=replace(like.options, name=run.marker(1)))
+
+
+def test_a_run_of_which_the_site_knows_only_what_was_turned_away_begins() -> None:
+    async def story(world: World) -> None:
+        await world.until(finished(world, world.api.create("b")))
+        (batch,) = world.site.batches.values()
+        world.site.fates = lambda _: Fate(running=1, end="FAILED", exit_code=DUPLICATE)
+        world.site._accept(turned_away(Run.of_run_id(NAMESPACE, "a", "r1"), batch))
+        world.site.fates = lambda _: Fate(running=5)
+        await asyncio.sleep(5)
+        key = world.api.create("a", runId="r1")
+        await world.until(finished(world, key), 60)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.status(key)["attemptsTotal"] == 1
+
+    told(story)
+
+
+def test_a_deletion_frees_its_place_under_max_jobs_although_no_watch_tells_of_its_end() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        world.api.delete(key)
+        await asyncio.sleep(0.1)
+        with world.api.unwatched():
+            await world.until(lambda: key not in world.api.objects)
+        world.site.fates = lambda _: Fate(running=5)
+        later = world.api.create("b")
+        await world.until(finished(world, later), 120)
+
+    told(story, LONG, maxJobs=1)
+
+
+def test_what_another_finalizer_still_holds_has_no_place_under_max_jobs() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        world.api.objects[key]["metadata"]["finalizers"] = ["example.org/other"]
+        world.api.annotate(key, note="held")
+        await world.until(running(world, key))
+        world.api.delete(key)
+        await world.until(lambda: world.api.objects[key]["metadata"]["finalizers"] == ["example.org/other"])
+        world.api.annotate(key, note="seen once more")
+        world.site.fates = lambda _: Fate(running=5)
+        later = world.api.create("b")
+        await world.until(finished(world, later), 120)
+
+    told(story, LONG, maxJobs=1)
+
+
+def test_a_site_that_is_edited_while_its_status_is_written_leads_where_the_edit_says() -> None:
+    async def story(world: World) -> None:
+        other = world.another(OTHER, cluster="other")
+        await asyncio.sleep(5)
+        found = world.api.sites[SITE]
+        found["spec"]["gateway"] = gateway(OTHER)
+        found["metadata"]["generation"] += 1
+        world.api._stamped(found)
+        world.site.faults.gateway_down = True  # so that there is something to write, and the write conflicts
+        await world.until(lambda: world.service.site.generation == 2, 30)
+        key = world.api.create("a")
+        await world.until(finished(world, key), 60)
+
+        assert (world.states(), world.states(other)) == ([], ["COMPLETED"])
+
+    told(story)
+
+
+def test_a_conflict_during_an_outage_of_kube_apiserver_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    get, failed = KubeClient.trainingjob, []
+
+    async def away(self: KubeClient, key: Key) -> dict[str, object]:
+        if not failed:
+            failed.append(key)
+            raise Unavailable("kube-apiserver can't be asked", reason=UNAVAILABLE)
+        return await get(self, key)
+
+    monkeypatch.setattr(KubeClient, "trainingjob", away)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await world.until(running(world, key))
+        with world.api.unwatched():
+            world.api.annotate(key, note="unseen")
+        await world.until(finished(world, key), 60)
+
+        assert failed == [key]
+        assert [each.message for each in caplog.records if each.exc_info] == []
+
+    told(story)
