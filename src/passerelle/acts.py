@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from passerelle import brought, claims
-from passerelle.decide import ABANDONED, DUPLICATE, Cancel
+from passerelle.actions import Cancel
+from passerelle.decide import ABANDONED, DUPLICATE
 from passerelle.delivery import deliver, discard
 from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity

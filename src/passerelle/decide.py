@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.gateways.base import Identity
 from passerelle.marker import ATTEMPT_LIMIT
 from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage, id_order
@@ -92,59 +93,6 @@ class Seen:
     doubtful: frozenset[int] = frozenset()
     fresh: frozenset[int] = frozenset()
     identity: Identity | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What to do in this pass; `reason` is one CamelCase word for the log."""
-
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rest(Action):
-    """Nothing to do until something changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookUp(Action):
-    """Ask the site for this run's jobs by marker. `attempt` is an intent whose absence is in question, if one is.
-    `last`: all that are known have ended, and whether another one lives is to be known before that counts.
-    """
-
-    attempt: int | None = None
-    last: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt(Action):
-    """Take the finalizer of a TrainingJob that has a job, or may have one, from which no deletion is to part it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intend(Action):
-    """Write the intent of this attempt into the status."""
-
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Submit(Action):
-    """POST this attempt, whose intent stands."""
-
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel(Action):
-    """End this job."""
-
-    job: RemoteJob | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Release(Action):
-    """Let the TrainingJob go: remove the finalizer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from passerelle.decide import Action
+from passerelle.actions import Action
 from passerelle.errors import Invalid, PasserelleError
 from passerelle.plan import Plan
 from passerelle.preflight import Finding

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from passerelle.errors import Unavailable
+from passerelle.errors import Deferred, PasserelleError, Unavailable
 from passerelle.gateways.base import Identity
 
 WAITING = "Waiting"
@@ -41,3 +41,15 @@ class Gate:
     async def empty(self) -> None:
         """Until no act is in hand."""
         await self._empty.wait()
+
+
+def waiting() -> Unavailable:
+    """The trouble of a site before its first answer."""
+    return Unavailable("The site has not answered yet.", reason=WAITING, sent=False)
+
+
+def kind_of(trouble: PasserelleError | None) -> tuple[type[PasserelleError], str] | None:
+    """What is wrong and who must act: a change of either is news."""
+    if trouble is None:
+        return None
+    return (Unavailable if isinstance(trouble, Deferred) else type(trouble)), trouble.reason

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from passerelle.decide import CONTINUED, RETRIED, Action, Intend, Rest, Submit
+from passerelle.actions import Action, Intend, Rest, Submit
+from passerelle.decide import CONTINUED, RETRIED
 from passerelle.facts import Word
 from passerelle.line import Door, Line
 from passerelle.objects import Key, TrainingJob

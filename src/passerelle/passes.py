@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from passerelle import decide
+from passerelle.actions import Action, LookUp, Rest
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import OUTCOME_LOST, Action, Current, LookUp, Recorded, Rest, Seen, Wanted
+from passerelle.decide import OUTCOME_LOST, Current, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import Staged, Word
 from passerelle.gateways.base import Identity

@@ -185,7 +185,7 @@ class Picture:
             job_id: (run, attempt, job)
             for run, view in self.views.items()
             for job_id, (attempt, job) in view.jobs.items()
-            if job.stage is not Stage.ENDED and self._ours(job)
+            if job.stage is not Stage.ENDED and self.ours(job)
         }
 
     def newly_ended(self, records: Iterable[RemoteJob]) -> list[RemoteJob]:
@@ -194,7 +194,7 @@ class Picture:
         for job in records:
             named = parse(job.name)
             view = self.views.get(named[0]) if named is not None else None
-            if view is None or not self._ours(job) or job.stage is not Stage.ENDED:
+            if view is None or not self.ours(job) or job.stage is not Stage.ENDED:
                 continue
             before = view.jobs.get(job.job_id)
             if before is None or before[1].stage is not Stage.ENDED:
@@ -205,7 +205,7 @@ class Picture:
         """Keep a record; the run, if its picture changed by it."""
         named = parse(job.name)
         view = self.views.get(named[0]) if named is not None else None
-        if named is None or view is None or not self._ours(job):
+        if named is None or view is None or not self.ours(job):
             return None
         run, attempt = named
         if view.recalled and job.stage is Stage.ENDED:
@@ -232,7 +232,7 @@ class Picture:
         """
         named = parse(row.name)
         view = self.views.get(named[0]) if named is not None else None
-        if named is None or view is None or not self._ours(row):
+        if named is None or view is None or not self.ours(row):
             return None
         run, attempt = named
         question = view.questions.get(attempt)
@@ -327,7 +327,8 @@ class Picture:
         ends = {run: min(max(end, 1 + LOOK_AHEAD), ATTEMPT_LIMIT + 1) for run, end in beyond.items()}
         return {run: (max(end - NAMES_OF_A_RUN, 1), end) for run, end in ends.items()}
 
-    def _ours(self, job: RemoteJob) -> bool:
+    def ours(self, job: RemoteJob) -> bool:
+        """Whether who answers now may speak of it."""
         known = self.identity
         return known is not None and job.user == known.user and job.cluster == known.cluster
 

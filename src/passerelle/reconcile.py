@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from passerelle import decide
+from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.acts import Acts
 from passerelle.announce import Announcer
 from passerelle.batch import Batch
 from passerelle.chain import excluded
-from passerelle.decide import OUTCOME_LOST, Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Seen, Submit
+from passerelle.decide import OUTCOME_LOST, Seen
 from passerelle.due import due
 from passerelle.errors import Unavailable
 from passerelle.facts import Word

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from passerelle.decide import Action, Intend, Rest
+from passerelle.actions import Action, Intend, Rest
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.facts import IDENTITY_CHANGED, Staged, Word
 from passerelle.gateways.base import Handover, Identity, Transfer

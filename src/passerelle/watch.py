@@ -23,7 +23,7 @@ from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.decide import Seen, never_began
 from passerelle.errors import Deferred, Invalid, Misaddressed, PasserelleError, Unavailable
-from passerelle.gate import WAITING, Gate
+from passerelle.gate import WAITING, Gate, kind_of, waiting
 from passerelle.gateways.base import Gateway, Identity, Probe
 from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy, Kind
 from passerelle.gateways.purpose import Purpose, made_for
@@ -70,7 +70,7 @@ class SiteWatch:
         self.period = period
         self.progress_period = progress_period
         self.probe: Probe | None = None
-        self.trouble: PasserelleError | None = _waiting()
+        self.trouble: PasserelleError | None = waiting()
         self.looked_at: float | None = None
         self._answered = self._now()
         self._renew = renew
@@ -141,21 +141,19 @@ class SiteWatch:
         """Submit to the cluster and as the user of the intent, or not at all. Errors are the gateway's."""
         with self._gate.passing(identity):
             try:
-                return await self.gateway.submit(batch)
+                job_id = await self.gateway.submit(batch)
             except Deferred:
                 raise  # the site is spared a submit, and answers all the same
-            except Unavailable as error:
-                if error.sent:
-                    self._picture.views.setdefault(run, View()).questions[attempt] = Question()
-                else:
+            except BaseException as error:
+                self._picture.sent(run, self._now())
+                if isinstance(error, Unavailable) and not error.sent:
                     self._fail(error)  # the others need not try in turn
                     self.nudge()
+                else:
+                    self._picture.views.setdefault(run, View()).questions[attempt] = Question()
                 raise
-            except BaseException:
-                self._picture.views.setdefault(run, View()).questions[attempt] = Question()
-                raise
-            finally:
-                self._picture.sent(run, self._now())
+            self._picture.sent(run, self._now())
+            return job_id
 
     async def cancel(self, run: Run, attempt: int, job: RemoteJob, *, surplus: bool = False) -> bool:
         """End this job, after reading that the id is still its own: ids start again where a site lost its state. A
@@ -165,9 +163,7 @@ class SiteWatch:
         began: RemoteJob | None = None
         with self._ending(job):
             records = await self.gateway.get([job.job_id])
-            mine = next(
-                (each for each in records if each.name == job.name and self._picture.identity == _of(each)), None
-            )
+            mine = next((each for each in records if each.name == job.name and self._picture.ours(each)), None)
             if mine is not None and surplus and not never_began(mine):
                 began = mine
             elif mine is not None:
@@ -186,7 +182,7 @@ class SiteWatch:
         """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
         with self._ending(job):
             records = await self.gateway.get([job.job_id])
-            if any(each.name == job.name and self._picture.identity == _of(each) for each in records):
+            if any(each.name == job.name and self._picture.ours(each) for each in records):
                 return await stopping.ask(self.gateway, job, self._run_directory)
         return False
 
@@ -221,7 +217,7 @@ class SiteWatch:
 
     async def shut(self) -> None:
         """Within a look, before its user changes: nobody acts until the look has proven who answers."""
-        self.probe, self.trouble = None, _waiting()
+        self.probe, self.trouble = None, waiting()
         self._next_listing = 0.0
         await self._gate.empty()
 
@@ -294,7 +290,7 @@ class SiteWatch:
             self._on_change(run)
 
     async def _look(self) -> None:
-        before = (_kind(self.trouble), self.probe, self.accounting_trouble is None)
+        before = (kind_of(self.trouble), self.probe, self.accounting_trouble is None)
         changed: set[Run] = set()
         try:
             await self._renew()
@@ -323,7 +319,7 @@ class SiteWatch:
             self._failures = 0
             self.trouble = None
             self.looked_at, self._answered = time.time(), self._now()
-        if (_kind(self.trouble), self.probe, self.accounting_trouble is None) != before:
+        if (kind_of(self.trouble), self.probe, self.accounting_trouble is None) != before:
             self._on_site()
             changed = set(self._picture.views)
         for run in changed:
@@ -397,18 +393,3 @@ class SiteWatch:
         """Seconds that the site asked us to wait, where that is no longer than a period: a longer silence is told."""
         left = self.courtesy.patience_left
         return left if left <= self.period else 0.0
-
-
-def _waiting() -> Unavailable:
-    return Unavailable("The site has not answered yet.", reason=WAITING, sent=False)
-
-
-def _kind(trouble: PasserelleError | None) -> tuple[type[PasserelleError], str] | None:
-    """What is wrong and who must act: a change of either is news."""
-    if trouble is None:
-        return None
-    return (Unavailable if isinstance(trouble, Deferred) else type(trouble)), trouble.reason
-
-
-def _of(job: RemoteJob) -> Identity:
-    return Identity(job.cluster, job.user)

@@ -10,7 +10,7 @@ import time_machine
 
 from contract.test_contract import reach, row
 from contract.world import FOR_LONG, World
-from passerelle import decide
+from passerelle import actions, decide
 from passerelle.decide import Seen, Wanted
 from passerelle.slurm import RemoteJob, Stage
 
@@ -59,7 +59,7 @@ async def test_of_two_jobs_under_one_marker_both_come_to_light(world: World) -> 
     assert current.job is not None
     assert current.job.job_id == first
     action = decide.decide(Wanted(), seen)
-    assert isinstance(action, decide.Cancel)
+    assert isinstance(action, actions.Cancel)
     assert action.job is not None
     assert action.job.job_id == second
     await door.cancel(second)

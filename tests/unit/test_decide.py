@@ -4,23 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from passerelle.decide import (
-    DUPLICATE,
-    OUTCOME_LOST,
-    Action,
-    Adopt,
-    Cancel,
-    Intend,
-    LookUp,
-    Recorded,
-    Release,
-    Rest,
-    Seen,
-    Submit,
-    Wanted,
-    current_attempt,
-    decide,
-)
+from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
+from passerelle.decide import DUPLICATE, OUTCOME_LOST, Recorded, Seen, Wanted, current_attempt, decide
 from passerelle.gateways.base import Identity
 from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob

@@ -10,6 +10,7 @@ import pytest
 from little_world import World
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
+from passerelle.picture import LOST_SECONDS
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from stories import finished, running, told
 
@@ -148,7 +149,7 @@ def test_an_earlier_attempt_of_which_the_site_knows_nothing_more_has_an_end(*, a
         world.api.restore(backup, version)
         await world.start_operator()
         await world.until(lambda: len(world.status(key)["attempts"]) == 2)
-        await asyncio.sleep(60)
+        await asyncio.sleep(LOST_SECONDS + 30)
         assert [each["reason"] for each in world.status(key)["attempts"]] == ["OutcomeLost", ""]
         assert world.condition(key, "Running") == ("True", "Running")
         assert world.condition(key, "Succeeded") == ("Unknown", "Active")

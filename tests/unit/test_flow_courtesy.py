@@ -14,6 +14,7 @@ import pytest
 from little_world import SITE, AccountedDoor, CarryingDoor, World
 from passerelle.batch import Batch
 from passerelle.errors import Deferred, Unauthorized, Unavailable
+from passerelle.gate import kind_of
 from passerelle.gateways import meter
 from passerelle.gateways.base import Probe
 from passerelle.gateways.breaker import FAILURES
@@ -28,7 +29,6 @@ from passerelle.reconcile import Reconciler
 from passerelle.reports import Reports
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.v1alpha1.site import CALLS_PER_HOUR
-from passerelle.watch import _kind
 from stories import finished, running, told
 
 LONG = Fate(queued=10, running=100_000)
@@ -542,5 +542,7 @@ def test_an_end_that_is_found_while_progress_is_read_is_a_look_all_the_same(monk
 
 def test_to_be_spared_is_no_other_trouble_than_that_for_which_it_is() -> None:
     """Else every pass of the Site's TrainingJobs would be made anew as the one follows the other."""
-    assert _kind(Deferred("left alone", reason="Busy", retry_after=9.0)) == _kind(Unavailable("busy", reason="Busy"))
-    assert _kind(Unauthorized("no", reason="Busy")) != _kind(Unavailable("busy", reason="Busy"))
+    assert kind_of(Deferred("left alone", reason="Busy", retry_after=9.0)) == kind_of(
+        Unavailable("busy", reason="Busy")
+    )
+    assert kind_of(Unauthorized("no", reason="Busy")) != kind_of(Unavailable("busy", reason="Busy"))

@@ -9,7 +9,7 @@ import pytest
 
 import virtual_time
 from little_world import AccountedDoor, Points, World
-from passerelle.decide import Cancel, Rest
+from passerelle.actions import Cancel, Rest
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key

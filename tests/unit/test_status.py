@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from passerelle.decide import Action, Intend, LookUp, Rest
+from passerelle.actions import Action, Intend, LookUp, Rest
 from passerelle.ends import failure
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.facts import Facts, Unseen, Word

@@ -1,14 +1,14 @@
 """A defect on purpose: an attempt whose absence is believed is followed by the next one, not sent again."""
 
-from passerelle import decide
+from passerelle import actions, decide
 
 _decide = decide.decide
 
 
-def _goes_on(wanted: decide.Wanted, seen: decide.Seen) -> decide.Action:
+def _goes_on(wanted: decide.Wanted, seen: decide.Seen) -> actions.Action:
     action = _decide(wanted, seen)
-    if isinstance(action, decide.Submit) and action.attempt in seen.absent:
-        return decide.Intend("Wanted", action.attempt + 1)
+    if isinstance(action, actions.Submit) and action.attempt in seen.absent:
+        return actions.Intend("Wanted", action.attempt + 1)
     return action
 
 

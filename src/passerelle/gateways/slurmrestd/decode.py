@@ -217,3 +217,8 @@ def _word(value: object) -> str:
 
 def _object(value: object) -> Record:
     return value if isinstance(value, dict) else {}
+
+
+def live_jobs(body: Record) -> list[RemoteJob]:
+    """All of an answer's jobs."""
+    return [live_job(record) for record in body.get("jobs") or []]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -23,12 +23,13 @@ from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.slurmrestd import decode, errors, survey
+from passerelle.gateways.slurmrestd.asking import numbers, pieces
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
-from passerelle.slurm import JobState, RemoteJob, id_order
+from passerelle.slurm import JobState, RemoteJob
 
 log = logging.getLogger("passerelle.slurmrestd")
 
@@ -105,7 +106,7 @@ class Slurmrestd:
 
     async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         version = await self._spoken()
-        waiting = _numbers(job_ids)
+        waiting = numbers(job_ids)
         wanted = set(waiting)
         if not wanted:
             return {}
@@ -129,7 +130,7 @@ class Slurmrestd:
         """One by one: a full listing costs the jobs of all users, 8 KiB each, and holds slurmctld's lock."""
         version = await self._spoken()
         found: list[RemoteJob] = []
-        for piece in _pieces(_numbers(job_ids), READS_AT_ONCE):
+        for piece in pieces(numbers(job_ids), READS_AT_ONCE):
             read = await asyncio.gather(*(self._job(version, job_id) for job_id in piece))
             found += [job for jobs, job_id in zip(read, piece, strict=True) for job in jobs if job.job_id == job_id]
         return found
@@ -147,9 +148,9 @@ class Slurmrestd:
         if version.filters_users:
             common.append(("users", user))
         queries = [
-            [*common, *version.ever, ("job_name", ",".join(piece))] for piece in _pieces(sorted(names), NAMES_PER_CALL)
+            [*common, *version.ever, ("job_name", ",".join(piece))] for piece in pieces(sorted(names), NAMES_PER_CALL)
         ]
-        for ids in _pieces(_numbers(job_ids), NAMES_PER_CALL):
+        for ids in pieces(numbers(job_ids), NAMES_PER_CALL):
             steps = [("step", each) for each in ids] if version.filters_users else [("step", ",".join(ids))]
             queries.append([*common, *version.ever, *steps])
         found: list[RemoteJob] = []
@@ -177,10 +178,10 @@ class Slurmrestd:
     async def _delete(self, version: Version, job_id: str, query: Query) -> None:
         answer = await self._ask("DELETE", f"{version.slurm}/job/{job_id}", query)
         body = answer.json()
-        numbers = errors.numbers_of(body)
-        if numbers & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
+        codes = errors.numbers_of(body)
+        if codes & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
             return
-        if answer.status != _HTTP_OK or numbers:
+        if answer.status != _HTTP_OK or codes:
             raise errors.refusal(answer, self._place)
         # From v0.0.42 on a refusal is a row of `status` in a good answer; an empty list is success.
         for row in (body or {}).get("status") or []:
@@ -289,7 +290,7 @@ class Slurmrestd:
             self._of_cluster(answer.json() or {})
             return []
         try:
-            return _live(self._of_cluster(errors.read(answer, self._place)))
+            return decode.live_jobs(self._of_cluster(errors.read(answer, self._place)))
         except Unavailable as error:
             raise await self._doubted(version, error) from None
 
@@ -396,17 +397,3 @@ class Slurmrestd:
             if source.startswith("#/"):
                 self.not_understood.append(source)
                 log.error("slurmrestd ignored a field of a submit", extra={"field": source, "api": version.word})
-
-
-def _live(body: dict[str, Any]) -> list[RemoteJob]:
-    return [decode.live_job(record) for record in body.get("jobs") or []]
-
-
-def _numbers(job_ids: Collection[str]) -> list[str]:
-    """Those that can be jobs of Slurm's, each once, in the order of their numbers."""
-    return sorted(filter(decode.is_job_id, set(job_ids)), key=id_order)
-
-
-def _pieces(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
