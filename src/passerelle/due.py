@@ -1,4 +1,4 @@
-"""When a TrainingJob is due again although nothing wakes it. Pure, but for what its Site and its memory say."""
+"""When a TrainingJob is due again although nothing wakes it."""
 
 from __future__ import annotations
 
