@@ -16,7 +16,7 @@ from bench.apiserver import ApiServer
 from faults import accounts, gates, mutation
 from faults.history import Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
-from faults.plan import ENOUGH, Plan, drawn
+from faults.plan import ENOUGH, Plan
 from faults.stage import Stage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy
@@ -60,10 +60,6 @@ async def run(stage: Stage, plan: Plan, name: str = "") -> Ran:
     ways = ["ok", "ok", "ok", "fails", "deleted", "paused"] if plan.seed else ["ok"]
     drawn_ways = [draw.choice(ways) for _ in range(JOBS)]
     return await _play(stage, name or f"seed-{plan.seed}", plan, drawn_ways, draw, PATIENCE_SECONDS)
-
-
-async def run_seed(stage: Stage, seed: int) -> Ran:
-    return await run(stage, drawn(seed))
 
 
 async def catches(stage: Stage, mutant: Mutant) -> bool:
