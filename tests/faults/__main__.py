@@ -1,7 +1,7 @@
 """`make faults SEEDS=n`: runs in which calls are lost, answers lie and operators die; its last line is JSON.
 
-`sample` instead of seeds is what is tried with every change: a few of them, drawn from the commit's hash, those mishaps
-that ever led to a defect, and one of the mutants. It leaves no record.
+`sample` instead of seeds is a few of them, drawn from the commit's hash, those mishaps that ever led to a defect, and
+one of the mutants. It leaves no record.
 """
 
 from __future__ import annotations

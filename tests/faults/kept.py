@@ -1,4 +1,4 @@
-"""Mishaps that once led to a defect, whatever seed had drawn them: they are tried with every change."""
+"""Mishaps that once led to a defect, whatever seed had drawn them: they are tried with every sample."""
 
 from __future__ import annotations
 
