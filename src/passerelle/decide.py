@@ -142,6 +142,15 @@ def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
     if not numbers:
         return None
     number = max(numbers)
+    return _attempt(number, wanted, seen)
+
+
+def earlier_job(number: int, wanted: Wanted, seen: Seen) -> RemoteJob | None:
+    """The job of an attempt that others followed."""
+    return _attempt(number, wanted, seen).job
+
+
+def _attempt(number: int, wanted: Wanted, seen: Seen) -> Current:
     record = next((record for record in wanted.recorded if record.number == number), None)
     jobs = [job for attempt, job in seen.jobs if attempt == number and not _turned_away(job, record)]
     chosen = _choose(jobs, record)
@@ -190,11 +199,9 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
     """The one next step of a TrainingJob."""
     if wanted.deleting:
         return _decide_deletion(wanted, seen)
-    if _closed(wanted):
-        # What ended is written down: while nothing more is wanted, the site isn't asked.
-        after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
-        if isinstance(after, Rest):
-            return after
+    after = _closed(wanted)
+    if after is not None:
+        return after
     strange = _strange(wanted, seen)
     if strange is not None:
         return strange
@@ -220,7 +227,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted):
+    if _closed(wanted) is not None:
         return Release("Ended")
     strange = _strange(wanted, seen)
     if strange is not None:
@@ -250,17 +257,22 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
     return LookUp("AnswerMissing", current.number)
 
 
-def _closed(wanted: Wanted) -> bool:
-    """Whether every attempt on record has its end on record. Attempts are recorded in rising order."""
-    return bool(wanted.recorded) and all(record.final for record in wanted.recorded)
+def _closed(wanted: Wanted) -> Rest | None:
+    """How a run rests whose newest attempt has its end on record: while nothing more is wanted, the site isn't asked.
+    Attempts are recorded in rising order, and each had ended before the next one was made.
+    """
+    if not wanted.recorded or not wanted.recorded[-1].final:
+        return None
+    after = _decide_after_end(wanted, wanted.recorded[-1].number, wanted.recorded[-1])
+    return after if isinstance(after, Rest) else None
 
 
 def _strange(wanted: Wanted, seen: Seen) -> Action | None:
     """Whether the site that answers is not the one that an open attempt was meant for."""
     if seen.identity is None:
         return Rest("SiteSilent")
-    open_ones = [record for record in wanted.recorded if not record.final]
-    if any(record.identity != seen.identity for record in open_ones):
+    newest = wanted.recorded[-1] if wanted.recorded else None
+    if newest is not None and not newest.final and newest.identity != seen.identity:
         return Rest("IdentityChanged")
     return None
 

@@ -14,7 +14,7 @@ from passerelle.gateways.base import Identity
 from passerelle.objects import TrainingJob
 from passerelle.planning import Planned
 from passerelle.sites import Service
-from passerelle.slurm import JobState, RemoteJob
+from passerelle.slurm import JobState, RemoteJob, Stage
 from passerelle.status import epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
@@ -76,8 +76,15 @@ class Pass:
             return attempts if known is None else (*attempts[:-1], known)
         if known is None:
             known = self._adopted(current.number, current.job)
-        others = (attempt for attempt in attempts if attempt.number != current.number)
+        others = (self._ended(attempt) for attempt in attempts if attempt.number != current.number)
         return (*others, with_job(known, current.job))
+
+    def _ended(self, attempt: Attempt) -> Attempt:
+        """An attempt that another one followed has ended, although the status of an older backup may not know it."""
+        if is_final(attempt):
+            return attempt
+        job = decide.earlier_job(attempt.number, Wanted(recorded=recorded(self.job)), self.seen)
+        return with_job(attempt, job) if job is not None and job.stage is Stage.ENDED else attempt
 
     @property
     def run_directory(self) -> str:
@@ -115,8 +122,10 @@ def elsewhere(job: TrainingJob, service: Service | None) -> Attempt | None:
     probe = service.watch.probe if service is not None and service.watch is not None else None
     if probe is None:
         return None
-    open_ones = (each for each in job.status.attempts if not is_final(each))
-    return next((each for each in open_ones if Identity(each.cluster, each.user) != probe.identity), None)
+    newest = job.status.attempts[-1] if job.status.attempts else None
+    if newest is None or is_final(newest) or Identity(newest.cluster, newest.user) == probe.identity:
+        return None
+    return newest
 
 
 def recorded(job: TrainingJob) -> tuple[Recorded, ...]:

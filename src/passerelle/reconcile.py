@@ -214,7 +214,7 @@ class Reconciler:
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
         kept = await self._reporter.report(now)
-        if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
+        if isinstance(action, Rest) and kept and is_final(kept[-1]):
             self._holds.forget(now.job, _limit(now.service))
             if now.service is not None and now.service.watch is not None:
                 now.service.watch.forget(now.job.run)

@@ -343,6 +343,16 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Seen(),
         Release("Ended"),
     ),
+    "a deletion of a run to which another attempt is owed looks for that first": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(NODE_FAILED,), max_attempts=2),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
+    ),
+    "what an attempt was that another one followed needs no site": (
+        Wanted(recorded=(SUBMITTED, replace(FAILED, number=2, job_id="11"))),
+        Seen(),
+        Rest("Finished"),
+    ),
     "a deletion with an emptied status looks first": (
         Wanted(deleting=True, held_finalizer=True),
         Seen(identity=HERE),
