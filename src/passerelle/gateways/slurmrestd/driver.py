@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -22,12 +22,13 @@ from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate, H
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.slurmrestd import decode, errors, survey
+from passerelle.gateways.slurmrestd.asking import numbers, pieces
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
-from passerelle.slurm import JobState, RemoteJob, id_order
+from passerelle.slurm import JobState, RemoteJob
 
 log = logging.getLogger("passerelle.slurmrestd")
 
@@ -102,7 +103,7 @@ class Slurmrestd:
 
     async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         version = await self._spoken()
-        waiting = _numbers(job_ids)
+        waiting = numbers(job_ids)
         wanted = set(waiting)
         if not wanted:
             return {}
@@ -126,7 +127,7 @@ class Slurmrestd:
         """One by one: a full listing costs the jobs of all users, 8 KiB each, and holds slurmctld's lock."""
         version = await self._spoken()
         found: list[RemoteJob] = []
-        for piece in _pieces(_numbers(job_ids), READS_AT_ONCE):
+        for piece in pieces(numbers(job_ids), READS_AT_ONCE):
             read = await asyncio.gather(*(self._job(version, job_id) for job_id in piece))
             found += [job for jobs, job_id in zip(read, piece, strict=True) for job in jobs if job.job_id == job_id]
         return found
@@ -144,9 +145,9 @@ class Slurmrestd:
         if version.filters_users:
             common.append(("users", user))
         queries = [
-            [*common, *version.ever, ("job_name", ",".join(piece))] for piece in _pieces(sorted(names), NAMES_PER_CALL)
+            [*common, *version.ever, ("job_name", ",".join(piece))] for piece in pieces(sorted(names), NAMES_PER_CALL)
         ]
-        for ids in _pieces(_numbers(job_ids), NAMES_PER_CALL):
+        for ids in pieces(numbers(job_ids), NAMES_PER_CALL):
             steps = [("step", each) for each in ids] if version.filters_users else [("step", ",".join(ids))]
             queries.append([*common, *version.ever, *steps])
         found: list[RemoteJob] = []
@@ -387,13 +388,3 @@ class Slurmrestd:
 
 def _live(body: dict[str, Any]) -> list[RemoteJob]:
     return [decode.live_job(record) for record in body.get("jobs") or []]
-
-
-def _numbers(job_ids: Collection[str]) -> list[str]:
-    """Those that can be jobs of Slurm's, each once, in the order of their numbers."""
-    return sorted(filter(decode.is_job_id, set(job_ids)), key=id_order)
-
-
-def _pieces(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
