@@ -6,7 +6,6 @@ stage that passed on exactly this tree is not repeated. Deselected is not skippe
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
@@ -19,8 +18,8 @@ from pathlib import Path
 
 from passerelle_sandbox import say
 from passerelle_sandbox.cache import cache_root
+from tree import REPOSITORY, commit, drawn, tree_hash
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PASSED = REPOSITORY / ".work" / "passed"
 BIN = Path(sys.executable).parent
 
@@ -96,17 +95,11 @@ def contract_rows() -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r'^@row\("([a-z-]+)"\)$', "\n".join(texts), re.MULTILINE)))
 
 
-def drawn(seed: str, rows: Sequence[str], count: int) -> tuple[str, ...]:
-    """Rows drawn by a seed: the same for the same seed, over time all of them."""
-    return tuple(sorted(rows, key=lambda row: hashlib.sha256(f"{seed}/{row}".encode()).digest())[:count])
-
-
 def contract_each_change() -> Stage:
     """Every row on the newest server's first door; on others the fixed ones, and some drawn from the commit's hash."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, check=False, capture_output=True, text=True)
     rows = contract_rows()
     rest = [row for row in rows if row not in EVERY_SERVER]
-    chosen = (*EVERY_SERVER, *drawn(commit.stdout.strip(), rest, DRAWN_ROWS))
+    chosen = (*EVERY_SERVER, *drawn(commit(), rest, DRAWN_ROWS))
     left_out = ", ".join(row for row in rows if row not in chosen)
     return Stage(
         "contract",
@@ -141,22 +134,6 @@ GOALS: dict[str, tuple[Stage, ...]] = {
     "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
     "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
 }
-
-
-def tree_hash() -> str:
-    """SHA-256 over every file that git tracks or would track, by name and content."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-    ).stdout
-    digest = hashlib.sha256()
-    for name in sorted(set(listed.decode().split("\0")) - {""}):
-        path = REPOSITORY / name
-        if path.is_file():
-            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 class _Failed(Exception):

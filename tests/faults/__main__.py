@@ -7,7 +7,6 @@ one of the mutants. It leaves no record.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 import re
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 
 import httpx
 
+import tree
 from faults import record
 from faults.kept import KEPT
 from faults.mutation import MUTANTS, Mutant
@@ -45,10 +45,12 @@ def seeds(words: str) -> range:
 
 def sampled(commit: str) -> list[Plan]:
     """A few seeds through slurmrestd's door, the same ones for the same commit, and over time all of them."""
-    order = sorted(range(1, OF + 1), key=lambda seed: hashlib.sha256(f"{commit}/{seed}".encode()).digest())
-    plans = (drawn(seed) for seed in order)
-    quick = (plan for plan in plans if plan.door == "slurmrestd" and not any(m.fault in SLOW for m in plan.mishaps))
-    return [next(quick) for _ in range(SAMPLE)]
+    quick = [str(plan.seed) for plan in map(drawn, range(1, OF + 1)) if _is_quick(plan)]
+    return [drawn(int(seed)) for seed in tree.drawn(commit, quick, SAMPLE)]
+
+
+def _is_quick(plan: Plan) -> bool:
+    return plan.door == "slurmrestd" and not any(each.fault in SLOW for each in plan.mishaps)
 
 
 async def all_runs(stage: Stage, plans: Iterable[tuple[str, Plan]], tried: str) -> tuple[list[Ran], list[str]]:
@@ -104,7 +106,7 @@ def chosen(words: str) -> Chosen:
     """By seeds, or `sample`. Raises SandboxError."""
     if words != "sample":
         return Chosen([(f"seed-{seed}", drawn(seed)) for seed in seeds(words)], MUTANTS, record.key())
-    commit = record.commit()
+    commit = tree.commit()
     plans = [(f"seed-{plan.seed}", plan) for plan in sampled(commit)]
     kept = [(name, Plan(0, mishaps)) for name, mishaps in KEPT.items()]
     return Chosen(plans + kept, random.Random(commit).sample(MUTANTS, 1))  # noqa: S311 -- it draws a test

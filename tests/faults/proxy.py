@@ -151,12 +151,7 @@ class Proxy:
             return web.Response(status=302, headers={"Location": "http://127.0.0.1:9/elsewhere"})
         if fault is Fault.SEND_TWICE:  # as a load balancer does that tries again
             await self._answer(call, kind)
-        if fault is Fault.DELAY:
-            await asyncio.sleep(DELAY_SECONDS)
-        if fault is Fault.SLEEP:
-            self._leader.sleep(SLEEP_SECONDS)
-        if fault is Fault.UPGRADE:
-            self._leader.upgrade()
+        await meanwhile(fault, self._leader)
         old = self._old.get(call.path)
         return await _changed(request, await self._answer(call, kind), fault, old)
 
@@ -191,6 +186,16 @@ class Proxy:
     def _asked(self, call: Call) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
         head = {**call.headers, "accept-encoding": "identity"}
         return self._session.stream(call.method, call.path, headers=head, content=call.body or None)
+
+
+async def meanwhile(fault: Fault | None, leader: Leader) -> None:
+    """What happens while a call is on its way, and changes nothing of it."""
+    if fault is Fault.DELAY:
+        await asyncio.sleep(DELAY_SECONDS)
+    if fault is Fault.SLEEP:
+        leader.sleep(SLEEP_SECONDS)
+    if fault is Fault.UPGRADE:
+        leader.upgrade()
 
 
 async def _changed(request: web.Request, answer: web.Response, fault: Fault, old: bytes | None) -> web.StreamResponse:

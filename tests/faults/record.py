@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from typing import Any
 
 from faults.history import Verdict
 from faults.plan import Plan
+from tree import REPOSITORY, tree_hash
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 RUNS = REPOSITORY / "docs" / "faults" / "runs.jsonl"
 TRIED = ("src", "operator", "tests/faults")
 """What a run tries, and what tries it: another tree of these has to be tried anew."""
@@ -28,31 +26,14 @@ class Sum:
     runs: int
     found: Mapping[str, int]
 
-    @property
-    def well(self) -> bool:
-        return not any(self.found.get(each) for each in _DEFECTS)
-
     def __str__(self) -> str:
         found = ", ".join(f"{name} {self.found.get(name, 0)}" for name in ("submittedTwice", *_DEFECTS))
         return f"{self.runs} runs: {found}"
 
 
 def key() -> str:
-    """The hash of what is tried, as it lies here: SHA-256 over names and contents, its first 16 digits."""
-    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *TRIED]
-    listed = subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True).stdout
-    digest = hashlib.sha256()
-    for name in sorted(set(listed.decode().split("\0")) - {""}):
-        path = REPOSITORY / name
-        if path.is_file():
-            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
-
-
-def commit() -> str:
-    """The hash of the commit that lies here."""
-    words = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.strip()
+    """The hash of what is tried, as it lies here: its first 16 digits."""
+    return tree_hash(*TRIED)[:16]
 
 
 def row(tried: str, plan: Plan, verdict: Verdict) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from e2e.cluster import AREX_NAME
 from faults import gates, mutation
 from faults.history import Job, Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
-from faults.plan import Plan, drawn
+from faults.plan import Plan
 from faults.stage import Stage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy
@@ -46,10 +46,6 @@ async def run(stage: Stage, plan: Plan, name: str = "") -> Ran:
     draw = random.Random(f"story {plan.seed}")  # noqa: S311 -- it draws a story
     wanted: list[Wanted] = [draw.choice(["ok", "ok", "fails", "deleted"]) for _ in range(JOBS)]
     return await _play(stage, name or f"seed-{plan.seed}", plan, wanted, draw, PATIENCE_SECONDS)
-
-
-async def run_seed(stage: Stage, seed: int) -> Ran:
-    return await run(stage, drawn(seed))
 
 
 async def catches(stage: Stage, mutant: Mutant) -> bool:

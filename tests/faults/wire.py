@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 
 from faults.plan import KILLS, Fault, Kind, Plan
-from faults.proxy import DELAY_SECONDS, SLEEP_SECONDS, Leader
+from faults.proxy import Leader, meanwhile
 
 PIECE_BYTES = 65_536
 DROPPED = 2
@@ -80,12 +80,7 @@ class Wire:
             return False
         if fault is Fault.FREEZE:
             await asyncio.Event().wait()  # until this side or that one gives up
-        if fault is Fault.DELAY:
-            await asyncio.sleep(DELAY_SECONDS)
-        if fault is Fault.SLEEP:
-            self._leader.sleep(SLEEP_SECONDS)
-        if fault is Fault.UPGRADE:
-            self._leader.upgrade()
+        await meanwhile(fault, self._leader)
         other.write(piece[: len(piece) // 2] if fault is Fault.CUT_ANSWER else piece)
         await other.drain()
         if fault in KILLS:

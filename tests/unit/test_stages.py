@@ -5,7 +5,8 @@ import tempfile
 import pytest
 
 from passerelle_sandbox import say
-from stages import DRAWN_ROWS, EVERY_SERVER, PROGRESS, Stage, contract_rows, drawn, run
+from stages import DRAWN_ROWS, EVERY_SERVER, PROGRESS, Stage, contract_rows, run
+from tree import drawn
 
 
 def test_the_rows_that_every_server_proves_exist() -> None:
