@@ -118,6 +118,12 @@ class Stage:
     async def apply(self, *objects: Object) -> None:
         await asyncio.to_thread(deploy.apply, self.there, *objects)
 
+    async def kubectl(self, *words: str) -> str:
+        done = await asyncio.to_thread(self.there.kubectl_run, *words, timeout=120)
+        if done.returncode != 0:
+            raise SandboxError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
     async def on_site(self, *words: str) -> str:
         """What a command says at the site."""
         done = await asyncio.to_thread(self.site.run, list(words))

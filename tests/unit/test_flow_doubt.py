@@ -143,7 +143,8 @@ def test_a_site_that_is_edited_while_its_status_is_written_leads_where_the_edit_
 def test_a_conflict_during_an_outage_of_kube_apiserver_is_no_defect(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    get, failed = KubeClient.trainingjob, []
+    get = KubeClient.trainingjob
+    failed: list[Key] = []
 
     async def away(self: KubeClient, key: Key) -> dict[str, object]:
         if not failed:
