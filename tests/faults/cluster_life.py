@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from faults import gates
 from faults.events import Happening, Row
 from faults.history import What
 from faults.life import Life, told
@@ -48,7 +49,7 @@ async def site_moved(life: Life, happening: Happening) -> str:
     await other.start()
     port = other.port if happening.way == "other-address" else ports.free(1)[0]
     try:
-        await _change(life, gateway={"url": life.stage.address(port)})
+        await _change(life, gateway={"url": gates.address(port)})
         await asyncio.sleep(happening.lasts)
     finally:
         await _change(life, gateway={"url": before["url"]})

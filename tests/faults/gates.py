@@ -52,11 +52,11 @@ class Certificates:
 
 def gate(way: Way, plan: Plan, leader: Leader, shown: Certificates) -> Gate:
     """The proxy of a run before the server that this way leads to."""
-    address = urlsplit(str(way.gateway["url"]))
+    there = urlsplit(str(way.gateway["url"]))
     if plan.door == "ssh":
-        return Wire(str(address.hostname), address.port or 22, plan, leader)
+        return Wire(str(there.hostname), there.port or 22, plan, leader)
     return Proxy(
-        f"{address.scheme}://{address.netloc}",
+        f"{there.scheme}://{there.netloc}",
         lambda _: plan,
         BY_DRIVER[plan.door],
         leader,
@@ -66,15 +66,20 @@ def gate(way: Way, plan: Plan, leader: Leader, shown: Certificates) -> Gate:
     )
 
 
+def address(port: int) -> str:
+    """Of a proxy that ends TLS."""
+    return f"https://localhost:{port}"
+
+
 def manifests(name: str, site: Site, way: Way, plan: Plan, port: int, root: str) -> list[dict[str, Any]]:
     """The Site of a run, which leads through its proxy, and its Secret."""
-    address, secret = urlsplit(str(way.gateway["url"])), dict(way.secret)
+    there, secret = urlsplit(str(way.gateway["url"])), dict(way.secret)
     gateway: dict[str, Any] = {**way.gateway, "driver": plan.door, "credentials": {"name": name}}
     if plan.door == "ssh":
-        secret["known_hosts"] = secret["known_hosts"].replace(f"]:{address.port} ", f"]:{port} ")
+        secret["known_hosts"] = secret["known_hosts"].replace(f"]:{there.port} ", f"]:{port} ")
         gateway["url"] = f"ssh://127.0.0.1:{port}"
     else:
-        gateway["url"] = f"https://localhost:{port}{address.path}"
+        gateway["url"] = address(port) + there.path
         gateway["tls"] = {"caSecret": {"name": AUTHORITY}}
     spec = {"profile": "sandbox-bare", **way.spec, "gateway": gateway, "runRoot": root}
     return [deploy.secret(name, secret), deploy.site_manifest(name, site, **spec)]

@@ -7,35 +7,26 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
-from faults.calls import of_slurmrestd
+from faults import gates
 from faults.plan import Plan
-from faults.proxy import Proxy
 from faults.stage import Object, Stage
-from passerelle_sandbox import deploy, sandbox, say
+from passerelle_sandbox import sandbox, say
 
+DOOR = "slurmrestd"
 NODES, GPUS = 3, 2
 """So that of ten jobs some wait, and each node has some."""
 
 
 class SiteStage(Stage):
-    """A stage for one run at a time."""
+    """A stage for one run at a time, whose Site leads through slurmrestd."""
 
-    async def door(self, plan: Plan) -> Proxy:
+    async def door(self, plan: Plan) -> gates.Gate:
         """Before the site's gateway, for whoever has this plan; to be started."""
-        return Proxy(self.site.url, lambda _: plan, of_slurmrestd, self.operators)
+        return gates.gate(await self.way(DOOR), plan, self.operators, self.certificates)
 
-    def address(self, port: int) -> str:
-        """Of a door."""
-        return f"http://127.0.0.1:{port}"
-
-    async def site_behind(self, name: str, port: int, root: str) -> list[Object]:
+    async def site_behind(self, name: str, plan: Plan, port: int, root: str) -> list[Object]:
         """A Site of this name that leads through a door, and its Secret."""
-        token = await asyncio.to_thread(self.site.token, 36_000)
-        gateway = {"driver": "slurmrestd", "url": self.address(port), "credentials": {"name": name}}
-        return [
-            deploy.credentials(name, self.site.user, token),
-            deploy.site_manifest(name, self.site, profile="sandbox-bare", runRoot=root, gateway=gateway),
-        ]
+        return gates.manifests(name, self.site, await self.way(DOOR), plan, port, root)
 
 
 @contextlib.asynccontextmanager
