@@ -1,7 +1,8 @@
 """Jobs of ours at a site whose marker names no TrainingJob here: of another cluster that submits as the same user, or
 of a TrainingJob that went without its job. They are told of and never cancelled. Pure.
 
-Only a full live listing shows them. One is read for other reasons now and then, and at rest once an hour.
+Only a full live listing shows them. One is read for other reasons now and then, and at rest once an hour, for the first
+time soon after the beginning.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from passerelle.slurm import RemoteJob, Stage, id_order
 
 SURVEY_SECONDS = 3600.0
 """How old a full listing may become: of ten thousand jobs it takes a site seconds."""
+
+FIRST_SECONDS = 120.0
+"""How long after the beginning the first one comes: what was known before is found by its ids until then."""
 
 KEPT = 1000
 """Jobs that are kept of a listing; beyond that a person needs no longer list."""
@@ -38,7 +42,7 @@ class Strays:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._due = now()
+        self._due = now() + FIRST_SECONDS
         self._identity: Identity | None = None
         self._found: tuple[Stray, ...] = ()
         self._asked: set[Stray] = set()

@@ -13,7 +13,7 @@ from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.marker import Run
 from passerelle.slurm import RemoteJob
-from passerelle.strays import SURVEY_SECONDS
+from passerelle.strays import FIRST_SECONDS, SURVEY_SECONDS
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
@@ -40,7 +40,7 @@ def test_a_job_of_another_cluster_is_told_of_and_left_alone() -> None:
         await world.until(running(world, key), 300)
         await asyncio.sleep(SURVEY_SECONDS / 2)
         marker = run_elsewhere(world, "1000")
-        await world.until(lambda: bool(strays(world)), SURVEY_SECONDS / 2 + 120)
+        await world.until(lambda: bool(strays(world)), FIRST_SECONDS + SURVEY_SECONDS / 2 + 120)
 
         assert f"job 1001 ({marker}) belongs to no TrainingJob here" in strays(world)
         assert len(world.service.watch.strays() if world.service.watch else []) == 1
@@ -115,7 +115,9 @@ def test_at_rest_all_jobs_are_listed_once_an_hour(monkeypatch: pytest.MonkeyPatc
         return list(await find(self))
 
     async def story(world: World) -> None:
-        await asyncio.sleep(120)
+        await asyncio.sleep(FIRST_SECONDS - 1)
+        assert listings == 0, "the beginning has other calls to make"
+        await asyncio.sleep(121)
         assert listings == 1
         await asyncio.sleep(3 * SURVEY_SECONDS)
 
@@ -138,7 +140,7 @@ def test_a_later_attempt_that_a_restored_status_has_not_heard_of_is_found_though
         await world.end_operator()
         world.api.restore(backup, version)
         await world.start_operator()
-        await world.until(running(world, key), 60)
+        await world.until(running(world, key), FIRST_SECONDS + 60)
         assert not strays(world)
         asked = world.site.calls.count("find")
         await asyncio.sleep(300)

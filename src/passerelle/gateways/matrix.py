@@ -19,8 +19,8 @@ from passerelle.gateways.surveys import EVERY_TOPIC, Topic
 YES = "yes"
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- until here -->"
 
-UNTOLD = frozenset({"refusal", "slurm_id", "live", "report_trouble"})
-"""Fields of RemoteJob of which an empty one is an answer."""
+UNTOLD = frozenset({"refusal", "slurm_id", "live", "report_trouble", "surplus"})
+"""Fields of RemoteJob of which an empty one is an answer, or that we fill in ourselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
