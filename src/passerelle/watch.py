@@ -352,7 +352,7 @@ class SiteWatch:
         """
         loop = asyncio.get_running_loop()
         deadline = self._now() + self._wait()
-        while self._now() < (deadline := max(deadline, self._now() + self._patient())):
+        while (now := self._now()) < (deadline := max(deadline, now + self._patient())):
             alarm = loop.call_at(deadline, self._wake.set)
             try:
                 await self._wake.wait()
