@@ -27,7 +27,8 @@ class _Jumping(selectors.SelectSelector):
             raise AssertionError("nothing will ever happen again")  # a real loop would hang here
         self._turns = self._turns + 1 if timeout <= 0 else 0
         if self._turns > MOST_TURNS:
-            raise AssertionError("somebody turns and turns, and waits for nothing")  # a real loop would be busy for ever
+            # A real loop would be busy for ever.
+            raise AssertionError("somebody turns and turns, and waits for nothing")
         self.now += max(timeout, 0.0)
         return []  # nobody is outside
 

@@ -271,17 +271,21 @@ class Looks:
     async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
         return await self._accounted(job_ids=job_ids)
 
-    async def surveyed(self) -> None:
-        """All jobs of ours, once an hour at least, so that those are known that nobody asks for. Nothing waits for it:
-        where a listing of all is too much for a site, its looks go on.
+    async def surveyed(self) -> set[Run]:
+        """All jobs of ours, once an hour at least, so that those are known that nobody asks for: strays, and a second
+        job under a marker of which this operator has heard nothing. Nothing waits for it: where a listing of all is too
+        much for a site, its looks go on. What changed.
         """
         if not self.strays.due or self._courtesy.budget.room(Purpose.LOOK) <= 0:
-            return
+            return set()
         self.strays.put_off()
         try:
-            self.strays.listed(await self._door().find(), self._picture)
+            live = await self._door().find()
         except PasserelleError as error:
             log.warning("jobs not surveyed", extra={"reason": error.reason, "error": str(error)})
+            return set()
+        self.strays.listed(live, self._picture)
+        return await self._take_in([job for job in live if not self._picture.knows(job)])
 
     async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""

@@ -305,7 +305,7 @@ class SiteWatch:
                 self._stale = False
                 await self._list()
             changed = await self._looks.asked(self.period)
-            await self._looks.surveyed()
+            changed |= await self._looks.surveyed()
             self._ask_for_forgotten()
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
