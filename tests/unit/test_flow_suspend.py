@@ -10,6 +10,7 @@ import pytest
 import virtual_time
 from little_world import AccountedDoor, Points, World
 from passerelle.actions import Cancel, Rest
+from passerelle.acts import STOP_SECONDS
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
@@ -66,7 +67,7 @@ def test_a_trainer_that_goes_on_is_cancelled_after_its_grace() -> None:
         assert not ended(world)
         assert world.site.calls.count("warn") >= 2, "what did not arrive is sent again"
 
-        await world.until(lambda: ended(world), 60)
+        await world.until(lambda: ended(world), STOP_SECONDS + LOOKS)
 
         assert world.states() == ["CANCELLED"]
         await asyncio.sleep(5)
