@@ -14,6 +14,7 @@ from passerelle.objects import Key
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
+CROWDED = Rejected("The site has too many jobs.", reason="TooManyJobs", transient=True)
 CLOSED = Rejected("The account is closed.", reason="InvalidAccount")
 FULL = Rejected("The account has too many jobs.", reason="AssocMaxSubmitJobLimit", transient=True)
 
@@ -63,6 +64,24 @@ def test_a_refusal_of_the_moment_lets_no_crowd_try_it(monkeypatch: pytest.Monkey
         await world.until(running(world, other), 1000)
 
     told(story, LONG, maxJobs=1)
+
+
+def test_nobody_waits_behind_one_that_a_full_site_refuses_for_another_reason_when_it_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    submits_end(monkeypatch, {0: CROWDED, 1: CLOSED}.get)
+
+    async def story(world: World) -> None:
+        first = world.api.create("first")
+        await world.until(lambda: world.condition(first, "Submitted") == ("False", "TooManyJobs"))
+        others = [world.api.create(f"other-{number}") for number in range(2)]
+        await world.until(lambda: {world.condition(key, "Submitted")[1] for key in others} == {"TooManyJobs"}, 10)
+        assert world.states() == []
+        await world.until(lambda: world.condition(first, "Submitted") == ("False", "InvalidAccount"))
+        await world.until(lambda: all(running(world, key)() for key in others), 20)
+        assert world.condition(first, "Submitted") == ("False", "InvalidAccount")
+
+    told(story, LONG)
 
 
 @pytest.mark.parametrize("how", ["suspended", "without its files"])
