@@ -14,7 +14,7 @@ The laws behind the rows:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.gateways.base import Identity
@@ -213,7 +213,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted, seen) and not _is_lost(wanted):
+    if _closed(wanted, seen) and not _is_lost(wanted) and not _owed(wanted):
         return Release("Ended")  # of a lost one nobody knows whether it runs: the site is asked once more
     strange = _strange(wanted, seen)
     if strange is not None:
@@ -254,6 +254,12 @@ def _closed(wanted: Wanted, seen: Seen) -> bool:
     if not wanted.recorded or any(number > wanted.recorded[-1].number for number in later):
         return False  # the status is an older backup's
     return all(record.final for record in wanted.recorded)
+
+
+def _owed(wanted: Wanted) -> bool:
+    """Whether another attempt is to follow the newest one, if nothing holds it: then an older backup may lack it."""
+    last = wanted.recorded[-1]
+    return not isinstance(_decide_after_end(replace(wanted, suspend=False), last.number, last), Rest)
 
 
 def _is_lost(wanted: Wanted) -> bool:

@@ -494,6 +494,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Seen(),
         Release("Ended"),
     ),
+    "a deletion of a run to which another attempt is owed looks for that first": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(NODE_FAILED,), max_attempts=2),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
+    ),
     "a deletion with an emptied status looks first": (
         Wanted(deleting=True),
         Seen(identity=HERE),
