@@ -118,13 +118,14 @@ def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
 
 
 def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
-    """Whether a job is no life of the attempt: of another cluster or user, refused at its submit, or by the fence. An
-    accepted job may be refused later, when nodes change: then that is its end.
+    """Whether a job is no life of the attempt: of another cluster or user, refused at its submit, by the fence, or, as
+    one too many, while it waited. An accepted job may be refused later, when nodes change: then that is its end.
     """
     if record is not None and Identity(job.cluster, job.user) != record.identity:
         return True
     accepted = record is not None and record.job_id == job.job_id
-    return job.duplicate or (job.refused and not accepted)
+    surplus = job.cancelled_waiting and record is not None and record.job_id is not None
+    return job.duplicate or ((job.refused or surplus) and not accepted)
 
 
 def _may_be(job: RemoteJob, record: Recorded | None) -> bool:
