@@ -318,9 +318,11 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     record = current.recorded
     if record is None:
         # Its jobs were refused, or turned away by the fence, and the status has lost it. One more job either begins it
-        # or is turned away, too.
+        # or is turned away, too; where another one is being looked for already, that is found first.
         if current.number in seen.lost:
             return Rest(OUTCOME_LOST)
+        if current.number in seen.doubtful:
+            return LookUp("AnswerMissing", current.number)
         return _begin(wanted, current.number)
     if record.final:
         return _decide_after_end(wanted, current.number, record)

@@ -325,6 +325,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("FAILED", exit_code=213)),
         Intend("Wanted", 1),
     ),
+    "an emptied status beside a job that the fence turned away waits for the one that is looked for": (
+        Wanted(),
+        seen(job("FAILED", exit_code=213), doubtful=frozenset({1})),
+        LookUp("AnswerMissing", 1),
+    ),
     "an older backup's attempt is not the end where a later one left but the trace of a refused submit": (
         Wanted(recorded=(NODE_FAILED,), max_attempts=9),
         seen(job("FAILED", state_reason="BadConstraints", start_time=None), attempt=2),
