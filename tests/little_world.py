@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import copy
 import uuid
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from little_store import MemoryStore
+from passerelle import kube as kubernetes
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
-from passerelle.gateways.base import Entry, Gateway, Probe, Traits
+from passerelle.gateways.base import Credential, Entry, Gateway, Probe, Traits
 from passerelle.gateways.memory import Memory, MemoryCredential
 from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Conflict, Forbidden, Gone, Kube
@@ -28,6 +30,7 @@ from passerelle.reconcile import Reconciler
 from passerelle.sites import Service, Sites
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import rfc3339
+from passerelle.v1alpha1.site import SiteSpec
 
 SITE = "memory"
 NAMESPACE = "team-a"
@@ -62,12 +65,18 @@ class Points:
             raise Killed(name)
         self.passed += 1
 
+    async def meet(self, name: str) -> None:
+        """Reach a moment, on the way of a call or of its answer."""
+        await asyncio.sleep(0.001)
+        self.reach(name)
+
 
 @dataclass
 class ApiServer:
     """TrainingJobs and Sites, by kind and key; Secrets and ConfigMaps, by name; labels, of every namespace.
 
-    `trouble` is how every call of an operator ends, while it is set. `calls` are all that came.
+    `trouble` is how every call of an operator ends, while it is set. `calls` are all that came. `uids` makes uids.
+    `auditor` is told of each status that an operator has patched: its place, how it was, how it is.
     """
 
     objects: dict[Key, dict[str, Any]] = field(default_factory=dict)
@@ -79,10 +88,14 @@ class ApiServer:
     trouble: Exception | None = None
     calls: list[str] = field(default_factory=list)
     watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
-    lister: Callable[[dict[str, Any]], None] = lambda _: None
+    listers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
+    auditor: Callable[[Key, dict[str, Any], dict[str, Any]], None] = lambda *_: None
+    uids: Callable[[], str] = lambda: str(uuid.uuid4())
     events: list[tuple[str, str, str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     version: int = 100
+    lease: dict[str, Any] | None = None
+    _told: deque[tuple[Callable[[dict[str, Any], bool], None], dict[str, Any], bool]] = field(default_factory=deque)
 
     def create(self, name: str, **spec: Any) -> Key:
         key = Key(NAMESPACE, name)
@@ -91,7 +104,7 @@ class ApiServer:
                 "metadata": {
                     "namespace": NAMESPACE,
                     "name": name,
-                    "uid": str(uuid.uuid4()),
+                    "uid": self.uids(),
                     "generation": 1,
                     "creationTimestamp": rfc3339(EPOCH + asyncio.get_running_loop().time()),
                 },
@@ -124,34 +137,47 @@ class ApiServer:
     def restore(self, backup: Mapping[Key, dict[str, Any]], version: int) -> None:
         """An older etcd is back: older objects, older resource versions. The watch lists them anew."""
         self.objects, self.version = copy.deepcopy(dict(backup)), version
-        for found in self.objects.values():
-            self.lister(copy.deepcopy(found))
+        self.list_anew()
+
+    def list_anew(self) -> None:
+        """Every watch begins with a listing. What is gone by then is told by none."""
+        for lister in self.listers:
+            for found in self.objects.values():
+                lister(copy.deepcopy(found))
 
     def delete(self, key: Key) -> None:
         self.objects[key]["metadata"]["deletionTimestamp"] = "2026-01-01T00:10:00Z"
-        self._tell(self._stamped(self.objects[key]))
-        self._collect(key)
+        self._stamped(self.objects[key])
+        if not self._collect(key):
+            self._tell(self.objects[key])
 
     def patch(self, key: Key, patch: Mapping[str, Any], kind: str) -> dict[str, Any]:
         found = self.objects.get(key)
         if found is None:
             raise Gone(str(key))
-        if patch["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+        asked, version = patch.get("metadata", {}), found["metadata"]["resourceVersion"]
+        if asked.get("resourceVersion", version) != version:
             raise Conflict(str(key))
         self.writes.append(kind)
+        before = copy.deepcopy(found.get("status", {}))
         _merge(found, {name: value for name, value in patch.items() if name != "metadata"})
-        finalizers = patch["metadata"].get("finalizers")
+        self.auditor(key, before, found.get("status", {}))
+        finalizers = asked.get("finalizers")
         if finalizers is not None:
             found["metadata"]["finalizers"] = finalizers
-        self._tell(self._stamped(found))
+        self._stamped(found)
         answer = copy.deepcopy(found)
-        self._collect(key)
+        if not self._collect(key):
+            self._tell(found)
         return answer
 
-    def _collect(self, key: Key) -> None:
+    def _collect(self, key: Key) -> bool:
+        """Remove an object that nothing holds any more: then its watchers hear of that alone."""
         meta = self.objects[key]["metadata"]
-        if "deletionTimestamp" in meta and not meta.get("finalizers"):
-            self._tell(self.objects.pop(key), deleted=True)
+        if "deletionTimestamp" not in meta or meta.get("finalizers"):
+            return False
+        self._tell(self.objects.pop(key), deleted=True)
+        return True
 
     def _stamped(self, found: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
@@ -160,7 +186,13 @@ class ApiServer:
 
     def _tell(self, found: dict[str, Any], *, deleted: bool = False) -> None:
         for watcher in self.watchers:
-            asyncio.get_running_loop().call_later(0.05, watcher, copy.deepcopy(found), deleted)
+            self._told.append((watcher, copy.deepcopy(found), deleted))
+            asyncio.get_running_loop().call_later(0.05, self._deliver)
+
+    def _deliver(self) -> None:
+        """In order: timers of one moment have none."""
+        watcher, body, deleted = self._told.popleft()
+        watcher(body, deleted)
 
 
 def _merge(target: dict[str, Any], patch: Mapping[str, Any]) -> None:
@@ -194,8 +226,7 @@ class KubeClient:
 
     async def _patch(self, key: Key, version: str, patch: Mapping[str, Any], kind: str) -> dict[str, Any]:
         await self._step(f"before {kind} patch")
-        metadata = {**patch.get("metadata", {}), "resourceVersion": version}
-        answer = self.server.patch(key, {**patch, "metadata": metadata}, kind)
+        answer = self.server.patch(key, kubernetes._at(version, patch), kind)
         await self._step(f"after {kind} patch")
         return answer
 
@@ -241,9 +272,8 @@ class KubeClient:
             raise self.server.trouble.with_traceback(None)  # else it grows with every call
 
     async def _step(self, name: str) -> None:
-        await asyncio.sleep(0.001)
+        await self.points.meet(name)
         self._called(name)
-        self.points.reach(name)
 
 
 @dataclass
@@ -294,8 +324,7 @@ class Door:
         pass
 
     async def _step(self, name: str) -> None:
-        await asyncio.sleep(0.001)
-        self.points.reach(name)
+        await self.points.meet(name)
 
 
 class AccountedDoor(Door):
@@ -357,7 +386,7 @@ class World:
         self.store = MemoryStore()
         self.home = "passerelle-system"  # the operator's own namespace
         self.listed: list[str] = []  # where TrainingJobs may name Secrets, as the operator was told
-        self.site = Memory(clock=self.loop.time)
+        self.site = self.make_site()
         self.behind = {gateway()["url"]: self.site}
         self.api.secrets[SECRET] = {"username": b"startup", "token": b"valid"}
         self.api.sites[SITE] = {
@@ -383,11 +412,18 @@ class World:
 
         return JobSecrets(kube, home=self.home, listed=self.listed, of_sites=of_sites)
 
-    async def start_operator(self, points: Points | None = None, *, pause: float = 0.0, whole: bool = True) -> Points:
-        """Its first listing takes `pause` seconds for each TrainingJob; `whole`: and has come to its end."""
-        points = points or Points()
-        kube = cast("Kube", KubeClient(self.api, points))
-        reconciler = self.reconciler = Reconciler(
+    def make_site(self, **facts: Any) -> Memory:
+        return Memory(clock=self.loop.time, **facts)
+
+    def open_door(self, spec: SiteSpec, _: Callable[[], Credential], points: Points) -> Door:
+        """What an operator has of a site."""
+        return self.door(self.behind[spec.gateway.url], points)
+
+    def compose(
+        self, kube: Kube, points: Points, measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway
+    ) -> Reconciler:
+        """An operator's parts, as operator/main.py puts them together."""
+        reconciler = Reconciler(
             kube,
             Planner(kube, self._secrets(kube), self.loop.time),
             clock=self.loop.time,
@@ -397,26 +433,33 @@ class World:
         sites = reconciler.sites = Sites(
             kube,
             namespace=self.home,
-            open_gateway=lambda spec, *_: cast("Gateway", self.door(self.behind[spec.gateway.url], points)),
+            open_gateway=lambda spec, credentials, _: cast("Gateway", self.open_door(spec, credentials, points)),
             read_credential=_credential,
             work=reconciler.work,
             run_directory=reconciler.run_directory,
             changed=reconciler.changed,
             turned=reconciler.turned,
             names_nobody=reconciler.names_nobody,
+            measure=measure,
             now=lambda: EPOCH + self.loop.time(),
         )
         self._sites = sites
+        return reconciler
+
+    async def start_operator(self, points: Points | None = None, *, pause: float = 0.0, whole: bool = True) -> Points:
+        """Its first listing takes `pause` seconds for each TrainingJob; `whole`: and has come to its end."""
+        points = points or Points()
+        reconciler = self.reconciler = self.compose(cast("Kube", KubeClient(self.api, points)), points)
         self._tasks = [
             asyncio.create_task(reconciler.homeless.run()),
             asyncio.create_task(reconciler.announcer.run()),
         ]
         self.api.watchers = [lambda body, deleted: None if points.dead else reconciler.observe(body, deleted=deleted)]
-        self.api.lister = lambda body: reconciler.observe(body, deleted=False, listed=True)
+        self.api.listers = [lambda body: reconciler.observe(body, deleted=False, listed=True)]
         for body in list(self.api.objects.values()):
             reconciler.take_in(copy.deepcopy(body))
             await asyncio.sleep(pause)
-        await sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
+        await reconciler.sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
         if whole:
             reconciler.begin()
         return points
@@ -453,7 +496,7 @@ class World:
 
     def another(self, url: str, **facts: Any) -> Memory:
         """One more cluster, behind this URL."""
-        self.behind[url] = Memory(clock=self.loop.time, fates=self.site.fates, **facts)
+        self.behind[url] = self.make_site(fates=self.site.fates, **facts)
         return self.behind[url]
 
     def status(self, key: Key) -> dict[str, Any]:

@@ -14,7 +14,7 @@ The laws behind the rows:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.gateways.base import Identity
@@ -118,13 +118,14 @@ def current_attempt(wanted: Wanted, seen: Seen) -> Current | None:
 
 
 def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
-    """Whether a job is no life of the attempt: of another cluster or user, refused at its submit, or by the fence. An
-    accepted job may be refused later, when nodes change: then that is its end.
+    """Whether a job is no life of the attempt: of another cluster or user, refused at its submit, by the fence, or, as
+    one too many, while it waited. An accepted job may be refused later, when nodes change: then that is its end.
     """
     if record is not None and Identity(job.cluster, job.user) != record.identity:
         return True
     accepted = record is not None and record.job_id == job.job_id
-    return job.duplicate or (job.refused and not accepted)
+    surplus = job.cancelled_waiting and record is not None and record.job_id is not None
+    return job.duplicate or ((job.refused or surplus) and not accepted)
 
 
 def _may_be(job: RemoteJob, record: Recorded | None) -> bool:
@@ -213,7 +214,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
         return Rest("NothingHeld")
     if wanted.abandon:
         return Release(ABANDONED)
-    if _closed(wanted, seen) and not _is_lost(wanted):
+    if _closed(wanted, seen) and not _is_lost(wanted) and not _owed(wanted):
         return Release("Ended")  # of a lost one nobody knows whether it runs: the site is asked once more
     strange = _strange(wanted, seen)
     if strange is not None:
@@ -254,6 +255,12 @@ def _closed(wanted: Wanted, seen: Seen) -> bool:
     if not wanted.recorded or any(number > wanted.recorded[-1].number for number in later):
         return False  # the status is an older backup's
     return all(record.final for record in wanted.recorded)
+
+
+def _owed(wanted: Wanted) -> bool:
+    """Whether another attempt is to follow the newest one, if nothing holds it: then an older backup may lack it."""
+    last = wanted.recorded[-1]
+    return not isinstance(_decide_after_end(replace(wanted, suspend=False), last.number, last), Rest)
 
 
 def _is_lost(wanted: Wanted) -> bool:
@@ -311,9 +318,11 @@ def _decide_without_job(wanted: Wanted, seen: Seen, current: Current) -> Action:
     record = current.recorded
     if record is None:
         # Its jobs were refused, or turned away by the fence, and the status has lost it. One more job either begins it
-        # or is turned away, too.
+        # or is turned away, too; where another one is being looked for already, that is found first.
         if current.number in seen.lost:
             return Rest(OUTCOME_LOST)
+        if current.number in seen.doubtful:
+            return LookUp("AnswerMissing", current.number)
         return _begin(wanted, current.number)
     if record.final:
         return _decide_after_end(wanted, current.number, record)

@@ -26,8 +26,8 @@ LOST_SECONDS = 120.0
 """How long, at least, a job that was once seen is gone before it is believed lost."""
 
 NAMES_OF_A_RUN = 200
-"""Attempts of a run that a look-up asks for at first, the newest: an attempt is made only after the one before it was
-seen to end, and a number that others made up must not cost a hundred thousand names.
+"""Attempts of a run that a look-up asks for at first, the newest: a number that others made up must not cost a hundred
+thousand names.
 """
 
 Known = dict[str, tuple[Run, int, RemoteJob]]
@@ -36,13 +36,17 @@ Known = dict[str, tuple[Run, int, RemoteJob]]
 
 @dataclass(slots=True)
 class Question:
-    """An attempt whose job was not found. `answered_at`: the first good answer since the question was put. `seen`: it
-    had a job once.
-    """
+    """An attempt whose job was not found. `seen`: it had a job once; `had` is its id, where known."""
 
-    answered_at: float | None = None
+    answered_at: float | None = None  # the first good answer since the question was put
     absent: bool = False
     seen: bool = False
+    had: str = ""
+
+    def is_answered_by(self, job: RemoteJob) -> bool:
+        """Not by a job that was turned away; nor by another one than it had, which was cancelled as it waited."""
+        surplus = job.cancelled_waiting and self.had not in ("", job.job_id)
+        return not (job.refused or job.duplicate or surplus)
 
     def patience(self, settle_seconds: float) -> float:
         """Seconds from the first good answer until absence is believed."""
@@ -121,11 +125,11 @@ class Picture:
         doubtful: int | None = None,
         remembered: Remembered | None = None,
         last: bool = False,
-        seen: bool = False,
+        had: str | None = None,
         lost: Iterable[int] = (),
     ) -> None:
-        """Have a run looked up. `doubtful` is an attempt whose absence is in question, `seen` whether it had a job
-        once; `lost` are those whose loss is believed already, until a record tells better. `last`: does any job live?
+        """Have a run looked up. `doubtful` is an attempt whose absence is in question, `had` the job that it had once;
+        `lost` are those whose loss is believed already, until a record tells better. `last`: does any job live?
         """
         view = self.views.setdefault(run, View())
         if run not in self.asked and not view.complete and view.answered_at is None:
@@ -137,7 +141,8 @@ class Picture:
         for attempt in lost:
             view.questions.setdefault(attempt, Question(absent=True, seen=True))
         if doubtful is not None:
-            view.questions.setdefault(doubtful, Question()).seen |= seen
+            put = view.questions.setdefault(doubtful, Question())
+            put.seen, put.had = put.seen or had is not None, had or put.had
         self.asked.setdefault(run)
 
     def turn(self, most: int) -> set[Run]:
@@ -175,7 +180,9 @@ class Picture:
             for run, view in self.views.items():
                 view.complete, view.quiet, view.recalled = False, False, False
                 view.answered_at = view.remembered = None
-                view.questions = {attempt: Question(seen=each.seen) for attempt, each in view.questions.items()}
+                view.questions = {
+                    attempt: Question(seen=each.seen, had=each.had) for attempt, each in view.questions.items()
+                }
                 self.asked.setdefault(run)
         self.identity = identity
 
@@ -220,7 +227,7 @@ class Picture:
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
         view.quiet &= job.stage is Stage.ENDED
-        if not (job.refused or job.duplicate):
+        if view.questions.get(attempt, Question()).is_answered_by(job):
             view.questions.pop(attempt, None)
             _drop_doubted(view, attempt)
         return run if before is None or before[1] != job else None
@@ -239,7 +246,7 @@ class Picture:
         if question is not None and question.absent and question.seen:
             return None  # it was believed long enough
         others = (job for number, job in view.jobs.values() if number == attempt and job.job_id != row.job_id)
-        if any(not (doubted(job) or job.refused or job.duplicate) for job in others):
+        if any(not doubted(job) and Question(had=row.job_id).is_answered_by(job) for job in others):
             return None  # a former life, or a surplus one: the attempt has another
         before = view.jobs.get(row.job_id)
         if before is not None and before[1].stage is Stage.ENDED:
@@ -249,7 +256,7 @@ class Picture:
         job = _with_what_it_had(row, before)
         view.jobs[row.job_id] = (attempt, job)
         view.quiet = False
-        self.ask(run, highest=attempt, thorough=True, doubtful=attempt, seen=True)
+        self.ask(run, highest=attempt, thorough=True, doubtful=attempt, had=row.job_id)
         return run if before is None or before[1] != job else None
 
     def turn_away(self, run: Run, job: RemoteJob) -> None:
@@ -263,7 +270,7 @@ class Picture:
         """The site knows neither the job nor its end: put its absence in question."""
         view = self.views.get(run)
         if view is not None and view.jobs.pop(job.job_id, None) is not None:
-            self.ask(run, highest=attempt, thorough=True, doubtful=attempt, seen=True)
+            self.ask(run, highest=attempt, thorough=True, doubtful=attempt, had=job.job_id)
 
     def settle(self, runs: Collection[Run], now: float, settle_seconds: float, *, accounted: bool) -> set[Run]:
         """Take a look-up's silence as its answer; the runs for which something is now known.
@@ -377,7 +384,8 @@ def _new(view: View | None) -> bool:
 def _age(view: View, now: float, settle_seconds: float) -> bool:
     """Age the questions that a look left open; True where one is answered now."""
     answered = False
-    present = {attempt for attempt, job in view.jobs.values() if not (job.refused or job.duplicate or doubted(job))}
+    firm = [(attempt, job) for attempt, job in view.jobs.values() if not doubted(job)]
+    present = {number for number, job in firm if view.questions.get(number, Question()).is_answered_by(job)}
     for attempt in list(view.questions):
         question = view.questions[attempt]
         if attempt in present:

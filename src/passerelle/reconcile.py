@@ -262,7 +262,7 @@ class Reconciler:
             doubtful=doubtful,
             remembered=known,
             last=last,
-            seen=any(each.number == doubtful and each.job_id is not None for each in attempts),
+            had=next((each.job_id for each in attempts if each.number == doubtful), None),
             lost=[each.number for each in attempts if is_final(each) and each.reason == OUTCOME_LOST],
         )
 

@@ -203,8 +203,9 @@ class Sites:
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
-        for service in self._services.values():
-            await self._stop(service)
+        for name, service in self._services.copy().items():
+            if self._services.get(name) is service:  # else it went away meanwhile, and was stopped then
+                await self._stop(service)
         self._services.clear()
 
     async def _equip(self, service: Service) -> None:

@@ -221,6 +221,13 @@ class RemoteJob:
         return self.state.base == "FAILED" and self.exit_signal == LOG_REFUSED_SIGNAL
 
     @property
+    def cancelled_waiting(self) -> bool:
+        """Whether it was cancelled before it began. Slurm tells of a start of such a one, too: its end."""
+        start, end = self.start_time, self.end_time
+        waited = start is None or (not self.node_count and end is not None and end <= start)
+        return self.state.base == "CANCELLED" and self.state.ending is not None and waited
+
+    @property
     def duplicate(self) -> bool:
         """Whether the fence turned this job away, or we did: another job is the attempt."""
         if self.surplus and self.state.base == "CANCELLED":

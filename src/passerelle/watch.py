@@ -114,7 +114,7 @@ class SiteWatch:
         doubtful: int | None = None,
         remembered: Remembered | None = None,
         last: bool = False,
-        seen: bool = False,
+        had: str | None = None,
         lost: Iterable[int] = (),
     ) -> None:
         """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
@@ -128,7 +128,7 @@ class SiteWatch:
             doubtful=doubtful,
             remembered=remembered,
             last=last,
-            seen=seen,
+            had=had,
             lost=lost,
         )
         self._wake.set()

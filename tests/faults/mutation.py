@@ -16,11 +16,14 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`mishaps` befall the submits from the second on; `seen` tells from a verdict whether the check has caught it."""
+    """`mishaps` befall the submits from the second on; `seen` tells from a verdict whether the check has caught it.
+    `ways` are those of its TrainingJobs.
+    """
 
     name: str
     faults: tuple[Fault, ...]
     seen: Callable[[Verdict], bool]
+    ways: tuple[str, ...] = ("ok",) * 4
 
     @property
     def file(self) -> Path:
@@ -42,4 +45,6 @@ MUTANTS = (
     Mutant("next_attempt", (Fault.LOSE_CALL,), lambda verdict: bool(verdict.wrong_end)),
     Mutant("empty_listing", (Fault.LOSE_ANSWER,), _submitted_or_worse),
     Mutant("error_text", (Fault.LOSE_ANSWER,), _submitted_or_worse),
+    # No watch tells of the deletion: the job's last patch meets it, or is written over it, and its answer is no news.
+    Mutant("no_resource_version", (), lambda verdict: bool(verdict.lost and verdict.orphans), ("unheard",)),
 )

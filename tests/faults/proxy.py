@@ -56,7 +56,8 @@ class Call:
 
 class Proxy:
     """`told` hears of each call that was let through, with the answer's status. `tls` is what is shown to the operator,
-    and `wrong` what is shown to it once after a mishap; `trust` is for the server.
+    and `wrong` what is shown to it once after a mishap; `trust` is for the server. Watches stand still while `hears` is
+    not set.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class Proxy:
         tls: ssl.SSLContext | None = None,
         wrong: ssl.SSLContext | None = None,
         told: Callable[[Kind, int], None] | None = None,
+        hears: asyncio.Event | None = None,
     ) -> None:
         self._upstream = upstream.rstrip("/")
         self._plan_of, self._kind_of, self._leader, self._told = plan_of, kind_of, leader, told
-        self._trust, self._tls, self._wrong = trust, tls, wrong
+        self._trust, self._tls, self._wrong, self._hears = trust, tls, wrong, hears
         self._old: dict[str, bytes] = {}
         self._spoilt = 0
         self._late: set[asyncio.Task[None]] = set()
@@ -188,6 +190,8 @@ class Proxy:
             answer = web.StreamResponse(status=found.status_code, headers=_head(found.headers))
             await answer.prepare(request)
             async for piece in found.aiter_raw():
+                if self._hears is not None:
+                    await self._hears.wait()
                 await answer.write(piece)
                 if fault is Fault.CUT_ANSWER:
                     return _abort(request)

@@ -16,7 +16,7 @@ from bench.apiserver import ApiServer
 from faults import accounts, gates, mutation
 from faults.history import Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
-from faults.plan import ENOUGH, Plan
+from faults.plan import ENOUGH, Fault, Kind, Mishap, Plan
 from faults.stage import Stage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy
@@ -36,7 +36,11 @@ exit "$2"
 """
 _PROGRAMS: dict[Wanted, tuple[int, int]] = {"ok": (3, 0), "fails": (2, 3), "deleted": (600, 0)}
 """Seconds, and the exit code."""
-_PAUSED_PROGRAM = (12, 0)
+_OTHER_PROGRAMS = {"paused": (12, 0), "unheard": (40, 0)}
+_WANTED: dict[str, Wanted] = {"paused": "ok", "unheard": "deleted"}
+_UNHEARD_SECONDS = 25.0
+"""When it is deleted: it runs by then, and ends later, so one patch is still to come."""
+Act = tuple[float, Callable[[], Awaitable[object]]]
 _PAUSE_SECONDS = 6.0
 
 
@@ -67,7 +71,7 @@ async def catches(stage: Stage, mutant: Mutant) -> bool:
     await stage.mutate((mutant.file,))
     name, draw = mutant.name.replace("_", "-"), random.Random(mutant.name)  # noqa: S311 -- likewise
     plan = Plan(0, mutant.mishaps)
-    ran = await _play(stage, name, plan, ["ok"] * 4, draw, mutation.PATIENCE_SECONDS)
+    ran = await _play(stage, name, plan, mutant.ways, draw, mutation.PATIENCE_SECONDS)
     await stage.on_site("scancel", "--user", stage.site.user)
     if not plan.happened:
         raise SandboxError(f"Mutant {mutant.name}: nothing happened to it.")
@@ -87,10 +91,12 @@ async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: 
         await stage.apply(*made, deploy.namespace(name))
         stage.plans[name] = plan
         tasks = await _create(api, name, ways)
-        await _follow(api, tasks, draw, patience)
+        acts = _acts(stage, api, plan, list(zip(tasks, ways, strict=True)), draw)
+        await _follow(api, tasks, acts, patience)
         await asyncio.sleep(LATE_SECONDS)
         return Ran(plan, await _verdict(stage, api, plan, root, tasks))
     finally:
+        stage.hears.set()
         stage.plans.pop(name, None)
         await _clear(stage, name)
         await api.close()
@@ -98,36 +104,46 @@ async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: 
 
 
 async def _create(api: ApiServer, namespace: str, ways: Sequence[str]) -> list[Task]:
-    """A way is how one must end, or `paused`: it is suspended for a while, and succeeds all the same."""
+    """A way is how one must end, or `paused`: it is suspended for a while, and succeeds all the same; or `unheard`: it
+    is deleted while it runs, and no watch tells of that.
+    """
     tasks = []
     for number, way in enumerate(ways):
-        wanted: Wanted = "ok" if way == "paused" else cast("Wanted", way)
-        program = _PAUSED_PROGRAM if way == "paused" else _PROGRAMS[wanted]
+        wanted = _WANTED.get(way) or cast("Wanted", way)
+        program = _OTHER_PROGRAMS.get(way) or _PROGRAMS[wanted]
         about = (await api.create(_trainingjob(namespace, number, program)))["metadata"]
         tasks.append(Task(about["name"], Run.of_uid(about["uid"]).key, wanted, paused=way == "paused"))
     return tasks
 
 
 def _acts(
-    api: ApiServer, tasks: Sequence[Task], draw: random.Random
-) -> list[tuple[float, Callable[[], Awaitable[object]]]]:
+    stage: Stage, api: ApiServer, plan: Plan, story: Sequence[tuple[Task, str]], draw: random.Random
+) -> list[Act]:
     """What people do in the run, and how many seconds after its beginning."""
-    acts: list[tuple[float, Callable[[], Awaitable[object]]]] = []
-    for task in tasks:
+    acts: list[Act] = []
+    for task, way in story:
         at = draw.uniform(1, 20)
-        if task.wanted == "deleted":
+        if way == "deleted":
             acts.append((at, partial(api.delete, task.name)))
-        if task.paused:
+        if way == "unheard":
+            acts.append((_UNHEARD_SECONDS, partial(_delete_unheard, stage, api, plan, task)))
+        if way == "paused":
             for moment, suspend in ((at, True), (at + _PAUSE_SECONDS, False)):
                 acts.append((moment, partial(api.patch, task.name, {"spec": {"suspend": suspend}})))
     return sorted(acts, key=itemgetter(0))
 
 
-async def _follow(api: ApiServer, tasks: list[Task], draw: random.Random, patience: float) -> None:
+async def _delete_unheard(stage: Stage, api: ApiServer, plan: Plan, task: Task) -> None:
+    stage.hears.clear()
+    plan.happened.append(Mishap(Kind.WATCH, 1, Fault.FREEZE))
+    await api.delete(task.name)
+
+
+async def _follow(api: ApiServer, tasks: list[Task], acts: Sequence[Act], patience: float) -> None:
     """Do what people do, and wait for all ends."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    due = _acts(api, tasks, draw)
+    due = list(acts)
     while clock() - began < patience:
         while due and clock() - began >= due[0][0]:
             await due.pop(0)[1]()

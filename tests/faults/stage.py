@@ -38,11 +38,14 @@ _HTTP_CREATED = 201
 
 @dataclass
 class Stage:
-    """`before` are files that operators load ahead of themselves: mutants. `plans`: by the namespace of their run."""
+    """`before` are files that operators load ahead of themselves: mutants. `plans`: by the namespace of their run.
+    While `hears` is not set, no operator's watch tells anything.
+    """
 
     there: Sandbox
     before: Sequence[Path] = ()
     plans: dict[str, Plan] = field(default_factory=dict)
+    hears: asyncio.Event = field(default_factory=asyncio.Event)
     operators: Operators = field(init=False)
     certificates: Certificates = field(init=False)
     doors: Doors = field(init=False)
@@ -51,6 +54,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.operators = Operators(self._start)
+        self.hears.set()
 
     @property
     def site(self) -> Site:
@@ -84,7 +88,15 @@ class Stage:
             if kind is Kind.LEASE and status in (_HTTP_OK, _HTTP_CREATED):
                 self.operators.leads(slot)
 
-        proxy = Proxy(cluster["server"], self._plan_of, of_kubernetes, self.operators, trust=trust, told=heard)
+        proxy = Proxy(
+            cluster["server"],
+            self._plan_of,
+            of_kubernetes,
+            self.operators,
+            trust=trust,
+            told=heard,
+            hears=self.hears,
+        )
         await proxy.start()
         stack.push_async_callback(proxy.stop)
         cluster["server"] = f"http://127.0.0.1:{proxy.port}"

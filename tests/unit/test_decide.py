@@ -266,6 +266,30 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("CANCELLED", surplus=True)),
         LookUp("AnswerMissing", 1),
     ),
+    "a duplicate that was cancelled as it waited is no outcome, whoever did that, where the site shows no other": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED", "11", start_time=None)),
+        LookUp("Vanished", 1),
+    ),
+    "a duplicate that was cancelled as it waited is no outcome either where Slurm tells of a start of it": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(
+            job("CANCELLED", "11", start_time=120, end_time=120, node_count=0),
+            lost=frozenset({1}),
+            absent=frozenset({1}),
+        ),
+        Rest("OutcomeLost"),
+    ),
+    "the attempt's own job that was cancelled as it waited is its outcome": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED", start_time=None)),
+        Rest("Finished"),
+    ),
+    "another job of the attempt that was cancelled once it had begun is its outcome": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("CANCELLED", "11", start_time=120, end_time=130, node_count=0)),
+        Rest("Finished"),
+    ),
     "a job that was cancelled yields to one of its marker that waits": (
         Wanted(recorded=(SUBMITTED,)),
         seen(job("CANCELLED"), job("PENDING", "11")),
@@ -300,6 +324,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(),
         seen(job("FAILED", exit_code=213)),
         Intend("Wanted", 1),
+    ),
+    "an emptied status beside a job that the fence turned away waits for the one that is looked for": (
+        Wanted(),
+        seen(job("FAILED", exit_code=213), doubtful=frozenset({1})),
+        LookUp("AnswerMissing", 1),
     ),
     "an older backup's attempt is not the end where a later one left but the trace of a refused submit": (
         Wanted(recorded=(NODE_FAILED,), max_attempts=9),
@@ -493,6 +522,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(deleting=True, recorded=(FAILED,)),
         Seen(),
         Release("Ended"),
+    ),
+    "a deletion of a run to which another attempt is owed looks for that first": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(NODE_FAILED,), max_attempts=2),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked"),
     ),
     "a deletion with an emptied status looks first": (
         Wanted(deleting=True),

@@ -317,6 +317,8 @@ class Between:
         self.killed = 0
         self.leader: list[str] = []
         self.told: list[tuple[Kind, int]] = []
+        self.hears = asyncio.Event()
+        self.hears.set()
         self.server = Server()
         self.client: httpx.AsyncClient
 
@@ -351,6 +353,7 @@ async def between() -> AsyncIterator[Between]:
         lambda request: of_kubernetes(request) if request.path.startswith("/apis") else of_slurmrestd(request),
         made,
         told=lambda kind, status: made.told.append((kind, status)),
+        hears=made.hears,
     )
     await door.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.port}", timeout=2.0) as client:
@@ -480,6 +483,17 @@ class TestProxy:
         else:
             with pytest.raises(httpx.TransportError):  # of a frozen one nothing is heard, until the client gives up
                 await read()
+
+    async def test_a_watch_stands_still_while_nobody_is_to_hear(self, between: Between) -> None:
+        between.hears.clear()
+
+        with pytest.raises(httpx.ReadTimeout):
+            async with between.client.stream("GET", "/apis/x?watch=true", timeout=0.3) as answer:
+                await answer.aread()
+        assert (await between.ask()).status_code == 200, "what is no watch goes through"
+
+        between.hears.set()
+        assert (await between.ask(path="/apis/x?watch=true")).text.count("\n") == 3
 
 
 async def test_one_connection_is_shown_a_wrong_certificate(tmp_path: Path) -> None:

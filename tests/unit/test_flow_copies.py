@@ -110,6 +110,26 @@ def test_where_the_fence_turns_the_other_one_away_nobody_is_told_that_the_run_wa
     told(story, WAITS)
 
 
+def test_a_surplus_job_that_was_cancelled_stands_for_nobody_when_the_site_has_lost_the_other() -> None:
+    async def story(world: World) -> None:
+        key = await two_that_wait(world)
+        await world.start_operator()
+        await world.until(lambda: world.states() == ["PENDING", "CANCELLED"])
+        await world.end_operator()
+        queued = world.loop.time() - world.site._jobs["1000"].submitted
+        world.site._jobs["1000"].fate = Fate(queued=queued, running=60)
+        await world.start_operator()
+        await world.until(running(world, key))
+        world.site.lose_state()
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        await asyncio.sleep(2000)
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+
+    told(story, WAITS)
+
+
 BEGINS, STAYS = Fate(queued=1, running=2000), Fate(queued=5000, running=2000)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from dataclasses import replace
 
 import pytest
@@ -163,5 +164,49 @@ def test_a_conflict_during_an_outage_of_kube_apiserver_is_no_defect(
 
         assert failed == [key]
         assert [each.message for each in caplog.records if each.exc_info] == []
+
+    told(story)
+
+
+def first_fails(batch: Batch) -> Fate:
+    """The node of the first attempt fails; the second one runs for a while."""
+    first = batch.options.name.endswith("-1")
+    return Fate(queued=1, running=20, end="NODE_FAIL", exit_code=1) if first else Fate(queued=1, running=60)
+
+
+def attempts(world: World, key: Key) -> list[str]:
+    return [each["reason"] for each in world.status(key)["attempts"]]
+
+
+def test_an_attempt_that_an_older_backup_shows_running_does_not_stay_open() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = first_fails
+        key = world.api.create("a", retry={"maxAttempts": 2})
+        await world.until(running(world, key))
+        backup = copy.deepcopy(world.api.objects)
+        await world.until(lambda: len(world.status(key)["attempts"]) == 2 and running(world, key)(), 120)
+        world.api.restore(backup, world.api.version)
+        await world.until(finished(world, key), 120)
+        assert attempts(world, key) == ["NodeFailure", "Completed"]
+
+        await world.until(finished(world, world.api.create("b", retry={"maxAttempts": 2})), 240)
+
+    told(story, maxJobs=1)
+
+
+def test_a_deletion_looks_for_the_attempt_that_an_older_backup_does_not_know() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = first_fails
+        key = world.api.create("a", retry={"maxAttempts": 2})
+        await world.until(lambda: bool(world.status(key).get("attempts")) and attempts(world, key) == ["NodeFailure"])
+        backup = copy.deepcopy(world.api.objects)
+        await world.until(lambda: len(world.status(key)["attempts"]) == 2 and running(world, key)(), 120)
+        await world.end_operator()
+        world.api.restore(backup, world.api.version)
+        world.api.delete(key)
+        await world.start_operator()
+        await world.until(lambda: key not in world.api.objects, 60)
+
+        assert world.states() == ["NODE_FAIL", "CANCELLED"]
 
     told(story)

@@ -86,7 +86,8 @@ def test_who_is_missing_in_a_listing_is_looked_for() -> None:
         await asyncio.sleep(3)
         with world.api.unwatched():
             world.api.delete(lost)
-        world.api.lister(copy.deepcopy(world.api.objects[kept]))
+        for lister in world.api.listers:
+            lister(copy.deepcopy(world.api.objects[kept]))
         await asyncio.sleep(60)
         world.api.calls.clear()
         await asyncio.sleep(300)

@@ -704,3 +704,18 @@ def test_every_secret_that_a_site_names_is_known_as_its_own() -> None:
 
     tls = {"caSecret": {"name": "authority"}, "clientSecret": {"name": "door"}}
     told(story, gateway=gateway(tls=tls))
+
+
+def test_a_site_may_go_away_while_all_are_closed() -> None:
+    async def story(world: World) -> None:
+        assert world.reconciler is not None
+        sites, other = world.reconciler.sites, copy.deepcopy(world.api.sites[SITE])
+        other["metadata"] |= {"name": "other", "uid": "o"}
+        world.api.sites["other"] = other
+        await sites.observe(other, deleted=False)
+        await asyncio.sleep(2)
+        await asyncio.gather(sites.close(), sites.observe(other, deleted=True))
+
+        assert sites.services() == []
+
+    told(story)
