@@ -202,7 +202,8 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
         return
     excuses = [blow for blow in run.befell(last, _ENDS) if _ENDS[blow.what] == (told.succeeded, told.reason)]
     if not excuses:
-        verdict.wrong_end.append(f"{task.name} says Succeeded={told.succeeded} ({told.reason}), and it {task.wanted}")
+        told_so = f"{task.name} says Succeeded={told.succeeded} ({told.reason}), and it {task.wanted}"
+        verdict.wrong_end.append(f"{told_so}; accounting says {_states(run.rows.get(last, ()))}")
         return
     verdict.wrong_end += _excused(task, run, told, excuses)
 

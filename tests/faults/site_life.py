@@ -112,7 +112,8 @@ async def node_failed(life: Life, happening: Happening) -> str:
     finally:
         if happening.way == "dead":
             life.stage.site.namespace.spawn(("nice", "-n", "19", "slurmd", "-N", node), "/var/log/slurm/slurmd.log")
-        await life.must("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        # With ReturnToService=2 one whose slurmd has registered anew is back by itself, and can't be resumed.
+        await life.tried("scontrol", "update", f"NodeName={node}", "State=RESUME")
     return node
 
 

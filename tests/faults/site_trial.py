@@ -49,16 +49,22 @@ async def run(stage: SiteStage, name: str, story: tuple[Plan, tuple[Happening, .
 async def main(words: list[str]) -> int:
     told = stories(words)
     done: list[SiteRan] = []
+    broken: list[str] = []
     async with site_stage() as stage:
         for number, story in enumerate(told):
-            done.append(await run(stage, f"life-{number}", story))
+            try:
+                done.append(await run(stage, f"life-{number}", story))
+            except (SandboxError, TimeoutError) as error:
+                say.line(f"  life-{number}: it came to no verdict: {error!r}")
+                broken.append(f"life-{number}")
     figures = {
         "runs": len(done),
         "events": by_event(each for ran in done for each in ran.happened),
         "defects": [defect for ran in done for defect in ran.verdict.defects],
+        "broken": broken,
     }
     say.line(json.dumps(figures))
-    return 1 if figures["defects"] else 0
+    return 1 if figures["defects"] or broken else 0
 
 
 if __name__ == "__main__":
