@@ -290,7 +290,7 @@ class TestLimits:
         told = {"job-0": CANCELLED, "job-1": replace(CANCELLED, job_ids=("8",))}
         verdict = check([task(), other], jobs, RAN, told, blows=[blow(What.CANCELLED)])
 
-        assert verdict.defects == ["job-1 says Succeeded=False (Cancelled), and it ok"]
+        assert verdict.defects == ["job-1 says Succeeded=False (Cancelled), and it ok; accounting says CANCELLED"]
 
 
 def _kinds(verdict: Verdict) -> list[str]:
