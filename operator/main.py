@@ -6,6 +6,7 @@ Run it with `kopf run --standalone operator/main.py`, or as the container does, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -89,8 +90,21 @@ class Operator:
         self.sites: Sites
         self.health: Health
         self.tasks: list[asyncio.Task[None]] = []
+        self._ends = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
+        """All of it, or nothing: kopf cleans up only after a start that came to its end."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """What was started, the newest first; the Lease is given back when nobody acts by it any more."""
+        await self._ends.aclose()
+
+    async def _start(self) -> None:
         """Health first; then the Lease; then all TrainingJobs, since maxJobs counts them; then the Sites, so that
         no TrainingJob is told that its Site does not exist. Only then is anything acted on.
         """
@@ -103,7 +117,9 @@ class Operator:
             clock=time.monotonic,
         )
         await self.health.start()
+        self._ends.push_async_callback(self.health.stop)
         self.kube = await Kube.connect(metrics.wrote, lambda: self.election.fence())  # noqa: PLW0108 -- it asks by it
+        self._ends.push_async_callback(self.kube.close)
         self.election = Election(
             self.kube,
             self.settings.namespace,
@@ -112,6 +128,8 @@ class Operator:
             now=time.time,
         )
         metrics.read_leader(lambda: self.election.leads)
+        self._ends.push_async_callback(self.election.resign)
+        self._ends.push_async_callback(self._end_tasks)
         await self._lead()
         secrets = JobSecrets(
             self.kube,
@@ -128,6 +146,7 @@ class Operator:
             open_store=allowed.store,
             presigned=allowed.presigned,
         )
+        self._ends.push_async_callback(self.reconciler.announcer.farewell)
         self.sites = self.reconciler.sites = Sites(
             self.kube,
             namespace=self.settings.namespace,
@@ -140,6 +159,7 @@ class Operator:
             names_nobody=self.reconciler.names_nobody,
             measure=lambda site, gateway: metrics.measure(site, gateway, self.election.fence),
         )
+        self._ends.push_async_callback(self.sites.close)
         metrics.read_sites(self.sites.services, self.reconciler.homeless)
         await _insist(self._take_in)
         sites = await _insist(lambda: self.kube.sites())  # noqa: PLW0108 -- the chart's rights are read off the calls
@@ -155,12 +175,7 @@ class Operator:
     async def _lead(self) -> None:
         """Stand by until the Lease is ours, and end when another one has it: nothing that is known here counts then."""
         self.health.stand_by(lambda: self.election.waits)
-        try:
-            await self.election.win()
-        except asyncio.CancelledError:  # kopf cleans up after a start that came to its end
-            await self.health.stop()
-            await self.kube.close()
-            raise
+        await self.election.win()
         self.health.stand_by(None)
         holding = asyncio.create_task(self.election.hold(), name="lease")
         holding.add_done_callback(_lost)
@@ -174,15 +189,10 @@ class Operator:
         """Asks kube-apiserver, always: an answer from memory would prove nothing."""
         return await self.kube.any_trainingjob() or bool(self.sites.services())
 
-    async def stop(self) -> None:
-        await self.sites.close()
-        await self.reconciler.announcer.farewell()
+    async def _end_tasks(self) -> None:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.election.resign()
-        await self.health.stop()
-        await self.kube.close()
 
 
 async def _insist(read: Callable[[], Awaitable[T]]) -> T:

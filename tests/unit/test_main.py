@@ -294,6 +294,19 @@ async def test_who_is_ended_while_it_stands_by_leaves_the_lease_alone(
     assert exits == []
 
 
+async def test_who_is_ended_in_the_midst_of_its_start_gives_the_lease_back(
+    monkeypatch: pytest.MonkeyPatch, exits: list[int]
+) -> None:
+    apiserver = Apiserver()
+    apiserver.outages = 1_000_000
+    async with started(apiserver, monkeypatch):
+        await until(lambda: apiserver.outages < 999_990)
+        assert apiserver.leader not in (None, NOBODY)
+
+    assert apiserver.leader == NOBODY
+    assert exits == []
+
+
 async def test_who_is_ended_gives_the_lease_back_last(
     monkeypatch: pytest.MonkeyPatch, exits: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
