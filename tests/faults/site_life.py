@@ -255,10 +255,13 @@ async def _forgotten(life: Life, before: set[str], until: float) -> set[str]:
 
 
 def _kill_node(life: Life, node: str) -> None:
-    """slurmd, its jobs' keepers and all that these started, as if the machine had lost its power."""
-    for pid in _of_node(life, node):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """slurmd, its jobs' keepers and all that these started, as if the machine had lost its power: nobody may tell of
+    another's end.
+    """
+    for what in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in _of_node(life, node):
+            with suppress(ProcessLookupError):
+                os.kill(pid, what)
 
 
 def _of_node(life: Life, node: str) -> list[int]:
@@ -266,7 +269,15 @@ def _of_node(life: Life, node: str) -> list[int]:
     daemons = [pid for pid in namespace.pids("slurmd") if node in _argv(pid)]
     own = Path(f"/proc/{namespace.init_pid}/ns/pid").readlink()
     started = [pid for pid in processes.find("SLURMD_NODENAME", lambda name: name == node) if _space(pid) == own]
-    return daemons + started
+    parents = {_parent(pid) for pid in started}
+    return [*daemons, *(pid for pid in namespace.pids("slurmstepd") if pid in parents), *started]
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        # proc_pid_stat(5), field 4; the name before it may hold anything.
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    return 0
 
 
 def _argv(pid: int) -> list[str]:
