@@ -174,6 +174,7 @@ class Play:
     def create_again(self, asked: Asked) -> None:
         """As Git does: the same manifest, and a new object."""
         if asked.key not in self.world.api.objects:
+            asked.losses += 1  # its status; what became of its run is found at the site, and stands
             self._create(asked)
 
     def delete(self, asked: Asked) -> None:

@@ -33,6 +33,8 @@ ABANDONED = "Abandoned"
 """Reason of a release that knows nothing of the run's jobs: they may still wait or run."""
 DUPLICATE = "Duplicate"
 """Reason of a cancel of a job that waits beside the attempt's own."""
+NO_WORD = frozenset({"SiteSilent", "IdentityChanged"})
+"""Reasons of the rests in which nobody who may speak of the run's jobs answers."""
 NO_PROGRESS = "NoProgress"
 """Reason of the rest that ends a chain of attempts which come no further."""
 
@@ -344,12 +346,12 @@ def _decide_with_job(wanted: Wanted, seen: Seen, current: Current, job: RemoteJo
         return Rest("Ending")
     on_record = current.recorded is not None and current.recorded.final
     lone = all(each.stage is Stage.ENDED for _, each in seen.jobs)
-    if _may_have_begun_nothing(job) and lone and not (on_record or seen.quiet):
+    if may_have_begun_nothing(job) and lone and not (on_record or seen.quiet):
         return LookUp("OthersMayLive", last=True)
     return _decide_after_end(wanted, current.number, current.recorded, job)
 
 
-def _may_have_begun_nothing(job: RemoteJob) -> bool:
+def may_have_begun_nothing(job: RemoteJob) -> bool:
     """Whether a job was cancelled, maybe as it waited: then another one of its marker may have the claim, and train."""
     return job.ending is not None and job.ending.blame is Blame.CANCELLATION
 

@@ -271,6 +271,8 @@ class Reconciler:
         in how many seconds, None while that is under way, or where it is over.
         """
         job, memory, watch = now.job, now.memory, now.service.watch if now.service is not None else None
+        if now.action.reason == OUTCOME_LOST:
+            return 0.0  # that was written a moment ago: a retry may wait for it
         if watch is None:
             return None
         since = _finished_at(self._store.get(job.key)) if last.reason == OUTCOME_LOST and not job.deleting else None

@@ -224,7 +224,8 @@ def _attempts(task: Task, run: _Run, told: Told) -> list[str]:
         marker = task.marker(number)
         ends = {blow.what for blow in run.befell(marker, _TRIED_AGAIN)} | ({"CANCELLED"} if task.paused else set())
         rows = run.rows.get(marker, ())
-        if not any(row.state in ends for row in rows) and not (task.paused and not rows):
+        over = any(row.state in ends or (task.paused and run.lost(row)) for row in rows)
+        if not over and not (task.paused and not rows):
             wrong.append(f"{task.name} has {told.attempts} attempts, and nothing befell number {number}")
     return wrong if len(wrong) > task.again else []
 

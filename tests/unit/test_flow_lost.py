@@ -237,6 +237,20 @@ def test_a_runaway_row_costs_a_dozen_look_ups_and_changes_nothing() -> None:
     told(story, LONG, period="60s")
 
 
+def test_a_retry_that_was_asked_for_before_the_loss_is_believed_follows_it_at_once() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        world.site.lose_state()
+        await asyncio.sleep(60)
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "now"})
+        await world.until(lambda: len(world.status(key)["attempts"]) == 2, 90)
+
+        assert world.status(key)["attempts"][0]["reason"] == "OutcomeLost"
+
+    told(story, LONG)
+
+
 def test_without_accounting_a_lost_job_comes_to_light_again_too() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a", timeLimit="50m")
