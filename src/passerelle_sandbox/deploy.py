@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPERATOR_NAMESPACE = "passerelle-system"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 USERS_LABEL = "passerelle.dev/sandbox-user"
 """Namespaces with this label may use the sandbox's Sites."""

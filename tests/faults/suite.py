@@ -28,6 +28,8 @@ from passerelle_sandbox.errors import SandboxError
 AT_ONCE = 8
 LIFE_EVERY = 20
 """Of so many seeds one is of a site's life."""
+_NO_VERDICT = (SandboxError, httpx.HTTPError, TimeoutError, subprocess.TimeoutExpired)
+"""By which a run is broken off: nothing is known of it then."""
 
 
 @dataclass
@@ -72,16 +74,24 @@ class Suite:
                 for name, plan in plans:
                     group.create_task(one(name, plan))
             for each in mutants:
-                seen = await catches(stage, each)
-                self.caught += seen
-                say.line(f"  mutant {each.name}: {'caught' if seen else 'NOT caught'}")
+                await self._mutant(stage, each)
             self._leave(stage)
+
+    async def _mutant(self, stage: Stage, mutant: Mutant) -> None:
+        try:
+            seen = await catches(stage, mutant)
+        except _NO_VERDICT as error:
+            say.line(f"  mutant {mutant.name}: it came to no verdict: {error!r}")
+            self.broken.append(mutant.name)
+            return
+        self.caught += seen
+        say.line(f"  mutant {mutant.name}: {'caught' if seen else 'NOT caught'}")
 
     async def _one(self, name: str, plan: Plan, make: Callable[[], Awaitable[Ran]]) -> None:
         began = time.monotonic()
         try:
             ran = await make()
-        except (SandboxError, httpx.HTTPError, TimeoutError, subprocess.TimeoutExpired) as error:
+        except _NO_VERDICT as error:
             say.line(f"  {name}, {plan.door}: it came to no verdict: {error!r}")
             self.broken.append(name)
             return
