@@ -72,8 +72,9 @@ class Election:
         log.info("leads", extra={"identity": self._identity})
 
     async def hold(self) -> None:
-        """Renew the Lease; returns when another one has it. An outage of kube-apiserver stops all acts, and costs no
-        more: who renews the very Lease that it held knows that nobody has acted meanwhile.
+        """Renew the Lease; returns when another one has it, or the cluster is an older backup's. An outage of
+        kube-apiserver stops all acts, and costs no more: who renews the very Lease that it held knows that nobody has
+        acted meanwhile.
         """
         pause, silent = RENEW_SECONDS, False
         while True:
@@ -146,7 +147,9 @@ class Election:
         return self._clock() - self._changed_at >= float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
 
     async def _ours(self) -> bool:
-        """Whether a write of ours that was not answered stands there, and nobody else's."""
+        """Whether a write of ours that was not answered stands there, and nobody else's. An older one than we know of
+        comes from a backup of etcd: a watch then waits for versions that are long to come, and tells nothing meanwhile.
+        """
         try:
             seen = await self._kube.lease(self._namespace, LEASE)
         except Gone:
@@ -155,6 +158,9 @@ class Election:
             await asyncio.sleep(AGAIN_SECONDS)
             return True  # nobody says otherwise
         if (seen.get("spec") or {}).get("holderIdentity") != self._identity:
+            return False
+        if _version(seen) < _version(self._lease):
+            log.error("the cluster is an older backup's; all that is known here is of another time")
             return False
         self._lease = seen
         return True
@@ -176,6 +182,12 @@ class Election:
         if text != self._told:
             self._told = text
             log.info("stands by", extra={"why": text})
+
+
+def _version(lease: Mapping[str, Any]) -> int:
+    """Later versions are greater: Kubernetes promises that of the versions of one kind (KEP-5504)."""
+    written = str(lease.get("metadata", {}).get("resourceVersion", ""))
+    return int(written) if written.isdecimal() else 0
 
 
 def _micro(epoch: float) -> str:

@@ -89,7 +89,9 @@ class ApiServer:
         _object(await self._client.delete(self._path, params=query, timeout=patient))
 
     async def watch(self, since: str) -> AsyncIterator[tuple[Object, bool]]:
-        """Every object that changes from a resource version on, and whether it is gone, for as long as it is asked."""
+        """Every object that changes from a resource version on, and whether it is gone, until kube-apiserver ends that:
+        it does where somebody hears too slowly, and after the time that was asked for.
+        """
         query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "3600"}
         unhurried = httpx.Timeout(TIMEOUT_SECONDS, read=None)  # whoever waits for a change has a deadline of its own
         async with self._client.stream("GET", self._path, params=query, timeout=unhurried) as answer:
@@ -99,7 +101,6 @@ class ApiServer:
                 if event["type"] == "ERROR":
                     raise RuntimeError(f"the watch broke: {event['object']}")
                 yield event["object"], event["type"] == "DELETED"
-        raise RuntimeError("kube-apiserver ended the watch")
 
 
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

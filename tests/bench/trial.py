@@ -55,9 +55,12 @@ class Trial:
         return max(entry.accepted_at or 0.0 for entry in self.diary.entries.values())
 
     async def follow(self) -> None:
-        """Keep the diary, for ever."""
-        async for body, deleted in self.api.watch(await self.api.version()):
-            self.diary.take(body, deleted=deleted)
+        """Keep the diary, for ever. A watch that ended goes on where it was."""
+        since = await self.api.version()
+        while True:
+            async for body, deleted in self.api.watch(since):
+                self.diary.take(body, deleted=deleted)
+                since = body["metadata"]["resourceVersion"]
 
     async def until(self, holds: Callable[[], bool], what: str, patience: float) -> None:
         """Wait, and say how it stands."""

@@ -316,3 +316,39 @@ def test_never_two_lead_whatever_becomes_of_calls_and_processes(seed: int) -> No
             await each.dies()
 
     told(story)
+
+
+@pytest.mark.parametrize("bumped", [False, True], ids=["its revisions as they were", "its revisions bumped"])
+def test_who_finds_an_older_lease_of_its_own_ends_since_the_cluster_was_restored(*, bumped: bool) -> None:
+    async def story(apiserver: Apiserver) -> None:
+        first = Operator(apiserver, "first")
+        await until(lambda: first.leads, 1)
+        await asyncio.sleep(20)
+        backup, version = copy.deepcopy(apiserver.stored), apiserver.version
+        await asyncio.sleep(20)
+        apiserver.stored, apiserver.version = backup, 1_000_000 if bumped else version
+        await until(first.task.done, 2 * RENEW_SECONDS)
+
+        assert not first.leads
+        assert apiserver.spec["holderIdentity"] == "first"
+
+    told(story)
+
+
+def test_who_finds_a_write_of_its_own_that_was_not_answered_goes_on() -> None:
+    async def story(apiserver: Apiserver) -> None:
+        first = Operator(apiserver, "first")
+        await until(lambda: first.leads, 1)
+
+        async def lost(moment: str) -> None:
+            await asyncio.sleep(0.01)
+            if moment == "after":
+                apiserver.fate = apiserver._nothing
+                raise Unavailable("the answer is lost", reason="Gone")
+
+        apiserver.fate = lost
+        await asyncio.sleep(20)
+        assert first.leads
+        await first.dies()
+
+    told(story)
