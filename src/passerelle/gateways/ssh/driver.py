@@ -15,6 +15,7 @@ from typing import TypeVar
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Unavailable
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors, survey
 from passerelle.gateways.ssh.address import address
@@ -54,6 +55,7 @@ class Ssh(SshTransfer):
         credentials: Callable[[], SshCredential],
         *,
         jump: str | None = None,
+        caller: Caller = NOBODY,
         settle_seconds: float = SETTLE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -65,8 +67,8 @@ class Ssh(SshTransfer):
             return credential
 
         there, way = address(url), address(jump) if jump else None
-        self._connection = Connection(there, timely, jump=way)
-        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection)
+        self._connection = Connection(there, timely, jump=way, caller=caller)
+        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller)
         self._site: Site | None = None
         super().__init__(self._connection, self._bulk)
 
