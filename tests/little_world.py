@@ -20,7 +20,9 @@ from passerelle import kube as kubernetes
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Entry, Gateway, Probe, Traits
+from passerelle.gateways.caller import Caller
 from passerelle.gateways.memory import Memory, MemoryCredential
+from passerelle.gateways.trust import Trust
 from passerelle.job_secrets import JobSecrets
 from passerelle.kube import Conflict, Forbidden, Gone, Kube
 from passerelle.marker import Run
@@ -388,6 +390,8 @@ class World:
         self.listed: list[str] = []  # where TrainingJobs may name Secrets, as the operator was told
         self.site = self.make_site()
         self.behind = {gateway()["url"]: self.site}
+        self.callers: list[Caller] = []
+        """In whose name each gateway was opened."""
         self.api.secrets[SECRET] = {"username": b"startup", "token": b"valid"}
         self.api.sites[SITE] = {
             "metadata": {"name": SITE, "uid": "s", "generation": 1, "resourceVersion": "1"},
@@ -419,6 +423,10 @@ class World:
         """What an operator has of a site."""
         return self.door(self.behind[spec.gateway.url], points)
 
+    def _opened(self, spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust, points: Points) -> Gateway:
+        self.callers.append(trust.caller)
+        return cast("Gateway", self.open_door(spec, credentials, points))
+
     def compose(
         self, kube: Kube, points: Points, measure: Callable[[str, Gateway], Gateway] = lambda _, gateway: gateway
     ) -> Reconciler:
@@ -433,7 +441,7 @@ class World:
         sites = reconciler.sites = Sites(
             kube,
             namespace=self.home,
-            open_gateway=lambda spec, credentials, _: cast("Gateway", self.open_door(spec, credentials, points)),
+            open_gateway=lambda spec, credentials, trust: self._opened(spec, credentials, trust, points),
             read_credential=_credential,
             work=reconciler.work,
             run_directory=reconciler.run_directory,

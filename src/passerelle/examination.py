@@ -93,7 +93,8 @@ async def examine(
         held = credential(spec.gateway.driver, subject.credentials, data)
         whose = f"a credential of {held.user}" if held.user else "a token, which does not name its user"
         yield ok("secret", f"{subject.credentials} holds {whose}.")
-        gateway = opener(spec, lambda: held, await trust(spec.gateway.tls, subject.secret, subject.home))
+        known = await trust(spec.gateway.tls, subject.secret, subject.home)
+        gateway = opener(spec, lambda: held, known.called_by(subject.name, spec.contact))
     except PasserelleError as error:
         yield refused("address" if error.reason in ("InvalidUrl", "InsecureUrl") else "secret", error)
         yield unasked(("address", "token", "slurm", "accounts", "partition"), "they need the Secret")

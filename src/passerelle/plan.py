@@ -87,6 +87,8 @@ class Plan:
     """Secrets travel with it, in a file of their own."""
     run_root: str
     progress_period_seconds: int
+    contact: str = ""
+    """By whom a site's administrator is answered who asks about the job."""
 
     @property
     def marker(self) -> str:
@@ -192,6 +194,7 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
         is_sealed=brought.sealed is not None,
         run_root=root,
         progress_period_seconds=periods(site, profile).progress,
+        contact=site.contact or "",
     )
 
 

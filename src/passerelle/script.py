@@ -67,6 +67,7 @@ def script(plan: Plan, payload: Payload | None = None) -> str:
     written += here_document('"$spec"', json.dumps(_spec(plan, payload), sort_keys=True) + "\n", failure)
     shell = "#!/bin/bash -l" if step.login_shell else "#!/bin/bash"
     head = f"{shell}\n# Attempt {plan.attempt} of TrainingJob {plan.namespace}/{plan.name}, written by Passerelle.\n"
+    head += f"# Questions about it: {plan.contact}\n" if plan.contact else ""
     return "\n".join([head + _HEAD, values + _PLACES, written, body])
 
 

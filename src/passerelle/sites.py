@@ -218,7 +218,8 @@ class Sites:
             service.profile = profile = load(spec.profile)
             driver = spec.gateway.driver
             service.trust = await self._trust(spec)
-            gateway = self._open_gateway(spec, lambda: _present(service, driver), service.trust)
+            shown = service.trust.called_by(service.site.name, spec.contact)
+            gateway = self._open_gateway(spec, lambda: _present(service, driver), shown)
             gateway = courteous(self._measure(service.site.name, gateway), service.courtesy)
         except PasserelleError as error:
             service.refused = error

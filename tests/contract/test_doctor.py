@@ -23,7 +23,13 @@ async def alarms(world: World, account: str = "startup", run_root: str = SCRATCH
     """The causes of all that isn't well of a Site that leads there."""
     entry = {"namespaces": ["team-a"], "accounts": [account], "qos": ["normal"]}
     gateway = {"driver": "slurmrestd", "url": "http://127.0.0.1:1", "credentials": {"name": "secret"}}
-    spec = {"profile": "sandbox", "gateway": gateway, "runRoot": run_root, "admission": [entry]}
+    spec = {
+        "profile": "sandbox",
+        "gateway": gateway,
+        "runRoot": run_root,
+        "admission": [entry],
+        "contact": "ml@example.eu",
+    }
 
     async def secret(_: str) -> Mapping[str, bytes]:
         return {"username": world.user.encode(), "token": b"opaque"}

@@ -348,6 +348,13 @@ def test_under_torchrun_the_agent_gets_its_words_and_the_worker_names_the_rank(s
     assert (report.exit.rank, report.stderr) == (5, "boom")
 
 
+def test_the_head_says_whom_to_ask_and_nothing_without_a_contact() -> None:
+    asked = render(planned(at=site(contact="https://example.eu/help?x=1#top"))).script.splitlines()
+
+    assert asked[2] == "# Questions about it: https://example.eu/help?x=1#top"
+    assert [*asked[:2], *asked[3:]] == render(planned()).script.splitlines()
+
+
 def test_what_does_not_fit_into_a_script_needs_files() -> None:
     with pytest.raises(Invalid, match="too long") as refused:
         render(planned(files=(("/w/a", os.urandom(SCRIPT_LIMIT)),)))

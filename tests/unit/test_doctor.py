@@ -22,6 +22,7 @@ from passerelle.examination import Subject, examine
 from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Credential, Gateway
+from passerelle.gateways.caller import Caller
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.memory import Fate, Memory
@@ -35,18 +36,27 @@ from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.driver import Unicore
 from passerelle.v1alpha1.site import SiteSpec, SiteStatus
 from passerelle_sandbox.control_plane.pki import Authority
-from plans import profile, site
+from plans import profile
+from plans import site as plain_site
 from unit.gateways import unicore_server
 from unit.gateways.scripted_server import BATCH, Server
 from unit.gateways.test_arc_driver import Arex
 
 NOW = 1_800_000_000.0
+CONTACT = "ml-platform@example.eu"
 ADMITTED = [{"namespaces": ["team-a"], "accounts": ["startup"], "qos": ["normal"]}]
 GOOD = Survey(
     associations=(Association(account="startup", qos=("debug", "normal"), default_qos="normal", default=True),),
     partitions=(SitePartition(name="gpu", state="UP", nodes=64, max_time_minutes=60, gpus_per_node=4),),
     clock=NOW,
 )
+
+
+def site(**changes: object) -> SiteSpec:
+    """One with a contact: without it the doctor warns."""
+    return plain_site(**({"contact": CONTACT} | changes))
+
+
 READY = {
     "type": "Ready",
     "status": "True",
@@ -93,6 +103,7 @@ class Case:
             return self.secrets.get(name)
 
         def opener(spec: SiteSpec, credentials: Callable[[], Credential], trust: Trust) -> Gateway:
+            assert trust.caller == Caller("lumi", spec.contact or "")
             real = open_gateway(spec, credentials, trust)
             return real if self.gateway is None else self.gateway
 
@@ -218,6 +229,7 @@ FAULTS: dict[str, tuple[Callable[[], Case], str, str]] = {
         "NamespacesShareUser",
         "give each a Site with a credential of its own",
     ),
+    "nobody to write to": (lambda: of_spec(contact=None), "NoContact", "Write an e-mail address or a URL"),
     "suspended": (lambda: of_spec(suspend=True), "Suspended", "Set it to false"),
     "no Secret": (lambda: well(secrets={}), "SecretMissing", "create it with the keys username and token"),
     "a Secret without a token": (lambda: of_secret(username=b"ada"), "TokenMissing", "no key token"),

@@ -16,6 +16,7 @@ import pytest
 from little_world import NAMESPACE, SECRET, SITE, KubeClient, World, gateway
 from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways.base import Probe
+from passerelle.gateways.caller import Caller
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.looks import QUEUED_PER_LOOK
 from passerelle.objects import Key
@@ -43,6 +44,19 @@ def test_without_accounting_whatever_the_live_listing_shows_goes_on() -> None:
         await world.until(running(world, new))
 
         assert [each["type"] for each in world.site_conditions()] == ["Ready", "FullyCapable"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_site_is_called_in_its_own_name_with_its_contact_of_now() -> None:
+    async def story(world: World) -> None:
+        await world.until(running(world, world.api.create("a")), 120)
+        await world.edit_site(contact="ml-platform@example.eu")
+        await world.until(running(world, world.api.create("b")), 120)
+
+        assert world.callers == [Caller(SITE), Caller(SITE, "ml-platform@example.eu")]
+        scripts = [job.batch.script for job in world.site._jobs.values()]
+        assert ["ml-platform@example.eu" in each for each in scripts] == [False, True]
 
     told(story, Fate(queued=1, running=100_000))
 

@@ -58,7 +58,7 @@ class Cluster:
         where = f"{self.secrets}/{spec.gateway.credentials.name}"
         read = credential(spec.gateway.driver, where, await self._secret(name, spec.gateway.credentials.name))
         known = await trust(spec.gateway.tls, partial(self.secret, name), f"{self.secrets}/")
-        gateway = open_gateway(spec, lambda: read, known)
+        gateway = open_gateway(spec, lambda: read, known.called_by(name, spec.contact))
         try:
             yield gateway
         finally:

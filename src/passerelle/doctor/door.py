@@ -45,6 +45,10 @@ def site(name: str, spec: SiteSpec, profile: Profile | PasserelleError) -> Itera
         text = "spec.admission admits several namespaces, which share one user at the site and can read one another's "
         fix = "Where they are not one team, give each a Site with a credential of its own."
         yield Check("site", "warning", f"{text}files there, Secrets included.", fix, "NamespacesShareUser")
+    if spec.contact is None:
+        text = "spec.contact is empty: the machine's administrators see who calls, and not whom to write to."
+        fix = "Write an e-mail address or a URL that somebody reads."
+        yield Check("site", "warning", text, fix, "NoContact")
     if spec.suspend:
         text = "spec.suspend is true: nothing is submitted."
         yield Check("site", "warning", text, "Set it to false when the site is ready.", "Suspended")

@@ -283,7 +283,8 @@ class Transfer(Protocol):
 
     async def digest(self, path: str) -> str | None:
         """SHA-256 in hexadecimal digits, as the site computes it from the whole file; None where the gateway has no
-        way to ask for it. Raises Missing where no file is.
+        way to ask for it, the file is too large for that, or the site lets none come to its end. Raises Missing where
+        no file is.
         """
         ...
 

@@ -169,7 +169,7 @@ class Answer:
 
 class Carrier:
     """The client of one gateway. `url` may have a path; `ca` is believed instead of the system's authorities, or beside
-    them where `public`.
+    them where `public`. `agent` is who calls; httpx's own word where it is None.
 
     Raises Invalid for an address that would send the token in the clear or that is no address, and Unauthorized for a
     client certificate that is none.
@@ -183,6 +183,7 @@ class Carrier:
         public: bool = False,
         server: Server = GATEWAY,
         certificate: ClientCertificate | None = None,
+        agent: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         address = checked(url)
@@ -193,6 +194,7 @@ class Carrier:
         self._plain = address.scheme == "http"
         self._client = httpx.AsyncClient(
             base_url=str(address).rstrip("/") + "/",
+            headers={"user-agent": agent} if agent else None,
             verify=_trust(ca, certificate, public=public) if address.scheme == "https" else False,
             timeout=TIMEOUTS,
             limits=httpx.Limits(

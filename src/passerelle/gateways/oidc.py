@@ -216,9 +216,9 @@ class Tokens:
         return _Fetched(token, asked_at + renewal(life), asked_at + life - REFUSED_LAST_SECONDS)
 
 
-def tokens(ca: Ca | None, transport: httpx.AsyncBaseTransport | None = None) -> Tokens:
+def tokens(ca: Ca | None, transport: httpx.AsyncBaseTransport | None = None, agent: str | None = None) -> Tokens:
     """For a Site: its own authority is trusted beside the system's, since a token's server is often another's."""
-    return Tokens(lambda at, server: Carrier(at, ca=ca, public=True, server=server, transport=transport))
+    return Tokens(lambda at, server: Carrier(at, ca=ca, public=True, server=server, agent=agent, transport=transport))
 
 
 def renewal(life: float) -> float:

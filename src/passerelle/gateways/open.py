@@ -47,7 +47,7 @@ class Driver(Generic[_C]):
 
 
 def _slurmrestd(spec: SiteSpec, credentials: Callable[[], slurmrestd.TokenCredential], trust: Trust) -> Gateway:
-    return Slurmrestd(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate)
+    return Slurmrestd(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate, caller=trust.caller)
 
 
 def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
@@ -58,7 +58,14 @@ def _ssh_credential(name: str, data: Mapping[str, bytes]) -> SshCredential:
 
 def _arc(spec: SiteSpec, credentials: Callable[[], arc.ArcCredential], trust: Trust) -> Gateway:
     door = spec.gateway
-    return Arc(door.url, credentials, environment=door.runtime_environment, charge=_charge(spec), ca=trust.ca)
+    return Arc(
+        door.url,
+        credentials,
+        environment=door.runtime_environment,
+        charge=_charge(spec),
+        ca=trust.ca,
+        caller=trust.caller,
+    )
 
 
 def _charge(spec: SiteSpec) -> Charge:
@@ -71,14 +78,14 @@ def _charge(spec: SiteSpec) -> Charge:
     return Charge(partition=partition, account=admission.account(first, None), qos=admission.qos(first, None))
 
 
-def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], _: Trust) -> Gateway:
+def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], trust: Trust) -> Gateway:
     from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
 
-    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump)
+    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump, caller=trust.caller)
 
 
 def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], trust: Trust) -> Gateway:
-    return Unicore(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate)
+    return Unicore(spec.gateway.url, credentials, ca=trust.ca, certificate=trust.certificate, caller=trust.caller)
 
 
 def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCredential], trust: Trust) -> Gateway:
@@ -90,6 +97,7 @@ def _firecrest(spec: SiteSpec, credentials: Callable[[], firecrest.FirecrestCred
         ca=trust.ca,
         certificate=trust.certificate,
         allow_rest=door.allow_rest_mode,
+        caller=trust.caller,
     )
 
 

@@ -1,11 +1,12 @@
-"""Whom we believe a Site's gateway to be, and what we show it: the certificates in the Secrets that its tls names."""
+"""Whom we believe a Site's gateway to be, by the certificates in the Secrets that its tls names, and who we are."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from passerelle.errors import Invalid
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.secret import the_secret
 from passerelle.gateways.unreached import Ca
@@ -14,10 +15,17 @@ from passerelle.v1alpha1.site import CA_KEY, CERTIFICATE_KEY, PRIVATE_KEY_KEY, T
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`ca` is believed instead of the system's authorities; `certificate` is shown to the gateway that asks for one."""
+    """`ca` is believed instead of the system's authorities; `certificate` is shown to the gateway that asks for one;
+    `caller` is told to every gateway.
+    """
 
     ca: Ca | None = None
     certificate: ClientCertificate | None = None
+    caller: Caller = NOBODY
+
+    def called_by(self, site: str, contact: str | None) -> Trust:
+        """The same, in the name of a Site."""
+        return replace(self, caller=Caller(site, contact or ""))
 
 
 ReadSecret = Callable[[str], Awaitable[Mapping[str, bytes] | None]]

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
@@ -116,9 +116,9 @@ class CopyIn:
     def source(self, key: str) -> Source:
         return Source(endpoint=self.endpoint, bucket=self.bucket, key=key)
 
-    def _receipt(self, stored: Stored, path: str, sha256: str) -> Receipt:
-        source = self.source(stored.key)
-        return Receipt(path=path, source=source, size=stored.size, etag=stored.version, sha256=sha256)
+    def _receipt(self, stored: Stored, path: str, sha256: str, compared: str = "") -> Receipt:
+        what = Receipt(path=path, source=self.source(stored.key), size=stored.size, etag=stored.version, sha256=sha256)
+        return replace(what, compared=compared)
 
     async def _adopt(self, stored: Stored, path: str, size: int, kept: Receipt | None) -> None:
         """Take what lies there and is the same. Only its bytes tell: what the store says of them is somebody's word."""
@@ -142,7 +142,7 @@ class CopyIn:
         ours = self.hashes[part] = await self._hashed(stored, size, self.hashes.get(part))
         if theirs != ours.hexdigest or (told and await hashed() != told):
             raise refusal
-        await self.keep(self._receipt(stored, path, theirs))
+        await self.keep(self._receipt(stored, path, theirs, receipt.BY_HASH))
         self.hashes.pop(part, None)
         self.tell(size)
 
@@ -156,8 +156,8 @@ class CopyIn:
         try:
             if self._renames:
                 done = await self._fill(stored, part, count)
-                await self._compare(stored, part, done)
-                await self._name(stored, part, path, kept, done, count)
+                compared = await self._compare(stored, part, done)
+                await self._name(stored, part, path, kept, done, count, compared)
             else:
                 await self._fill_in_place(stored, part, path, kept, count, ours=ours)
         except BaseException as error:
@@ -184,7 +184,7 @@ class CopyIn:
             await self._in_place.begin(stored, source, path)
         done = await self._grow(stored, path, part, count, begun)
         try:
-            await self._compare(stored, path, done)
+            compared = await self._compare(stored, path, done)
         except Unavailable as error:
             if error.reason != DIFFERS:
                 raise
@@ -192,7 +192,7 @@ class CopyIn:
             await self._in_place.end(path)
             raise written_into(path, stored.key) from None
         await self._in_place.check(stored, source, path)
-        await self.keep(self._receipt(stored, path, done.hexdigest))
+        await self.keep(self._receipt(stored, path, done.hexdigest, compared))
         await self._in_place.end(path)
 
     async def _grow(self, stored: Stored, grows: str, part: str, count: Count, done: Hashed) -> Hashed:
@@ -207,7 +207,7 @@ class CopyIn:
         return done
 
     async def _name(
-        self, stored: Stored, part: str, path: str, kept: Receipt | None, done: Hashed, count: Count
+        self, stored: Stored, part: str, path: str, kept: Receipt | None, done: Hashed, count: Count, compared: str
     ) -> None:
         """Give what is whole its name, where nothing has it: somebody else may have come meanwhile, from another Site.
 
@@ -217,7 +217,7 @@ class CopyIn:
         size = await self.site.size(path)
         if size is None:
             await self.site.rename(part, path)
-            await self.keep(self._receipt(stored, path, done.hexdigest))
+            await self.keep(self._receipt(stored, path, done.hexdigest, compared))
             return
         self.hashes[part] = done
         count.undo()
@@ -325,15 +325,15 @@ class CopyIn:
         length = min(self.site.part_bytes, stored.size - offset)
         return asyncio.create_task(self.store.read(stored, offset, length))
 
-    async def _compare(self, stored: Stored, grows: str, done: Hashed) -> None:
-        """Whether what arrived is what was sent."""
-        there = await self.site.digest(grows)
+    async def _compare(self, stored: Stored, grows: str, done: Hashed) -> str:
+        """See that what arrived is what was sent. Returns by what that was seen."""
+        there, compared = await self.site.digest(grows), receipt.BY_HASH
         if there is not None:
             same = there == done.hexdigest
         elif await self.site.size(grows) != stored.size:
             same = False
         elif self._renames and grows not in self._gone_on:
-            same = await self._seam_fits(stored, grows, stored.size)
+            same, compared = await self._seam_fits(stored, grows, stored.size), receipt.BY_END
         else:
             back = await read_back(self.site, self.turns, self.owner, grows, stored.size, self.hashes)
             same = back.hexdigest == done.hexdigest
@@ -341,3 +341,4 @@ class CopyIn:
         if not same:
             text = f"What arrived at the site of {stored.key} is not what was sent; it is copied anew."
             raise Unavailable(text, reason=DIFFERS)
+        return compared

@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass, field
 
 from passerelle.staging.store import Stored
 
+BY_HASH, BY_END, BY_SEAMS = "sha256", "size and last bytes", "size and seams"
+"""How a copy was compared: by the SHA-256 of all that lies at the site, or by less."""
+
 _PART_DIGITS = 12
 _MARK_BYTES = 4
 """Of a file in its directory's receipt: ten thousand are read at once, and none passes for another by chance."""
@@ -36,6 +39,7 @@ class Source:
 class Receipt:
     """Of one file; or of a directory, whose `etag` is the listing's digest, `size` the sum, and `sha256` "". `path` is
     kept, since the receipt's own name doesn't tell it. `files` are a directory's marks; they follow from the listing.
+    `compared` says by what a file was found to be what was sent, whose hash `sha256` is; "" where that is not known.
     """
 
     path: str
@@ -44,6 +48,7 @@ class Receipt:
     etag: str
     sha256: str
     files: str = field(default="", compare=False)
+    compared: str = field(default="", compare=False)
 
     def written(self) -> bytes:
         return json.dumps(asdict(self), indent=1, sort_keys=True).encode() + b"\n"
@@ -93,8 +98,8 @@ def receipt(content: bytes, path: str) -> Receipt | None:
             **more,
         } if there == path:
             source = Source(endpoint=endpoint, bucket=bucket, key=key)
-            files = str(more.get("files", ""))
-            return Receipt(path=path, source=source, size=size, etag=etag, sha256=sha256, files=files)
+            told = {name: str(more.get(name, "")) for name in ("files", "compared")}
+            return Receipt(path=path, source=source, size=size, etag=etag, sha256=sha256, **told)
     return None
 
 

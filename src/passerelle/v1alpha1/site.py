@@ -70,6 +70,17 @@ _RuntimeEnvironment = Annotated[
         "write a runtime environment's name as the site has it, like PASSERELLE or ENV/PASSERELLE",
     ),
 ]
+CONTACT_HELP = (
+    "write an e-mail address or a URL, like ml-platform@example.eu or https://example.eu/support, without spaces, "
+    "quotes, parentheses and semicolons"
+)
+_CONTACT_CHARACTER = "[A-Za-z0-9._~:/?#@&*+,=%-]"
+_Contact = Annotated[
+    str,
+    Field(max_length=200),
+    Matching(f"^(https?://[A-Za-z0-9]{_CONTACT_CHARACTER}*|[A-Za-z0-9._%+-]+@{_CONTACT_CHARACTER}+)$", CONTACT_HELP),
+]
+"""It stands in headers and in a script's comment: nothing in it ends either."""
 _SshUrl = Annotated[str, Field(max_length=512), Matching(_SSH, URL_OF_SSH)]
 _LabelKey = Annotated[str, Field(max_length=317)]
 """A prefix of 253 characters, a slash, a name of 63."""
@@ -224,6 +235,12 @@ class SiteSpec(Model):
         "your own in the operator's image, as docs/site.md tells.",
     )
     gateway: GatewaySpec = Field(description="gateway is the door to the site: its kind, address and credentials.")
+    contact: _Contact | None = Field(
+        default=None,
+        description="contact is an e-mail address or a URL by which the supercomputer's administrators reach whoever "
+        "runs this operator. It stands, with the Site's name, in the User-Agent of each request and in SSH's greeting, "
+        "and in the head of each job script.",
+    )
     partition: SlurmWord | None = Field(
         default=None, description="partition is the Slurm partition to use; the profile's default where unset."
     )

@@ -24,6 +24,7 @@ SITE: dict[str, Any] = {
     "spec": {
         "profile": "sandbox",
         "gateway": {"driver": "slurmrestd", "url": "http://127.0.0.1:1", "credentials": {"name": "secret"}},
+        "contact": "ml-platform@example.eu",
         "runRoot": "/scratch/runs",
         "admission": [{"namespaces": ["team-a"], "accounts": ["startup"], "qos": ["normal"]}],
     },

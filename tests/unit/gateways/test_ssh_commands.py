@@ -110,6 +110,22 @@ def test_a_file_of_any_name_has_its_digest(shell: str, name: str, tmp_path: Path
         assert (code, lines) == (commands.NO_FILE, [MARK])
 
 
+@SHELLS
+@pytest.mark.parametrize("name", ["large", "-n it's\n"])
+def test_a_file_that_is_too_large_for_a_login_node_is_not_read(shell: str, name: str, tmp_path: Path) -> None:
+    """One of holes: it takes no room. The largest that is read would take long here,."""
+    place = tmp_path / name
+    for size, seen in ((commands.LARGEST_DIGEST_BYTES + 1, True), (5, False)):
+        with place.open("wb") as file:
+            file.truncate(size)
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(place)
+        for path in (place, tmp_path / "link"):
+            code, lines = run(shell, commands.digest(MARK, str(path)), tmp_path)
+            assert (code, lines[0]) == (commands.TOO_LARGE if seen else 0, MARK)
+            assert len(lines) == (1 if seen else 2)
+
+
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize(
     "value", ["a,b=c", 'it\'s "so"', "one\ntwo\n", "déjà 日本 🚀", "$(id) `id` \\", "", "a\r\nb\\r", "-n"]

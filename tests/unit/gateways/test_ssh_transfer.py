@@ -13,7 +13,7 @@ import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
-from passerelle.gateways.ssh import commands, connection, transfer
+from passerelle.gateways.ssh import commands, connection, driver, transfer
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import Call, LoginNode
@@ -219,11 +219,12 @@ async def test_a_file_gets_another_name_and_goes(door: Ssh, tmp_path: Path) -> N
     [
         (f"{hashlib.sha256(b'').hexdigest()}  -\n", 0, hashlib.sha256(b"").hexdigest()),
         ("", commands.NOT_FOUND, None),
+        ("", commands.TOO_LARGE, None),
         ("", commands.NO_FILE, Missing),
         ("", 1, Unavailable),
         ("0123  -\n", 0, Unavailable),
     ],
-    ids=["digest", "no sha256sum", "no file", "unreadable", "garbage"],
+    ids=["digest", "no sha256sum", "too large", "no file", "unreadable", "garbage"],
 )
 async def test_the_login_node_makes_the_digest(
     node: LoginNode, door: Ssh, printed: str, status: int, outcome: str | type[Exception] | None
@@ -238,6 +239,72 @@ async def test_the_login_node_makes_the_digest(
     else:
         assert await door.digest("/it's a file") == outcome
     assert node.inputs == [b"/it's a file"]
+
+
+def ending(call: Call, how: int | str) -> None:
+    """As a login node's rules do it: by a signal, or by an exit code that a shell makes of one."""
+    if isinstance(how, str):
+        call.process.channel.exit_with_signal(how)
+    else:
+        call.end(status=how)
+
+
+@pytest.mark.parametrize("how", ["KILL", "XCPU", 124, 137, 143, 152])
+async def test_a_digest_that_the_site_ends_is_not_begun_again_for_a_day(
+    node: LoginNode, door: Ssh, how: int | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = 0
+
+    async def killed(call: Call) -> None:
+        nonlocal begun
+        begun += 1
+        call.greet()
+        await call.process.stdin.read()
+        ending(call, how)
+
+    node.commands["sha256sum"] = killed
+    waiting = [asyncio.create_task(door.digest(f"/{number}")) for number in range(5)]
+
+    assert await asyncio.gather(*waiting) == [None] * 5
+    assert await door.digest("/again") is None
+    assert begun == 1
+    assert [each.getMessage() for each in caplog.records if each.name == "passerelle.ssh"] == [
+        "the site ends sha256sum: files are compared without it for a day"
+    ]
+    assert driver.DIGESTS_AGAIN_SECONDS >= 3600
+    door._digests_again -= driver.DIGESTS_AGAIN_SECONDS
+    assert await door.digest("/a day later") is None
+    assert begun == 2
+
+
+async def test_a_digest_that_not_even_timeout_ends_counts_as_ended(
+    node: LoginNode, door: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "DIGEST_SECONDS", 0.05)
+    monkeypatch.setattr(driver, "MARGIN_SECONDS", 0.05)
+    stuck, begun = asyncio.Event(), 0
+
+    async def hangs(call: Call) -> None:
+        nonlocal begun
+        begun += 1
+        call.greet()
+        await stuck.wait()
+
+    node.commands["sha256sum"] = hangs
+    assert [await door.digest("/a"), await door.digest("/a")] == [None, None]
+    assert begun == 1
+    stuck.set()
+
+
+async def test_a_connection_that_breaks_in_a_digest_says_nothing_of_the_site(node: LoginNode, door: Ssh) -> None:
+    async def cut(call: Call) -> None:
+        call.greet()
+        call.cut()
+
+    node.commands["sha256sum"] = cut
+    for _ in range(2):
+        with pytest.raises(Unavailable):  # and not None
+            await door.digest("/a")
 
 
 async def test_no_other_command_waits_behind_a_digest(node: LoginNode, door: Ssh) -> None:

@@ -85,6 +85,7 @@ async def test_an_object_arrives_whole_and_with_a_receipt(
     kept = json.loads(world.content(receipt.receipt_place("/scratch/p/runs", PATH)))
     assert (kept["path"], kept["size"]) == (PATH, size)
     assert kept["sha256"] == hashlib.sha256(CORPUS[:size]).hexdigest()
+    assert kept["compared"] == ("sha256" if hashes else "size and last bytes")
 
 
 async def test_what_is_there_is_not_copied_again_by_nobody(world: World) -> None:
@@ -203,6 +204,7 @@ async def test_without_a_digest_only_what_was_broken_off_is_read_back_whole(
         await world.run(stage)
     await world.run(stage)
     assert read == PART // 2 + len(CORPUS)
+    assert json.loads(world.content(receipt.receipt_place("/scratch/p/runs", PATH)))["compared"] == "sha256"
 
 
 async def test_without_a_digest_the_end_is_read_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,6 +171,8 @@ async def test_an_object_arrives_whole_and_leaves_a_receipt_alone(world: World, 
     assert len(world.site.uploads) == (size > world.site.small_bytes), "what is small needs no job"
     assert world.site.accounts == ["g177"] * (size > world.site.small_bytes)
     assert world.site.opened == 0
+    kept = json.loads(world.content(receipt.receipt_place(ROOT, PATH)))
+    assert kept["compared"] == ("sha256" if hashes else "size and seams")
 
 
 async def test_without_a_hash_the_seams_of_what_the_job_fetched_are_looked_at(

@@ -175,6 +175,7 @@ async def test_an_object_arrives_whole_with_a_receipt_and_without_a_note(world: 
     assert world.content() == CORPUS[:size]
     assert (progress.files, progress.moved, progress.total, world.moved) == (1, size, size, size)
     assert json.loads(world.content(RECEIPT))["sha256"] == hashlib.sha256(CORPUS[:size]).hexdigest()
+    assert json.loads(world.content(RECEIPT))["compared"] == "sha256", "it was read back whole"
 
     await world.run(world.stage(owner="another job"))
     assert world.moved == size, "no second copy"

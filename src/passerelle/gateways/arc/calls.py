@@ -15,6 +15,7 @@ import httpx
 
 from passerelle.gateways.arc import decode, errors
 from passerelle.gateways.arc.credential import ArcCredential, refuse_expired
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import Answer, Carrier, ClientCertificate
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.unreached import Ca
@@ -37,10 +38,11 @@ class Calls:
         credentials: Callable[[], ArcCredential],
         *,
         ca: Ca | None = None,
+        caller: Caller = NOBODY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._credentials = credentials
-        self._url, self._ca, self._transport = url, ca, transport
+        self._url, self._ca, self._transport, self._agent = url, ca, transport, caller.agent
         self._shown: ArcCredential | None = None
         self._carrier: Carrier = self._open(None)
         self._busy: dict[Carrier, int] = {}
@@ -129,7 +131,7 @@ class Calls:
         return answer
 
     def _open(self, certificate: ClientCertificate | None) -> Carrier:
-        return Carrier(self._url, ca=self._ca, certificate=certificate, transport=self._transport)
+        return Carrier(self._url, ca=self._ca, certificate=certificate, agent=self._agent, transport=self._transport)
 
     async def _release(self, carrier: Carrier) -> None:
         """Close a former carrier after its last request."""

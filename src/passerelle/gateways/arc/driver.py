@@ -27,6 +27,7 @@ from passerelle.gateways.arc.door import THE_SITES, Charge, Door
 from passerelle.gateways.arc.payload import EXIT, RECORD, SIGNAL
 from passerelle.gateways.arc.transfer import Transfers, behind
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.surveys import Survey, Topic
 from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
@@ -66,10 +67,11 @@ class Arc(Transfers):
         charge: Charge = THE_SITES,
         ca: Ca | None = None,
         settle_seconds: float = SETTLE_SECONDS,
+        caller: Caller = NOBODY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         opening = Door(self._doors, self._is_open, self._submit_door, self._said_of)
-        super().__init__(Calls(url, credentials, ca=ca, transport=transport), self._locate, opening)
+        super().__init__(Calls(url, credentials, ca=ca, caller=caller, transport=transport), self._locate, opening)
         self.settle_seconds = settle_seconds
         self._environment = environment
         self._charge = charge

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.firecrest import errors
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.http import Answer, Carrier, ClientCertificate, Upload
@@ -30,11 +31,12 @@ class Calls:
         *,
         ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
+        caller: Caller = NOBODY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
+        self._carrier = Carrier(url, ca=ca, certificate=certificate, agent=caller.agent, transport=transport)
         self._credentials = credentials
-        self._tokens = tokens(ca, transport)
+        self._tokens = tokens(ca, transport, caller.agent)
 
     @property
     def credential(self) -> FirecrestCredential:

@@ -14,6 +14,7 @@ import httpx
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Traits
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.firecrest import decode, encode, errors, files, survey, system
 from passerelle.gateways.firecrest.arrange import Arrange
 from passerelle.gateways.firecrest.calls import Calls
@@ -57,7 +58,7 @@ class Firecrest:
         surveys=frozenset({Topic.ACCOUNTS, Topic.PARTITIONS, Topic.STATES, Topic.NODES, Topic.CLOCK}),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it is given to work with, by name
         self,
         url: str,
         system_name: str,
@@ -67,10 +68,11 @@ class Firecrest:
         certificate: ClientCertificate | None = None,
         allow_rest: bool = False,
         settle_seconds: float = SETTLE_SECONDS,
+        caller: Caller = NOBODY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settle_seconds = settle_seconds
-        self._calls = Calls(url, credentials, ca=ca, certificate=certificate, transport=transport)
+        self._calls = Calls(url, credentials, ca=ca, certificate=certificate, caller=caller, transport=transport)
         self._name = system_name.lower()
         self._allow_rest = allow_rest
         self._system: System | None = None

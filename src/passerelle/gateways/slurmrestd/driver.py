@@ -18,6 +18,7 @@ from passerelle.batch import Batch
 from passerelle.errors import Misaddressed, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
@@ -53,9 +54,8 @@ Begin = Callable[[], Sieve]
 
 
 class Slurmrestd:
-    """One server, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Info.
-
-    `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
+    """One server, asked as whoever `credentials` returns at that moment. Gateway, Accounting, Signals and Info. What
+    the server ignored of our submits is in `not_understood`: each field is a defect of this driver.
     """
 
     traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC)
@@ -68,12 +68,13 @@ class Slurmrestd:
         ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
+        caller: Caller = NOBODY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settle_seconds = settle_seconds
         self.not_understood: list[str] = []
-        self._carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
-        self._tokens = oidc.tokens(ca, transport)
+        self._carrier = Carrier(url, ca=ca, certificate=certificate, agent=caller.agent, transport=transport)
+        self._tokens = oidc.tokens(ca, transport, caller.agent)
         self._credentials = credentials
         self._version: Version | None = None
         self._cluster: str | None = None

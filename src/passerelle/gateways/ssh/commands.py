@@ -20,8 +20,10 @@ from passerelle.shell import export
 
 READ_SECONDS = 60
 """How long a command of ours may take at the site: Slurm's own patience with a frozen daemon is 10 to 45 s."""
-DIGEST_SECONDS = 3 * 3600
-"""How long a whole file may be read: one of 2 TB at 200 MB a second."""
+LARGEST_DIGEST_BYTES = 10 * 1024**3
+"""Of a file that a login node is asked to hash: less than a minute of a core, where some end what takes ten."""
+DIGEST_SECONDS = 1800
+"""How long a whole file may be read: the largest at 6 MB a second."""
 SUBMIT_SECONDS = 60
 """How long sbatch may try: it tries again by itself while Slurm's queue is full, whether we still listen or not."""
 
@@ -29,6 +31,8 @@ INCOMPLETE = 97
 """The exit code of a submit whose script did not arrive whole: sbatch was not started."""
 NO_FILE = 96
 """The exit code of a digest whose file is not there."""
+TOO_LARGE = 95
+"""The exit code of a digest whose file is larger than a login node is asked to hash."""
 NOT_FOUND = 127
 TIMED_OUT = frozenset({124, 137})
 """How timeout(1) ends where the command had to be ended."""
@@ -49,6 +53,7 @@ _SUBMIT = (
 )
 _DIGEST = (
     f'{_MARK}f=$(cat; printf x); f=${{f%x}}; [ -f "$f" ] || exit {NO_FILE}; '
+    f'[ -z "$(find -L "$f" -size +{LARGEST_DIGEST_BYTES}c)" ] || exit {TOO_LARGE}; '
     f'exec {_CLEAN} LC_ALL=C timeout -k 5 {DIGEST_SECONDS} "$@" < "$f"'
 )
 """The path comes on standard input; what stands behind it keeps a line end of its own from being lost."""

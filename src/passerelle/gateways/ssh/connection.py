@@ -18,6 +18,7 @@ import asyncssh
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import meter
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.ssh.address import Address
 from passerelle.gateways.ssh.commands import Command
 from passerelle.gateways.ssh.credential import SshCredential
@@ -92,7 +93,9 @@ class Connection:
         jump: Address | None = None,
         clock: Callable[[], float] | None = None,
         bulk_of: Connection | None = None,
+        caller: Caller = NOBODY,
     ) -> None:
+        self._caller = caller
         self._address = address
         self._jump = jump
         self._credentials = credentials
@@ -173,7 +176,9 @@ class Connection:
             self._pauses.hold(digest)
             meter.called()
             try:
-                connection, jump = await log_in(self._address, self._jump, credential, bulk=self._bulk)
+                connection, jump = await log_in(
+                    self._address, self._jump, credential, bulk=self._bulk, caller=self._caller
+                )
             except PasserelleError as error:
                 self._pauses.failed(error, digest)
                 raise

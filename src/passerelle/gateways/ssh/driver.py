@@ -6,6 +6,8 @@ turned out to be broken. Every listing is of our own user's jobs: its cost does 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import TypeVar
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Unavailable
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors, survey
 from passerelle.gateways.ssh.address import address
@@ -36,9 +39,14 @@ MARGIN_SECONDS = 30.0
 SETTLE_SECONDS = commands.SUBMIT_SECONDS + 15.0
 """An sbatch whose connection is lost may go on trying for so long; rows then take up to 5 s to reach accounting."""
 
+DIGESTS_AGAIN_SECONDS = 24 * 3600.0
+"""How long after one was ended no digest is begun: what a login node ends costs it minutes of a core each time."""
+
 IDS_PER_COMMAND = 500
 NAMES_PER_COMMAND = 100
 """5 KB of a command line: far below every shell's limit, and no more than a few rows of a database's index."""
+
+log = logging.getLogger("passerelle.ssh")
 
 _T = TypeVar("_T")
 
@@ -54,6 +62,7 @@ class Ssh(SshTransfer):
         credentials: Callable[[], SshCredential],
         *,
         jump: str | None = None,
+        caller: Caller = NOBODY,
         settle_seconds: float = SETTLE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -65,9 +74,12 @@ class Ssh(SshTransfer):
             return credential
 
         there, way = address(url), address(jump) if jump else None
-        self._connection = Connection(there, timely, jump=way)
-        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection)
+        self._connection = Connection(there, timely, jump=way, caller=caller)
+        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller)
         self._site: Site | None = None
+        self._about = {"site": caller.site, "login_node": str(there)}
+        self._digesting = asyncio.Lock()
+        self._digests_again = float("-inf")
         super().__init__(self._connection, self._bulk)
 
     async def probe(self) -> Probe:
@@ -170,15 +182,33 @@ class Ssh(SshTransfer):
         return _read(await self._run(command), survey.rows, errors.accounting_failure)
 
     async def digest(self, path: str) -> str | None:
-        """By sha256sum on the login node; None where there is none."""
-        answer = await self._connection.run(
-            commands.digest(_mark(), path), commands.DIGEST_SECONDS + MARGIN_SECONDS, long=True
-        )
+        """By sha256sum on the login node, one at a time; None where there is none, where the file is too large for it,
+        and for a day after one was ended there: it would be ended again, and again.
+        """
+        async with self._digesting:
+            if asyncio.get_running_loop().time() < self._digests_again:
+                return None
+            answer = await self._digested(path)
+            if answer is None or errors.was_ended(answer):
+                self._digests_again = asyncio.get_running_loop().time() + DIGESTS_AGAIN_SECONDS
+                log.warning("the site ends sha256sum: files are compared without it for a day", extra=self._about)
+                return None
         if answer.status == commands.NO_FILE:
             raise Missing(f"The site has no file {path}.")
-        if answer.status == commands.NOT_FOUND:
+        if answer.status in (commands.NOT_FOUND, commands.TOO_LARGE):
             return None
         return _read(answer, decode.digest, errors.unread)
+
+    async def _digested(self, path: str) -> Answer | None:
+        """None where no answer came in all the time that there was for it: not even timeout(1) could end it."""
+        began = asyncio.get_running_loop().time()
+        try:
+            seconds = commands.DIGEST_SECONDS + MARGIN_SECONDS
+            return await self._connection.run(commands.digest(_mark(), path), seconds, long=True)
+        except Unavailable:
+            if asyncio.get_running_loop().time() - began < commands.DIGEST_SECONDS:
+                raise
+            return None
 
     async def close(self) -> None:
         await self._connection.close()

@@ -20,6 +20,8 @@ _NOT_REACHED = re.compile(r"Unable to contact slurm controller \(connect failure
 _NOISE = re.compile(r"^(?:sbatch|squeue|sacct|scancel|scontrol): (?:error: )?|^Batch job submission failed: ")
 _UNKNOWN_JOB = ("Invalid job id specified", "already completing or completed")
 _WORDS_LIMIT = 500
+_SIGNALLED, _MOST_SIGNAL = 128, 64
+"""A shell's exit code for a command that a signal ended is 128 and the signal's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,12 @@ def accounting_failure(answer: Answer) -> Unavailable:
 def unread(answer: Answer) -> Unavailable:
     """The error for a file of which no digest was made."""
     return Unavailable(f"The site's file can't be read: {words(answer)}.", reason="FileFailed")
+
+
+def was_ended(answer: Answer) -> bool:
+    """Whether a command did not come to an end of its own: a signal, or a limit of its time, ended it."""
+    status = answer.status
+    return status is None or status in TIMED_OUT or _SIGNALLED < status <= _SIGNALLED + _MOST_SIGNAL
 
 
 def job_is_gone(answer: Answer) -> bool:

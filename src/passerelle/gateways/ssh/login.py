@@ -15,6 +15,7 @@ import socket
 import asyncssh
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.ssh.address import Address
 from passerelle.gateways.ssh.credential import SshCredential
 
@@ -36,20 +37,25 @@ _CLOSED = re.compile("Passphrase must be specified|Unable to decrypt")
 
 
 async def log_in(
-    address: Address, jump: Address | None, credential: SshCredential, *, bulk: bool = False
+    address: Address,
+    jump: Address | None,
+    credential: SshCredential,
+    *,
+    bulk: bool = False,
+    caller: Caller = NOBODY,
 ) -> tuple[asyncssh.SSHClientConnection, asyncssh.SSHClientConnection | None]:
     """A connection to the login node, and the one to the host on the way, where there is one; `bulk` chooses what suits
-    large files. Raises Unauthorized, or Unavailable(sent=False).
+    large files, `caller` is told to both hosts. Raises Unauthorized, or Unavailable(sent=False).
     """
     hosts = asyncssh.import_known_hosts(credential.known_hosts)
     for each in filter(None, (jump, address)):
         _refuse_unknown(each, hosts, credential)
     keys = await asyncio.to_thread(_keys, credential)  # opening a key with a passphrase takes a second
     if jump is None:
-        return await _connect(address, credential, hosts, keys, None, bulk=bulk), None
-    first = await _connect(jump, credential, hosts, keys, None, bulk=bulk)
+        return await _connect(address, credential, hosts, keys, None, bulk=bulk, banner=caller.banner), None
+    first = await _connect(jump, credential, hosts, keys, None, bulk=bulk, banner=caller.banner)
     try:
-        return await _connect(address, credential, hosts, keys, first, bulk=bulk), first
+        return await _connect(address, credential, hosts, keys, first, bulk=bulk, banner=caller.banner), first
     except BaseException:
         first.close()
         raise
@@ -63,6 +69,7 @@ async def _connect(
     tunnel: asyncssh.SSHClientConnection | None,
     *,
     bulk: bool,
+    banner: str,
 ) -> asyncssh.SSHClientConnection:
     try:
         async with asyncio.timeout(CONNECT_SECONDS + LOGIN_SECONDS):
@@ -70,6 +77,7 @@ async def _connect(
                 address.host,
                 address.port,
                 username=credential.user,
+                client_version=banner,
                 client_keys=keys,
                 known_hosts=hosts,
                 tunnel=tunnel or (),

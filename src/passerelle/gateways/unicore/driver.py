@@ -24,6 +24,7 @@ from passerelle.batch import Batch
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import oidc
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import Carrier, ClientCertificate
 from passerelle.gateways.surveys import Survey, Topic
 from passerelle.gateways.unicore import decode, encode, errors, survey
@@ -78,13 +79,14 @@ class Unicore(Transfers):
         ca: Ca | None = None,
         certificate: ClientCertificate | None = None,
         settle_seconds: float = SETTLE_SECONDS,
+        caller: Caller = NOBODY,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not url.rstrip("/").endswith(f"/{API}"):
             raise Invalid(URL_HELP, reason="InvalidUrl")
-        carrier = Carrier(url, ca=ca, certificate=certificate, transport=transport)
-        passport = Passport(carrier, credentials, clock, tokens=oidc.tokens(ca, transport))
+        carrier = Carrier(url, ca=ca, certificate=certificate, agent=caller.agent, transport=transport)
+        passport = Passport(carrier, credentials, clock, tokens=oidc.tokens(ca, transport, caller.agent))
         super().__init__(Calls(carrier, passport))
         self.settle_seconds = settle_seconds
         self._clock = clock
