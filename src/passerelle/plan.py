@@ -36,6 +36,11 @@ _OFFLINE = {
 }
 """Where nodes reach no internet, or nobody knows: libraries fail at once instead of waiting for it."""
 
+PULL_SECONDS = 1800
+"""What an image of a registry may take: the whole allocation waits for it."""
+_LAST_WORDS_SECONDS = 120
+"""Of a shorter time limit, what must be left to say that none came."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -116,6 +121,12 @@ class Plan:
     def warning_seconds(self) -> int | None:
         """How long before the time limit Slurm is asked to warn the batch script."""
         return None if self.grace_seconds is None else grace.warning_seconds(self.grace_seconds)
+
+    @property
+    def pull_seconds(self) -> int:
+        """How long the job waits for an image of a registry: its time limit never ends it without a word."""
+        limit = self.time_limit_minutes * 60
+        return min(PULL_SECONDS, max(limit - _LAST_WORDS_SECONDS, limit // 2))
 
     @property
     def tasks(self) -> int:

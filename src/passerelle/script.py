@@ -95,6 +95,7 @@ def _spec(plan: Plan, payload: Payload | None) -> dict[str, Any]:
             "binary": entered.binary,
             "image": entered.image,
             "pull": entered.pull,
+            "pullSeconds": plan.pull_seconds,
             "options": list(entered.options),
             "binds": [plan.run_directory, *entered.binds],
             "annotations": dict(entered.annotations),
