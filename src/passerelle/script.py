@@ -84,6 +84,7 @@ def _spec(plan: Plan, payload: Payload | None) -> dict[str, Any]:
         "gpuBind": step.gpu_bind,
         "isBody": plan.is_body,
         "agent": list(plan.agent),
+        "checkpoint": plan.grace_seconds is not None,
         "command": list(plan.command),
         "environment": dict(plan.environment),
         "variables": dict(plan.variables),

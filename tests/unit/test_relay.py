@@ -135,14 +135,14 @@ def attempt(place: Path, **life: int | str) -> dict[str, str]:
 
 
 @contextmanager
-def relaying(place: Path, busy: float, *, hurry: float = 20, look: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
+def relaying(place: Path, busy: float, *, hurry: float = 20, period: float = 1) -> Iterator[subprocess.Popen[bytes]]:
     """A relay whose scontrol waits for a controller that is busy for so many seconds."""
     asked = f"echo $$ > {place}/new\nmv {place}/new {place}/asked\n"
     scontrol(place, f'{asked}sleep {busy}\necho "$3" >> {place}/comments\n')
-    (place / "spec.json").write_text('{"progressPeriod": 1}')
+    (place / "spec.json").write_text(json.dumps({"progressPeriod": period}))
     code = (
         "import sys; from passerelle.onsite import files, relay\n"
-        f"files.HURRY_SECONDS = {hurry}; relay._LOOK_SECONDS = {look}\n"
+        f"files.HURRY_SECONDS = {hurry}\n"
         "sys.exit(relay.main(sys.argv[1:]))"
     )
     own = {"SLURM_JOB_ID": "7", "PASSERELLE_PROGRESS_FILE": str(place / "progress.jsonl"), **attempt(place)}
@@ -179,7 +179,7 @@ def test_a_relay_that_is_ended_ends_a_scontrol_that_does_not_come_back(tmp_path:
 
 
 def test_an_idle_relay_ends_at_once(tmp_path: Path) -> None:
-    with relaying(tmp_path, busy=0, look=60) as process:
+    with relaying(tmp_path, busy=0, period=60) as process:
         wait_until((tmp_path / "comments").exists)
         time.sleep(1)
         process.terminate()

@@ -16,7 +16,9 @@ from passerelle.onsite.files import read_json, tell, write_json
 from passerelle.onsite.post import passing, to_comment, to_file
 from passerelle.onsite.report import Progress
 
-_LOOK_SECONDS = 1.0
+_PARENT_SECONDS = 5.0
+"""Between two looks whether the batch shell lives: that costs nobody anything, while each opening of the progress file
+is a request to the file system, so that is opened once a period."""
 _LINE_BYTES = 65536
 _REFUSED_SECONDS = 1800.0
 """Until a comment is tried again that was refused: a controller is asked once in that time by each job."""
@@ -104,12 +106,13 @@ def main(argv: List[str]) -> int:
     progress, tail = Progress(), Tail(os.environ["PASSERELLE_PROGRESS_FILE"])
     news, due = True, 0.0  # the first record says that the way is open, before the trainer has told anything
     while os.getppid() == parent and not _ending():
-        for line in tail.lines():
-            news = progress.take(line) or news
-        if news and time.monotonic() >= due:
+        if time.monotonic() >= due:
             due = time.monotonic() + period
-            news = not out.post(progress.record(time.time()))
-        if signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS):
+            for line in tail.lines():
+                news = progress.take(line) or news
+            if news:
+                news = not out.post(progress.record(time.time()))
+        if signal.sigtimedwait([signal.SIGTERM], max(min(due - time.monotonic(), _PARENT_SECONDS), 0.0)):
             break
     return 0
 
