@@ -92,6 +92,8 @@ class Plan:
     """Secrets travel with it, in a file of their own."""
     run_root: str
     progress_period_seconds: int
+    comment_period_seconds: int | None
+    """None: nobody could read a comment of the job."""
 
     @property
     def marker(self) -> str:
@@ -166,6 +168,7 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
     cpus_per_gpu = job.cpus_per_gpu or partition.cpus_per_gpu
     tasks_per_node = body.tasks_per_node(script, partition.name, size) or launch.tasks_per_node
     minutes = time_limit_minutes(job, profile, chosen)
+    often = periods(site, profile)
     root = run_root or _run_root(site)
     place = Place(f"{root}/{run.key}", run.marker(attempt))
     return Plan(
@@ -202,7 +205,8 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
         mounts=_mounts(job, profile, brought),
         is_sealed=brought.sealed is not None,
         run_root=root,
-        progress_period_seconds=periods(site, profile).progress,
+        progress_period_seconds=often.progress,
+        comment_period_seconds=often.comment,
     )
 
 

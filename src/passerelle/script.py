@@ -86,6 +86,7 @@ def _spec(plan: Plan, payload: Payload | None) -> dict[str, Any]:
         "agent": list(plan.agent),
         "checkpoint": plan.grace_seconds is not None,
         "command": list(plan.command),
+        "commentPeriod": plan.comment_period_seconds,
         "environment": dict(plan.environment),
         "variables": dict(plan.variables),
         "workingDir": plan.working_dir,

@@ -97,9 +97,9 @@ def test_the_watcher_of_a_claim_looks_for_a_request_only_where_one_may_come(
 def test_the_relay_opens_the_progress_file_once_a_period(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "spec.json").write_text('{"progressPeriod": 60}')
+    (tmp_path / "spec.json").write_text('{"progressPeriod": 60, "commentPeriod": 300}')
     monkeypatch.setenv("PASSERELLE_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
-    monkeypatch.setattr(relay.Post, "post", lambda *_: True)
+    monkeypatch.setattr(relay.Post, "post", lambda *_, **__: None)
     monkeypatch.setattr(relay, "_ending", lambda: False)
     monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
     monkeypatch.setattr(signal, "sigtimedwait", lambda _, seconds: clock.sleep(seconds))
