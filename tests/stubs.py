@@ -209,11 +209,13 @@ class Stubs:
 
 
 def batch(stubs: Stubs, code: str = TELL, *args: str, attempt: int = 1, **more: object) -> Batch:
-    """Two nodes with two ranks each, which run this Python; `more` are fields of the TrainingJob, and `facts`."""
+    """Two nodes with two ranks each, which run this Python; `more` are fields of the TrainingJob, and `facts`, and
+    the Site's `gateway`."""
     facts = more.pop("facts", None)
+    door = {"gateway": more.pop("gateway")} if "gateway" in more else {}
     base = {"image": str(stubs.image), "command": [sys.executable, "-c", code], "args": list(args)}
     spec = job(**(base | {"gpus": 4, "gpusPerNode": 2} | more))
-    at = site(runRoot=str(stubs.root), progressPeriod="1s")
+    at = site(runRoot=str(stubs.root), progressPeriod="1s", **door)
     return render(planned(spec, at, facts, attempt=attempt, files=(("/workspace/x.py", b"data\0\xff"),)))  # type: ignore[arg-type]
 
 

@@ -33,7 +33,7 @@ def report(**values: float) -> None:
 
 def told_to_stop(device: torch.device) -> bool:
     """All ranks must stop after the same step: rank 0 looks, and tells the others."""
-    told = torch.tensor(int(STOP.exists()), device=device)
+    told = torch.tensor(int(dist.get_rank() == 0 and STOP.exists()), device=device)
     dist.broadcast(told, 0)
     return bool(told.item())
 

@@ -36,6 +36,11 @@ _OFFLINE = {
 }
 """Where nodes reach no internet, or nobody knows: libraries fail at once instead of waiting for it."""
 
+PULL_SECONDS = 1800
+"""What an image of a registry may take: the whole allocation waits for it."""
+_LAST_WORDS_SECONDS = 120
+"""Of a shorter time limit, what must be left to say that none came."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -87,6 +92,8 @@ class Plan:
     """Secrets travel with it, in a file of their own."""
     run_root: str
     progress_period_seconds: int
+    comment_period_seconds: int | None
+    """None: nobody could read a comment of the job."""
     contact: str = ""
     """By whom a site's administrator is answered who asks about the job."""
 
@@ -118,6 +125,12 @@ class Plan:
     def warning_seconds(self) -> int | None:
         """How long before the time limit Slurm is asked to warn the batch script."""
         return None if self.grace_seconds is None else grace.warning_seconds(self.grace_seconds)
+
+    @property
+    def pull_seconds(self) -> int:
+        """How long the job waits for an image of a registry: its time limit never ends it without a word."""
+        limit = self.time_limit_minutes * 60
+        return min(PULL_SECONDS, max(limit - _LAST_WORDS_SECONDS, limit // 2))
 
     @property
     def tasks(self) -> int:
@@ -157,6 +170,7 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
     cpus_per_gpu = job.cpus_per_gpu or partition.cpus_per_gpu
     tasks_per_node = body.tasks_per_node(script, partition.name, size) or launch.tasks_per_node
     minutes = time_limit_minutes(job, profile, chosen)
+    often = periods(site, profile)
     root = run_root or _run_root(site)
     place = Place(f"{root}/{run.key}", run.marker(attempt))
     return Plan(
@@ -193,7 +207,8 @@ def plan(  # noqa: PLR0913 -- the whole of what an attempt depends on, by name
         mounts=_mounts(job, profile, brought),
         is_sealed=brought.sealed is not None,
         run_root=root,
-        progress_period_seconds=periods(site, profile).progress,
+        progress_period_seconds=often.progress,
+        comment_period_seconds=often.comment,
         contact=site.contact or "",
     )
 

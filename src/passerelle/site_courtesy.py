@@ -32,7 +32,7 @@ def courtesy_words(spec: SiteSpec, profile: Profile | None, courtesy: Courtesy) 
 
 def _period(spec: SiteSpec, profile: Profile | None) -> list[Told]:
     found = periods(spec, profile) if profile is not None else None
-    if found is None or not found.raised:
+    if found is None or found.as_written:
         return []
     return [("PeriodAsWritten", "False", BELOW_FLOOR, f"{found.told(spec.profile)} {found.fix}")]
 

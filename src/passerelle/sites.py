@@ -228,14 +228,14 @@ class Sites:
         often = periods(spec, profile)
         if service.watch is not None:
             await service.watch.move(gateway)
-            service.watch.period, service.watch.progress_period = often.look, often.progress
+            service.watch.period, service.watch.progress_period = often.look, often.read
             service.watch.nudge()
             return
         service.watch = SiteWatch(
             service.site.name,
             gateway,
             period=often.look,
-            progress_period=often.progress,
+            progress_period=often.read,
             renew=lambda: self._renew(service),
             run_directory=self._run_directory,
             on_change=self._changed,

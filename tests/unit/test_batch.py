@@ -246,6 +246,30 @@ def test_what_keeps_an_attempt_from_beginning_stands_in_the_report_file(stubs: S
     assert stubs.report()[1].stderr.startswith("There is no readable image at")
 
 
+FIRECREST = {"driver": "firecrest", "url": "https://f.example", "system": "s", "credentials": {"name": "t"}}
+
+
+def test_where_the_gateway_tells_no_comment_none_is_written_and_the_file_tells_all(stubs: Stubs) -> None:
+    process = stubs.start(batch(stubs, UNTIL_GO, gpus=1, gpusPerNode=None, gateway=FIRECREST))
+
+    told = stubs.reported(lambda found: found.progress is not None and found.progress.step == 7)
+    (stubs.root / "go").touch()
+    said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0, said
+    assert told.exit is None
+    assert stubs.report()[1].exit == Exit(code=0)
+    assert stubs.comments() == []
+
+
+def test_where_the_gateway_tells_no_comment_a_fault_is_in_the_file_alone(stubs: Stubs) -> None:
+    done = stubs.run(batch(stubs, image=str(stubs.place / "nowhere.sif"), gateway=FIRECREST))
+
+    assert done.returncode == IMAGE_NOT_FOUND
+    assert stubs.report()[1].stderr.startswith("There is no readable image at")
+    assert stubs.comments() == []
+
+
 def test_a_second_job_of_the_attempt_leaves_without_running(stubs: Stubs) -> None:
     assert stubs.run(batch(stubs)).returncode == 0
     before = stubs.comments(), stubs.report()

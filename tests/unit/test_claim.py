@@ -164,7 +164,7 @@ def test_the_watcher_tells_the_batch_shell_of_a_stop_request_once_and_goes_on(tm
     before = [signal.signal(each, lambda number, _: told.append(number)) for each in signals]
     try:
         watcher = subprocess.Popen(
-            words("watch", str(tmp_path), "1", f"{tmp_path}/own", str(os.getpid()), "0.05"),
+            words("watch", str(tmp_path), "1", f"{tmp_path}/own", str(os.getpid()), "300", "0.05"),
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
         )
         time.sleep(0.5)
@@ -188,7 +188,7 @@ def test_the_watcher_tells_the_batch_shell_of_a_later_attempt(tmp_path: Path) ->
     before = signal.signal(signal.SIGUSR2, lambda number, _: told.append(number))
     try:
         watcher = subprocess.Popen(
-            words("watch", str(tmp_path), "1", f"{tmp_path}/own", str(os.getpid()), "0.05"),
+            words("watch", str(tmp_path), "1", f"{tmp_path}/own", str(os.getpid()), "300", "0.05"),
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
         )
         time.sleep(0.3)

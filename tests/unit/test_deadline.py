@@ -69,7 +69,7 @@ FIRST = LIMIT - GRACE - deadline.LEAD_SECONDS
 
 
 def test_the_clock_warns_in_time_for_the_grace_and_ends_the_steps_after_it(node: Node) -> None:
-    assert node.watch() == [(signal.SIGUSR1, FIRST), (signal.SIGTERM, FIRST + GRACE + 1)]
+    assert node.watch() == [(signal.SIGUSR1, FIRST), (signal.SIGTERM, FIRST + GRACE)]
 
 
 def test_the_clock_leaves_a_minute_beyond_the_grace_and_comes_after_slurms_own_warning() -> None:

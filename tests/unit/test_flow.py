@@ -338,6 +338,24 @@ def test_a_ttl_deletes_the_finished_and_nothing_else() -> None:
     told(story)
 
 
+def test_a_relay_whose_comments_are_far_between_is_not_called_silent_before_several_were_due() -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(running=3000)
+        heard, silent = world.api.create("heard", timeLimit="1h"), world.api.create("silent", timeLimit="1h")
+        for key in (heard, silent):
+            await world.until(running(world, key))
+        await asyncio.sleep(9 * 60)
+        world.site.set_comment(world.status(heard)["attempts"][0]["jobId"], '{"v":1,"s":3,"n":9}')
+        await asyncio.sleep(5.5 * 60)
+        assert world.condition(silent, "ProgressAvailable") == ("", ""), "three comments were not due yet"
+        assert world.status(heard)["progress"]["step"] == 3
+        await world.until(lambda: world.condition(silent, "ProgressAvailable")[0] == "False", 7 * 60)
+
+        assert world.condition(heard, "ProgressAvailable") == ("", "")
+
+    told(story, commentPeriod="5m")
+
+
 def test_a_relay_that_is_never_heard_of_is_told_while_the_job_runs() -> None:
     async def story(world: World) -> None:
         world.site.fates = lambda _: Fate(running=400)

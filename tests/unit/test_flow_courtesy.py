@@ -226,9 +226,12 @@ def test_a_site_is_asked_no_more_often_than_its_machine_allows_and_says_so() -> 
         assert (status, reason) == ("False", "BelowFloor")
         assert message == (
             "pollingPeriod and progressPeriod are shorter than 120s, the least at a machine of profile lumi-g: each "
-            "counts as 120s. Write 120s or more, or leave them out."
+            "counts as 120s. progressPeriod is 10s, and this gateway shows a job's progress by its comment alone, "
+            "which the job writes every 300s: it counts as 300s. Write 120s or more, or leave them out. Write a "
+            "progressPeriod of 300s or more, or leave it out; or a shorter commentPeriod, if the site agrees to so "
+            "many requests to its slurmctld."
         )
-        await world.edit_site(pollingPeriod="120s", progressPeriod="2m")
+        await world.edit_site(pollingPeriod="120s", progressPeriod="5m")
         await asyncio.sleep(120)
         assert about(world, "PeriodAsWritten") == []
 

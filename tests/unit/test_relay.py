@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.onsite import files, post, relay
+from passerelle.onsite import files, post, relay, report
 from plans import SOURCE
 
 
@@ -61,31 +61,96 @@ def test_what_passes_is_tried_again_and_a_refusal_is_not(why: str, passing: bool
     assert post.passing(why) is passing
 
 
+class Posting:
+    """A relay's ways out in time of a test's own; what each was told, with the seconds since the start."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, period: float | None) -> None:
+        self.now = 1000.0
+        self.comments: list[tuple[float, int | None]] = []
+        self.filed: list[tuple[float, int | None]] = []
+        self.answers: list[str | None] = []
+        self.progress = report.Progress()
+        monkeypatch.setattr(relay, "to_comment", self._to_comment)
+        monkeypatch.setattr(relay, "to_file", lambda record: self.filed.append(self._told(record)))
+        self.out = relay.Post(str(place), period)
+
+    def _told(self, record: str) -> tuple[float, int | None]:
+        return self.now - 1000, json.loads(record).get("s")
+
+    def _to_comment(self, record: str, _: object) -> str | None:
+        self.comments.append(self._told(record))
+        return self.answers.pop(0) if self.answers else None
+
+    def period(self, step: int | None, seconds: float = 60) -> None:
+        """A period passes, in which the trainer tells of a step, or of nothing."""
+        news = step is not None and self.progress.take(json.dumps({"step": step}))
+        self.out.post(self.progress, self.now, news=news)
+        self.now += seconds
+
+
+def test_comments_come_at_the_start_with_the_first_progress_and_then_once_in_their_own_period(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posting = Posting(tmp_path, monkeypatch, 300)
+
+    for step in (None, None, *range(1, 14)):
+        posting.period(step)
+
+    assert posting.comments == [(0, None), (120, 1), (420, 6), (720, 11)]
+    assert posting.filed == [(0, None), *((60 + 60 * step, step) for step in range(1, 14))]
+
+
+def test_what_came_between_two_comments_is_told_by_the_next_though_nothing_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posting = Posting(tmp_path, monkeypatch, 300)
+
+    for step in (1, 2, *[None] * 20):
+        posting.period(step)
+
+    assert posting.comments == [(0, 1), (300, 2)]
+    assert posting.filed == [(0, 1), (60, 2)]
+
+
+def test_a_comment_that_did_not_get_through_waits_for_its_period(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posting = Posting(tmp_path, monkeypatch, 300)
+    posting.answers = ["Socket timed out on send/recv operation"] * 2
+
+    for _ in range(12):
+        posting.period(None)
+
+    assert posting.comments == [(0, None), (300, None), (600, None)]
+    assert posting.filed == [(0, None)]
+
+
+def test_where_nobody_can_read_a_comment_none_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    posting = Posting(tmp_path, monkeypatch, None)
+
+    for step in range(10):
+        posting.period(step)
+
+    assert posting.comments == []
+    assert len(posting.filed) == 10
+
+
 def test_a_refused_comment_is_tried_again_after_a_long_while_and_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    now = 1000.0
-    asked: list[str] = []
-    filed: list[str] = []
-    answers = iter(["Access/permission denied", "Access/permission denied", None, "Access/permission denied"])
+    posting = Posting(tmp_path, monkeypatch, 60)
+    posting.answers = ["Access/permission denied", "Access/permission denied", None, "Access/permission denied"]
+    for step in (1, 2):
+        posting.period(step)
+    assert posting.comments == [(0, 1)]
+    assert [step for _, step in posting.filed] == [1, 2]
 
-    def to_comment(record: str, _: object) -> str | None:
-        asked.append(record)
-        return next(answers)
-
-    monkeypatch.setattr(relay, "to_comment", to_comment)
-    monkeypatch.setattr(relay, "to_file", filed.append)
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    out = relay.Post(str(tmp_path))
-    for record in ("1", "2"):
-        assert out.post(record)
-        now += 60
-    assert (asked, filed) == (["1"], ["1", "2"])
-
-    for record in ("3", "4", "5"):
-        now += relay._REFUSED_SECONDS
-        assert out.post(record)
-    assert (asked, filed) == (["1", "3", "4", "5"], ["1", "2", "3", "4", "5"])
+    posting.now = 1000
+    for step in (3, 4, 5):
+        posting.now += relay._REFUSED_SECONDS
+        posting.period(step, 0)
+    assert [step for _, step in posting.comments] == [1, 3, 4, 5]
+    assert [step for _, step in posting.filed] == [1, 2, 3, 4, 5]
     said = "".join(capfd.readouterr())
     assert said.count("progress can't be put into the job's comment") == 2, "once each time that it began"
 
@@ -135,14 +200,14 @@ def attempt(place: Path, **life: int | str) -> dict[str, str]:
 
 
 @contextmanager
-def relaying(place: Path, busy: float, *, hurry: float = 20, look: float = 0.1) -> Iterator[subprocess.Popen[bytes]]:
+def relaying(place: Path, busy: float, *, hurry: float = 20, period: float = 1) -> Iterator[subprocess.Popen[bytes]]:
     """A relay whose scontrol waits for a controller that is busy for so many seconds."""
     asked = f"echo $$ > {place}/new\nmv {place}/new {place}/asked\n"
     scontrol(place, f'{asked}sleep {busy}\necho "$3" >> {place}/comments\n')
-    (place / "spec.json").write_text('{"progressPeriod": 1}')
+    (place / "spec.json").write_text(json.dumps({"progressPeriod": period, "commentPeriod": period}))
     code = (
         "import sys; from passerelle.onsite import files, relay\n"
-        f"files.HURRY_SECONDS = {hurry}; relay._LOOK_SECONDS = {look}\n"
+        f"files.HURRY_SECONDS = {hurry}\n"
         "sys.exit(relay.main(sys.argv[1:]))"
     )
     own = {"SLURM_JOB_ID": "7", "PASSERELLE_PROGRESS_FILE": str(place / "progress.jsonl"), **attempt(place)}
@@ -179,7 +244,7 @@ def test_a_relay_that_is_ended_ends_a_scontrol_that_does_not_come_back(tmp_path:
 
 
 def test_an_idle_relay_ends_at_once(tmp_path: Path) -> None:
-    with relaying(tmp_path, busy=0, look=60) as process:
+    with relaying(tmp_path, busy=0, period=60) as process:
         wait_until((tmp_path / "comments").exists)
         time.sleep(1)
         process.terminate()

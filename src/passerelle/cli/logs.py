@@ -18,7 +18,7 @@ from passerelle.gateways.base import Files, Gateway
 from passerelle.objects import Key, TrainingJob
 from passerelle.periods import periods
 from passerelle.profiles import load
-from passerelle.profiles.model import LEAST_PERIOD_SECONDS
+from passerelle.profiles.machine import LEAST_PERIOD_SECONDS
 from passerelle.settings import Settings
 from passerelle.tail import Pace, follow, last_lines
 from passerelle.v1alpha1.meta import seconds

@@ -35,7 +35,7 @@ def site(name: str, spec: SiteSpec, profile: Profile | PasserelleError) -> Itera
         return
     yield ok("site", f"Site {name} is valid: profile {spec.profile}, {spec.gateway.driver} at {spec.gateway.url}.")
     often = periods(spec, profile)
-    if often.raised:
+    if not often.as_written:
         yield Check("site", "warning", often.told(spec.profile), often.fix, BELOW_FLOOR)
     if not spec.admission:
         text = "spec.admission is empty: no namespace may use the Site."

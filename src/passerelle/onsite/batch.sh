@@ -81,7 +81,7 @@ trap 'caught=1; : > "$PASSERELLE_STOP_FILE"; [ -n "$steps" ] || exit 143; kill -
 trap 'caught=1; superseded=1; [ -n "$steps" ] || exit 213; kill -TERM "$steps"
     [ -n "$killer" ] || { { sleep 10; kill -KILL "$steps"; } > /dev/null 2>&1 & killer=$!; }' USR2
 
-python3 "$lib" claim watch "$run" "$attempt" "$here/owner.json" "$$" 30 &
+python3 "$lib" claim watch "$run" "$attempt" "$here/owner.json" "$$" "$grace" 30 &
 watcher=$!
 python3 "$lib" relay "$spec" &
 relay=$!

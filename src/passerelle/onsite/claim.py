@@ -26,6 +26,8 @@ _TAKEN = {"fresh": "begins in", "same": "goes on in", "requeued": "begins again 
 
 _TRIES = 5
 _PAUSE_SECONDS = 3
+_REQUEST_SECONDS = 5.0
+"""Between two looks for a stop request: one stat, while to see who has the claim takes a listing and a read."""
 
 
 class Lost(Exception):
@@ -148,29 +150,35 @@ def _take(run: str, attempt: int, own: str) -> int:
     return 0
 
 
-def _watch(run: str, attempt: int, own: str, pid: int, period: float) -> int:
+def _watch(run: str, attempt: int, own: str, pid: int, grace: int, period: float) -> int:
     with open(own, encoding="utf-8") as file:
         me = json.load(file)
-    asked = False
+    request = stop_request(run, attempt) if grace else ""
+    due = 0.0
     while os.getppid() == pid:  # it ends with the batch shell
-        why = superseded(run, attempt, me)
-        if why:
-            tell("this job ends its steps: %s" % why)
-            os.kill(pid, signal.SIGUSR2)
-            break
-        if not asked and os.path.exists(stop_request(run, attempt)):
+        if time.monotonic() >= due:
+            due = time.monotonic() + period
+            why = superseded(run, attempt, me)
+            if why:
+                tell("this job ends its steps: %s" % why)
+                os.kill(pid, signal.SIGUSR2)
+                break
+        if request and os.path.exists(request):
             tell("the operator asks this attempt to save and stop")
             os.kill(pid, signal.SIGUSR1)
-            asked = True
-        time.sleep(period)
+            request = ""
+        left = max(due - time.monotonic(), 0.0)
+        time.sleep(min(left, _REQUEST_SECONDS) if request else left)
     return 0
 
 
 def main(argv: List[str]) -> int:
-    """`take RUN ATTEMPT OWN`, or `watch RUN ATTEMPT OWN PID SECONDS`; OWN is where this job's identity is kept."""
+    """`take RUN ATTEMPT OWN`, or `watch RUN ATTEMPT OWN PID GRACE SECONDS`; OWN is where this job's identity is kept,
+    and nobody asks an attempt to stop that has no GRACE.
+    """
     verb, run, attempt, own = argv[0], argv[1], int(argv[2]), argv[3]
     if verb == "watch":
-        return _watch(run, attempt, own, int(argv[4]), float(argv[5]))
+        return _watch(run, attempt, own, int(argv[4]), int(argv[5]), float(argv[6]))
     return _take(run, attempt, own)
 
 

@@ -20,7 +20,9 @@ from passerelle.onsite.files import scontrol, tell
 LEAD_SECONDS = 60
 """Of the time limit, what must be left beyond the grace: KillWait, 30 s by default, and the last words. Slurm's own
 warning comes at least half a minute before that."""
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 10.0
+"""Between two looks for the stop file: a request to the metadata server each, of every job. So much later than its end
+a grace may be told to be over, no more than its own length; but one that this clock has begun ends to the second."""
 _END = re.compile(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 
 
@@ -57,6 +59,7 @@ def watch(stop: str, grace: int, pid: int) -> None:
     told = os.environ.get("PASSERELLE_DEADLINE", "")
     end = int(told) if told else None
     over = None  # type: Optional[float]
+    look = min(_LOOK_SECONDS, grace)
     while os.getppid() == pid:  # it ends with the batch shell
         if over is None and os.path.exists(stop):
             over = time.monotonic() + grace
@@ -69,8 +72,13 @@ def watch(stop: str, grace: int, pid: int) -> None:
             if time.time() >= end - lead:
                 tell("the time limit is near: the trainers are told to stop")
                 os.kill(pid, signal.SIGUSR1)
-                end = None
-        time.sleep(_LOOK_SECONDS)
+                over = time.monotonic() + grace
+        due = look
+        if over is not None:
+            due = over - time.monotonic()
+        elif end is not None:
+            due = end - lead - time.time()
+        time.sleep(max(min(due, look), 0.0))
 
 
 def main(argv: List[str]) -> int:

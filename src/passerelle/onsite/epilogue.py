@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, Set
 
 from passerelle.onsite.codes import BAD_NODE, CONTINUE, IMAGE_NOT_FOUND, SITE_FAULT, public
 from passerelle.onsite.files import read_json, tell, write_json
-from passerelle.onsite.post import to_comment, to_file
+from passerelle.onsite.post import ways
 from passerelle.onsite.relay import Tail
 from passerelle.onsite.report import Progress
 from passerelle.onsite.silence import MOST, node_count, silent_nodes
@@ -107,7 +107,7 @@ def main(argv: List[str]) -> int:
     with _guarded("the progress can't be read"):
         for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
             progress.take(line)
-    for way in (to_comment, to_file):
+    for way in ways():
         with _guarded("the end can't be reported"):
             why = way(progress.record(time.time(), end))
             if why is not None:

@@ -6,7 +6,7 @@ from typing import List
 
 from passerelle.onsite.codes import SITE_FAULT
 from passerelle.onsite.files import tell
-from passerelle.onsite.post import to_comment, to_file
+from passerelle.onsite.post import ways
 from passerelle.onsite.report import Progress
 
 
@@ -15,7 +15,7 @@ def report(text: str, code: int = SITE_FAULT) -> int:
     tell(text)
     end = {"code": code, "signal": None, "rank": None, "err": text}
     record = Progress().record(time.time(), end)
-    for way in (to_comment, to_file):
+    for way in ways():
         why = way(record)
         if why is not None:
             tell("the fault can't be reported: " + why)

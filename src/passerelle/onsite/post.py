@@ -8,7 +8,7 @@ record is stands beside it, for a write that was under way when that happened.
 
 import json
 import os
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
 from passerelle.onsite.claim import superseded
 from passerelle.onsite.files import read_json, scontrol, write_json
@@ -25,6 +25,14 @@ _TRANSIENT = (
     "standby",
 )
 """Of scontrol's complaints, those that pass: the controller restarts, is busy or hands over, or munge is away."""
+
+
+def ways() -> List[Callable[[str], Optional[str]]]:
+    """What tells a record, each in its way. Where the Site's gateway tells nobody a comment, none is written: slurmctld
+    has it for nothing.
+    """
+    spec = read_json(os.path.join(os.environ["PASSERELLE_ATTEMPT_DIR"], "spec.json")) or {}
+    return [to_file] if spec.get("commentPeriod", 0) is None else [to_comment, to_file]
 
 
 def to_comment(record: str, hurry: Callable[[], bool] = lambda: False) -> Optional[str]:

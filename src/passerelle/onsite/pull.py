@@ -2,17 +2,22 @@
 
 Under the run root many jobs may want it at the same time: one pulls, under a lock that the kernel releases when its
 holder dies, and the others wait for what it makes. Where the file system has no locks, several pull, and the last
-rename counts: all of them bring the same. The SIF appears whole or not at all.
+rename counts: all of them bring the same. The SIF appears whole or not at all. A registry that hangs costs the
+allocation so long and no longer: waiting and pulling have one time limit together, which the plan names.
 """
 
 import base64
+import errno
 import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from typing import Any, Dict, List
+import time
+from contextlib import suppress
+from typing import IO, Any, Dict, List, Optional, Tuple
 
 from passerelle.onsite.codes import IMAGE_NOT_FOUND
 from passerelle.onsite.fault import report
@@ -29,6 +34,11 @@ _NOT_THERE = re.compile(
 directory may be denied, too, and a program not found.
 """
 _SAID_BYTES = 300
+_LOOK_SECONDS = 5.0
+"""Between two tries to get the lock: the kernel's own wait has no end, and a signal would be needed to give it one."""
+_DRAIN_SECONDS = 5.0
+_ELSEWHERE = (errno.EAGAIN, errno.EACCES)
+"""What says that another job has the lock."""
 
 
 def main(argv: List[str]) -> int:
@@ -37,20 +47,36 @@ def main(argv: List[str]) -> int:
     if spec is None:
         return report("%s can't be read" % argv[0])
     container = spec["container"]
-    image = container["image"]
+    image, until = container["image"], time.monotonic() + container["pullSeconds"]
     try:
         os.makedirs(os.path.dirname(image), exist_ok=True)
         with open(image + ".lock", "w") as held:
-            try:
-                fcntl.lockf(held, fcntl.LOCK_EX)
-            except OSError as error:
-                tell("%s.lock can't be locked: %s" % (image, error.strerror))
-            return 0 if os.path.exists(image) else pull(container)
+            if not _locked(held, image, until):
+                waited = "another job that pulls it did not end within %d s" % container["pullSeconds"]
+                return report("%s can't be pulled: %s." % (container["pull"], waited))
+            return 0 if os.path.exists(image) else pull(container, until)
     except OSError as error:
         return report("%s can't be made: %s" % (image, error.strerror))
 
 
-def pull(container: Dict[str, Any]) -> int:
+def _locked(held: IO[str], image: str, until: float) -> bool:
+    """Whether it is this job's turn: the lock is ours, or there are none."""
+    while True:
+        try:
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _ELSEWHERE:
+                tell("%s.lock can't be locked: %s" % (image, error.strerror))
+                return True
+        else:
+            return True
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(left, _LOOK_SECONDS))
+
+
+def pull(container: Dict[str, Any], until: float) -> int:
     """Fetch it beside its place, with caches of its own that go with it, and rename it."""
     image = container["image"]
     new, work = ("%s.%s.%s" % (image, os.environ["SLURM_JOB_ID"], word) for word in ("new", "work"))
@@ -63,25 +89,49 @@ def pull(container: Dict[str, Any]) -> int:
     os.makedirs(work, exist_ok=True)
     tell("pulling %s" % container["pull"])
     try:
-        done = subprocess.run(
-            [container["binary"], "pull", "--force", new, container["pull"]],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        if done.returncode == 0:
+        words = [container["binary"], "pull", "--force", new, container["pull"]]
+        code, text = _run(words, environ, until - time.monotonic())
+        if code == 0:
             os.rename(new, image)
             return 0
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    said = done.stdout.decode("utf-8", "replace").strip()
-    said = _redacted(said, who)
-    tell(said)
+    said = _redacted(text.strip(), who)
+    if said:
+        tell(said)
+    if code is None:
+        with suppress(OSError):
+            os.unlink(new)
+        return report(
+            "%s can't be pulled: it did not come within %d s." % (container["pull"], container["pullSeconds"])
+        )
     text = "%s can't be pulled: %s" % (container["pull"], said[-_SAID_BYTES:])
     if _NOT_THERE.search(said):
         return report(text, IMAGE_NOT_FOUND)
     return report(text)
+
+
+def _run(words: List[str], environ: Dict[str, str], seconds: float) -> Tuple[Optional[int], str]:
+    """Exit code and what was said; None for the code where it did not end in time. Then nothing of it is left, nor of
+    what it started.
+    """
+    with subprocess.Popen(
+        words,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as child:
+        try:
+            said, _ = child.communicate(timeout=max(seconds, 0))
+            return child.returncode, said.decode("utf-8", "replace")
+        except subprocess.TimeoutExpired as late:
+            said = late.output or b""
+        os.killpg(child.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):  # what has left its session may hold the pipe open
+            said, _ = child.communicate(timeout=_DRAIN_SECONDS)
+        return None, said.decode("utf-8", "replace")
 
 
 def _redacted(said: str, who: List[str]) -> str:

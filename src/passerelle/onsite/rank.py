@@ -51,7 +51,8 @@ def main(argv: List[str]) -> int:
     else:
         facts["rank"] = task
         own[notice.VARIABLE] = notice.signal_file(here, task)
-        notice.attend(own[notice.VARIABLE])
+        if spec["checkpoint"]:
+            notice.attend(own[notice.VARIABLE])
     environ = dict(passed(), **spec["environment"])
     environ.update(hidden)
     environ.update(own)

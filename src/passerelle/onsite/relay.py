@@ -1,22 +1,26 @@
 """The relay: reads what the trainer appends to its progress file, and posts it where the operator reads it.
 
 It needs no network: the operator reads through the gateway. One process a job posts, at most once a period, and only
-news. Where the site refuses comments (a plugin, a missing scontrol), it writes down why, goes on with the file, and
-tries a comment again now and then: many a refusal was a moment's. It never ends the job. The batch script ends it by
-TERM before the epilogue posts, and it leaves no scontrol behind: there is one writer at a time.
+news. A comment is a request to slurmctld, so it has a longer period than the file, and where nobody could read one none
+is written; only the first word of the trainer's own never waits. Where the site refuses comments (a plugin, a missing
+scontrol), it writes down why, goes on with the file, and tries a comment again now and then: many a refusal was a
+moment's. It never ends the job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol
+behind: there is one writer at a time.
 """
 
 import os
 import signal
 import sys
 import time
-from typing import List
+from typing import List, Optional
 
 from passerelle.onsite.files import read_json, tell, write_json
 from passerelle.onsite.post import passing, to_comment, to_file
 from passerelle.onsite.report import Progress
 
-_LOOK_SECONDS = 1.0
+_PARENT_SECONDS = 5.0
+"""Between two looks whether the batch shell lives: that costs nobody anything, while each opening of the progress file
+is a request to the file system, so that is opened once a period."""
 _LINE_BYTES = 65536
 _REFUSED_SECONDS = 1800.0
 """Until a comment is tried again that was refused: a controller is asked once in that time by each job."""
@@ -52,44 +56,56 @@ def _ending() -> bool:
 
 
 class Post:
-    """Both ways out, and what became of them. A way that fails is tried again with the next news, or a period later;
-    the comment long after, where the site does not say that its refusal passes.
+    """Both ways out, and what became of them. A way that fails is tried again a period of its own later; the comment
+    long after, where the site does not say that its refusal passes. Without `comment_period` there is the file alone.
     """
 
-    def __init__(self, here: str) -> None:
+    def __init__(self, here: str, comment_period: Optional[float]) -> None:
         self._here = here
+        self._comment_period = comment_period
+        self._news()
         self._next_comment = 0.0
+        self._begun = False
         self._refused = ""
         self._said = ""
 
-    def post(self, record: str) -> bool:
-        """Whether all has been told that can be."""
-        told = self._comment(record)
-        why = to_file(record)
-        if why and why != self._said:
-            tell("progress can't be written: " + why)
-        self._said = why or ""
-        return told and why is None
+    def _news(self) -> None:
+        self._to_comment, self._to_file = self._comment_period is not None, True
 
-    def _comment(self, record: str) -> bool:
-        if time.monotonic() < self._next_comment:
-            return True
+    def post(self, progress: Progress, now: float, *, news: bool) -> None:
+        """Tell what is there to whoever has not been told; `now` is when this period began."""
+        if news:
+            self._news()
+        begins = bool(progress.values or progress.metrics) and not self._begun and not self._refused
+        if self._to_comment and (now >= self._next_comment or begins):
+            self._begun = self._begun or begins
+            self._to_comment = not self._comment(progress.record(time.time()), now)
+        if self._to_file:
+            why = to_file(progress.record(time.time()))
+            if why and why != self._said:
+                tell("progress can't be written: " + why)
+            self._said = why or ""
+            self._to_file = why is not None
+
+    def _comment(self, record: str, now: float) -> bool:
+        """Whether it was taken."""
+        self._next_comment = now + (self._comment_period or 0)
         why = to_comment(record, _ending)
         if why is None:
             self._refused = ""
             return True
         if passing(why):
             return False
-        self._next_comment = time.monotonic() + _REFUSED_SECONDS
+        self._next_comment = now + max(_REFUSED_SECONDS, self._comment_period or 0)
         if why == self._refused:
-            return True
+            return False
         tell("progress can't be put into the job's comment: " + why)
         self._refused = why
         try:
             write_json(os.path.join(self._here, "comment-refused.json"), {"why": why, "time": time.time()})
         except OSError as error:
             tell("comment-refused.json can't be written: %s" % error)
-        return True
+        return False
 
 
 def main(argv: List[str]) -> int:
@@ -100,16 +116,16 @@ def main(argv: List[str]) -> int:
         return 1
     period = spec["progressPeriod"]
     parent = os.getppid()
-    out = Post(os.path.dirname(os.path.abspath(argv[0])))
+    out = Post(os.path.dirname(os.path.abspath(argv[0])), spec["commentPeriod"])
     progress, tail = Progress(), Tail(os.environ["PASSERELLE_PROGRESS_FILE"])
-    news, due = True, 0.0  # the first record says that the way is open, before the trainer has told anything
+    due = 0.0  # the first record says that the way is open, before the trainer has told anything
     while os.getppid() == parent and not _ending():
-        for line in tail.lines():
-            news = progress.take(line) or news
-        if news and time.monotonic() >= due:
-            due = time.monotonic() + period
-            news = not out.post(progress.record(time.time()))
-        if signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS):
+        now = time.monotonic()
+        if now >= due:
+            due = now + period
+            told = [progress.take(line) for line in tail.lines()]
+            out.post(progress, now, news=any(told))
+        if signal.sigtimedwait([signal.SIGTERM], max(min(due - time.monotonic(), _PARENT_SECONDS), 0.0)):
             break
     return 0
 

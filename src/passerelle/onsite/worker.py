@@ -26,7 +26,8 @@ def main(argv: List[str]) -> int:
     if world != spec["worldSize"]:
         # an agent that has not met the others begins alone, and trains a model of its own
         return fault(record, facts, "the agent made a world of %d, the plan has %d" % (world, spec["worldSize"]))
-    notice.attend(path)
+    if spec["checkpoint"]:
+        notice.attend(path)
     return supervise(spec["command"], dict(os.environ, **{notice.VARIABLE: path}), record, facts)
 
 

@@ -168,11 +168,19 @@ class Policy(Facts):
     statement: Text
 
 
+LEAST_PERIOD_SECONDS = 30
+"""Between two looks, where a site says nothing of it: an ordinary person's patience, and a scheduler's."""
+LEAST_COMMENT_PERIOD_SECONDS = 300
+"""Between two comments of a job, likewise: each takes slurmctld's locks for writing, and there may be thousands."""
+
+
 class Polling(Facts):
     """How often a program may ask; absent where the site says nothing of it."""
 
-    least_period_seconds: Seconds = Field(alias="leastPeriod")
+    least_period_seconds: Seconds = Field(default=LEAST_PERIOD_SECONDS, alias="leastPeriod")
     """Between two looks of one Site, however many its jobs are."""
+    least_comment_period_seconds: Seconds = Field(default=LEAST_COMMENT_PERIOD_SECONDS, alias="leastCommentPeriod")
+    """Between two comments that a running job writes into its own record."""
 
 
 class Gotcha(Facts):

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from passerelle.profiles.billing import Billing, Cost, cost
 from passerelle.profiles.facts import Facts, Text, Word
 from passerelle.profiles.machine import (
+    LEAST_COMMENT_PERIOD_SECONDS,
+    LEAST_PERIOD_SECONDS,
     Egress,
     Fabric,
     FileSystem,
@@ -26,9 +28,6 @@ from passerelle.profiles.machine import (
 )
 from passerelle.profiles.partition import Accounts, Limits, Partition, Qos, QosRule, limits
 from passerelle.v1alpha1.meta import Model
-
-LEAST_PERIOD_SECONDS = 30
-"""Between two looks, where a site says nothing of it: an ordinary person's patience, and a scheduler's."""
 
 
 class Profile(Model):
@@ -65,6 +64,11 @@ class Profile(Model):
     def least_period_seconds(self) -> int:
         """How often the machine may be looked at, at most."""
         return self.polling.least_period_seconds if self.polling is not None else LEAST_PERIOD_SECONDS
+
+    @property
+    def least_comment_period_seconds(self) -> int:
+        """How often a running job of the machine may write its comment, at most."""
+        return self.polling.least_comment_period_seconds if self.polling is not None else LEAST_COMMENT_PERIOD_SECONDS
 
     def partition(self, name: str) -> Partition | None:
         return next((each for each in self.partitions if each.name == name), None)

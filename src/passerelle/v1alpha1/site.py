@@ -257,8 +257,16 @@ class SiteSpec(Model):
     )
     progress_period: Duration = Field(
         default="60s",
-        description="progressPeriod is how often a running job reports its progress; 60s where unset. Each report is "
-        "a request to the scheduler, so it is never shorter than the machine's least period either.",
+        description="progressPeriod is how often a running job reports its progress; 60s where unset. It is never "
+        "shorter than the machine's least period either, nor, through a gateway that reads no files, than "
+        "commentPeriod.",
+    )
+    comment_period: Duration | None = Field(
+        default=None,
+        description="commentPeriod is the shortest time between two comments that a running job writes into its own "
+        "record: each is a request to the site's slurmctld, of every job that runs. Where unset it is what the "
+        "machine's profile has, five minutes if that says nothing. Write a shorter one only if the site agrees. "
+        "Through a gateway that tells no comment none is written.",
     )
     calls_per_hour: int = Field(
         default=CALLS_PER_HOUR,

@@ -27,7 +27,7 @@ base64 -d > "$lib" <<'END_OF_FILE' || fault "$here can't be written"
 PROGRAM
 END_OF_FILE
 cat > "$spec" <<'END_OF_FILE' || fault "$here can't be written"
-{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {}, "binary": "apptainer", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/scratch"], "image": "/scratch/images/train.sif", "kind": "apptainer", "options": [], "pull": null}, "cpuBind": null, "cpusPerTask": 2, "environment": {"GLOO_SOCKET_IFNAME": "lo", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "USE_LIBUV": "0", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [], "folders": [], "gpuBind": null, "image": "/scratch/images/train.sif", "isBody": false, "mpi": "none", "nodes": 1, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 4, "tasksPerNode": 4, "variables": {}, "workingDir": null, "worldSize": 4}
+{"agent": [], "checkpoint": true, "command": ["python", "train.py"], "commentPeriod": 60, "container": {"annotations": {}, "binary": "apptainer", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/scratch"], "image": "/scratch/images/train.sif", "kind": "apptainer", "options": [], "pull": null, "pullSeconds": 1800}, "cpuBind": null, "cpusPerTask": 2, "environment": {"GLOO_SOCKET_IFNAME": "lo", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "USE_LIBUV": "0", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [], "folders": [], "gpuBind": null, "image": "/scratch/images/train.sif", "isBody": false, "mpi": "none", "nodes": 1, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 4, "tasksPerNode": 4, "variables": {}, "workingDir": null, "worldSize": 4}
 END_OF_FILE
 
 # Above stand this attempt's own values and files; from here on the script is the same for every attempt.
@@ -113,7 +113,7 @@ trap 'caught=1; : > "$PASSERELLE_STOP_FILE"; [ -n "$steps" ] || exit 143; kill -
 trap 'caught=1; superseded=1; [ -n "$steps" ] || exit 213; kill -TERM "$steps"
     [ -n "$killer" ] || { { sleep 10; kill -KILL "$steps"; } > /dev/null 2>&1 & killer=$!; }' USR2
 
-python3 "$lib" claim watch "$run" "$attempt" "$here/owner.json" "$$" 30 &
+python3 "$lib" claim watch "$run" "$attempt" "$here/owner.json" "$$" "$grace" 30 &
 watcher=$!
 python3 "$lib" relay "$spec" &
 relay=$!

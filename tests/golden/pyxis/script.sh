@@ -27,7 +27,7 @@ base64 -d > "$lib" <<'END_OF_FILE' || fault "$here can't be written"
 PROGRAM
 END_OF_FILE
 cat > "$spec" <<'END_OF_FILE' || fault "$here can't be written"
-{"agent": [], "command": ["python", "train.py"], "container": {"annotations": {}, "binary": "pyxis", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa"], "image": "/projects/F2025/USERS-WORD.sqsh", "kind": "pyxis", "options": [], "pull": null}, "cpuBind": null, "cpusPerTask": 32, "environment": {"HF_DATASETS_OFFLINE": "1", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "32", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRANSFORMERS_OFFLINE": "1", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "WANDB_MODE": "offline", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [{"data": "c3RlcHM6IDIwCg==", "folder": 0, "path": "conf.yaml"}], "folders": ["/workspace"], "gpuBind": null, "image": "/projects/F2025/USERS-WORD.sqsh", "isBody": false, "mpi": "none", "nodes": 2, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 8, "tasksPerNode": 4, "variables": {}, "workingDir": null, "worldSize": 8}
+{"agent": [], "checkpoint": false, "command": ["python", "train.py"], "commentPeriod": 300, "container": {"annotations": {}, "binary": "pyxis", "binds": ["/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa"], "image": "/projects/F2025/USERS-WORD.sqsh", "kind": "pyxis", "options": [], "pull": null, "pullSeconds": 1800}, "cpuBind": null, "cpusPerTask": 32, "environment": {"HF_DATASETS_OFFLINE": "1", "HF_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/huggingface", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "32", "PYTHONUNBUFFERED": "1", "TORCH_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/torch", "TRANSFORMERS_OFFLINE": "1", "TRITON_CACHE_DIR": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache/triton", "WANDB_MODE": "offline", "XDG_CACHE_HOME": "/scratch/startup/passerelle/psr-aaaaaaaaaaaaaaaaaaaaaaaaaa/home/.cache"}, "files": [{"data": "c3RlcHM6IDIwCg==", "folder": 0, "path": "conf.yaml"}], "folders": ["/workspace"], "gpuBind": null, "image": "/projects/F2025/USERS-WORD.sqsh", "isBody": false, "mpi": "none", "nodes": 2, "payload": null, "progressPeriod": 60, "sealedFolders": [], "tasks": 8, "tasksPerNode": 4, "variables": {}, "workingDir": null, "worldSize": 8}
 END_OF_FILE
 
 # Above stand this attempt's own values and files; from here on the script is the same for every attempt.
@@ -113,7 +113,7 @@ trap 'caught=1; : > "$PASSERELLE_STOP_FILE"; [ -n "$steps" ] || exit 143; kill -
 trap 'caught=1; superseded=1; [ -n "$steps" ] || exit 213; kill -TERM "$steps"
     [ -n "$killer" ] || { { sleep 10; kill -KILL "$steps"; } > /dev/null 2>&1 & killer=$!; }' USR2
 
-python3 "$lib" claim watch "$run" "$attempt" "$here/owner.json" "$$" 30 &
+python3 "$lib" claim watch "$run" "$attempt" "$here/owner.json" "$$" "$grace" 30 &
 watcher=$!
 python3 "$lib" relay "$spec" &
 relay=$!
