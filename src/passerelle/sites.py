@@ -224,6 +224,7 @@ class Sites:
             service.refused = error
             return
         service.courtesy.budget.limit = spec.calls_per_hour
+        service.courtesy.pace.rate = profile.acts_per_second
         often = periods(spec, profile)
         if service.watch is not None:
             await service.watch.move(gateway)

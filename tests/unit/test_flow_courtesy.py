@@ -291,6 +291,40 @@ def test_a_stream_of_cancels_makes_no_period_of_its_own() -> None:
     told(story, Fate(queued=100_000), period="30s")
 
 
+def most_in_a_second(times: Sequence[float]) -> int:
+    return max(last + 1 - bisect.bisect_left(times, times[last] - 0.999) for last in range(len(times)))
+
+
+def test_a_crowd_is_submitted_and_deleted_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    called, acts = Memory._called, list[tuple[float, str]]()
+
+    def noted(self: Memory, call: str) -> None:
+        if call in ("submit", "cancel"):
+            acts.append((asyncio.get_running_loop().time(), call))
+        called(self, call)
+
+    monkeypatch.setattr(Memory, "_called", noted)
+
+    def times(of: str) -> list[float]:
+        return [time for time, call in acts if call == of]
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(60)
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(300)]
+        await world.until(lambda: len(times("submit")) == 300, 60)
+        assert most_in_a_second(times("submit")) <= 50 + 10
+        assert 20 <= times("submit")[-1] - times("submit")[0] <= 30, "it is no slower than need be"
+        await asyncio.sleep(60)
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects, 180)
+        assert len(times("cancel")) == 300
+        assert most_in_a_second(times("cancel")) <= 50 + 10
+        assert 50 <= times("cancel")[-1] - times("cancel")[0] <= 65, "to read each job's record is an act, too"
+
+    told(story, LONG, profile="meluxina-gpu", period="30s")
+
+
 def test_submits_that_get_no_answer_are_left_alone_while_looks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     submit, sick = Memory.submit, [True]
 

@@ -4,7 +4,8 @@ The hour slides: sixty minutes' counts and the one that has begun, so an old cal
 early. What may wait is paced, by a bucket that fills at a steady rate: of what its share leaves when all that goes
 before it has had its calls in an hour. An operation is never cut in two, so a bucket may be overdrawn; then the next
 one waits until it is paid back. Whatever happens, each keeps a little, so that progress is slow and never none. Submits
-have no pace, but an end: each is counted with what will be read of its job. What ends a job has neither.
+have no share, but an end: each is counted with what will be read of its job. What ends a job has neither. How fast both
+follow each other is pace.py's.
 """
 
 from __future__ import annotations

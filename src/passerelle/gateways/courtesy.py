@@ -1,8 +1,9 @@
 """The courtesy that a site is owed, whoever of us calls it: what every call of its gateway passes through.
 
-It keeps the hour's budget, leaves a site alone that asks for patience, and sends nothing for a while where one kind of
-call gets no answer again and again. Looks have no breaker: the watch that makes them waits longer after each that
-fails. What is refused here was never sent, so nothing may be concluded from it.
+It keeps the hour's budget, leaves a site alone that asks for patience, lets acts follow each other no faster than a
+pace, and sends nothing for a while where one kind of call gets no answer again and again. Looks have no breaker: the
+watch that makes them waits longer after each that fails. What is refused here was never sent, so nothing may be
+concluded from it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from passerelle.gateways.breaker import Breaker
 from passerelle.gateways.budget import Budget
 from passerelle.gateways.http import BUSY, UNREACHABLE
 from passerelle.gateways.meter import metered
+from passerelle.gateways.pace import Pace
 from passerelle.gateways.purpose import Purpose, purpose
 
 LONGEST_PATIENCE = 900.0
@@ -63,6 +65,9 @@ _OPEN: Mapping[Kind, tuple[float, float]] = {
 _KINDS = {"submit": Kind.SUBMITS, "cancel": Kind.ENDS, "warn": Kind.ENDS}
 _PURPOSES = {Kind.SUBMITS: Purpose.SUBMIT, Kind.ENDS: Purpose.END, Kind.FILES: Purpose.FILES}
 
+_PACED = frozenset({Purpose.SUBMIT, Purpose.END})
+"""What makes no more calls a second than the pace allows."""
+
 _NO_ANSWER = frozenset({UNREACHABLE, BUSY, "SchedulerUnavailable"})
 """Reasons by which nobody answered, or nobody who could help. Others are about one job or one file."""
 
@@ -78,6 +83,7 @@ class Courtesy:
         self, clock: Callable[[], float], *, calls_per_hour: int, changed: Callable[[], None] = lambda: None
     ) -> None:
         self.budget = Budget(clock, calls_per_hour)
+        self.pace = Pace(clock)
         self.deferred: Counter[Purpose] = Counter()
         """Calls that were refused here, by what they were for."""
         self.look_stretch = self.progress_stretch = 1.0
@@ -135,9 +141,10 @@ class Courtesy:
         try:
             await self._keep_within(what)
             await self._be_patient()
+            await self._in_turn(what)
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind),
-                metered(lambda: self.budget.note(what), self._asked_for_patience),
+                metered(self._counting(what), self._asked_for_patience),
             ):
                 return await call()
         except Deferred:
@@ -169,6 +176,25 @@ class Courtesy:
             if left > WAITED_IN_PLACE:
                 raise self._patient(left)
             await asyncio.sleep(max(left, LEAST_WAIT))
+
+    async def _in_turn(self, what: Purpose) -> None:
+        """Acts wait in place, in the order in which they came. The site may ask for patience meanwhile."""
+        if what in _PACED and (wait := self.pace.take()) > 0:
+            await asyncio.sleep(wait)
+            await self._be_patient()
+
+    def _counting(self, what: Purpose) -> Callable[[], None]:
+        """Told of each call of an operation. Its first has had its turn, and further ones take those of others."""
+        further = False
+
+        def count() -> None:
+            nonlocal further
+            self.budget.note(what)
+            if further and what in _PACED:
+                self.pace.take()
+            further = True
+
+        return count
 
     async def _keep_within(self, what: Purpose) -> None:
         """Looks and progress are paced by the watch, which makes fewer of them."""

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from passerelle.profiles.billing import Billing, Cost, cost
 from passerelle.profiles.facts import Facts, Text, Word
 from passerelle.profiles.machine import (
+    ACTS_PER_SECOND,
     Egress,
     Fabric,
     FileSystem,
@@ -65,6 +66,11 @@ class Profile(Model):
     def least_period_seconds(self) -> int:
         """How often the machine may be looked at, at most."""
         return self.polling.least_period_seconds if self.polling is not None else LEAST_PERIOD_SECONDS
+
+    @property
+    def acts_per_second(self) -> float:
+        """How many calls may submit or end jobs there in a second, at most."""
+        return self.polling.acts_per_second if self.polling is not None else ACTS_PER_SECOND
 
     def partition(self, name: str) -> Partition | None:
         return next((each for each in self.partitions if each.name == name), None)
