@@ -22,6 +22,7 @@ _SLOWED = {
     Purpose.FILES: "files are moved more slowly",
     Purpose.LOOK: "looks at the jobs come later",
     Purpose.SUBMIT: "nothing is submitted for a while",
+    Purpose.END: "cancels go beyond it, since nothing holds them up but the pace of acts",
 }
 
 
@@ -42,8 +43,8 @@ def _budget(spec: SiteSpec, courtesy: Courtesy) -> list[Told]:
     if not slowed:
         return []
     text = (
-        f"The calls that callsPerHour ({spec.calls_per_hour}) allows run short: {_listed(slowed)}. Cancels go at once. "
-        "Write longer periods, or a larger callsPerHour if the site agrees."
+        f"The calls that callsPerHour ({spec.calls_per_hour}) allows run short: {_listed(slowed)}. Cancels always go "
+        "out. Write longer periods, or a larger callsPerHour if the site agrees."
     )
     return [("WithinBudget", "False", CALLS_SPENT, text)]
 

@@ -325,6 +325,24 @@ def test_a_crowd_is_submitted_and_deleted_at_a_pace(monkeypatch: pytest.MonkeyPa
     told(story, LONG, profile="meluxina-gpu", period="30s")
 
 
+def test_jobs_are_deleted_beyond_a_budget_that_is_used_up_and_the_site_says_so() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(60)]
+        await world.until(lambda: all(running(world, key)() for key in keys))
+        await world.edit_site(callsPerHour=100)
+        await asyncio.sleep(60)
+        assert "cancels go beyond it" not in str(about(world, "WithinBudget"))
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects, 1200)
+
+        await asyncio.sleep(60)
+        assert "cancels go beyond it" in about(world, "WithinBudget")[0][2]
+        assert set(world.states()) == {"CANCELLED"}
+
+    told(story, LONG, period="30s")
+
+
 def test_submits_that_get_no_answer_are_left_alone_while_looks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     submit, sick = Memory.submit, [True]
 

@@ -197,7 +197,11 @@ class Courtesy:
         return count
 
     async def _keep_within(self, what: Purpose) -> None:
-        """Looks and progress are paced by the watch, which makes fewer of them."""
+        """Looks and progress are paced by the watch, which makes fewer of them. What ends a job goes beyond the budget,
+        and that is told.
+        """
+        if what is Purpose.END and self.budget.spent() >= self.budget.limit:
+            self.slow(what)
         if what not in (Purpose.FILES, Purpose.SUBMIT):
             return
         while (spent := self._spent(what)) is not None:

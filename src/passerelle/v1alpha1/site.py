@@ -247,10 +247,10 @@ class SiteSpec(Model):
         default=CALLS_PER_HOUR,
         ge=60,
         le=1_000_000,
-        description="callsPerHour is the largest number of requests or commands that the operator sends to the site's "
-        f"gateway in any hour; {CALLS_PER_HOUR} where unset. As it runs short, progress is read more slowly, then "
-        "files are moved more slowly, then looks come later, and at last nothing is submitted for a while. A cancel is "
-        "never held back.",
+        description="callsPerHour is how many requests or commands the operator may send to the site's gateway in any "
+        f"hour; {CALLS_PER_HOUR} where unset. As it runs short, progress is read more slowly, then files are moved "
+        "more slowly, then looks come later, and at last nothing is submitted for a while. A cancel is never held "
+        "back by it, so many cancels at its end go beyond it.",
     )
     max_jobs: int | None = Field(
         default=None,

@@ -222,7 +222,7 @@ def test_when_the_hour_is_used_up_nothing_is_submitted_and_whatever_ends_a_job_p
         with made_for(Purpose.END):
             await site.call("get")
             await site.call("write")
-        assert site.courtesy.slowed() == [Purpose.SUBMIT]
+        assert site.courtesy.slowed() == [Purpose.SUBMIT, Purpose.END], "and that they go beyond it is told"
         assert site.courtesy.deferred == {Purpose.SUBMIT: 2}
         assert site.courtesy.submits_wait() is not None
         await asyncio.sleep(refused.retry_after or 0)
