@@ -26,6 +26,7 @@ from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.periods import periods
 from passerelle.profiles import Profile, load
 from passerelle.reports import RunDirectory
+from passerelle.site_courtesy import calls_before
 from passerelle.site_status import site_status
 from passerelle.staging.worker import Staging
 from passerelle.v1alpha1.site import CALLS_PER_HOUR, SiteSpec, SiteStatus, Tls
@@ -172,7 +173,9 @@ class Sites:
         """Its status is written when a kind of call is left alone, or no longer."""
         to_write = asyncio.Event()
         clock = asyncio.get_running_loop().time
-        courtesy = Courtesy(clock, calls_per_hour=CALLS_PER_HOUR, changed=to_write.set)
+        limit = seen.spec.calls_per_hour if seen.spec is not None else CALLS_PER_HOUR
+        courtesy = Courtesy(clock, calls_per_hour=limit, changed=to_write.set)
+        courtesy.budget.begin(*calls_before(seen.status, self._now()))
         return Service(
             seen, WorkQueue(seen.name, self._work, lane=lambda key: key.namespace), courtesy, to_write=to_write
         )

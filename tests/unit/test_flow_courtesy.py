@@ -598,3 +598,48 @@ def test_to_be_spared_is_no_other_trouble_than_that_for_which_it_is() -> None:
         Unavailable("busy", reason="Busy")
     )
     assert kind_of(Unauthorized("no", reason="Busy")) != kind_of(Unavailable("busy", reason="Busy"))
+
+
+def test_an_operator_that_restarts_again_and_again_has_one_budget() -> None:
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        await asyncio.sleep(600)
+        began = world.loop.time()
+        for _ in range(15):
+            await world.end_operator()
+            await world.start_operator()
+            await asyncio.sleep(120)
+        assert sum(time >= began for time in world.counting.times) <= 1000
+        assert world.api.sites[SITE]["status"]["calls"]["lastHour"] > 500
+
+        await asyncio.sleep(1200)
+        assert [key for key in keys if not running(world, key)()] == []
+
+    crowded(story, 60, period="30s", progressPeriod="60s", callsPerHour=1000)
+
+
+def test_what_was_just_read_to_find_it_again_is_not_read_for_its_progress() -> None:
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        await asyncio.sleep(300)
+        await world.end_operator()
+        world.counting.times.clear()
+        await world.start_operator()
+        await asyncio.sleep(50)
+        assert len(keys) < len(world.counting.times) < 1.5 * len(keys)
+        await asyncio.sleep(60)
+        assert all(world.reports - world.step(key) <= 4 for key in keys)
+
+    crowded(story, 40, period="20s", progressPeriod="60s", callsPerHour=100_000)
+
+
+def test_the_hours_count_is_written_seldom() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        await asyncio.sleep(3600)
+        world.api.calls.clear()
+        await asyncio.sleep(1800)
+        assert world.api.calls.count("site status") <= 4
+
+    told(story, LONG, period="30s", callsPerHour=CALLS_PER_HOUR)

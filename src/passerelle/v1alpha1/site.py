@@ -272,6 +272,13 @@ class SiteSpec(Model):
     )
 
 
+class Calls(Model):
+    """What the operator has sent to the gateway, for the one that starts after it."""
+
+    last_hour: int = Field(ge=0, description="lastHour is the number of requests or commands of the last hour.")
+    since: Time = Field(description="since is when the first of them was sent.")
+
+
 class SiteStatus(Model):
     """The live truth about the site."""
 
@@ -307,3 +314,8 @@ class SiteStatus(Model):
         default=None, description="credentialExpiry is when the credential ends; unset where it doesn't tell."
     )
     jobs: int = Field(default=0, ge=0, description="jobs is the number of TrainingJobs with a live job at the site.")
+    calls: Calls | None = Field(
+        default=None,
+        description="calls is what callsPerHour was used for in the last hour: an operator that starts anew goes on "
+        "with it. Small changes of it are not written.",
+    )
