@@ -15,10 +15,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.courtesy import Courtesy, courteous
+from passerelle.gateways.host import Host, address
 from passerelle.gateways.trust import Trust, trust
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
@@ -120,6 +122,7 @@ class Sites:
         self._names_nobody = names_nobody
         self._now = now
         self._services: dict[str, Service] = {}
+        self._hosts: WeakValueDictionary[tuple[str, int], Host] = WeakValueDictionary()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Of each Site: while one change is taken in, no other is, or an older door might be opened last."""
         self._reading: set[asyncio.Task[None]] = set()
@@ -227,7 +230,7 @@ class Sites:
             service.refused = error
             return
         service.courtesy.budget.limit = spec.calls_per_hour
-        service.courtesy.pace.rate = profile.acts_per_second
+        host = self._shared(service, spec.gateway.url)
         often = periods(spec, profile)
         if service.watch is not None:
             await service.watch.move(gateway)
@@ -246,7 +249,15 @@ class Sites:
             courtesy=service.courtesy,
             names_nobody=self._names_nobody,
         )
-        _spawn(service, service.watch.run(), "watch")
+        _spawn(service, _watching(service.watch, host.first_look(often.look)), "watch")
+
+    def _shared(self, service: Service, url: str) -> Host:
+        """The host of its gateway, which other Sites may lead to; the slowest of their machines' paces counts."""
+        host = self._hosts.setdefault(address(url), Host(asyncio.get_running_loop().time))
+        service.courtesy.meet(host)
+        there = (each.profile for each in self.services() if each.courtesy.host is host)
+        host.pace.rate = min(profile.acts_per_second for profile in there if profile is not None)
+        return host
 
     def _site_turned(self, service: Service) -> None:
         service.to_write.set()
@@ -345,6 +356,13 @@ class Sites:
                 continue
             service.site = _with_spec_of(service.site, site(body))
             return True
+
+
+async def _watching(watch: SiteWatch, wait: float) -> None:
+    """Look for ever, from so many seconds on: the Sites of one host do not begin all at once."""
+    if wait > 0:
+        await asyncio.sleep(wait)
+    await watch.run()
 
 
 def _with_spec_of(known: Site, newer: Site) -> Site:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import copy
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
 
-from little_world import SITE, AccountedDoor, CarryingDoor, World
+from little_world import SITE, AccountedDoor, CarryingDoor, KubeClient, Points, World
 from passerelle.batch import Batch
 from passerelle.errors import Deferred, Unauthorized, Unavailable
 from passerelle.gate import kind_of
@@ -22,11 +23,13 @@ from passerelle.gateways.courtesy import Kind
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
+from passerelle.kube import Kube
 from passerelle.looks import NEWS_WHEN_FULL
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
 from passerelle.reports import Reports
+from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.v1alpha1.site import CALLS_PER_HOUR
 from stories import finished, running, told
@@ -643,3 +646,74 @@ def test_the_hours_count_is_written_seldom() -> None:
         assert world.api.calls.count("site status") <= 4
 
     told(story, LONG, period="30s", callsPerHour=CALLS_PER_HOUR)
+
+
+TEAMS = 20
+
+
+def a_site_a_team(story: Any, url: Any = lambda _: "https://memory", **site_spec: Any) -> None:
+    """Twenty Sites beside each other; the story gets what was called, when and by which."""
+    import virtual_time  # noqa: PLC0415
+
+    async def main() -> None:
+        world = World(period="30s", **site_spec)
+        world.door = counted()
+        for number in range(TEAMS):
+            world.behind[url(number)] = world.site
+        world.site.fates = lambda _: LONG
+        world.reconciler = world.compose(cast("Kube", KubeClient(world.api, Points())), Points())
+        assert world._sites is not None
+        sites = world._sites
+        for number in range(TEAMS):
+            body = copy.deepcopy(world.api.sites[SITE])
+            body["metadata"] |= {"name": f"team-{number}", "uid": f"u{number}"}
+            body["spec"]["gateway"]["url"] = url(number)
+            world.api.sites[f"team-{number}"] = body
+            await sites.observe(copy.deepcopy(body), deleted=False)
+        try:
+            await story(world, [sites.get(f"team-{number}") for number in range(TEAMS)])
+        finally:
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_the_sites_of_one_host_are_first_asked_one_after_the_other_the_first_at_once() -> None:
+    async def story(world: World, services: list[Service]) -> None:
+        await asyncio.sleep(25)
+        answered = sorted(each.watch.looked_at is not None for each in services if each.watch is not None)
+        times = world.door.times  # type: ignore[attr-defined]
+        began = min(times)
+        assert began - world.loop.time() < -24.5
+        assert answered == [True] * TEAMS
+        assert most_in_a_second(times) <= 2 * 3, "a probe, a listing and a survey each"
+
+    a_site_a_team(story)
+
+
+def test_sites_of_other_hosts_do_not_wait_for_each_other() -> None:
+    async def story(_: World, services: list[Service]) -> None:
+        await asyncio.sleep(1)
+        assert [each.site.name for each in services if each.watch is None or each.watch.looked_at is None] == []
+        services[0].courtesy._asked_for_patience(300)
+        assert [bool(each.courtesy.patience_left) for each in services] == [True] + [False] * (TEAMS - 1)
+
+    a_site_a_team(story, lambda number: f"https://memory-{number}")
+
+
+def test_sites_of_one_host_share_its_pace_and_its_patience_whatever_their_paths_are_called() -> None:
+    async def story(world: World, services: list[Service]) -> None:
+        await asyncio.sleep(100)
+        assert len({id(each.courtesy.pace) for each in services}) == 1
+        assert services[0].courtesy.pace.rate == 10
+        assert len({id(each.courtesy.budget) for each in services}) == TEAMS, "the hour's calls are each one's own"
+        services[0].courtesy._asked_for_patience(300)
+        assert {round(each.courtesy.patience_left) for each in services} == {300}
+        await asyncio.sleep(5)
+        told_of = [world.api.sites[f"team-{number}"]["status"]["conditions"] for number in range(TEAMS)]
+        assert all("CallsAllowed" in {each["type"] for each in conditions} for conditions in told_of)
+        world.door.times.clear()  # type: ignore[attr-defined]
+        await asyncio.sleep(280)
+        assert world.door.times == []  # type: ignore[attr-defined]
+
+    a_site_a_team(story, lambda number: f"https://Memory:443/team-{number}", profile="meluxina-gpu")

@@ -22,6 +22,7 @@ from passerelle.gateways.around import LOOKS, around
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.breaker import Breaker
 from passerelle.gateways.budget import Budget
+from passerelle.gateways.host import Host
 from passerelle.gateways.http import BUSY, UNREACHABLE
 from passerelle.gateways.meter import metered
 from passerelle.gateways.pace import Pace
@@ -83,28 +84,42 @@ class Courtesy:
         self, clock: Callable[[], float], *, calls_per_hour: int, changed: Callable[[], None] = lambda: None
     ) -> None:
         self.budget = Budget(clock, calls_per_hour)
-        self.pace = Pace(clock)
         self.deferred: Counter[Purpose] = Counter()
         """Calls that were refused here, by what they were for."""
         self.look_stretch = self.progress_stretch = 1.0
         """How many times as long as it should be the time between two looks is, and between two reports of a job."""
-        self.asked_seconds = 0.0
-        """What the site asked for last, while patience_left."""
         self._clock = clock
         self._changed = changed
+        self.host = Host(clock)
+        self.meet(self.host)
         self._breakers = {
             kind: Breaker(clock, first=first, most=most, spread=lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
             for kind, (first, most) in _OPEN.items()
         }
-        self._patient_until = 0.0
         self._slowed_at: dict[Purpose, float] = {}
+
+    def meet(self, host: Host) -> None:
+        """The gateway is there, beside those of other Sites."""
+        self.host.heard.pop(self, None)
+        self.host = host
+        host.heard[self] = self._changed
+
+    @property
+    def pace(self) -> Pace:
+        """Of acts: the host's."""
+        return self.host.pace
 
     # What is told of it
 
     @property
     def patience_left(self) -> float:
         """Seconds for which the site asked to be left alone; 0 where it didn't."""
-        return max(self._patient_until - self._clock(), 0.0)
+        return self.host.patience_left
+
+    @property
+    def asked_seconds(self) -> float:
+        """What it asked for last, while patience_left."""
+        return self.host.asked_seconds
 
     def open(self) -> dict[Kind, Unavailable]:
         """Which kinds of calls are left alone, and why."""
@@ -213,10 +228,7 @@ class Courtesy:
 
     def _asked_for_patience(self, seconds: float) -> None:
         left = min(seconds, LONGEST_PATIENCE)
-        if left > self.patience_left:
-            self._patient_until, self.asked_seconds = self._clock() + left, seconds
-            if left > WAITED_IN_PLACE:
-                self._changed()
+        self.host.be_patient(left, seconds, told=left > WAITED_IN_PLACE)
 
     def _patient(self, left: float) -> Deferred:
         text = "The gateway asks for patience, and is left alone for as long as it asked."
