@@ -50,6 +50,9 @@ class Host:
 
 
 def address(url: str) -> tuple[str, int]:
-    """By what a gateway's URL names the host, whatever its path."""
-    parts = urlsplit(url)
-    return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+    """By what a gateway's URL names the host, whatever its path. What is no URL is nobody else's."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or url).lower(), parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return url, 0
