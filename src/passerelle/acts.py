@@ -8,6 +8,7 @@ removed before the end is written, so that whoever dies between does it again.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,9 @@ site meanwhile. A change of the Site, or an asked retry, ends the wait.
 
 TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS = 30.0, 600.0
 """Likewise, where it was refused by a limit of the moment."""
+
+REJECTED_SPREAD = 0.1
+"""Of either: those that were refused together do not come back together."""
 
 STOP_SECONDS = 60.0
 """What the batch script may take beside the trainer's grace: half a minute to see a stop request where no signal tells
@@ -356,7 +360,8 @@ def _refused(memory: Memory, error: Rejected, now: float, generation: int) -> No
     first, longest = REJECTED_AGAIN_SECONDS, REJECTED_LONGEST_SECONDS
     if error.transient:
         first, longest = TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS
-    memory.refused_until = now + min(first * 2.0 ** min(memory.refusals, 10), longest)
+    spread = random.uniform(1 - REJECTED_SPREAD, 1 + REJECTED_SPREAD)  # noqa: S311 -- jitter, no secret
+    memory.refused_until = now + min(first * 2.0 ** min(memory.refusals, 10), longest) * spread
     memory.refused, memory.refused_under = error, generation
     memory.refusals += 1
 

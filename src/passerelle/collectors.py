@@ -196,6 +196,7 @@ class CourtesyGauges:
             spared.add_metric([site, "all"], courtesy.patience_left > WAITED_IN_PLACE)
             for kind in Kind:
                 spared.add_metric([site, kind], kind in courtesy.open())
+            spent.add_metric([site, "former"], courtesy.budget.former)
             for purpose in Purpose:
                 spent.add_metric([site, purpose], courtesy.budget.spent(purpose))
                 deferred.add_metric([site, purpose], courtesy.deferred[purpose])

@@ -8,6 +8,7 @@ from itertools import takewhile
 from passerelle.actions import Action, Intend, Rest, Submit
 from passerelle.decide import CONTINUED, RETRIED
 from passerelle.facts import Word
+from passerelle.limits import Limits
 from passerelle.line import Door, Line
 from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory
@@ -19,7 +20,9 @@ from passerelle.v1alpha1.trainingjob_status import Attempt
 MAX_JOBS = "MaxJobs"
 TOO_MANY_JOBS = "TooManyJobs"
 """The site's own word: it takes nobody's jobs now."""
-TURNS = frozenset({MAX_JOBS, TOO_MANY_JOBS})
+POLICY_LIMIT = "PolicyLimit"
+"""Likewise, by a limit of the account or the QoS: jobs of others it may take."""
+TURNS = frozenset({MAX_JOBS, TOO_MANY_JOBS, POLICY_LIMIT})
 """Holds of those that wait for their turn."""
 SITE_SUSPENDED = "SiteSuspended"
 BACK_OFF = "BackOff"
@@ -48,6 +51,7 @@ class Holds:
         self._occupied: dict[str, set[str]] = {}  # Site -> uids
         self._lines: dict[str, Line] = {}  # Site -> who waits for its maxJobs
         self._doors: dict[str, Door] = {}  # Site -> who waits until it takes jobs
+        self.limits = Limits(wake)  # who waits until its account has room
         self._left: set[str] = set()  # uids whose attempt is open and occupies no place
 
     def kept(self, job: TrainingJob) -> None:
@@ -66,10 +70,12 @@ class Holds:
         if held != TOO_MANY_JOBS:
             door.line.leave(job)
         if isinstance(action, Intend | Submit):
+            self.limits.sent(job)
             self._left.discard(job.uid)
             occupied.add(job.uid)
             return
-        if isinstance(action, Rest) and action.reason in _HELD and _unsent(job) and _lasts(memory, hold):
+        waits = self._limited(job, held)
+        if isinstance(action, Rest) and action.reason in _HELD and _unsent(job) and (waits or _lasts(memory, hold)):
             self._left.add(job.uid)
         if held == MAX_JOBS:
             line.join(job)
@@ -79,8 +85,18 @@ class Holds:
         if left:
             occupied.discard(job.uid)
             self._wake_all(door.taken(job))
+            if not held:
+                self.limits.taken(job)
         if left or waited:
             self._call(job.site, limit)
+
+    def _limited(self, job: TrainingJob, held: str) -> bool:
+        """Whether it waits for others of its account, which it then holds up in nothing."""
+        if held == POLICY_LIMIT:
+            return self.limits.waits(job)
+        if held not in (SPARED, SITE_SUSPENDED):
+            self.limits.left(job)
+        return False
 
     def tried(self, job: TrainingJob, memory: Memory, limit: int | None, *, refused: bool) -> None:
         """Its submit, or a delivery before it, was refused just now, or not. Nobody waits behind one that was, until it
@@ -92,6 +108,8 @@ class Holds:
             return
         if refused or memory.refused is None:
             self._wake_all(door.taken(job))
+            limited = memory.refused is not None and memory.refused.reason == POLICY_LIMIT
+            (self.limits.refused if limited else self.limits.taken)(job)
         if refused and _lasts(memory, None):
             self._left.add(job.uid)
             self._occupied.setdefault(job.site, set()).discard(job.uid)
@@ -103,6 +121,7 @@ class Holds:
         waited = self._line(job.site).leave(job)
         self._door(job.site).line.leave(job)
         self._wake_all(self._door(job.site).taken(job))
+        self.limits.forget(job)
         occupied = self._occupied.get(job.site, set())
         if job.uid in occupied or waited:
             occupied.discard(job.uid)
@@ -132,6 +151,10 @@ class Holds:
         if enters and self._door(name).shut(job.uid):
             text = f"Site {name} refuses jobs, since it has too many; this one follows when it takes some again."
             return Word("False", TOO_MANY_JOBS, text)
+        sends = isinstance(action, Intend | Submit) and job.retry_requested_at is None
+        if sends and self.limits.shut(job):
+            text = f"Site {name} refuses jobs by a limit of their account or QoS; this one follows when it takes some."
+            return Word("False", POLICY_LIMIT, text)
         if limit is not None and enters and not self._turn(job, name, limit):
             return Word("False", MAX_JOBS, f"Site {name} has its maxJobs ({limit}) of live jobs.")
         return None

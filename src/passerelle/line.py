@@ -1,13 +1,17 @@
-"""Who waits for a Site, in order of creation; and a Site that takes no more jobs. Pure."""
+"""Who waits for a Site, in order of creation; a Site that takes no more jobs, and a limit of an account. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 
 from passerelle.objects import Key, TrainingJob
 
-_Place = tuple[str, str]
-"""When it was created, and its uid: the order of turns."""
+_Place = tuple[int, str, str]
+"""How often it was let go first, when it was created, and its uid: the order of turns."""
+
+FEW = 4
+"""TrainingJobs that a limit must refuse before others wait behind them."""
 
 
 class Line:
@@ -15,33 +19,35 @@ class Line:
 
     def __init__(self) -> None:
         self._places: list[_Place] = []
-        self._keys: dict[str, Key] = {}  # by uid
+        self._waiting: dict[str, tuple[_Place, Key]] = {}  # by uid
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __contains__(self, uid: str) -> bool:
-        return uid in self._keys
+        return uid in self._waiting
 
-    def join(self, job: TrainingJob) -> None:
-        if job.uid not in self._keys:
-            self._keys[job.uid] = job.key
-            insort(self._places, (job.created, job.uid))
+    def join(self, job: TrainingJob, *, behind: int = 0) -> None:
+        """`behind` all that were let go first less often."""
+        if job.uid not in self._waiting:
+            place = (behind, job.created, job.uid)
+            self._waiting[job.uid] = place, job.key
+            insort(self._places, place)
 
     def leave(self, job: TrainingJob) -> bool:
         """Whether it was there."""
-        if self._keys.pop(job.uid, None) is None:
+        if (found := self._waiting.pop(job.uid, None)) is None:
             return False
-        del self._places[bisect_left(self._places, (job.created, job.uid))]
+        del self._places[bisect_left(self._places, found[0])]
         return True
 
     def before(self, job: TrainingJob) -> int:
         """How many wait that are older."""
-        return bisect_left(self._places, (job.created, job.uid))
+        return bisect_left(self._places, (0, job.created, job.uid))
 
     def first(self, count: int) -> list[tuple[str, Key]]:
         """The oldest of them, with their uids."""
-        return [(uid, self._keys[uid]) for _, uid in self._places[: max(count, 0)]]
+        return [(uid, self._waiting[uid][1]) for *_, uid in self._places[: max(count, 0)]]
 
 
 class Door:
@@ -79,3 +85,43 @@ class Door:
                 self._let.add(uid)
                 return [key]
         return []
+
+
+class Limit(Door):
+    """A limit of an account or a QoS. Nobody tells whether it is one of their number, or of what one job may ask for:
+    so it shuts only when it has refused a few. These try again by their own back-offs, and each time that one of them
+    is refused again another may, those first that were refused least: what is too large for ever holds nobody up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._times: Counter[str] = Counter()
+
+    def shut(self, uid: str) -> bool:
+        """For this one."""
+        waited_for = len(self._refused) >= FEW or (bool(self._refused) and len(self.line) > 0)
+        return waited_for and uid not in self._refused and uid not in self._let
+
+    def wait(self, job: TrainingJob) -> None:
+        """Until others are taken, or refused again."""
+        self.line.join(job, behind=self._times[job.uid])
+
+    def tried(self, job: TrainingJob) -> list[Key]:
+        """It was refused. Those whose turn it is now."""
+        self._let.discard(job.uid)
+        self._times[job.uid] += 1
+        if job.uid in self._refused:
+            return self.one_more()
+        if len(self._refused) < FEW:
+            self._refused.add(job.uid)
+        return []
+
+    def taken(self, job: TrainingJob) -> list[Key]:
+        """The site took it, or it is no more. Those whose turn it is now."""
+        del self._times[job.uid]
+        return super().taken(job)
+
+    def leave(self, job: TrainingJob) -> list[Key]:
+        """It wants nothing now. Those whose turn it is in its place."""
+        self.line.leave(job)
+        return self.taken(job) if job.uid in self._refused or job.uid in self._let else []

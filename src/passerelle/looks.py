@@ -18,7 +18,7 @@ from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.marker import Run
 from passerelle.picture import Known, Picture, beyond, doubted
-from passerelle.recall import recall
+from passerelle.recall import LEAST, MOST, recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
@@ -83,6 +83,8 @@ class Looks:
         """The light listing for our ids; then full records of what changed, which are told of before those that are
         due to report are read: 500 records of progress take seconds.
         """
+        if not self._next_progress:  # whatever runs is read whole when it is found
+            self._next_progress = self._now() + progress_period
         known = self._picture.known()
         if not known:
             return set()
@@ -205,13 +207,15 @@ class Looks:
 
     async def asked(self, period: float) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
-        recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids))
+        most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
+        recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids, most))
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
         if self.patience > 0:
             return recalled
-        return recalled | await self._looked_up(self._picture.turn(LOOK_UPS_PER_LOOK), period)
+        later = self._picture.remembered(len(self._picture.asked))  # by their ids, as soon as the hour's calls allow
+        return recalled | await self._looked_up(self._picture.turn(LOOK_UPS_PER_LOOK) - later.keys(), period)
 
     async def _looked_up(self, asked: set[Run], period: float) -> set[Run]:
         """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell.

@@ -19,13 +19,16 @@ from passerelle.slurm import JobState, RemoteJob, Stage
 MOST = 2_000
 """Jobs that a look finds again: one call of the light listing."""
 
+LEAST = 16
+"""Likewise, where the hour's calls have no room for more."""
+
 Accounted = Callable[[Collection[str]], Awaitable[list[RemoteJob] | None]]
 """Accounting's rows of these ids; None where it can't be asked."""
 
 
-async def recall(door: Gateway, picture: Picture, accounted: Accounted) -> list[RemoteJob]:
-    """The records of remembered jobs that live, as far as the site confirms them."""
-    turn = picture.remembered(MOST)
+async def recall(door: Gateway, picture: Picture, accounted: Accounted, most: int = MOST) -> list[RemoteJob]:
+    """The records of remembered jobs that live, of so many at `most`, as far as the site confirms them."""
+    turn = picture.remembered(most if _can_be_asked(door) else MOST)
     if not turn:
         return []
     found = await _confirmed(door, {job.job_id: job for job in turn.values()}, accounted)
@@ -36,8 +39,8 @@ async def recall(door: Gateway, picture: Picture, accounted: Accounted) -> list[
 
 
 async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Accounted) -> list[RemoteJob]:
-    if door.traits.listing is not Listing.STATES or not isinstance(door, Accounting):
-        return []  # it lists whole records of ours, and those alone
+    if not _can_be_asked(door):
+        return []
     states = await door.states(jobs.keys())
     live = {job_id for job_id, state in states.items() if state.stage is not Stage.ENDED}
     waiting = {job_id for job_id in live if _waits_as_before(jobs[job_id], states[job_id])}
@@ -47,6 +50,11 @@ async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Acco
     others = live - {row.job_id for row in rows}
     read = await door.get(others) if others else []
     return found + [job for job in read if job.name == jobs[job.job_id].marker and job.stage is not Stage.ENDED]
+
+
+def _can_be_asked(door: Gateway) -> bool:
+    """Whether by ids. Other gateways list whole records of ours, and those alone."""
+    return door.traits.listing is Listing.STATES and isinstance(door, Accounting)
 
 
 def _waits_as_before(remembered: Remembered, state: JobState) -> bool:

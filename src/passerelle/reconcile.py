@@ -196,6 +196,7 @@ class Reconciler:
                 away = () if memory.anywhere else excluded(job.status, seen)
                 planned = await self._planner.plan(job, service, attempt, away)
                 planned = self._transfers.checked(job, service, planned)
+                self._holds.limits.planned(job, planned.plan)
                 if planned.plan is not None and not _is_planned(job):  # what can't be planned is not copied for
                     hold = self._hold(job, service, memory, action, planned=True)
             plannable = planned.batch is not None or planned.held

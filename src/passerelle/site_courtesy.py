@@ -12,7 +12,8 @@ from passerelle.gateways.http import BUSY
 from passerelle.gateways.purpose import Purpose
 from passerelle.periods import BELOW_FLOOR, periods
 from passerelle.profiles import Profile
-from passerelle.v1alpha1.site import SiteSpec
+from passerelle.status import epoch, rfc3339
+from passerelle.v1alpha1.site import Calls, SiteSpec, SiteStatus
 
 Told = tuple[str, str, str, str]
 """Type, status, reason and message of a condition."""
@@ -22,7 +23,30 @@ _SLOWED = {
     Purpose.FILES: "files are moved more slowly",
     Purpose.LOOK: "looks at the jobs come later",
     Purpose.SUBMIT: "nothing is submitted for a while",
+    Purpose.END: "cancels go beyond it, since nothing holds them up but the pace of acts",
 }
+
+
+CALLS_STEP, CALLS_SECONDS = 0.01, 600.0
+"""What of the budget a count must differ by to be written anew, and how old it may be otherwise."""
+
+
+def calls(old: Calls | None, courtesy: Courtesy, now: float) -> Calls | None:
+    """The hour's count, for an operator that starts anew; the `old` one where that tells it well enough."""
+    spent, ago = courtesy.budget.hour()
+    since = now - ago
+    if old is not None:
+        moved = abs(spent - old.last_hour) >= CALLS_STEP * courtesy.budget.limit
+        if not moved and since - (epoch(old.since) or 0) < CALLS_SECONDS:
+            return old
+    return Calls(last_hour=spent, since=rfc3339(since)) if spent else None
+
+
+def calls_before(status: SiteStatus, now: float) -> tuple[int, float]:
+    """The calls that a status tells of, and the seconds in which they were made."""
+    if status.calls is None:
+        return 0, 0.0
+    return status.calls.last_hour, max(now - (epoch(status.calls.since) or now), 0.0)
 
 
 def courtesy_words(spec: SiteSpec, profile: Profile | None, courtesy: Courtesy) -> list[Told]:
@@ -42,8 +66,8 @@ def _budget(spec: SiteSpec, courtesy: Courtesy) -> list[Told]:
     if not slowed:
         return []
     text = (
-        f"The calls that callsPerHour ({spec.calls_per_hour}) allows run short: {_listed(slowed)}. Cancels go at once. "
-        "Write longer periods, or a larger callsPerHour if the site agrees."
+        f"The calls that callsPerHour ({spec.calls_per_hour}) allows run short: {_listed(slowed)}. Cancels always go "
+        "out. Write longer periods, or a larger callsPerHour if the site agrees."
     )
     return [("WithinBudget", "False", CALLS_SPENT, text)]
 

@@ -13,7 +13,7 @@ from passerelle.errors import Invalid, Unauthorized
 from passerelle.facts import IDENTITY_CHANGED
 from passerelle.gateways.base import Credential
 from passerelle.gateways.matrix import lacks
-from passerelle.site_courtesy import courtesy_words
+from passerelle.site_courtesy import calls, courtesy_words
 from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.site import SiteStatus
@@ -151,4 +151,5 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
         api_version=probe.api_version if probe else old.api_version,
         credential_expiry=rfc3339(expires) if expires else None,
         jobs=watch.live_jobs if watch is not None else 0,
+        calls=calls(old.calls, service.courtesy, now),
     )

@@ -15,10 +15,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.courtesy import Courtesy, courteous
+from passerelle.gateways.host import Host, address
 from passerelle.gateways.trust import Trust, trust
 from passerelle.kube import Conflict, Gone, Kube
 from passerelle.marker import Run
@@ -26,6 +28,7 @@ from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.periods import periods
 from passerelle.profiles import Profile, load
 from passerelle.reports import RunDirectory
+from passerelle.site_courtesy import calls_before
 from passerelle.site_status import site_status
 from passerelle.staging.worker import Staging
 from passerelle.v1alpha1.site import CALLS_PER_HOUR, SiteSpec, SiteStatus, Tls
@@ -119,6 +122,7 @@ class Sites:
         self._names_nobody = names_nobody
         self._now = now
         self._services: dict[str, Service] = {}
+        self._hosts: WeakValueDictionary[tuple[str, int], Host] = WeakValueDictionary()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Of each Site: while one change is taken in, no other is, or an older door might be opened last."""
         self._reading: set[asyncio.Task[None]] = set()
@@ -172,7 +176,9 @@ class Sites:
         """Its status is written when a kind of call is left alone, or no longer."""
         to_write = asyncio.Event()
         clock = asyncio.get_running_loop().time
-        courtesy = Courtesy(clock, calls_per_hour=CALLS_PER_HOUR, changed=to_write.set)
+        limit = seen.spec.calls_per_hour if seen.spec is not None else CALLS_PER_HOUR
+        courtesy = Courtesy(clock, calls_per_hour=limit, changed=to_write.set)
+        courtesy.budget.begin(*calls_before(seen.status, self._now()))
         return Service(
             seen, WorkQueue(seen.name, self._work, lane=lambda key: key.namespace), courtesy, to_write=to_write
         )
@@ -225,6 +231,7 @@ class Sites:
             service.refused = error
             return
         service.courtesy.budget.limit = spec.calls_per_hour
+        host = self._shared(service, spec.gateway.url)
         often = periods(spec, profile)
         if service.watch is not None:
             await service.watch.move(gateway)
@@ -243,7 +250,15 @@ class Sites:
             courtesy=service.courtesy,
             names_nobody=self._names_nobody,
         )
-        _spawn(service, service.watch.run(), "watch")
+        _spawn(service, _watching(service.watch, host.first_look(often.look)), "watch")
+
+    def _shared(self, service: Service, url: str) -> Host:
+        """The host of its gateway, which other Sites may lead to; the slowest of their machines' paces counts."""
+        host = self._hosts.setdefault(address(url), Host(asyncio.get_running_loop().time))
+        service.courtesy.meet(host)
+        there = (each.profile for each in self.services() if each.courtesy.host is host)
+        host.pace.rate = min(profile.acts_per_second for profile in there if profile is not None)
+        return host
 
     def _site_turned(self, service: Service) -> None:
         service.to_write.set()
@@ -342,6 +357,13 @@ class Sites:
                 continue
             service.site = _with_spec_of(service.site, site(body))
             return True
+
+
+async def _watching(watch: SiteWatch, wait: float) -> None:
+    """Look for ever, from so many seconds on: the Sites of one host do not begin all at once."""
+    if wait > 0:
+        await asyncio.sleep(wait)
+    await watch.run()
 
 
 def _with_spec_of(known: Site, newer: Site) -> Site:

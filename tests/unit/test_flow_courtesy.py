@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import copy
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
 
-from little_world import SITE, AccountedDoor, CarryingDoor, World
+from little_world import SITE, AccountedDoor, CarryingDoor, KubeClient, Points, World
 from passerelle.batch import Batch
 from passerelle.errors import Deferred, Unauthorized, Unavailable
 from passerelle.gate import kind_of
@@ -22,11 +23,13 @@ from passerelle.gateways.courtesy import Kind
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
+from passerelle.kube import Kube
 from passerelle.looks import NEWS_WHEN_FULL
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
 from passerelle.reports import Reports
+from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.v1alpha1.site import CALLS_PER_HOUR
 from stories import finished, running, told
@@ -294,6 +297,58 @@ def test_a_stream_of_cancels_makes_no_period_of_its_own() -> None:
     told(story, Fate(queued=100_000), period="30s")
 
 
+def most_in_a_second(times: Sequence[float]) -> int:
+    return max(last + 1 - bisect.bisect_left(times, times[last] - 0.999) for last in range(len(times)))
+
+
+def test_a_crowd_is_submitted_and_deleted_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    called, acts = Memory._called, list[tuple[float, str]]()
+
+    def noted(self: Memory, call: str) -> None:
+        if call in ("submit", "cancel"):
+            acts.append((asyncio.get_running_loop().time(), call))
+        called(self, call)
+
+    monkeypatch.setattr(Memory, "_called", noted)
+
+    def times(of: str) -> list[float]:
+        return [time for time, call in acts if call == of]
+
+    async def story(world: World) -> None:
+        await asyncio.sleep(60)
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(300)]
+        await world.until(lambda: len(times("submit")) == 300, 60)
+        assert most_in_a_second(times("submit")) <= 50 + 10
+        assert 20 <= times("submit")[-1] - times("submit")[0] <= 30, "it is no slower than need be"
+        await asyncio.sleep(60)
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects, 180)
+        assert len(times("cancel")) == 300
+        assert most_in_a_second(times("cancel")) <= 50 + 10
+        assert 50 <= times("cancel")[-1] - times("cancel")[0] <= 65, "to read each job's record is an act, too"
+
+    told(story, LONG, profile="meluxina-gpu", period="30s")
+
+
+def test_jobs_are_deleted_beyond_a_budget_that_is_used_up_and_the_site_says_so() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(60)]
+        await world.until(lambda: all(running(world, key)() for key in keys))
+        await world.edit_site(callsPerHour=100)
+        await asyncio.sleep(60)
+        assert "cancels go beyond it" not in str(about(world, "WithinBudget"))
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects, 1200)
+
+        await asyncio.sleep(60)
+        assert "cancels go beyond it" in about(world, "WithinBudget")[0][2]
+        assert set(world.states()) == {"CANCELLED"}
+
+    told(story, LONG, period="30s")
+
+
 def test_submits_that_get_no_answer_are_left_alone_while_looks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     submit, sick = Memory.submit, [True]
 
@@ -549,3 +604,119 @@ def test_to_be_spared_is_no_other_trouble_than_that_for_which_it_is() -> None:
         Unavailable("busy", reason="Busy")
     )
     assert kind_of(Unauthorized("no", reason="Busy")) != kind_of(Unavailable("busy", reason="Busy"))
+
+
+def test_an_operator_that_restarts_again_and_again_has_one_budget() -> None:
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        await asyncio.sleep(600)
+        began = world.loop.time()
+        for _ in range(15):
+            await world.end_operator()
+            await world.start_operator()
+            await asyncio.sleep(120)
+        assert sum(time >= began for time in world.counting.times) <= 1000
+        assert world.api.sites[SITE]["status"]["calls"]["lastHour"] > 500
+
+        await asyncio.sleep(1200)
+        assert [key for key in keys if not running(world, key)()] == []
+
+    crowded(story, 60, period="30s", progressPeriod="60s", callsPerHour=1000)
+
+
+def test_what_was_just_read_to_find_it_again_is_not_read_for_its_progress() -> None:
+    async def story(world: Crowd, keys: list[Key]) -> None:
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        await asyncio.sleep(300)
+        await world.end_operator()
+        world.counting.times.clear()
+        await world.start_operator()
+        await asyncio.sleep(50)
+        assert len(keys) < len(world.counting.times) < 1.5 * len(keys)
+        await asyncio.sleep(60)
+        assert all(world.reports - world.step(key) <= 4 for key in keys)
+
+    crowded(story, 40, period="20s", progressPeriod="60s", callsPerHour=100_000)
+
+
+def test_the_hours_count_is_written_seldom() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        await asyncio.sleep(3600)
+        world.api.calls.clear()
+        await asyncio.sleep(1800)
+        assert world.api.calls.count("site status") <= 4
+
+    told(story, LONG, period="30s", callsPerHour=CALLS_PER_HOUR)
+
+
+TEAMS = 20
+
+
+def a_site_a_team(story: Any, url: Any = lambda _: "https://memory", **site_spec: Any) -> None:
+    """Twenty Sites beside each other; the story gets what was called, when and by which."""
+    import virtual_time  # noqa: PLC0415
+
+    async def main() -> None:
+        world = World(period="30s", **site_spec)
+        world.door = counted()
+        for number in range(TEAMS):
+            world.behind[url(number)] = world.site
+        world.site.fates = lambda _: LONG
+        world.reconciler = world.compose(cast("Kube", KubeClient(world.api, Points())), Points())
+        assert world._sites is not None
+        sites = world._sites
+        for number in range(TEAMS):
+            body = copy.deepcopy(world.api.sites[SITE])
+            body["metadata"] |= {"name": f"team-{number}", "uid": f"u{number}"}
+            body["spec"]["gateway"]["url"] = url(number)
+            world.api.sites[f"team-{number}"] = body
+            await sites.observe(copy.deepcopy(body), deleted=False)
+        try:
+            await story(world, [sites.get(f"team-{number}") for number in range(TEAMS)])
+        finally:
+            await world.end_operator()
+
+    virtual_time.run(main())
+
+
+def test_the_sites_of_one_host_are_first_asked_one_after_the_other_the_first_at_once() -> None:
+    async def story(world: World, services: list[Service]) -> None:
+        await asyncio.sleep(25)
+        answered = sorted(each.watch.looked_at is not None for each in services if each.watch is not None)
+        times = world.door.times  # type: ignore[attr-defined]
+        began = min(times)
+        assert began - world.loop.time() < -24.5
+        assert answered == [True] * TEAMS
+        assert most_in_a_second(times) <= 2 * 3, "a probe, a listing and a survey each"
+
+    a_site_a_team(story)
+
+
+def test_sites_of_other_hosts_do_not_wait_for_each_other() -> None:
+    async def story(_: World, services: list[Service]) -> None:
+        await asyncio.sleep(1)
+        assert [each.site.name for each in services if each.watch is None or each.watch.looked_at is None] == []
+        services[0].courtesy._asked_for_patience(300)
+        assert [bool(each.courtesy.patience_left) for each in services] == [True] + [False] * (TEAMS - 1)
+
+    a_site_a_team(story, lambda number: f"https://memory-{number}")
+
+
+def test_sites_of_one_host_share_its_pace_and_its_patience_whatever_their_paths_are_called() -> None:
+    async def story(world: World, services: list[Service]) -> None:
+        await asyncio.sleep(100)
+        assert len({id(each.courtesy.pace) for each in services}) == 1
+        assert services[0].courtesy.pace.rate == 10
+        assert len({id(each.courtesy.budget) for each in services}) == TEAMS, "the hour's calls are each one's own"
+        services[0].courtesy._asked_for_patience(300)
+        assert {round(each.courtesy.patience_left) for each in services} == {300}
+        await asyncio.sleep(5)
+        told_of = [world.api.sites[f"team-{number}"]["status"]["conditions"] for number in range(TEAMS)]
+        assert all("CallsAllowed" in {each["type"] for each in conditions} for conditions in told_of)
+        world.door.times.clear()  # type: ignore[attr-defined]
+        await asyncio.sleep(280)
+        assert world.door.times == []  # type: ignore[attr-defined]
+
+    a_site_a_team(story, lambda number: f"https://Memory:443/team-{number}", profile="meluxina-gpu")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passerelle.line import Door, Line
+from passerelle.line import Door, Limit, Line
 from passerelle.objects import Key, TrainingJob, trainingjob
 
 
@@ -71,3 +71,41 @@ def test_each_that_is_taken_lets_the_next_one_try_whoever_it_was() -> None:
 def test_where_nobody_waits_nobody_is_let_in() -> None:
     assert full(1, 2, waiting=0).taken(job(1)) == []
     assert Door().taken(job(1)) == []
+
+
+def limited(*refused: int, waiting: int = 5) -> Limit:
+    limit = Limit()
+    for uid in refused:
+        limit.tried(job(uid))
+    for uid in range(100, 100 + waiting if limit.shut("0100") else 100):
+        limit.wait(job(uid))
+    return limit
+
+
+def test_a_limit_shuts_when_a_few_were_refused_and_these_alone_try_again() -> None:
+    assert not limited(1, 2, 3).shut("0100")
+    limit = limited(1, 2, 3, 4, 5)
+    assert [limit.shut(f"{uid:04}") for uid in (1, 4, 5, 100)] == [False, False, True, True]
+
+
+def test_each_that_is_refused_again_lets_another_try_the_least_refused_first() -> None:
+    limit = limited(1, 2, 3, 4, 5)
+    limit.wait(job(5))
+    assert limit.tried(job(1)) == [key(100)], "the fifth was refused once"
+    limit.line.leave(job(100))
+    assert limit.tried(job(100)) == []
+    assert limit.shut("0100")
+    limit.wait(job(100))
+    assert [limit.tried(job(2))[0] for _ in range(6)] == [*(key(uid) for uid in (101, 102, 103, 104)), key(5), key(100)]
+
+
+def test_each_that_is_taken_lets_the_next_one_try_and_the_last_of_the_few_opens_the_limit() -> None:
+    limit = limited(1, 2, 3, 4)
+    assert limit.taken(job(1)) == [key(100)]
+    assert limit.shut("0101"), "others wait before it"
+    limit.line.leave(job(100))
+    assert limit.taken(job(100)) == [key(101)]
+    for uid in (2, 3):
+        limit.leave(job(uid))
+    assert limit.leave(job(4)) == [key(uid) for uid in range(101, 105)]
+    assert not limit.shut("0104")

@@ -3,8 +3,10 @@
 The hour slides: sixty minutes' counts and the one that has begun, so an old call is forgotten a minute late and never
 early. What may wait is paced, by a bucket that fills at a steady rate: of what its share leaves when all that goes
 before it has had its calls in an hour. An operation is never cut in two, so a bucket may be overdrawn; then the next
-one waits until it is paid back. Whatever happens, each keeps a little, so that progress is slow and never none. Submits
-have no pace, but an end: each is counted with what will be read of its job. What ends a job has neither.
+one waits until it is paid back. Whatever happens, each keeps a little, so that progress is slow and never none. An
+operator that starts anew goes on with the hour's count of the one before, and has no burst of progress. Submits
+have no share, but an end: each is counted with what will be read of its job. What ends a job has neither. How fast both
+follow each other is pace.py's.
 """
 
 from __future__ import annotations
@@ -58,13 +60,31 @@ class Budget:
         self.limit = limit
         self._clock = clock
         self._began: int | None = None
-        self._minutes: deque[tuple[int, Counter[Purpose]]] = deque()
-        self._spent: Counter[Purpose] = Counter()
-        """What the minutes come to."""
+        self._minutes: deque[tuple[int, Counter[Purpose | None]]] = deque()
+        self._spent: Counter[Purpose | None] = Counter()
+        """What the minutes come to; None is for what an operator before this one asked, whatever that was for."""
         self._made: Counter[Purpose] = Counter()
         self._drawn: dict[Purpose, float] = {}
         """What a bucket lacks to be full, as of `_drawn_at`."""
         self._drawn_at: dict[Purpose, float] = {}
+
+    def begin(self, total: int, seconds: float) -> None:
+        """Before the first call: so many were made in these last seconds by an operator before this one."""
+        minutes = max(int(seconds // MINUTE_SECONDS), 1)
+        for minute in range(max(minutes - MINUTES, 0), minutes):
+            calls = total * (minute + 1) // minutes - total * minute // minutes
+            if calls:
+                self._minutes.append((self._minute - minutes + 1 + minute, Counter({None: calls})))
+                self._spent[None] += calls
+        used = min(self.spent() / self.limit, 1.0)
+        for purpose, part in ((Purpose.PROGRESS, 1.0), (Purpose.LOOK, used)):
+            self._drawn[purpose] = part * SHARES[purpose].burst * self.limit
+            self._drawn_at[purpose] = self._clock()
+
+    def hour(self) -> tuple[int, float]:
+        """Calls of the last hour, and how many seconds ago the first of them was made, or up to a minute more."""
+        calls = self.spent()
+        return calls, self._clock() - self._minutes[0][0] * MINUTE_SECONDS if self._minutes else 0.0
 
     def note(self, purpose: Purpose) -> None:
         """One call, answered or not."""
@@ -88,6 +108,12 @@ class Budget:
         """Calls of the last hour, for these purposes or for all."""
         self._forget()
         return sum(self._spent[each] for each in purposes) if purposes else self._spent.total()
+
+    @property
+    def former(self) -> int:
+        """Calls of the last hour that an operator before this one made."""
+        self._forget()
+        return self._spent[None]
 
     def room(self, purpose: Purpose) -> float:
         """Calls that what is paced may make at once; negative where it has made more than it may."""

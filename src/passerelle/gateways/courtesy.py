@@ -1,8 +1,9 @@
 """The courtesy that a site is owed, whoever of us calls it: what every call of its gateway passes through.
 
-It keeps the hour's budget, leaves a site alone that asks for patience, and sends nothing for a while where one kind of
-call gets no answer again and again. Looks have no breaker: the watch that makes them waits longer after each that
-fails. What is refused here was never sent, so nothing may be concluded from it.
+It keeps the hour's budget, leaves a site alone that asks for patience, lets acts follow each other no faster than a
+pace, and sends nothing for a while where one kind of call gets no answer again and again. Looks have no breaker: the
+watch that makes them waits longer after each that fails. What is refused here was never sent, so nothing may be
+concluded from it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from passerelle.gateways.around import LOOKS, around
 from passerelle.gateways.base import Gateway
 from passerelle.gateways.breaker import Breaker
 from passerelle.gateways.budget import Budget
+from passerelle.gateways.host import Host
 from passerelle.gateways.http import BUSY, UNREACHABLE
 from passerelle.gateways.meter import metered
+from passerelle.gateways.pace import Pace
 from passerelle.gateways.purpose import Purpose, purpose
 
 LONGEST_PATIENCE = 900.0
@@ -63,6 +66,9 @@ _OPEN: Mapping[Kind, tuple[float, float]] = {
 _KINDS = {"submit": Kind.SUBMITS, "cancel": Kind.ENDS, "warn": Kind.ENDS}
 _PURPOSES = {Kind.SUBMITS: Purpose.SUBMIT, Kind.ENDS: Purpose.END, Kind.FILES: Purpose.FILES}
 
+_PACED = frozenset({Purpose.SUBMIT, Purpose.END})
+"""What makes no more calls a second than the pace allows."""
+
 _NO_ANSWER = frozenset({UNREACHABLE, BUSY, "SchedulerUnavailable"})
 """Reasons by which nobody answered, or nobody who could help. Others are about one job or one file."""
 
@@ -82,23 +88,38 @@ class Courtesy:
         """Calls that were refused here, by what they were for."""
         self.look_stretch = self.progress_stretch = 1.0
         """How many times as long as it should be the time between two looks is, and between two reports of a job."""
-        self.asked_seconds = 0.0
-        """What the site asked for last, while patience_left."""
         self._clock = clock
         self._changed = changed
+        self.host = Host(clock)
+        self.meet(self.host)
         self._breakers = {
             kind: Breaker(clock, first=first, most=most, spread=lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
             for kind, (first, most) in _OPEN.items()
         }
-        self._patient_until = 0.0
         self._slowed_at: dict[Purpose, float] = {}
+
+    def meet(self, host: Host) -> None:
+        """The gateway is there, beside those of other Sites."""
+        self.host.heard.pop(self, None)
+        self.host = host
+        host.heard[self] = self._changed
+
+    @property
+    def pace(self) -> Pace:
+        """Of acts: the host's."""
+        return self.host.pace
 
     # What is told of it
 
     @property
     def patience_left(self) -> float:
         """Seconds for which the site asked to be left alone; 0 where it didn't."""
-        return max(self._patient_until - self._clock(), 0.0)
+        return self.host.patience_left
+
+    @property
+    def asked_seconds(self) -> float:
+        """What it asked for last, while patience_left."""
+        return self.host.asked_seconds
 
     def open(self) -> dict[Kind, Unavailable]:
         """Which kinds of calls are left alone, and why."""
@@ -135,9 +156,10 @@ class Courtesy:
         try:
             await self._keep_within(what)
             await self._be_patient()
+            await self._in_turn(what)
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind),
-                metered(lambda: self.budget.note(what), self._asked_for_patience),
+                metered(self._counting(what), self._asked_for_patience),
             ):
                 return await call()
         except Deferred:
@@ -170,8 +192,31 @@ class Courtesy:
                 raise self._patient(left)
             await asyncio.sleep(max(left, LEAST_WAIT))
 
+    async def _in_turn(self, what: Purpose) -> None:
+        """Acts wait in place, in the order in which they came. The site may ask for patience meanwhile."""
+        if what in _PACED and (wait := self.pace.take()) > 0:
+            await asyncio.sleep(wait)
+            await self._be_patient()
+
+    def _counting(self, what: Purpose) -> Callable[[], None]:
+        """Told of each call of an operation. Its first has had its turn, and further ones take those of others."""
+        further = False
+
+        def count() -> None:
+            nonlocal further
+            self.budget.note(what)
+            if further and what in _PACED:
+                self.pace.take()
+            further = True
+
+        return count
+
     async def _keep_within(self, what: Purpose) -> None:
-        """Looks and progress are paced by the watch, which makes fewer of them."""
+        """Looks and progress are paced by the watch, which makes fewer of them. What ends a job goes beyond the budget,
+        and that is told.
+        """
+        if what is Purpose.END and self.budget.spent() >= self.budget.limit:
+            self.slow(what)
         if what not in (Purpose.FILES, Purpose.SUBMIT):
             return
         while (spent := self._spent(what)) is not None:
@@ -183,10 +228,7 @@ class Courtesy:
 
     def _asked_for_patience(self, seconds: float) -> None:
         left = min(seconds, LONGEST_PATIENCE)
-        if left > self.patience_left:
-            self._patient_until, self.asked_seconds = self._clock() + left, seconds
-            if left > WAITED_IN_PLACE:
-                self._changed()
+        self.host.be_patient(left, seconds, told=left > WAITED_IN_PLACE)
 
     def _patient(self, left: float) -> Deferred:
         text = "The gateway asks for patience, and is left alone for as long as it asked."

@@ -12,6 +12,10 @@ Architecture = Literal["x86_64", "aarch64"]
 Vendor = Literal["nvidia", "amd"]
 
 
+ACTS_PER_SECOND = 10.0
+"""Calls that submit or end jobs, where a site says nothing of it."""
+
+
 class Machine(Facts):
     """Whose it is. `as_of` is the month in which the profile's facts were last read."""
 
@@ -181,6 +185,10 @@ class Polling(Facts):
     """Between two looks of one Site, however many its jobs are."""
     least_comment_period_seconds: Seconds = Field(default=LEAST_COMMENT_PERIOD_SECONDS, alias="leastCommentPeriod")
     """Between two comments that a running job writes into its own record."""
+    acts_per_second: float = Field(default=ACTS_PER_SECOND, gt=0, le=100)
+    """Calls that submit or end jobs, of all Sites together that lead to one gateway. Only a machine of one's own says
+    more than the default.
+    """
 
 
 class Gotcha(Facts):

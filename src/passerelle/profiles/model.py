@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from passerelle.profiles.billing import Billing, Cost, cost
 from passerelle.profiles.facts import Facts, Text, Word
 from passerelle.profiles.machine import (
+    ACTS_PER_SECOND,
     LEAST_COMMENT_PERIOD_SECONDS,
     LEAST_PERIOD_SECONDS,
     Egress,
@@ -69,6 +70,11 @@ class Profile(Model):
     def least_comment_period_seconds(self) -> int:
         """How often a running job of the machine may write its comment, at most."""
         return self.polling.least_comment_period_seconds if self.polling is not None else LEAST_COMMENT_PERIOD_SECONDS
+
+    @property
+    def acts_per_second(self) -> float:
+        """How many calls may submit or end jobs there in a second, at most."""
+        return self.polling.acts_per_second if self.polling is not None else ACTS_PER_SECOND
 
     def partition(self, name: str) -> Partition | None:
         return next((each for each in self.partitions if each.name == name), None)

@@ -272,10 +272,10 @@ class SiteSpec(Model):
         default=CALLS_PER_HOUR,
         ge=60,
         le=1_000_000,
-        description="callsPerHour is the largest number of requests or commands that the operator sends to the site's "
-        f"gateway in any hour; {CALLS_PER_HOUR} where unset. As it runs short, progress is read more slowly, then "
-        "files are moved more slowly, then looks come later, and at last nothing is submitted for a while. A cancel is "
-        "never held back.",
+        description="callsPerHour is how many requests or commands the operator may send to the site's gateway in any "
+        f"hour; {CALLS_PER_HOUR} where unset. As it runs short, progress is read more slowly, then files are moved "
+        "more slowly, then looks come later, and at last nothing is submitted for a while. A cancel is never held "
+        "back by it, so many cancels at its end go beyond it.",
     )
     max_jobs: int | None = Field(
         default=None,
@@ -295,6 +295,13 @@ class SiteSpec(Model):
         description="suspend holds new submissions back, for a maintenance, say. Jobs at the site are watched as "
         "before.",
     )
+
+
+class Calls(Model):
+    """What the operator has sent to the gateway, for the one that starts after it."""
+
+    last_hour: int = Field(ge=0, description="lastHour is the number of requests or commands of the last hour.")
+    since: Time = Field(description="since is when the first of them was sent.")
 
 
 class SiteStatus(Model):
@@ -332,3 +339,8 @@ class SiteStatus(Model):
         default=None, description="credentialExpiry is when the credential ends; unset where it doesn't tell."
     )
     jobs: int = Field(default=0, ge=0, description="jobs is the number of TrainingJobs with a live job at the site.")
+    calls: Calls | None = Field(
+        default=None,
+        description="calls is what callsPerHour was used for in the last hour: an operator that starts anew goes on "
+        "with it. Small changes of it are not written.",
+    )

@@ -147,3 +147,37 @@ def test_a_larger_budget_counts_at_once(budget: Budget) -> None:
 
 def test_a_budget_of_nothing_waits_and_does_not_divide_by_it() -> None:
     assert Budget(Clock(), 0).wait(Purpose.SUBMIT) == HOUR_SECONDS
+
+
+def test_an_operator_that_starts_anew_goes_on_with_the_hours_count() -> None:
+    clock = Clock()
+    clock.now = 100_000.0
+    budget = Budget(clock, 1000)
+    budget.begin(950, 1800.0)
+
+    assert budget.spent() == budget.former == 950
+    assert budget.hour()[1] == pytest.approx(1800, abs=60)
+    assert budget.wait(Purpose.SUBMIT) > 1800, "as many as are more than nine tenths must be forgotten first"
+    assert budget.room(Purpose.PROGRESS) == 0
+    assert 0 < budget.room(Purpose.LOOK) <= 0.06 * 0.25 * 1000 + 1
+    clock.now += 3700
+    assert (budget.spent(), budget.wait(Purpose.SUBMIT)) == (0, 0)
+
+
+def test_of_a_count_that_is_hours_old_the_last_hours_part_counts() -> None:
+    budget = Budget(Clock(), 1000)
+    budget.begin(900, 3 * 3600.0)
+
+    assert budget.spent() == pytest.approx(300, abs=6)
+
+
+def test_without_a_count_there_is_no_burst_of_progress_and_one_of_looks() -> None:
+    clock = Clock()
+    budget = Budget(clock, 1000)
+    budget.begin(0, 0.0)
+
+    assert budget.room(Purpose.PROGRESS) == pytest.approx(0)
+    assert budget.room(Purpose.LOOK) == 250
+    assert budget.hour() == (0, 0)
+    clock.now += 60
+    assert budget.room(Purpose.PROGRESS) > 5

@@ -26,7 +26,9 @@ from passerelle.gateways.courtesy import (
 )
 from passerelle.gateways.http import GATEWAY, Carrier, Server
 from passerelle.gateways.memory import Memory
+from passerelle.gateways.pace import BURST_SECONDS
 from passerelle.gateways.purpose import Purpose, made_for
+from passerelle.profiles.machine import ACTS_PER_SECOND
 
 LIMIT = 1000
 LOST = Unavailable("The answer was lost.", reason="Unreachable", sent=True)
@@ -220,7 +222,7 @@ def test_when_the_hour_is_used_up_nothing_is_submitted_and_whatever_ends_a_job_p
         with made_for(Purpose.END):
             await site.call("get")
             await site.call("write")
-        assert site.courtesy.slowed() == [Purpose.SUBMIT]
+        assert site.courtesy.slowed() == [Purpose.SUBMIT, Purpose.END], "and that they go beyond it is told"
         assert site.courtesy.deferred == {Purpose.SUBMIT: 2}
         assert site.courtesy.submits_wait() is not None
         await asyncio.sleep(refused.retry_after or 0)
@@ -229,6 +231,73 @@ def test_when_the_hour_is_used_up_nothing_is_submitted_and_whatever_ends_a_job_p
         assert site.courtesy.submits_wait() is None
         await asyncio.sleep(SLOWED_SECONDS)
         assert site.courtesy.slowed() == []
+
+    told(story)
+
+
+BURST = int(ACTS_PER_SECOND * BURST_SECONDS)
+
+
+@pytest.mark.parametrize("operation", ["submit", "cancel", "warn"])
+def test_acts_beyond_a_burst_wait_in_place_in_the_order_in_which_they_came(operation: str) -> None:
+    async def story(site: Site) -> None:
+        began, order = site.loop.time(), list[tuple[int, float]]()
+
+        async def one(number: int) -> None:
+            await site.call(operation)
+            order.append((number, site.loop.time() - began))
+
+        await asyncio.gather(*(one(number) for number in range(BURST + 40)))
+
+        assert [number for number, _ in order] == list(range(BURST + 40))
+        assert order[BURST - 1][1] == pytest.approx(0, abs=0.01)
+        assert order[-1][1] == pytest.approx(40 / ACTS_PER_SECOND, abs=0.01)
+        assert site.courtesy.deferred == {}
+
+    told(story)
+
+
+def test_looks_and_files_do_not_wait_for_acts_and_what_is_for_an_end_is_one() -> None:
+    async def story(site: Site) -> None:
+        for _ in range(BURST + 20):
+            site.courtesy.pace.take()
+        began = site.loop.time()
+        for operation in ("probe", "states", "get", "read"):
+            await site.call(operation)
+        assert site.loop.time() - began < 0.01
+        with made_for(Purpose.END):
+            await site.call("get")
+        assert site.loop.time() - began == pytest.approx(21 / ACTS_PER_SECOND, abs=0.01)
+
+    told(story)
+
+
+def test_an_act_of_several_calls_counts_as_several() -> None:
+    async def story(site: Site) -> None:
+        async def five() -> None:
+            for _ in range(5):
+                meter.called()
+
+        for _ in range(BURST // 5):
+            await site.courtesy.through("submit", five)
+        began = site.loop.time()
+        await site.call("submit")
+        assert site.loop.time() - began == pytest.approx(1 / ACTS_PER_SECOND, abs=0.01)
+
+    told(story)
+
+
+def test_patience_that_is_asked_for_while_an_act_waits_counts_for_it() -> None:
+    async def story(site: Site) -> None:
+        for _ in range(BURST + 20):
+            site.courtesy.pace.take()
+        waits = asyncio.create_task(site.call("submit"))
+        await asyncio.sleep(1)
+        assert not waits.done()
+        site.courtesy._asked_for_patience(300)
+        with pytest.raises(Deferred):
+            await waits
+        assert site.sent == []
 
     told(story)
 

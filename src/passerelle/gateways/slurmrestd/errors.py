@@ -41,7 +41,9 @@ REFUSALS = {
 """The scheduler read the request and will say the same tomorrow."""
 
 POLICIES = {2007: "TooManyJobs", 2050: "PolicyLimit"}
-"""The scheduler said no to this many, now. 2050 covers a too long time limit as well: the number can't tell."""
+"""The scheduler said no to this many, now. 2050 is the one number of all limits of associations and QoS, MaxSubmitJobs
+among them, and covers a too long time limit as well: the number can't tell.
+"""
 
 NOT_UNDERSTOOD = range(9000, 9218)
 """slurmrestd could not parse the request: a bug of ours, or a release that nobody knows. Nothing was submitted."""

@@ -1,0 +1,58 @@
+"""What the Sites whose gateways are one host share: the pace of acts, the patience that it asks for, and the order in
+which they are first asked. An hour's calls are each Site's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from passerelle.gateways.pace import Pace
+
+FIRST_LOOKS_SECONDS = 1.0
+"""Between the first looks of two Sites: as many logins at once are more than an sshd takes."""
+
+_PORTS = {"https": 443, "http": 80, "ssh": 22}
+
+
+class Host:
+    """`clock` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.pace = Pace(clock)
+        self.asked_seconds = 0.0
+        """What it asked for last, while patience_left."""
+        self.heard: WeakKeyDictionary[object, Callable[[], None]] = WeakKeyDictionary()
+        """Who is told that it asks for patience."""
+        self._clock = clock
+        self._patient_until = 0.0
+        self._next_first = 0.0
+
+    @property
+    def patience_left(self) -> float:
+        """Seconds for which it asked to be left alone; 0 where it didn't."""
+        return max(self._patient_until - self._clock(), 0.0)
+
+    def be_patient(self, left: float, asked: float, *, told: bool) -> None:
+        """It asked for so many seconds, and gets so many that are `left`; `told`: all Sites hear of it."""
+        if left > self.patience_left:
+            self._patient_until, self.asked_seconds = self._clock() + left, asked
+            for tell in list(self.heard.values()) if told else ():
+                tell()
+
+    def first_look(self, period: float) -> float:
+        """In how many seconds a Site may be asked for the first time, within its period; the first of them at once."""
+        now = self._clock()
+        wait = max(self._next_first - now, 0.0)
+        self._next_first = now + wait + FIRST_LOOKS_SECONDS
+        return wait % period if period else 0.0
+
+
+def address(url: str) -> tuple[str, int]:
+    """By what a gateway's URL names the host, whatever its path. What is no URL is nobody else's."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or url).lower(), parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return url, 0
