@@ -34,10 +34,12 @@ async def test_read_is_tried_twice_where_nothing_answered() -> None:
     [
         (httpx.Response(504, json={"errors": [{"error_number": 5004}]}), 1),
         (httpx.Response(503, headers={"retry-after": "600"}), 1),
-        (httpx.Response(503), 2),
+        (httpx.Response(503), 1),
+        (httpx.Response(429), 1),
+        (httpx.Response(503, headers={"retry-after": "0"}), 2),
         (httpx.Response(511, json={"errors": [{"error_number": 1007}]}), 1),
     ],
-    ids=["hung", "come back later", "busy", "token"],
+    ids=["hung", "come back later", "busy", "too many", "come back at once", "token"],
 )
 async def test_how_often_a_failed_read_is_tried(reply: httpx.Response, times: int) -> None:
     server = Server()
