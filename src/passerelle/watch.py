@@ -40,6 +40,9 @@ log = logging.getLogger("passerelle.watch")
 GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
 """Look-ups gather for a tenth of the period, within these seconds: a burst of new TrainingJobs costs a few calls."""
 
+SPREAD = (1.0, 1.1)
+"""Of a period: many Sites of one machine do not knock together, and none knocks sooner than its least period."""
+
 LONGEST_BACKOFF_SECONDS = 60.0
 
 MISADDRESSED_SECONDS = 180.0
@@ -301,7 +304,7 @@ class SiteWatch:
             if now < self._next_listing:
                 self._haste.take(self.period)
             if now >= self._next_listing or self._stale:
-                self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
+                self._next_listing = now + self.period * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
                 self._stale = False
                 await self._list()
             changed = await self._looks.asked(self.period)
