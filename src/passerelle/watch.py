@@ -386,7 +386,7 @@ class SiteWatch:
         least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
         if not self._picture.asked:
             return least
-        return max(self._picture.due(self._now(), self.gateway.settle_seconds), self._looks.patience, least)
+        return max(self._looks.due(), least)
 
     def _spared(self) -> float:
         """Seconds for which the hour's calls leave none for a look."""

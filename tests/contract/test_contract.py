@@ -269,6 +269,31 @@ async def test_a_hundred_states_at_once(world: World) -> None:
 
 
 @row("states")
+async def test_accounting_tells_of_both_jobs_of_one_name_within_the_settle_time(world: World) -> None:
+    """Where a driver says that by its name: then two answers of it are the last word on what lives."""
+    door = world.door()
+    accounting = world.accounting(door)
+    if accounting is None or not door.traits.by_name:
+        return
+    blocker = await door.submit(world.whole_site())
+    await reach(world, door, blocker, Stage.RUNNING)
+    batch = world.batch(gpus_per_node=1)
+    name = batch.options.name
+    first = await door.submit(batch)
+    await door.cancel(first)
+    second = await door.submit(batch)
+
+    async def both() -> bool:
+        return {job.job_id for job in await accounting.accounted(names=[name])} == {first, second}
+
+    await world.until(both, "rows of both jobs", seconds=int(door.settle_seconds) + 1)
+    alive = {job.job_id for job in await accounting.accounted(names=[name]) if job.stage is not Stage.ENDED}
+    assert second in alive, "it waits, and was never eligible"
+    for job_id in (second, blocker):
+        await door.cancel(job_id)
+
+
+@row("states")
 async def test_states_cost_what_the_driver_says(world: World) -> None:
     door = world.door()
     blocker = await door.submit(world.whole_site())

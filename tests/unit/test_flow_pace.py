@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
 from little_world import World
+from passerelle import hush
+from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate, Memory
-from passerelle.slurm import JobState
+from passerelle.listings import Listings, distance
+from passerelle.marker import Run
+from passerelle.picture import Picture
+from passerelle.slurm import JobState, RemoteJob
 from stories import running, told
 
 LONG = Fate(queued=1, running=1_000_000)
@@ -33,7 +39,174 @@ def test_no_look_comes_sooner_than_a_period_after_the_one_before(monkeypatch: py
         await asyncio.sleep(3000)
 
     told(story, LONG, period="30s")
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     assert len(gaps) > 90
     assert min(gaps) >= 30
     assert max(gaps) <= 33.5
+
+
+def submitted(world: World) -> bool:
+    return all(each.get("status", {}).get("attempts") for each in world.api.objects.values())
+
+
+@pytest.mark.parametrize("what", ["delete", "suspend"])
+@pytest.mark.parametrize("accounting", [True, False], ids=["accounting", "none"])
+def test_a_stream_of_ends_costs_no_listing_or_one_a_minute(what: str, *, accounting: bool) -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(100)]
+        await asyncio.sleep(300)
+        assert submitted(world)
+        world.site.calls.clear()
+        for key in keys:
+            world.api.delete(key) if what == "delete" else world.api.edit(key, suspend=True)
+            await asyncio.sleep(6)
+        listings = world.site.calls.count("find")
+        await world.until(lambda: set(world.states()) == {"CANCELLED"}, 60)
+        if what == "delete":
+            await world.until(lambda: not world.api.objects, 150)
+        assert listings <= (1 if accounting else 11)
+
+    told(story, LONG, period="30s", accounting=accounting)
+
+
+def test_trainingjobs_with_a_run_id_share_a_listing_a_minute() -> None:
+    async def story(world: World) -> None:
+        await asyncio.sleep(200)
+        world.site.calls.clear()
+        for number in range(100):
+            world.api.create(f"j{number}", runId=f"run-{number:05d}")
+            await asyncio.sleep(6)
+        assert world.site.calls.count("find") <= 12
+        await world.until(lambda: len(world.states()) == 100, 90)
+
+    told(story, LONG, period="30s")
+
+
+def test_where_a_listing_takes_long_the_next_one_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Memory.find
+
+    async def slow(self: Memory) -> Sequence[RemoteJob]:
+        await asyncio.sleep(4)
+        return await find(self)
+
+    monkeypatch.setattr(Memory, "find", slow)
+
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(100)]
+        await asyncio.sleep(300)
+        world.site.calls.clear()
+        for key in keys:
+            world.api.delete(key)
+            await asyncio.sleep(10)
+        assert world.site.calls.count("find") <= 6
+        await world.until(lambda: not world.api.objects, 300)
+
+    told(story, LONG, period="30s", accounting=False)
+
+
+@pytest.mark.parametrize(
+    "period,took,apart", [(1, 0, 2), (30, 0.1, 60), (120, 0, 120), (30, 2, 100), (30, 60, 300), (600, 60, 600)]
+)
+def test_how_far_listings_are_apart(period: float, took: float, apart: float) -> None:
+    assert distance(period, took) == apart
+
+
+def test_a_listing_that_fails_counts_and_one_that_served_not_all_who_waited_holds_up_nobody() -> None:
+    now = [0.0]
+    listings = Listings(lambda: now[0])
+
+    def fail() -> None:
+        with listings.one(30):
+            now[0] = 2.0
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        fail()
+    assert listings.wait == 100
+    with listings.one(30, more_wait=True):
+        pass
+    assert listings.wait == 0
+
+
+def test_a_deletion_ends_by_a_listing_while_accounting_is_silent() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="1h")
+        await world.until(running(world, key))
+        world.site.faults.accounting_down = True
+        world.api.create("b")
+        await asyncio.sleep(2000)  # look-ups by name are rare by now
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects, 130)
+
+    told(story, LONG, period="30s")
+
+
+# What accounting's word is worth
+
+RUN = Run("psr-" + "a" * 26)
+SETTLE = 15.0
+
+
+def job(job_id: str, attempt: int = 1, state: str = "CANCELLED", cluster: str = "c") -> RemoteJob:
+    name = RUN.marker(attempt)
+    return RemoteJob(
+        job_id=job_id, name=name, user="u", cluster=cluster, state=JobState(state), submit_time=1, start_time=2
+    )
+
+
+def asked(*jobs: RemoteJob) -> Picture:
+    picture = Picture()
+    picture.meet(Identity("c", "u"))
+    picture.ask(RUN, highest=1, thorough=False, last=True)
+    for each in jobs:
+        picture.take_in(each)
+    return picture
+
+
+def quiet(picture: Picture, rows: list[RemoteJob], now: float) -> bool:
+    return hush.by_name(picture, [RUN], rows, now, SETTLE) == {RUN} and picture.views[RUN].quiet
+
+
+def test_accounting_must_say_twice_that_none_lives_as_far_apart_as_it_may_lag() -> None:
+    picture = asked(job("7"))
+    assert not quiet(picture, [job("7")], 0)
+    assert not quiet(picture, [job("7")], 14)
+    assert quiet(picture, [job("7")], 15)
+
+
+def test_the_settle_time_since_the_last_submit_must_have_passed() -> None:
+    picture = asked(job("7"))
+    picture.sent(RUN, 10)
+    picture.ask(RUN, highest=1, thorough=False, last=True)
+    assert not quiet(picture, [job("7")], 9)
+    assert not quiet(picture, [job("7")], 24)
+    assert quiet(picture, [job("7")], 25)
+
+
+def test_a_copy_that_comes_to_light_in_between_begins_it_anew() -> None:
+    picture = asked(job("7"))
+    assert not quiet(picture, [job("7")], 0)
+    assert not quiet(picture, [job("7"), job("8", state="PENDING")], 15)
+    assert not quiet(picture, [job("7"), job("8")], 20)
+    assert quiet(picture, [job("7"), job("8")], 35)
+
+
+@pytest.mark.parametrize("rows", [[], [job("7", 1)]], ids=["none", "an earlier attempt's"])
+def test_rows_without_the_newest_attempt_s_end_leave_it_to_a_listing(rows: list[RemoteJob]) -> None:
+    picture = asked(job("9", 2))
+    for now in (0, 15, 30, 300):
+        assert not quiet(picture, rows, now)
+    assert picture.views[RUN].word.to_listing
+    assert hush.by_listing(picture, [RUN], 301, SETTLE) == {RUN}
+
+
+def test_rows_of_another_cluster_say_nothing() -> None:
+    picture = asked(job("7"))
+    assert not quiet(picture, [job("7", cluster="d")], 0)
+    assert not quiet(picture, [job("7", cluster="d")], 60)
+
+
+def test_what_lives_is_the_answer() -> None:
+    picture = asked(job("7", state="RUNNING"))
+    assert not quiet(picture, [job("7")], 60)
+    assert not picture.views[RUN].hushing

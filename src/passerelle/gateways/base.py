@@ -88,7 +88,8 @@ class Traits:
 
     `silent` are the fields of RemoteJob that are never told. `surveys` is what a survey tells. `forecasts`: a waiting
     job's start is the scheduler's forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its
-    name. `renames`: a file of Transfer's can get another name; where none can, a large file grows under its own.
+    name. `by_name`: accounting, asked by name, has each job some seconds after its submit, also one that was never
+    eligible. `renames`: a file of Transfer's can get another name; where none can, a large file grows under its own.
     """
 
     listing: Listing
@@ -96,6 +97,7 @@ class Traits:
     surveys: frozenset[Topic] = frozenset()
     forecasts: bool = True
     tags: bool = False
+    by_name: bool = False
     renames: bool = True
 
 

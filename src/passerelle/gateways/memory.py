@@ -107,7 +107,7 @@ class Faults:
     end_lag: float = 0.0  # seconds until an end shows in accounting
 
 
-_TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False)
+_TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False, by_name=True)
 
 
 @dataclass(slots=True)

@@ -58,7 +58,7 @@ class Slurmrestd:
     `not_understood` holds the fields of our submits that the server ignored: each is a defect of this driver.
     """
 
-    traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC)
+    traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, by_name=True)
 
     def __init__(
         self,
