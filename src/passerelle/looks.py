@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from passerelle import hush
 from passerelle.copies import Copies
 from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import Accounting, Gateway
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Accounting, Gateway, Words
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.listings import Listings
-from passerelle.marker import Run
+from passerelle.marker import Run, parse
 from passerelle.picture import Known, Picture, View, beyond, doubted
 from passerelle.recall import recall
 from passerelle.reports import Reports
@@ -45,6 +45,9 @@ the others.
 
 LONGEST_SILENCE_SECONDS = 900.0
 """Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
+
+OLD_SECONDS = 7 * DAY_SECONDS
+"""Older runs are asked for apart: a search reaches back as far as the oldest in it."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -144,7 +147,7 @@ class Looks:
         read = await self._door().get(wanted) if wanted else []
         records = [job for job in read if job.name == known[job.job_id][2].name]
         gone = {*missing, *wanted} - {job.job_id for job in records}
-        accounted = await self._accounted(job_ids=gone) if gone else []
+        accounted = await self._accounted_ids(gone) if gone else []
         rows = [job for job in accounted or [] if job.name == known[job.job_id][2].name]
         records += [job for job in rows if job.stage is Stage.ENDED]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
@@ -192,7 +195,8 @@ class Looks:
         """
         if not isinstance(self._door(), Accounting) or not (markers := self.copies.take()):
             return set()
-        rows = await self._accounted(names=markers)
+        runs = [named[0] for each in markers if (named := parse(each)) is not None]
+        rows = await self._accounted(names=markers, within=self._within(runs))
         if rows is None:
             self.copies.put_back(markers)
             return set()
@@ -294,12 +298,12 @@ class Looks:
         """
         rows: list[RemoteJob] = []
         answered: set[Run] = set()
-        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, run.key))
+        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, self._within([run]) >= OLD_SECONDS, run.key))
         for piece in _pieces(self._picture.names(turn)):
             names, found = piece, list[RemoteJob]()
             while names:
                 markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
-                batch = await self._accounted(names=markers)
+                batch = await self._accounted(names=markers, within=self._within(piece))
                 if batch is None:
                     self._last_asked = list(piece)[-1].key
                     return rows, answered
@@ -310,7 +314,7 @@ class Looks:
         return rows, answered
 
     async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
-        return await self._accounted(job_ids=job_ids)
+        return await self._accounted(job_ids=job_ids, within=self._within(self._picture.views))
 
     async def surveyed(self) -> set[Run]:
         """All jobs of ours, once an hour at least, so that those are known that nobody asks for: strays, and a second
@@ -327,12 +331,19 @@ class Looks:
             return set()
         return await self._take_in([job for job in live if not self._picture.knows(job)])
 
-    async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
+    def _within(self, runs: Iterable[Run]) -> float:
+        """Seconds since the first of these runs' jobs can have been submitted."""
+        views = (self._picture.views.get(run) for run in runs)
+        sinces = [view.since if view is not None else None for view in views]
+        known = [each for each in sinces if each is not None]
+        return max([self._now() - min(known, default=self._now())] + [HORIZON_SECONDS] * (len(known) < len(sinces)))
+
+    async def _accounted(self, *, names: Words = (), job_ids: Words = (), within: float) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
         if not isinstance(door := self._door(), Accounting):
             return []
         try:
-            rows = list(await door.accounted(names=names, job_ids=job_ids))
+            rows = list(await door.accounted(names=names, job_ids=job_ids, within=within))
         except Unavailable as error:
             self.accounting_trouble = error
             return None

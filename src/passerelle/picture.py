@@ -75,8 +75,8 @@ class View:
     `thorough`: it may have a job already, so that the live listing is read, too. `wary`: it has had an intent, which
     its status has lost, so that an empty answer is believed only after the settle time. `quiet`: see Seen; `hushing`
     where that is asked for, and `word` what was heard of it. `sent_at`: when a submit of it was answered last, or came
-    to nothing. `remembered` is what the site is asked for before all that. `recalled`: the site confirmed it, and was
-    not asked for its other jobs.
+    to nothing. `since`: none of its jobs is older. `remembered` is what the site is asked for before all that.
+    `recalled`: the site confirmed it, and was not asked for its other jobs.
     """
 
     jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
@@ -88,6 +88,7 @@ class View:
     hushing: bool = False
     word: LastWord = field(default_factory=LastWord)
     sent_at: float = float("-inf")
+    since: float | None = None
     answered_at: float | None = None
     remembered: Remembered | None = None
     recalled: bool = False
@@ -135,6 +136,7 @@ class Picture:
         last: bool = False,
         had: str | None = None,
         lost: Iterable[int] = (),
+        since: float | None = None,
     ) -> None:
         """Have a run looked up. `doubtful` is an attempt whose absence is in question, `had` the job that it had once;
         `lost` are those whose loss is believed already, until a record tells better. `last`: does any job live?
@@ -145,6 +147,7 @@ class Picture:
         view.highest = max(view.highest, highest)
         view.thorough |= thorough
         view.wary |= wary
+        view.since = since if since is None or view.since is None else min(since, view.since)
         view.hushing |= last and not view.quiet
         for attempt in lost:
             view.questions.setdefault(attempt, Question(absent=True, seen=True))

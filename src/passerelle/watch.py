@@ -119,6 +119,7 @@ class SiteWatch:
         last: bool = False,
         had: str | None = None,
         lost: Iterable[int] = (),
+        age: float | None = None,
     ) -> None:
         """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
         it, by 3.7 s on 22.05.
@@ -133,6 +134,7 @@ class SiteWatch:
             last=last,
             had=had,
             lost=lost,
+            since=None if age is None else self._now() - age,
         )
         self._wake.set()
 

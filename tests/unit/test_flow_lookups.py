@@ -11,7 +11,7 @@ from little_world import World
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate, Memory
-from passerelle.gateways.slurmrestd.driver import NAMES_PER_CALL
+from passerelle.gateways.slurmrestd.asking import NAMES_PER_CALL
 from passerelle.looks import Looks
 from passerelle.marker import ATTEMPT_LIMIT, Run
 from passerelle.picture import NAMES_OF_A_RUN, Picture, beyond
@@ -87,7 +87,7 @@ def test_a_call_that_fails_now_and_then_does_not_keep_a_crowd_from_its_look_ups(
     real, calls = Memory.accounted, 0
 
     async def accounted(
-        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = ()
+        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
     ) -> Sequence[RemoteJob]:
         nonlocal calls
         asked = sorted(names)
@@ -96,7 +96,7 @@ def test_a_call_that_fails_now_and_then_does_not_keep_a_crowd_from_its_look_ups(
             calls += 1
             if calls % 7 == 0:
                 raise Unavailable("The answer was lost.", reason="Unreachable")
-            rows += await real(self, names=asked[start : start + NAMES_PER_CALL])
+            rows += await real(self, names=asked[start : start + NAMES_PER_CALL], within=how["within"])
         return rows
 
     monkeypatch.setattr(Memory, "accounted", accounted)

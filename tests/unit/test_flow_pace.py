@@ -10,10 +10,12 @@ import pytest
 
 from little_world import World
 from passerelle import hush
-from passerelle.gateways.base import Identity
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.listings import Listings, distance
 from passerelle.marker import Run
+from passerelle.objects import trainingjob
+from passerelle.passes import age
 from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
 from stories import running, told
@@ -139,6 +141,42 @@ def test_a_deletion_ends_by_a_listing_while_accounting_is_silent() -> None:
         await world.until(lambda: key not in world.api.objects, 130)
 
     told(story, LONG, period="30s")
+
+
+@pytest.mark.parametrize("run_id", [None, "run-1"])
+def test_accounting_is_searched_back_to_the_trainingjob_or_to_the_horizon(
+    monkeypatch: pytest.MonkeyPatch, run_id: str | None
+) -> None:
+    real, reaches = Memory.accounted, list[float]()
+
+    async def accounted(
+        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = (), within: float
+    ) -> Sequence[RemoteJob]:
+        reaches.append(within)
+        return await real(self, names=names, job_ids=job_ids, within=within)
+
+    monkeypatch.setattr(Memory, "accounted", accounted)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", **({"runId": run_id} if run_id else {}))
+        await world.until(running(world, key))
+
+    told(story, LONG, period="30s")
+    assert reaches
+    least = HORIZON_SECONDS if run_id else DAY_SECONDS
+    assert all(least - 1 <= each <= least + 120 for each in reaches)
+
+
+def test_a_run_s_age_is_that_of_whatever_is_oldest_and_a_day() -> None:
+    now = 1_782_907_200.0  # 2026-07-01, at noon
+    meta = {"name": "a", "namespace": "b", "uid": "c", "resourceVersion": "1", "generation": 1}
+    meta |= {"creationTimestamp": "2026-06-29T12:00:00Z"}
+    spec = {"site": "s", "image": "/i.sif", "command": ["x"], "nodes": 1, "timeLimit": "1h"}
+    assert age(trainingjob({"metadata": meta, "spec": spec}), now) == 3 * DAY_SECONDS
+    assert age(trainingjob({"metadata": meta, "spec": spec | {"runId": "run-1"}}), now) == HORIZON_SECONDS
+    attempt = {"number": 1, "marker": "m", "cluster": "c", "user": "u", "runDirectory": "/x", "scriptDigest": ""}
+    status = {"attempts": [attempt | {"submitTime": "2026-06-21T12:00:00Z"}]}
+    assert age(trainingjob({"metadata": meta, "spec": spec, "status": status}), now) == 11 * DAY_SECONDS
 
 
 # What accounting's word is worth

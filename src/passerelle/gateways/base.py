@@ -141,6 +141,16 @@ class Entry:
     broken: str = ""
 
 
+Words = Collection[str]
+"""Names or ids."""
+
+DAY_SECONDS = 86_400.0
+HORIZON_SECONDS = 90 * DAY_SECONDS
+"""How far accounting is searched for a run that may be older than its TrainingJob, since it has a runId: longer than
+any queue and a chain of attempts, and the run directory's claims remember what is older. Without a bound each search
+would walk all jobs that the user ever had.
+"""
+
 MOST_ENTRIES = 10_000
 """In one directory: where a gateway is told of them piece by piece, it reads no more."""
 TOO_MANY_ENTRIES = "TooManyFiles"
@@ -196,8 +206,14 @@ class Gateway(Protocol):
 class Accounting(Protocol):
     """The site's memory: jobs that the scheduler has forgotten."""
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        """The newest record of each job of our user with one of these names, or one of these ids."""
+    async def accounted(
+        self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
+    ) -> Sequence[RemoteJob]:
+        """The newest record of each job of our user with one of these names, or one of these ids.
+
+        None of them was submitted more than `within` seconds ago: an older one may be missing. It is a bound for the
+        site's sake, and a driver that needs none looks further.
+        """
         ...
 
 
