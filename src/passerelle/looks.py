@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from passerelle import hush
 from passerelle.copies import Copies
 from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Accounting, Gateway, Words
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Accounting, Gateway, Probe, Words
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
-from passerelle.listings import Listings
+from passerelle.listings import Listings, distance
 from passerelle.marker import Run, parse
 from passerelle.picture import Known, Picture, View, beyond, doubted
 from passerelle.recall import recall
@@ -83,7 +83,7 @@ class Looks:
         self._last_queued = ""
         self._silences = 0  # look-ups in a row that accounting did not answer, or not all of
         self._ask_again = 0.0
-        self._period = 0.0
+        self._period = self._states_took = 0.0
         self._last_asked = ""  # the key of a run
 
     async def known(self, progress_period: float) -> set[Run]:
@@ -93,7 +93,9 @@ class Looks:
         known = self._picture.known()
         if not known:
             return set()
+        began = self._now()
         states = await self._door().states(known.keys())
+        self._states_took = self._now() - began
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
         news = [
             job_id
@@ -119,6 +121,10 @@ class Looks:
             running = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
             changed = await self._progress(known, running, progress_period)
         return changed
+
+    def apart(self, period: float, probe: Probe) -> float:
+        """Seconds from one look to the next: where each lists everybody's jobs, as for every such listing."""
+        return distance(period, self._states_took) if probe.everybody else period
 
     async def _progress(self, known: Known, running: Sequence[str], period: float) -> set[Run]:
         """What running jobs report: of all of them, or of those whose turn it is."""

@@ -42,7 +42,6 @@ GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
 
 SPREAD = (1.0, 1.1)
 """Of a period: many Sites of one machine do not knock together, and none knocks sooner than its least period."""
-
 LONGEST_BACKOFF_SECONDS = 60.0
 
 MISADDRESSED_SECONDS = 180.0
@@ -305,10 +304,11 @@ class SiteWatch:
             now = self._now()
             if now < self._next_listing:
                 self._haste.take(self.period)
-            if now >= self._next_listing or self._stale:
-                self._next_listing = now + self.period * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
+            if now >= self._next_listing or (self._stale and not probe.everybody):
                 self._stale = False
                 await self._list()
+                apart = self._looks.apart(self.period, probe)
+                self._next_listing = now + apart * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
             changed = await self._looks.asked(self.period)
             changed |= await self._looks.surveyed()
             self._ask_for_forgotten()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
 from little_world import World
 from passerelle import hush
-from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity, Probe
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.listings import Listings, distance
 from passerelle.marker import Run
@@ -45,6 +46,34 @@ def test_no_look_comes_sooner_than_a_period_after_the_one_before(monkeypatch: py
     assert len(gaps) > 90
     assert min(gaps) >= 30
     assert max(gaps) <= 33.5
+
+
+@pytest.mark.parametrize("took,most", [(0, 31), (4, 10)])
+def test_where_a_look_lists_everybody_it_is_paced_as_such(
+    monkeypatch: pytest.MonkeyPatch, took: float, most: int
+) -> None:
+    probe, states = Memory.probe, Memory.states
+
+    async def legacy(self: Memory) -> Probe:
+        return replace(await probe(self), everybody=True)
+
+    async def slow(self: Memory, job_ids: Collection[str]) -> Mapping[str, JobState]:
+        await asyncio.sleep(took)
+        return await states(self, job_ids)
+
+    monkeypatch.setattr(Memory, "probe", legacy)
+    monkeypatch.setattr(Memory, "states", slow)
+
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(30)]
+        await asyncio.sleep(600)
+        world.site.calls.clear()
+        for key in keys[1:]:
+            world.api.delete(key)
+            await asyncio.sleep(60)
+        assert 5 <= world.site.calls.count("states") <= most
+
+    told(story, LONG, period="30s")
 
 
 def submitted(world: World) -> bool:

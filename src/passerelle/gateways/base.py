@@ -63,7 +63,8 @@ class Probe:
 
     `version` is Slurm's release, or that of `product`, where the gateway tells no other. `lacks` are clauses about what
     this very site can't do, although its kind of gateway can. `unready` is a sentence, with what to do, about why it
-    would refuse the jobs that are planned for it; "" where nothing is known to stand in their way.
+    would refuse the jobs that are planned for it; "" where nothing is known to stand in their way. `everybody`: its
+    light listing is none, but one of all users' whole records.
     """
 
     identity: Identity
@@ -72,6 +73,7 @@ class Probe:
     lacks: tuple[str, ...] = ()
     product: str = SLURM
     unready: str = ""
+    everybody: bool = False
 
 
 class Listing(StrEnum):

@@ -43,7 +43,6 @@ READS_AT_ONCE = 4
 SETTLE_SECONDS = 15.0
 """A frozen slurmctld that goes on takes waiting submits at once; its rows reach accounting within 5 s (22.05: 3.7)."""
 
-NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
 _HTTP_OK, _HTTP_NOT_FOUND, _HTTP_URL_TOO_LONG = 200, 404, 414
 _T = TypeVar("_T")
 Begin = Callable[[], Sieve]
@@ -87,8 +86,9 @@ class Slurmrestd:
         about = decode.about(body)
         self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
         identity = Identity(self._cluster, self._credential().user)
-        lacks = (() if version.signals_batch else (NO_SIGNALS,)) + ((ROTATES,) if self._tokens.rotates else ())
-        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word, lacks=lacks)
+        lacks = version.lacks + ((ROTATES,) if self._tokens.rotates else ())
+        release = str(about.get("release") or "")
+        return Probe(identity, release, version.word, lacks=lacks, everybody=not version.light)
 
     async def submit(self, batch: Batch) -> str:
         try:

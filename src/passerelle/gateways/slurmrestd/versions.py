@@ -17,6 +17,13 @@ from passerelle.gateways.windows import Window
 Query = list[tuple[str, str]]
 
 
+NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
+NO_LIGHT_LISTING = (
+    "its release lists the jobs of all users at each look: so it is looked at once a minute at most, and less often "
+    "where that takes long"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One version. `light`: has `jobs/state`. `names_cluster`: every answer's meta names the cluster. `signals_batch`:
@@ -41,6 +48,11 @@ class Version:
     @property
     def slurm(self) -> str:
         return f"slurm/{self.word}"
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What it can't do, in clauses."""
+        return (() if self.signals_batch else (NO_SIGNALS,)) + (() if self.light else (NO_LIGHT_LISTING,))
 
     def submitted(self, window: Window) -> Query:
         """Jobs that were submitted in this window. Dates, since v0.0.38, .40 and .41 refuse epoch seconds."""
