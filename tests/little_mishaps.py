@@ -359,9 +359,11 @@ class HardDoor(Door):
 
 
 class HardAccountedDoor(HardDoor, AccountedDoor):
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
+    ) -> Sequence[RemoteJob]:
         fault = await self._look(Kind.ACCOUNTING)
-        rows = await self._told(fault, lambda: self.site.accounted(names=names, job_ids=job_ids))
+        rows = await self._told(fault, lambda: self.site.accounted(names=names, job_ids=job_ids, **how))
         return _of_others(fault, rows)
 
 

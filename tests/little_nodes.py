@@ -81,8 +81,10 @@ class HardSite(Memory):
     async def find(self) -> Sequence[RemoteJob]:
         return [job for job in await super().find() if job.user == self.user]
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        rows = await super().accounted(names=names, job_ids=job_ids)
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
+    ) -> Sequence[RemoteJob]:
+        rows = await super().accounted(names=names, job_ids=job_ids, **how)
         return [row for row in rows if row.user == self.user]
 
     async def cancel(self, job_id: str) -> None:

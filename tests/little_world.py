@@ -332,8 +332,10 @@ class Door:
 class AccountedDoor(Door):
     """A door whose site has a memory of the jobs that its scheduler has forgotten."""
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        return await self.site.accounted(names=names, job_ids=job_ids)
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
+    ) -> Sequence[RemoteJob]:
+        return await self.site.accounted(names=names, job_ids=job_ids, **how)
 
 
 class CarryingDoor(AccountedDoor):

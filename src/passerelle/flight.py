@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from passerelle.doctor.canary import Canary, landed
 from passerelle.doctor.check import Check, refused
 from passerelle.errors import PasserelleError, Rejected, Unavailable
-from passerelle.gateways.base import Accounting, Gateway
+from passerelle.gateways.base import DAY_SECONDS, Accounting, Gateway
 from passerelle.gateways.courtesy import LONGEST_PATIENCE
 from passerelle.profiles import Profile
 from passerelle.reports import Reports
@@ -87,7 +87,7 @@ async def _named(gateway: Gateway, canary: Canary) -> str | None:
     name = canary.plan.marker
     jobs = list(await gateway.find())
     if isinstance(gateway, Accounting) and all(job.name != name for job in jobs):
-        jobs = list(await gateway.accounted(names=[name]))
+        jobs = list(await gateway.accounted(names=[name], within=DAY_SECONDS))
     return next((job.job_id for job in jobs if job.name == name), None)
 
 

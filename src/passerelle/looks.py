@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from passerelle import hush
 from passerelle.copies import Copies
 from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import Accounting, Gateway
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Accounting, Gateway, Probe, Words
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
-from passerelle.marker import Run
-from passerelle.picture import Known, Picture, beyond, doubted
+from passerelle.listings import Listings, distance
+from passerelle.marker import Run, parse
+from passerelle.picture import Known, Picture, View, beyond, doubted
 from passerelle.recall import LEAST, MOST, recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
@@ -41,8 +43,11 @@ NAMES_AT_ONCE = 100
 the others.
 """
 
-LONGEST_SILENCE_SECONDS = 60.0
+LONGEST_SILENCE_SECONDS = 900.0
 """Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
+
+OLD_SECONDS = 7 * DAY_SECONDS
+"""Older runs are asked for apart: a search reaches back as far as the oldest in it."""
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
@@ -69,6 +74,7 @@ class Looks:
         self._reports = reports
         self.copies = Copies(now)
         self.strays = Strays(now)
+        self.listings = Listings(now)
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
@@ -77,6 +83,7 @@ class Looks:
         self._last_queued = ""
         self._silences = 0  # look-ups in a row that accounting did not answer, or not all of
         self._ask_again = 0.0
+        self._period = self._states_took = 0.0
         self._last_asked = ""  # the key of a run
 
     async def known(self, progress_period: float) -> set[Run]:
@@ -88,7 +95,9 @@ class Looks:
         known = self._picture.known()
         if not known:
             return set()
+        began = self._now()
         states = await self._door().states(known.keys())
+        self._states_took = self._now() - began
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
         news = [
             job_id
@@ -114,6 +123,10 @@ class Looks:
             running = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
             changed = await self._progress(known, running, progress_period)
         return changed
+
+    def apart(self, period: float, probe: Probe) -> float:
+        """Seconds from one look to the next: where each lists everybody's jobs, as for every such listing."""
+        return distance(period, self._states_took) if probe.everybody else period
 
     async def _progress(self, known: Known, running: Sequence[str], period: float) -> set[Run]:
         """What running jobs report: of all of them, or of those whose turn it is."""
@@ -142,7 +155,7 @@ class Looks:
         read = await self._door().get(wanted) if wanted else []
         records = [job for job in read if job.name == known[job.job_id][2].name]
         gone = {*missing, *wanted} - {job.job_id for job in records}
-        accounted = await self._accounted(job_ids=gone) if gone else []
+        accounted = await self._accounted_ids(gone) if gone else []
         rows = [job for job in accounted or [] if job.name == known[job.job_id][2].name]
         records += [job for job in rows if job.stage is Stage.ENDED]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
@@ -190,7 +203,8 @@ class Looks:
         """
         if not isinstance(self._door(), Accounting) or not (markers := self.copies.take()):
             return set()
-        rows = await self._accounted(names=markers)
+        runs = [named[0] for each in markers if (named := parse(each)) is not None]
+        rows = await self._accounted(names=markers, within=self._within(runs))
         if rows is None:
             self.copies.put_back(markers)
             return set()
@@ -200,69 +214,106 @@ class Looks:
         ended = [row for row in news if row.stage is Stage.ENDED]
         return await self._take_in([*ended, *(job for job in live if job.key in alive)])
 
+    def due(self) -> float:
+        """Seconds until a look-up can learn something new."""
+        return self._picture.due(self._now(), self._door().settle_seconds, self._held)
+
     @property
-    def patience(self) -> float:
+    def _patience(self) -> float:
         """Seconds for which look-ups by marker wait, since accounting did not answer the last one; 0 where it did."""
         return max(self._ask_again - self._now(), 0.0)
 
+    def _held(self, view: View) -> float:
+        """Seconds for which a run is not looked up: while accounting is silent, but for the last word that a listing
+        says alone; and until the next listing, where it needs one.
+        """
+        silent = 0.0 if view.hushing and view.complete and not view.questions else self._patience
+        return max(silent, self.listings.wait if self._needs_all(view) else 0.0)
+
+    def _needs_all(self, view: View) -> bool:
+        """Whether nothing less than a full listing tells what is asked of a run."""
+        door = self._door()
+        by_name = door.traits.by_name and isinstance(door, Accounting)
+        return view.searching or (view.hushing and (view.word.to_listing or not by_name or self._patience > 0))
+
     async def asked(self, period: float) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
+        self._period = period
         most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
         recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids, most))
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
-        if self.patience > 0:
-            return recalled
         later = self._picture.remembered(len(self._picture.asked))  # by their ids, as soon as the hour's calls allow
-        return recalled | await self._looked_up(self._picture.turn(LOOK_UPS_PER_LOOK) - later.keys(), period)
+        turn = self._picture.turn(LOOK_UPS_PER_LOOK, lambda view: self._held(view) <= 0)
+        return recalled | await self._looked_up(turn - later.keys(), period)
 
     async def _looked_up(self, asked: set[Run], period: float) -> set[Run]:
         """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell.
         What was answered of them counts, whatever was not; while accounting is silent they are looked up once a period
-        or less often, since each time costs a full listing.
+        or less often, and a full listing is made only for those that may have a job.
         """
         if not asked:
             return set()
-        rows, answered = await self._by_marker(asked)
+        rows, answered = await self._by_marker(asked, period)
+        views = {run: view for run in asked if (view := self._picture.views.get(run)) is not None}
         silent = asked - answered
-        self._silences = self._silences + 1 if silent else 0
-        if silent:
-            backoff = period * 2.0 ** min(self._silences - 1, 10)
-            self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
-        views = [view for run in asked if (view := self._picture.views.get(run)) is not None]
-        deep = bool(silent) or any(view.questions or view.thorough or view.hushing for view in views)
+        for view in (views[run] for run in silent if run in views):
+            view.word.to_listing = True  # accounting can't say it now
+        wanting = {run for run, view in views.items() if self._needs_all(view) or (run in silent and view.highest)}
+        deep = bool(wanting) and self.listings.wait <= 0
+        if not deep:  # who began to want one meanwhile has no answer yet
+            answered, silent = answered - wanting, silent - wanting
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
-        unsure: list[RemoteJob] = []
+        told, unsure = rows, list[RemoteJob]()
         if deep or active:
             # The live side is read after accounting: a job that appears in between is then seen in one of them.
-            live = await (self._door().find() if deep else self._door().get(active))
-            if deep:
-                self.strays.listed(live, self._picture)
+            live = await (self._list(more=len(asked) >= LOOK_UPS_PER_LOOK) if deep else self._door().get(active))
             listed = {job.name for job in live}
             unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
-            rows = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
-            rows += live
-        changed = await self._take_in(rows)
+            told = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
+            told += live
+        changed = await self._take_in(told)
         changed |= {run for row in unsure if (run := self._picture.doubt(row)) is not None}
         now, settle_seconds = self._now(), self._door().settle_seconds
         if deep:
-            changed |= self._picture.hush(asked, now, settle_seconds)
+            changed |= hush.by_listing(self._picture, asked, now, settle_seconds)
+        changed |= hush.by_name(self._picture, answered - wanting, rows, now, settle_seconds)
         changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
         return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)
 
-    async def _by_marker(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
-        """Accounting's rows of these runs, and the runs that it has answered for. It is asked piece by piece, and no
-        more once it is silent; the piece that got no answer comes last the next time.
+    async def _list(self, *, more: bool = False) -> Sequence[RemoteJob]:
+        """The full live listing, which is the next one's measure."""
+        with self.listings.one(self._period, more_wait=more):
+            live = await self._door().find()
+        self.strays.listed(live, self._picture)
+        return live
+
+    async def _by_marker(self, asked: set[Run], period: float) -> tuple[list[RemoteJob], set[Run]]:
+        """Accounting's rows of these runs, and the runs that it has answered for. Where it is silent it is not asked
+        again for a while.
+        """
+        if self._patience > 0:
+            return [], set()
+        rows, answered = await self._in_pieces(asked)
+        self._silences = self._silences + 1 if asked - answered else 0
+        if self._silences:
+            backoff = period * 2.0 ** min(self._silences - 1, 10)
+            self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
+        return rows, answered
+
+    async def _in_pieces(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
+        """It is asked piece by piece, and no more once it is silent; the piece that got no answer comes last the next
+        time.
         """
         rows: list[RemoteJob] = []
         answered: set[Run] = set()
-        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, run.key))
+        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, self._within([run]) >= OLD_SECONDS, run.key))
         for piece in _pieces(self._picture.names(turn)):
             names, found = piece, list[RemoteJob]()
             while names:
                 markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
-                batch = await self._accounted(names=markers)
+                batch = await self._accounted(names=markers, within=self._within(piece))
                 if batch is None:
                     self._last_asked = list(piece)[-1].key
                     return rows, answered
@@ -273,7 +324,7 @@ class Looks:
         return rows, answered
 
     async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
-        return await self._accounted(job_ids=job_ids)
+        return await self._accounted(job_ids=job_ids, within=self._within(self._picture.views))
 
     async def surveyed(self) -> set[Run]:
         """All jobs of ours, once an hour at least, so that those are known that nobody asks for: strays, and a second
@@ -284,19 +335,25 @@ class Looks:
             return set()
         self.strays.put_off()
         try:
-            live = await self._door().find()
+            live = await self._list()
         except PasserelleError as error:
             log.warning("jobs not surveyed", extra={"reason": error.reason, "error": str(error)})
             return set()
-        self.strays.listed(live, self._picture)
         return await self._take_in([job for job in live if not self._picture.knows(job)])
 
-    async def _accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[RemoteJob] | None:
+    def _within(self, runs: Iterable[Run]) -> float:
+        """Seconds since the first of these runs' jobs can have been submitted."""
+        views = (self._picture.views.get(run) for run in runs)
+        sinces = [view.since if view is not None else None for view in views]
+        known = [each for each in sinces if each is not None]
+        return max([self._now() - min(known, default=self._now())] + [HORIZON_SECONDS] * (len(known) < len(sinces)))
+
+    async def _accounted(self, *, names: Words = (), job_ids: Words = (), within: float) -> list[RemoteJob] | None:
         """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
         if not isinstance(door := self._door(), Accounting):
             return []
         try:
-            rows = list(await door.accounted(names=names, job_ids=job_ids))
+            rows = list(await door.accounted(names=names, job_ids=job_ids, within=within))
         except Unavailable as error:
             self.accounting_trouble = error
             return None

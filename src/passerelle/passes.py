@@ -12,7 +12,7 @@ from passerelle.chain import reached
 from passerelle.decide import OUTCOME_LOST, Current, Recorded, Seen, Wanted
 from passerelle.errors import Rejected
 from passerelle.facts import Staged, Word
-from passerelle.gateways.base import Identity
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity
 from passerelle.objects import TrainingJob
 from passerelle.picture import Remembered
 from passerelle.planning import Planned
@@ -204,6 +204,15 @@ def remembered(job: TrainingJob) -> Remembered | None:
     if current is None or is_final(current) or current.job_id is None or current.submit_time is None:
         return None
     return Remembered(current.number, current.marker, current.job_id, current.state, current.reason)
+
+
+def age(job: TrainingJob, now: float) -> float:
+    """Seconds within which all jobs of the run were submitted, with a day for clocks that differ. A run that has a name
+    of its own may be older than its TrainingJob.
+    """
+    moments = [epoch(job.created or None), *(epoch(attempt.submit_time) for attempt in job.status.attempts)]
+    oldest = now - min((each for each in moments if each), default=now - HORIZON_SECONDS)
+    return max(oldest + DAY_SECONDS, HORIZON_SECONDS if job.run_id is not None else 0.0)
 
 
 def retry_taken(job: TrainingJob, seen: Seen) -> str | None:

@@ -9,12 +9,13 @@ ids start again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from passerelle.decide import Seen
 from passerelle.gateways.base import Identity
+from passerelle.last_word import LastWord
 from passerelle.marker import ATTEMPT_LIMIT, Run, parse
 from passerelle.progress import newest
 from passerelle.slurm import RemoteJob, Stage
@@ -73,8 +74,9 @@ class View:
 
     `thorough`: it may have a job already, so that the live listing is read, too. `wary`: it has had an intent, which
     its status has lost, so that an empty answer is believed only after the settle time. `quiet`: see Seen; `hushing`
-    where that is asked for. `sent_at`: when a submit of it was answered last, or came to nothing. `remembered` is what
-    the site is asked for before all that. `recalled`: the site confirmed it, and was not asked for its other jobs.
+    where that is asked for, and `word` what was heard of it. `sent_at`: when a submit of it was answered last, or came
+    to nothing. `since`: none of its jobs is older. `remembered` is what the site is asked for before all that.
+    `recalled`: the site confirmed it, and was not asked for its other jobs.
     """
 
     jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
@@ -84,11 +86,18 @@ class View:
     wary: bool = False
     quiet: bool = False
     hushing: bool = False
+    word: LastWord = field(default_factory=LastWord)
     sent_at: float = float("-inf")
+    since: float | None = None
     answered_at: float | None = None
     remembered: Remembered | None = None
     recalled: bool = False
     questions: dict[int, Question] = field(default_factory=dict)
+
+    @property
+    def searching(self) -> bool:
+        """Whether a job of it may live of which nobody knows the id: only a listing of all tells."""
+        return bool(self.questions) or (self.thorough and not self.complete)
 
 
 class Picture:
@@ -127,6 +136,7 @@ class Picture:
         last: bool = False,
         had: str | None = None,
         lost: Iterable[int] = (),
+        since: float | None = None,
     ) -> None:
         """Have a run looked up. `doubtful` is an attempt whose absence is in question, `had` the job that it had once;
         `lost` are those whose loss is believed already, until a record tells better. `last`: does any job live?
@@ -137,6 +147,7 @@ class Picture:
         view.highest = max(view.highest, highest)
         view.thorough |= thorough
         view.wary |= wary
+        view.since = since if since is None or view.since is None else min(since, view.since)
         view.hushing |= last and not view.quiet
         for attempt in lost:
             view.questions.setdefault(attempt, Question(absent=True, seen=True))
@@ -145,9 +156,10 @@ class Picture:
             put.seen, put.had = put.seen or had is not None, had or put.had
         self.asked.setdefault(run)
 
-    def turn(self, most: int) -> set[Run]:
-        """At most so many of the runs that are to be looked up; of more, each has its turn."""
-        chosen = [run for run in islice(self.asked, most) if run in self.views]
+    def turn(self, most: int, ready: Callable[[View], bool] = lambda _: True) -> set[Run]:
+        """At most so many of the runs that are to be looked up and are `ready`; of more, each has its turn."""
+        there = (run for run in self.asked if run in self.views and ready(self.views[run]))
+        chosen = list(islice(there, most))
         for run in chosen:
             del self.asked[run]
             self.asked[run] = None
@@ -162,7 +174,7 @@ class Picture:
     def sent(self, run: Run, now: float) -> None:
         """A submit has left: there may be a job, or two."""
         view = self.views.setdefault(run, View())
-        view.quiet, view.sent_at = False, now
+        view.quiet, view.sent_at, view.word = False, now, LastWord()
 
     def knows(self, job: RemoteJob) -> bool:
         """Whether this job is known as its run's; nobody waits for news of a run that is not in view."""
@@ -180,6 +192,7 @@ class Picture:
             for run, view in self.views.items():
                 view.complete, view.quiet, view.recalled = False, False, False
                 view.answered_at = view.remembered = None
+                view.word = LastWord()
                 view.questions = {
                     attempt: Question(seen=each.seen, had=each.had) for attempt, each in view.questions.items()
                 }
@@ -226,7 +239,8 @@ class Picture:
         job = _with_what_it_had(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
-        view.quiet &= job.stage is Stage.ENDED
+        if job.stage is not Stage.ENDED:
+            view.quiet, view.word = False, LastWord()
         if view.questions.get(attempt, Question()).is_answered_by(job):
             view.questions.pop(attempt, None)
             _drop_doubted(view, attempt)
@@ -298,34 +312,20 @@ class Picture:
                 self.asked.pop(run, None)
         return known
 
-    def hush(self, runs: Collection[Run], now: float, settle_seconds: float) -> set[Run]:
-        """Take a full live listing for the last word on whether any job of these lives, once it must show what was
-        sent; the runs that were asked about and are quiet now.
+    def due(self, now: float, settle_seconds: float, held: Callable[[View], float] = lambda _: 0.0) -> float:
+        """In how many seconds a look-up can learn something new; 0 for one that was never made. `held` tells for how
+        many a run's waits for something else.
         """
-        known = set()
-        for run in runs:
-            view = self.views.get(run)
-            if view is None:
-                continue
-            if any(job.stage is not Stage.ENDED for _, job in view.jobs.values()):
-                view.hushing = False  # what lives is the answer
-            elif now - view.sent_at >= settle_seconds:
-                known |= {run} if view.hushing else set()
-                view.quiet, view.hushing = True, False
-        return known
-
-    def due(self, now: float, settle_seconds: float) -> float:
-        """In how many seconds a look-up can learn something new; 0 for one that was never made."""
-        if any(_new(self.views.get(run)) for run in self.asked):
-            return 0.0
         waits: list[float] = []
         for run in self.asked:
             view = self.views.get(run) or View()
             open_ones = [question for question in view.questions.values() if not question.absent]
             moments = [(each.answered_at, each.patience(settle_seconds)) for each in open_ones]
             moments += [(view.answered_at, settle_seconds)] if not view.complete else []
-            moments += [(view.sent_at, settle_seconds)] if view.hushing else []
-            waits += [moment + patience - now for moment, patience in moments if moment is not None]
+            moments += [(view.word.heard(view.sent_at), settle_seconds)] if view.hushing else []
+            mine = [moment + patience - now for moment, patience in moments if moment is not None]
+            mine += [0.0] if _new(self.views.get(run)) else []
+            waits += [max(min(mine), held(view))] if mine else []
         return max(min(waits, default=settle_seconds), 0.0)
 
     def names(self, runs: Iterable[Run]) -> dict[Run, tuple[int, int]]:

@@ -27,7 +27,7 @@ from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.lost import next_look
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, elsewhere, remembered, wanted
+from passerelle.passes import Memory, Pass, age, elsewhere, remembered, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.relisting import Relisting
 from passerelle.reporting import Reporter
@@ -265,6 +265,7 @@ class Reconciler:
             last=last,
             had=next((each.job_id for each in attempts if each.number == doubtful), None),
             lost=[each.number for each in attempts if is_final(each) and each.reason == OUTCOME_LOST],
+            age=age(job, self._now()),
         )
 
     def _leave(self, now: Pass, last: Attempt) -> float | None:

@@ -40,6 +40,8 @@ log = logging.getLogger("passerelle.watch")
 GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
 """Look-ups gather for a tenth of the period, within these seconds: a burst of new TrainingJobs costs a few calls."""
 
+SPREAD = (1.0, 1.1)
+"""Of a period: many Sites of one machine do not knock together, and none knocks sooner than its least period."""
 LONGEST_BACKOFF_SECONDS = 60.0
 
 MISADDRESSED_SECONDS = 180.0
@@ -116,6 +118,7 @@ class SiteWatch:
         last: bool = False,
         had: str | None = None,
         lost: Iterable[int] = (),
+        age: float | None = None,
     ) -> None:
         """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
         it, by 3.7 s on 22.05.
@@ -130,6 +133,7 @@ class SiteWatch:
             last=last,
             had=had,
             lost=lost,
+            since=None if age is None else self._now() - age,
         )
         self._wake.set()
 
@@ -300,10 +304,11 @@ class SiteWatch:
             now = self._now()
             if now < self._next_listing:
                 self._haste.take(self.period)
-            if now >= self._next_listing or self._stale:
-                self._next_listing = now + self.period * random.uniform(0.9, 1.0)  # noqa: S311 -- jitter, no secret
+            if now >= self._next_listing or (self._stale and not probe.everybody):
                 self._stale = False
                 await self._list()
+                apart = self._looks.apart(self.period, probe)
+                self._next_listing = now + apart * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
             changed = await self._looks.asked(self.period)
             changed |= await self._looks.surveyed()
             self._ask_for_forgotten()
@@ -383,7 +388,7 @@ class SiteWatch:
         least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
         if not self._picture.asked:
             return least
-        return max(self._picture.due(self._now(), self.gateway.settle_seconds), self._looks.patience, least)
+        return max(self._looks.due(), least)
 
     def _spared(self) -> float:
         """Seconds for which the hour's calls leave none for a look."""

@@ -15,7 +15,7 @@ import pytest
 
 from contract.world import SCRATCH, Allocation, World, new_run
 from passerelle.errors import Missing, PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import SIZE_DIFFERS, Entry, Gateway, Listing
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, SIZE_DIFFERS, Entry, Gateway, Listing
 from passerelle.gateways.meter import metered
 from passerelle.gateways.surveys import Association, SitePartition, Topic
 from passerelle.marker import ATTEMPT_LIMIT, parse
@@ -239,6 +239,31 @@ async def test_found_by_marker_after_purge(world: World) -> None:
     assert by_name.exit_code in (SITE_FAULT, None), "22.05's slurmrestd says 0, which is not passed on; sacct takes 128"
 
 
+@row("accounting")
+async def test_accounting_finds_what_was_submitted_within_the_time_that_it_is_asked_for(world: World) -> None:
+    """A search that begins yesterday has a job of a minute ago, by name and by id, whether it waits or has ended."""
+    door = world.door()
+    accounting = world.accounting(door)
+    if accounting is None:
+        return
+    blocker = await door.submit(world.whole_site())
+    await reach(world, door, blocker, Stage.RUNNING)
+    batches = [world.batch(gpus_per_node=1) for _ in range(2)]
+    names = [batch.options.name for batch in batches]
+    waits, ended = [await door.submit(batch) for batch in batches]
+    await door.cancel(ended)
+    for within in (DAY_SECONDS, 30 * DAY_SECONDS, HORIZON_SECONDS):
+
+        async def told(within: float = within) -> bool:
+            by_name = await accounting.accounted(names=names, within=within)
+            by_id = await accounting.accounted(job_ids=[waits, ended], within=within)
+            return {job.job_id for job in by_name} == {job.job_id for job in by_id} == {waits, ended}
+
+        await world.until(told, f"rows of the last {within:g} s", seconds=20)
+    for job_id in (waits, blocker):
+        await door.cancel(job_id)
+
+
 @row("states")
 async def test_a_hundred_states_at_once(world: World) -> None:
     door = world.door()
@@ -266,6 +291,31 @@ async def test_a_hundred_states_at_once(world: World) -> None:
     if accounting is not None:
         await world.until(all_accounted, "accounting of waiting jobs", seconds=20)
     await asyncio.gather(*(door.cancel(job_id) for job_id in ids))
+
+
+@row("states")
+async def test_accounting_tells_of_both_jobs_of_one_name_within_the_settle_time(world: World) -> None:
+    """Where a driver says that by its name: then two answers of it are the last word on what lives."""
+    door = world.door()
+    accounting = world.accounting(door)
+    if accounting is None or not door.traits.by_name:
+        return
+    blocker = await door.submit(world.whole_site())
+    await reach(world, door, blocker, Stage.RUNNING)
+    batch = world.batch(gpus_per_node=1)
+    name = batch.options.name
+    first = await door.submit(batch)
+    await door.cancel(first)
+    second = await door.submit(batch)
+
+    async def both() -> bool:
+        return {job.job_id for job in await accounting.accounted(names=[name])} == {first, second}
+
+    await world.until(both, "rows of both jobs", seconds=int(door.settle_seconds) + 1)
+    alive = {job.job_id for job in await accounting.accounted(names=[name]) if job.stage is not Stage.ENDED}
+    assert second in alive, "it waits, and was never eligible"
+    for job_id in (second, blocker):
+        await door.cancel(job_id)
 
 
 @row("states")

@@ -36,7 +36,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Memory.accounted
 
     async def accounted(
-        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = ()
+        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
     ) -> Sequence[RemoteJob]:
         rows = await real(self, names=names, job_ids=job_ids)
         return [row for row in rows if row.end_time is None or self.clock() - row.end_time < WEEK]

@@ -241,7 +241,7 @@ def test_a_crowd_is_followed_and_deleted_by_few_calls() -> None:
         await world.until(lambda: not world.api.objects)
 
         assert world.states() == ["CANCELLED"] * len(keys)
-        assert 1 <= world.site.calls.count("find") <= 6
+        assert "find" not in world.site.calls
 
     told(story, Fate(queued=1, running=2000), period="10s")
 
@@ -258,7 +258,7 @@ def test_a_copy_that_comes_within_the_settle_time_outlives_no_deletion() -> None
         await world.until(lambda: key not in world.api.objects)
 
         assert world.states() == ["CANCELLED"] * 2
-        assert world.loop.time() - begun < 30
+        assert world.loop.time() - begun < 90
 
     told(story, WAITS)
 
@@ -270,7 +270,7 @@ def test_the_last_look_of_a_deletion_waits_for_no_period() -> None:
         await world.until(running(world, key), 300)
         await asyncio.sleep(90)
         world.api.delete(key)
-        await world.until(lambda: key not in world.api.objects, 20)
+        await world.until(lambda: key not in world.api.objects, 50)
 
         assert world.states() == ["CANCELLED"]
 

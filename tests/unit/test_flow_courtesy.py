@@ -74,9 +74,11 @@ class Counted(AccountedDoor):
         self._request()
         return await super().find()
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
+    ) -> Sequence[RemoteJob]:
         self._request()
-        return await super().accounted(names=names, job_ids=job_ids)
+        return await super().accounted(names=names, job_ids=job_ids, **how)
 
     async def submit(self, batch: Batch) -> str:
         self._request()

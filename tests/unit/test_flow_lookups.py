@@ -11,7 +11,7 @@ from little_world import World
 from passerelle.errors import Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate, Memory
-from passerelle.gateways.slurmrestd.driver import NAMES_PER_CALL
+from passerelle.gateways.slurmrestd.asking import NAMES_PER_CALL
 from passerelle.looks import Looks
 from passerelle.marker import ATTEMPT_LIMIT, Run
 from passerelle.picture import NAMES_OF_A_RUN, Picture, beyond
@@ -87,7 +87,7 @@ def test_a_call_that_fails_now_and_then_does_not_keep_a_crowd_from_its_look_ups(
     real, calls = Memory.accounted, 0
 
     async def accounted(
-        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = ()
+        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
     ) -> Sequence[RemoteJob]:
         nonlocal calls
         asked = sorted(names)
@@ -96,7 +96,7 @@ def test_a_call_that_fails_now_and_then_does_not_keep_a_crowd_from_its_look_ups(
             calls += 1
             if calls % 7 == 0:
                 raise Unavailable("The answer was lost.", reason="Unreachable")
-            rows += await real(self, names=asked[start : start + NAMES_PER_CALL])
+            rows += await real(self, names=asked[start : start + NAMES_PER_CALL], within=how["within"])
         return rows
 
     monkeypatch.setattr(Memory, "accounted", accounted)
@@ -112,16 +112,20 @@ def test_a_call_that_fails_now_and_then_does_not_keep_a_crowd_from_its_look_ups(
     told(story, LONG, period="30s")
 
 
-def test_while_accounting_is_silent_full_listings_are_no_more_than_one_a_period() -> None:
+def test_while_accounting_is_silent_new_trainingjobs_cost_no_full_listing_and_few_searches() -> None:
+    """None of them may have a job, so a listing could tell nothing of them."""
+
     async def story(world: World) -> None:
-        await asyncio.sleep(100)
+        await asyncio.sleep(200)
         world.site.faults.accounting_down = True
+        world.site.calls.clear()
         for number in range(10):
             world.api.create(f"j{number}")
-            await asyncio.sleep(60)
-        assert world.site.calls.count("find") <= 600 / 30
+            await asyncio.sleep(360)
+        assert world.site.calls.count("find") <= 1, "the hour's"
+        assert 4 <= world.site.calls.count("accounted") <= 10
         world.site.faults.accounting_down = False
-        await world.until(lambda: len(world.states()) == 10, 90)
+        await world.until(lambda: len(world.states()) == 10, 910)
 
     told(story, LONG, period="30s")
 

@@ -220,7 +220,7 @@ def test_a_runaway_row_costs_a_dozen_look_ups_and_changes_nothing() -> None:
         key = world.api.create("a", timeLimit="50m")
         await world.until(running(world, key))
         world.site.lose_state()  # accounting has it as alive for ever
-        await world.until(finished(world, key), 180)
+        await world.until(finished(world, key), 200)
         assert world.condition(key, "Succeeded") == LOST
         await asyncio.sleep(5)
         world.site.calls.clear()

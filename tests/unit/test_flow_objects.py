@@ -23,9 +23,11 @@ FILES = [{"configMap": "code", "path": "/workspace"}]
 def test_a_deletion_during_a_look_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     accounted = Memory.accounted
 
-    async def slow(self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def slow(
+        self: Memory, *, names: Collection[str] = (), job_ids: Collection[str] = (), within: float
+    ) -> Sequence[RemoteJob]:
         await asyncio.sleep(2)
-        return await accounted(self, names=names, job_ids=job_ids)
+        return await accounted(self, names=names, job_ids=job_ids, within=within)
 
     async def story(world: World) -> None:
         await asyncio.sleep(3)

@@ -33,8 +33,10 @@ class Mute(AccountedDoor):
     async def find(self) -> Sequence[RemoteJob]:
         return _mute(await super().find())
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        return _mute(await super().accounted(names=names, job_ids=job_ids))
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float
+    ) -> Sequence[RemoteJob]:
+        return _mute(await super().accounted(names=names, job_ids=job_ids, **how))
 
     async def size(self, path: str) -> int | None:
         return await self.site.size(path)

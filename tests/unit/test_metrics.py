@@ -366,7 +366,9 @@ class Door:
 
 
 class DoorWithMemory(Door):
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **_: float
+    ) -> Sequence[RemoteJob]:
         self._answer((names, job_ids), 1000)
         return []
 

@@ -56,7 +56,9 @@ class Door:
         self.read |= set(job_ids)
         return [each for each in self.live if each.job_id in job_ids]
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **_: float
+    ) -> Sequence[RemoteJob]:
         raise AssertionError((names, job_ids))  # it is asked through the look, which tells of its trouble
 
     async def search(self, job_ids: Collection[str]) -> list[RemoteJob] | None:

@@ -86,7 +86,7 @@ def unanswered(error: PasserelleError) -> Iterator[Check]:
     elif error.reason == "SchedulerUnavailable":
         yield ok("address", "The gateway answers.")
         yield refused("slurm", error)
-    elif error.reason == "AccountingUnavailable":
+    elif error.reason in ("AccountingUnavailable", "QueryTooWide"):
         yield ok("address", "The gateway answers.")
         yield refused("accounting", error)
     elif error.reason == "ClusterUnknown":

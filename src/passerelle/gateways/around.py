@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar, cast
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError
 from passerelle.gateways.base import (
+    HORIZON_SECONDS,
     Accounting,
     Entry,
     Files,
@@ -27,6 +28,7 @@ from passerelle.gateways.base import (
     Traits,
     Transfer,
     Upload,
+    Words,
 )
 from passerelle.gateways.surveys import Survey
 from passerelle.slurm import JobState, RemoteJob
@@ -91,9 +93,11 @@ class _Around:
 
 
 class _Accounting(_Around):
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
+    ) -> Sequence[RemoteJob]:
         inside = cast("Accounting", self._gateway)
-        return await self._through("accounted", lambda: inside.accounted(names=names, job_ids=job_ids))
+        return await self._through("accounted", lambda: inside.accounted(names=names, job_ids=job_ids, within=within))
 
 
 class _Signals(_Around):

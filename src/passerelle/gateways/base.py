@@ -63,7 +63,8 @@ class Probe:
 
     `version` is Slurm's release, or that of `product`, where the gateway tells no other. `lacks` are clauses about what
     this very site can't do, although its kind of gateway can. `unready` is a sentence, with what to do, about why it
-    would refuse the jobs that are planned for it; "" where nothing is known to stand in their way.
+    would refuse the jobs that are planned for it; "" where nothing is known to stand in their way. `everybody`: its
+    light listing is none, but one of all users' whole records.
     """
 
     identity: Identity
@@ -72,6 +73,7 @@ class Probe:
     lacks: tuple[str, ...] = ()
     product: str = SLURM
     unready: str = ""
+    everybody: bool = False
 
 
 class Listing(StrEnum):
@@ -88,7 +90,8 @@ class Traits:
 
     `silent` are the fields of RemoteJob that are never told. `surveys` is what a survey tells. `forecasts`: a waiting
     job's start is the scheduler's forecast. `tags`: a job carries our marker as a tag of the gateway's own, beside its
-    name. `renames`: a file of Transfer's can get another name; where none can, a large file grows under its own.
+    name. `by_name`: accounting, asked by name, has each job some seconds after its submit, also one that was never
+    eligible. `renames`: a file of Transfer's can get another name; where none can, a large file grows under its own.
     """
 
     listing: Listing
@@ -96,6 +99,7 @@ class Traits:
     surveys: frozenset[Topic] = frozenset()
     forecasts: bool = True
     tags: bool = False
+    by_name: bool = False
     renames: bool = True
 
 
@@ -138,6 +142,16 @@ class Entry:
     is_directory: bool
     broken: str = ""
 
+
+Words = Collection[str]
+"""Names or ids."""
+
+DAY_SECONDS = 86_400.0
+HORIZON_SECONDS = 90 * DAY_SECONDS
+"""How far accounting is searched for a run that may be older than its TrainingJob, since it has a runId: longer than
+any queue and a chain of attempts, and the run directory's claims remember what is older. Without a bound each search
+would walk all jobs that the user ever had.
+"""
 
 MOST_ENTRIES = 10_000
 """In one directory: where a gateway is told of them piece by piece, it reads no more."""
@@ -194,8 +208,14 @@ class Gateway(Protocol):
 class Accounting(Protocol):
     """The site's memory: jobs that the scheduler has forgotten."""
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        """The newest record of each job of our user with one of these names, or one of these ids."""
+    async def accounted(
+        self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
+    ) -> Sequence[RemoteJob]:
+        """The newest record of each job of our user with one of these names, or one of these ids.
+
+        None of them was submitted more than `within` seconds ago: an older one may be missing. It is a bound for the
+        site's sake, and a driver that needs none looks further.
+        """
         ...
 
 

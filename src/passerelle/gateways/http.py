@@ -27,6 +27,7 @@ import httpx
 
 from passerelle.errors import Invalid, Unauthorized, Unavailable
 from passerelle.gateways import meter
+from passerelle.gateways.patience import PATIENCE_STATUS, patience
 from passerelle.gateways.secret import the_secret
 from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.unreached import AUTHORITY, Ca, no_connection
@@ -65,12 +66,6 @@ LEAST_PROOF = 8
 """Characters: a shorter word may stand anywhere by chance."""
 
 HIDDEN = b"[hidden]"
-
-LONGEST_RESET_SECONDS = 86_400
-"""A larger RateLimit-Reset is a moment and no number of seconds, as some proxies send it."""
-
-PATIENCE_STATUS = frozenset({429, 503})
-"""With these a Retry-After speaks of all that we may send."""
 
 UNREACHABLE = "Unreachable"
 BUSY = "Busy"
@@ -164,7 +159,7 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks us to wait; a date counts from the server's own Date header."""
-        return retry_after(self.headers)
+        return patience(self.status, self.headers)
 
 
 class Carrier:
@@ -252,7 +247,7 @@ class Carrier:
             raise unavailable(error, self._where, self._server, ca=self._ca, plain=self._plain) from None
         head = {name.lower(): value for name, value in response.headers.items()}
         if self._server is GATEWAY and response.status_code in PATIENCE_STATUS:
-            meter.patience(retry_after(head) or 0.0)
+            meter.patience(patience(response.status_code, head) or 0.0)
         if not response.is_success:
             received = _without(received, proofs(headers, form or {}))
         return Answer(response.status_code, head.get("content-type", ""), received, head, response.reason_phrase)
@@ -321,23 +316,6 @@ def checked(url: str) -> httpx.URL:
     if address.scheme == "http" and not _loopback(address.host):
         raise Invalid("Plain http would show the token to everyone on the way: write https.", reason="InsecureUrl")
     return address
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, in either of its forms, else from RateLimit-Reset, which proxies send; None
-    where both are absent or not understood.
-    """
-    wanted = headers.get("retry-after", "").strip()
-    if wanted.isascii() and wanted.isdigit():
-        return float(wanted)
-    reset = headers.get("ratelimit-reset", "").strip()
-    if not wanted and reset.isascii() and reset.isdigit() and int(reset) <= LONGEST_RESET_SECONDS:
-        return float(reset)
-    try:
-        now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (parsedate_to_datetime(wanted) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 async def _bounded(response: httpx.Response, limit: int, raw: bool, sieve: Sieve | None) -> bytes:  # noqa: FBT001 -- send's

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
 from passerelle.gateways import meter
-from passerelle.gateways.base import Credential, Identity, Listing, Probe, Traits
+from passerelle.gateways.base import HORIZON_SECONDS as _FAR
+from passerelle.gateways.base import Credential, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.memory_files import MemoryFiles
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.marker import parse
@@ -107,7 +108,7 @@ class Faults:
     end_lag: float = 0.0  # seconds until an end shows in accounting
 
 
-_TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False)
+_TRAITS = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, forecasts=False, by_name=True)
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ class Memory(MemoryFiles):
         self._enter("find")
         return [self._record(job) for job in self._listed() if parse(job.batch.options.name)]
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Words = (), job_ids: Words = (), within: float = _FAR) -> Sequence[RemoteJob]:
         self._called("accounted")
         self._refuse_credential()
         if self.faults.gateway_down or self.faults.accounting_down:
@@ -172,10 +173,9 @@ class Memory(MemoryFiles):
         found = [
             self._record(job, live=False)
             for job in (*self._former, *self._jobs.values())
-            if job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
+            if since - within <= job.submitted <= since and (job.batch.options.name in names or job.job_id in job_ids)
         ]
-        heard = self.clock() - self.faults.end_lag
-        return [_alive(each) if (each.end_time or 0) > heard else each for each in found]
+        return [_alive(job) if (job.end_time or 0) > self.clock() - self.faults.end_lag else job for job in found]
 
     async def cancel(self, job_id: str) -> None:
         self._enter("cancel")

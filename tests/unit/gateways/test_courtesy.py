@@ -176,6 +176,13 @@ async def test_a_retry_after_that_comes_with_429_or_503_is_the_whole_sites(statu
     assert courtesy.budget.spent() == 1
 
 
+@pytest.mark.parametrize("status,left", [(429, 30), (503, 30), (500, 0)])
+async def test_a_429_or_503_that_names_no_time_asks_for_half_a_minute(status: int, left: int) -> None:
+    courtesy = await one_request(httpx.Response(status))
+
+    assert courtesy.patience_left == pytest.approx(left, abs=2)
+
+
 async def test_a_request_that_nobody_answers_counts() -> None:
     courtesy = await one_request(httpx.ReadTimeout("late"))
 

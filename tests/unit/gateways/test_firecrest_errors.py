@@ -78,8 +78,8 @@ def test_submit_that_was_not_taken(each: Answer, kind: type[PasserelleError], re
     [
         (answer(429, **{"retry-after": "7"}), 7.0),
         (answer(429, **{"ratelimit-reset": "3"}), 3.0),
-        (answer(429, "API rate limit exceeded"), None),
-        (answer(503, "The scheduler service for the requested system (alps) is unhealthy."), None),
+        (answer(429, "API rate limit exceeded"), 30.0),
+        (answer(503, "The scheduler service for the requested system (alps) is unhealthy."), 30.0),
     ],
 )
 def test_submit_that_was_not_passed_on(each: Answer, wait: float | None) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from passerelle.errors import Invalid, Unavailable
 from passerelle.gateways import http
-from passerelle.gateways.http import EXCEPTIONS, PIECE_BYTES, Carrier, Server, Upload, checked, retry_after, unavailable
+from passerelle.gateways.http import EXCEPTIONS, PIECE_BYTES, Carrier, Server, Upload, checked, unavailable
+from passerelle.gateways.patience import retry_after
 from passerelle.gateways.unreached import Ca
 
 NEVER_SENT = {

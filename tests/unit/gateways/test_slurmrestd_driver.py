@@ -71,6 +71,17 @@ async def test_version_is_looked_for_again_after_an_upgrade() -> None:
     assert (await gateway.probe()).api_version == "v0.0.44"
 
 
+@pytest.mark.parametrize("version,everybody", [(38, True), (39, True), (40, False), (45, False)])
+async def test_a_release_whose_looks_list_everybody_says_so(version: int, everybody: bool) -> None:
+    server = Server(version)
+    server.replies["GET licenses"] = {"meta": {"Slurm": {"release": "22.05.8", "cluster": "site"}}}
+    server.replies["GET db/clusters"] = {"clusters": [{"name": "site"}]}
+    probe = await client(server).probe()
+
+    assert probe.everybody is everybody
+    assert any("jobs of all users" in each for each in probe.lacks) is everybody
+
+
 async def test_legacy_cluster_name_comes_from_a_job_where_accounting_is_away() -> None:
     server = Server(38)
     server.replies["GET licenses"] = {"meta": {"Slurm": {"release": "22.05.8"}}}

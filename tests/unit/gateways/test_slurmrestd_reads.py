@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from passerelle.errors import Misaddressed, Unauthorized, Unavailable
 from passerelle.gateways import second_try
+from passerelle.gateways.base import DAY_SECONDS
 from passerelle.gateways.slurmrestd import driver
 from unit.gateways.scripted_server import OPTIONS, Server, client
 
@@ -34,10 +36,12 @@ async def test_read_is_tried_twice_where_nothing_answered() -> None:
     [
         (httpx.Response(504, json={"errors": [{"error_number": 5004}]}), 1),
         (httpx.Response(503, headers={"retry-after": "600"}), 1),
-        (httpx.Response(503), 2),
+        (httpx.Response(503), 1),
+        (httpx.Response(429), 1),
+        (httpx.Response(503, headers={"retry-after": "0"}), 2),
         (httpx.Response(511, json={"errors": [{"error_number": 1007}]}), 1),
     ],
-    ids=["hung", "come back later", "busy", "token"],
+    ids=["hung", "come back later", "busy", "too many", "come back at once", "token"],
 )
 async def test_how_often_a_failed_read_is_tried(reply: httpx.Response, times: int) -> None:
     server = Server()
@@ -185,6 +189,58 @@ async def test_accounting_search_by_id() -> None:
 
         assert await client(server).accounted(job_ids=["2", "1"]) == []
         assert server.urls[-1].params.get_list("step") == steps
+
+
+def days_back(date: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(date).replace(tzinfo=UTC)).total_seconds() / DAY_SECONDS
+
+
+@pytest.mark.parametrize(
+    "version,start", [(45, "start_time"), (40, "start_time"), (39, "submit_time"), (38, "submit_time")]
+)
+async def test_an_accounting_search_goes_back_as_far_as_asked(version: int, start: str) -> None:
+    server = Server(version)
+    server.replies["GET db/jobs"] = {"jobs": []}
+    server.replies["GET db/clusters"] = {"clusters": [{"name": "site"}]}
+    await client(server).accounted(names=["psr-a-1"], within=3 * DAY_SECONDS)
+    await client(server).accounted(job_ids=["1"], within=3 * DAY_SECONDS)
+
+    searches = [url.params for url in server.urls if url.path.endswith("/jobs") and url.path.startswith("/slurmdb")]
+    assert len(searches) == 2
+    assert all(3 <= days_back(search[start]) <= 4 for search in searches)
+
+
+async def test_a_search_that_is_too_wide_for_the_site_is_made_of_narrower_ones() -> None:
+    server = Server()
+    wide = httpx.Response(500, json={"errors": [{"error_number": 7007, "error": "Too wide of a date range in query"}]})
+    row = {"job_id": 1, "name": "psr-a-1", "user": "ada", "cluster": "site"}
+    server.replies["GET db/jobs"] = [
+        wide,
+        wide,
+        {"jobs": [row]},
+        {"jobs": [row]},
+        {"jobs": []},
+        {"jobs": []},
+        {"jobs": []},
+    ]
+    gateway = client(server)
+    found = await gateway.accounted(names=["psr-a-1"], within=8 * DAY_SECONDS)
+
+    assert [job.job_id for job in found] == ["1"]
+    searches = [url.params for url in server.urls if url.path.startswith("/slurmdb")]
+    spans = [(days_back(each["start_time"]), days_back(each["end_time"])) for each in searches[2:]]
+    assert all(start - end == pytest.approx(2) for start, end in spans)
+    assert spans[0][1] < 0
+    assert spans[-1][0] >= 8
+
+
+async def test_where_a_day_is_too_wide_that_has_a_name() -> None:
+    server = Server()
+    server.replies["GET db/jobs"] = httpx.Response(500, json={"errors": [{"error_number": 7007}]})
+    with pytest.raises(Unavailable, match="MaxQueryTimeRange") as caught:
+        await client(server).accounted(names=["psr-a-1"])
+
+    assert caught.value.reason == "QueryTooWide"
 
 
 async def test_nothing_asked_is_nothing_sent() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from passerelle.gateways.ssh import commands
 from passerelle.gateways.ssh.commands import Command
+from passerelle.gateways.windows import Window
 from unit.gateways.scripted_server import BATCH, OPTIONS
 
 MARK = "m0123456789abcdef"
@@ -166,7 +167,8 @@ def test_a_line_is_one_that_any_login_shell_reads() -> None:
         commands.cancel(MARK, "1"),
         commands.warn(MARK, "1", "USR1"),
         commands.digest(MARK, "/it's a\n$(file)!"),
-        *commands.accounted(MARK, names=["psr-a-1"], job_ids=["1"]),
+        commands.accounted_ids(MARK, ["1"]),
+        *commands.accounted_names(MARK, ["psr-a-1"], Window("2026-01-02", "2026-01-05")),
     ):
         assert command.line.count("'") == 2, "one quoted program, and words that need no quotes"
         assert "\n" not in command.line

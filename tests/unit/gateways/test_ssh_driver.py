@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import asyncssh
 import pytest
 
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Accounting, Files, Gateway, Signals, Transfer, Upload
+from passerelle.gateways.base import DAY_SECONDS, Accounting, Files, Gateway, Signals, Transfer, Upload
 from passerelle.gateways.meter import metered
 from passerelle.gateways.ssh import commands, connection, files, login
 from passerelle.gateways.ssh.driver import Ssh
@@ -445,6 +446,37 @@ async def test_a_job_that_is_gone_is_no_error(node: LoginNode, door: Ssh) -> Non
     await door.cancel("7")
     assert await door.warn("7", "USR1")
     assert node.called[-1] == ["scancel", "--batch", "--signal=USR1", "7"]
+
+
+async def test_a_search_by_name_goes_back_as_far_as_asked_and_one_that_is_too_wide_is_made_of_narrower_ones(
+    node: LoginNode, door: Ssh
+) -> None:
+    wide = "sacct: error: Problem with job query: Too wide of a date range in query\n"
+    most = 3
+
+    async def sacct(call: Call) -> None:
+        told = {word.split("=")[0]: word.split("=")[1] for word in call.words if "=" in word}
+        start, end = told.get("--starttime"), told.get("--endtime", "now")
+        until = datetime.now(UTC).date() if end == "now" else date.fromisoformat(end)
+        if start is not None and (until - date.fromisoformat(start)).days > most:
+            await call.answer(stderr=wide, status=1)
+        else:
+            await call.answer()
+
+    node.commands["sacct"] = sacct
+    assert await door.accounted(names=["psr-a-1"], within=20 * DAY_SECONDS) == []
+    starts = [word for call in node.called for word in call if word.startswith("--starttime")]
+    assert starts[0] == f"--starttime={(datetime.now(UTC).date() - timedelta(days=20)).isoformat()}"
+    node.called.clear()
+    await door.accounted(names=["psr-a-1"], within=DAY_SECONDS)
+    assert sum("--starttime" in " ".join(call) for call in node.called) == 2
+    await door.accounted(job_ids=["7"])
+    assert "--starttime" not in " ".join(node.called[-1])
+
+    most = -1
+    with pytest.raises(Unavailable, match="MaxQueryTimeRange") as caught:
+        await door.accounted(names=["psr-a-1"], within=DAY_SECONDS)
+    assert caught.value.reason == "QueryTooWide"
 
 
 @pytest.mark.parametrize("word", ["x;id", "--me", "-uroot"])

@@ -13,7 +13,7 @@ import httpx
 
 from passerelle.batch import Batch
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
-from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Traits
+from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.firecrest import decode, encode, errors, files, survey, system
 from passerelle.gateways.firecrest.arrange import Arrange
@@ -133,7 +133,9 @@ class Firecrest:
         jobs = await self._jobs.listed(LIVE_WINDOW, self._asked_names)
         return [job for job in jobs if parse(job.name) is not None]
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Words = (), job_ids: Words = (), within: float = 0.0) -> Sequence[RemoteJob]:
+        """Passes over `within`: by name its windows end at seven days, and by id it takes none."""
+        del within
         wanted = set(names)
         self._asked_names |= wanted
         found: dict[tuple[str, str], RemoteJob] = {}

@@ -17,18 +17,19 @@ import httpx
 from passerelle.batch import Batch
 from passerelle.errors import Misaddressed, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways import oidc
-from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.base import HORIZON_SECONDS, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.second_try import twice
 from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.slurmrestd import decode, errors, survey
-from passerelle.gateways.slurmrestd.asking import numbers, pieces
+from passerelle.gateways.slurmrestd.asking import numbers, pieces, searches
 from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
 from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.gateways.unreached import Ca
+from passerelle.gateways.windows import Window, Windows
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -37,16 +38,12 @@ log = logging.getLogger("passerelle.slurmrestd")
 STATES_PER_CALL = 2_000
 """Ids in one URL, some 36 KB: slurmrestd 24.11 and 26.05 take 70 KB and refuse 84, httpx refuses 65."""
 
-NAMES_PER_CALL = 50
-"""Markers in one accounting search: 2 KB of URL, within every proxy's limit (nginx: 8 KB)."""
-
 READS_AT_ONCE = 4
 """Full records that are read side by side: half of the connections, so that no submit waits behind a hundred reads."""
 
 SETTLE_SECONDS = 15.0
 """A frozen slurmctld that goes on takes waiting submits at once; its rows reach accounting within 5 s (22.05: 3.7)."""
 
-NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
 _HTTP_OK, _HTTP_NOT_FOUND, _HTTP_URL_TOO_LONG = 200, 404, 414
 _T = TypeVar("_T")
 Begin = Callable[[], Sieve]
@@ -58,7 +55,7 @@ class Slurmrestd:
     the server ignored of our submits is in `not_understood`: each field is a defect of this driver.
     """
 
-    traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC)
+    traits = Traits(listing=Listing.STATES, surveys=EVERY_TOPIC, by_name=True)
 
     def __init__(
         self,
@@ -79,6 +76,7 @@ class Slurmrestd:
         self._version: Version | None = None
         self._cluster: str | None = None
         self._states_per_call = STATES_PER_CALL
+        self._windows = Windows(time.time)
 
     async def probe(self) -> Probe:
         """Asks for licenses: the smallest answer for which slurmctld itself must take the token. Ping proves nothing:
@@ -89,8 +87,9 @@ class Slurmrestd:
         about = decode.about(body)
         self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
         identity = Identity(self._cluster, self._credential().user)
-        lacks = (() if version.signals_batch else (NO_SIGNALS,)) + ((ROTATES,) if self._tokens.rotates else ())
-        return Probe(identity, version=str(about.get("release") or ""), api_version=version.word, lacks=lacks)
+        lacks = version.lacks + ((ROTATES,) if self._tokens.rotates else ())
+        release = str(about.get("release") or "")
+        return Probe(identity, release, version.word, lacks=lacks, everybody=not version.light)
 
     async def submit(self, batch: Batch) -> str:
         try:
@@ -141,28 +140,25 @@ class Slurmrestd:
         user = self._credential().user
         return await self._all_jobs(version, lambda job: job.user == user and parse(job.name) is not None)
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
+    ) -> Sequence[RemoteJob]:
+        """By submit time, from `within` on, to the day; in narrower searches where slurmdbd refuses so wide a one."""
         version = await self._spoken()
         cluster = self._cluster or (await self.probe()).identity.cluster
         user = self._credential().user
-        common: Query = [("skip_steps", "true"), ("cluster", cluster)]
-        if version.filters_users:
-            common.append(("users", user))
-        queries = [
-            [*common, *version.ever, ("job_name", ",".join(piece))] for piece in pieces(sorted(names), NAMES_PER_CALL)
-        ]
-        for ids in pieces(numbers(job_ids), NAMES_PER_CALL):
-            steps = [("step", each) for each in ids] if version.filters_users else [("step", ",".join(ids))]
-            queries.append([*common, *version.ever, *steps])
         found: list[RemoteJob] = []
-        for query in queries:
-            body = await self._read(f"{version.slurmdb}/jobs", query)
-            found += map(decode.accounted_job, body.get("jobs") or [])
-        asked_names, asked_ids = set(names), set(job_ids)
+        for which in searches(version, user, cluster, names, job_ids):
+
+            async def ask(window: Window, which: Query = which) -> list[RemoteJob]:
+                body = await self._read(f"{version.slurmdb}/jobs", [*which, *version.submitted(window)])
+                return [decode.accounted_job(each) for each in body.get("jobs") or []]
+
+            found += await self._windows.search(within, ask)
         return decode.newest(
             job
             for job in found
-            if job.user == user and job.cluster == cluster and (job.name in asked_names or job.job_id in asked_ids)
+            if job.user == user and job.cluster == cluster and (job.name in names or job.job_id in job_ids)
         )
 
     async def cancel(self, job_id: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import BUSY, Answer
 from passerelle.gateways.secret import TOKEN
+from passerelle.gateways.windows import QUERY_TOO_WIDE, TOO_WIDE
 
 REFUSALS = {
     2000: "InvalidPartition",
@@ -51,6 +52,8 @@ NOT_UNDERSTOOD = range(9000, 9218)
 NOTHING_FOUND = 9003
 UNKNOWN_JOB, ENDED_JOB = 2017, 2021
 DATABASE = range(7000, 7100)
+TOO_WIDE_A_QUERY = 7007
+"""ESLURM_DB_QUERY_TOO_WIDE, of MaxQueryTimeRange."""
 AUTHENTICATION = frozenset({1007, *range(6000, 6100)})
 _HARMLESS = frozenset({0, NOTHING_FOUND, UNKNOWN_JOB})
 _AUTHENTICATION_STATUS = frozenset({401, 511})
@@ -94,6 +97,8 @@ def failure(answer: Answer, place: str) -> PasserelleError:
     if numbers & AUTHENTICATION or answer.status in _AUTHENTICATION_STATUS:
         fix = f"make a new one at the site (`scontrol token`), and write it under {TOKEN} into {place}"
         return Unauthorized(f"Slurm refused the token: {said}; {fix}.", reason="TokenRefused")
+    if TOO_WIDE_A_QUERY in numbers:
+        return Unavailable(TOO_WIDE, reason=QUERY_TOO_WIDE)
     if any(number in DATABASE for number in numbers):
         return Unavailable(f"Slurm's accounting does not answer: {said}.", reason="AccountingUnavailable")
     if answer.status in _BUSY_STATUS:

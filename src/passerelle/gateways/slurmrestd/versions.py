@@ -12,11 +12,16 @@ from typing import Any
 
 from passerelle.batch import Batch
 from passerelle.gateways.slurmrestd import encode
+from passerelle.gateways.windows import Window
 
 Query = list[tuple[str, str]]
 
-_EVER = "1970-01-02"
-"""A date, since v0.0.38, .40 and .41 refuse epoch seconds, and a first second of all would read as unset."""
+
+NO_SIGNALS = "its release can't signal a batch script alone: a run that is suspended can't save first"
+NO_LIGHT_LISTING = (
+    "its release lists the jobs of all users at each look: so it is looked at once a minute at most, and less often "
+    "where that takes long"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,13 @@ class Version:
     """One version. `light`: has `jobs/state`. `names_cluster`: every answer's meta names the cluster. `signals_batch`:
     can signal the batch script alone.
 
-    `ever` makes an accounting search see all jobs by their submit time. The usual window goes by the time at which a
-    job became eligible, so that one held since its submit would never be found by its name.
+    `by_submit` has an accounting search go by submit times, from the date that follows the last word. The usual window
+    goes by the time at which a job became eligible, so that one held since its submit would never be found by its name.
     """
 
     number: int
     submit: Callable[[Batch], dict[str, Any]]
-    ever: tuple[tuple[str, str], ...]
+    by_submit: tuple[str, ...]
     filters_users: bool = True
     light: bool = True
     names_cluster: bool = True
@@ -45,12 +50,23 @@ class Version:
         return f"slurm/{self.word}"
 
     @property
+    def lacks(self) -> tuple[str, ...]:
+        """What it can't do, in clauses."""
+        return (() if self.signals_batch else (NO_SIGNALS,)) + (() if self.light else (NO_LIGHT_LISTING,))
+
+    def submitted(self, window: Window) -> Query:
+        """Jobs that were submitted in this window. Dates, since v0.0.38, .40 and .41 refuse epoch seconds."""
+        *flags, start = self.by_submit
+        query = [*((flag, "true") for flag in flags), (start, window.start)]
+        return query if window.end is None else [*query, ("end_time", window.end)]
+
+    @property
     def slurmdb(self) -> str:
         return f"slurmdb/{self.word}"
 
 
-_BY_SUBMIT = (("usage_time_as_submit_time", "true"), ("start_time", _EVER))
-_SUBMITTED = (("submit_time", _EVER),)
+_BY_SUBMIT = ("usage_time_as_submit_time", "start_time")
+_SUBMITTED = ("submit_time",)
 
 KNOWN = (
     *(Version(number, encode.submit_v39, _BY_SUBMIT) for number in range(45, 39, -1)),

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from passerelle.batch import Batch
+from passerelle.gateways.windows import Window
 from passerelle.header import headed
 from passerelle.shell import export
 
@@ -94,7 +95,6 @@ ASSOCIATED = (
 )
 """sacctmgr's fields of a user with its associations, all of which 22.05 has; accounts have no DefaultAccount."""
 
-_EVER = "1970-01-02"
 _ENDED = "BOOT_FAIL,CANCELLED,COMPLETED,DEADLINE,FAILED,NODE_FAIL,OUT_OF_MEMORY,PREEMPTED,TIMEOUT"
 
 
@@ -146,16 +146,26 @@ def live(mark: str, job_ids: Collection[str] = ()) -> Command:
     return _squeue(mark, LIVE, [f"--jobs={','.join(sorted(job_ids))}"] if job_ids else [])
 
 
-def accounted(mark: str, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> list[Command]:
-    """Rows of the accounting. By name sacct sees only jobs that were once eligible, and so misses one that was held
-    until its end: a second search, by how they ended, finds those.
+def accounted_ids(mark: str, job_ids: Collection[str]) -> Command:
+    """Rows of the accounting, whatever their age: by ids sacct takes no window, and reads those rows alone."""
+    return _sacct(mark, [f"--jobs={','.join(sorted(job_ids))}"])
+
+
+def accounted_names(mark: str, names: Collection[str], window: Window) -> list[Command]:
+    """Rows of jobs that waited, ran or ended in this window. By name sacct sees only jobs that were once eligible, and
+    so misses one that was held until its end: a second search, by how they ended, finds those.
     """
-    searches = [[f"--jobs={','.join(sorted(job_ids))}"]] if job_ids else []
-    if names:
-        by_name = [f"--name={','.join(sorted(names))}", f"--starttime={_EVER}"]
-        searches += [by_name, [*by_name, "--endtime=now", f"--state={_ENDED}"]]
+    end = [f"--endtime={window.end}"] if window.end is not None else []
+    by_name = [f"--name={','.join(sorted(names))}", f"--starttime={window.start}"]
+    return [
+        _sacct(mark, [*by_name, *end]),
+        _sacct(mark, [*by_name, *(end or ["--endtime=now"]), f"--state={_ENDED}"]),
+    ]
+
+
+def _sacct(mark: str, search: list[str]) -> Command:
     common = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable", f"--delimiter={mark}"]
-    return [_command(_ASK, mark, [*common, f"--format={','.join(ACCOUNTED)}", *search]) for search in searches]
+    return _command(_ASK, mark, [*common, f"--format={','.join(ACCOUNTED)}", *search])
 
 
 def cancel(mark: str, job_id: str) -> Command:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from passerelle.batch import Batch
 from passerelle.errors import Missing, Unavailable
-from passerelle.gateways.base import Identity, Listing, Probe, Traits
+from passerelle.gateways.base import HORIZON_SECONDS, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.slurmrestd.decode import is_job_id
 from passerelle.gateways.ssh import commands, decode, errors, survey
@@ -30,6 +30,7 @@ from passerelle.gateways.ssh.login import UNREACHABLE
 from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, Survey
+from passerelle.gateways.windows import Window, Windows
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
 
@@ -80,6 +81,7 @@ class Ssh(SshTransfer):
         self._about = {"site": caller.site, "login_node": str(there)}
         self._digesting = asyncio.Lock()
         self._digests_again = float("-inf")
+        self._windows = Windows(now)
         super().__init__(self._connection, self._bulk)
 
     async def probe(self) -> Probe:
@@ -118,21 +120,27 @@ class Ssh(SshTransfer):
     async def find(self) -> Sequence[RemoteJob]:
         return [job for job in await self._live() if parse(job.name) is not None]
 
-    async def accounted(self, *, names: Collection[str] = (), job_ids: Collection[str] = ()) -> Sequence[RemoteJob]:
-        """What sacct has, and by name what waits without ever having been eligible, which only squeue finds."""
+    async def accounted(
+        self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
+    ) -> Sequence[RemoteJob]:
+        """What sacct has, and by name what waits without ever having been eligible, which only squeue finds. By name it
+        looks back for `within`, to the day, in narrower searches where slurmdbd refuses so wide a one; by id for ever.
+        """
         here = await self._here()
         asked_names, asked_ids = set(names), set(job_ids)
-        searches = [
-            command
-            for piece in _pieces(sorted(asked_names), NAMES_PER_COMMAND)
-            for command in commands.accounted(_mark(), names=piece)
-        ]
-        for piece in _pieces(sorted(filter(is_job_id, asked_ids)), IDS_PER_COMMAND):
-            searches += commands.accounted(_mark(), job_ids=piece)
         rows: list[RemoteJob] = []
-        for command in searches:
-            answer = await self._run(command)
-            rows += _read(answer, partial(decode.accounted, mark=command.mark, here=here), errors.accounting_failure)
+        for piece in _pieces(sorted(asked_names), NAMES_PER_COMMAND):
+
+            async def ask(window: Window, piece: Sequence[str] = piece) -> list[RemoteJob]:
+                return [
+                    row
+                    for command in commands.accounted_names(_mark(), piece, window)
+                    for row in await self._accounted(command, here)
+                ]
+
+            rows += await self._windows.search(within, ask)
+        for piece in _pieces(sorted(filter(is_job_id, asked_ids)), IDS_PER_COMMAND):
+            rows += await self._accounted(commands.accounted_ids(_mark(), piece), here)
         found = decode.newest(
             job
             for job in rows
@@ -143,6 +151,10 @@ class Ssh(SshTransfer):
             known = {job.key for job in found}
             found += [job for job in await self._live() if job.name in asked_names and job.key not in known]
         return found
+
+    async def _accounted(self, command: Command, here: Site) -> list[RemoteJob]:
+        understand = partial(decode.accounted, mark=command.mark, here=here)
+        return _read(await self._run(command), understand, errors.accounting_failure)
 
     async def cancel(self, job_id: str) -> None:
         await self._tell(job_id, commands.cancel)

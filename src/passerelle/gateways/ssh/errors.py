@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.sbatch_words import TEXTS, of_number
 from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND, TIMED_OUT
+from passerelle.gateways.windows import QUERY_TOO_WIDE, TOO_WIDE
 
 _SITES_OWN = "Batch job submission failed: Unspecified error"
 """slurmctld's answer where a job_submit plugin of the site says no."""
 _NOT_REACHED = re.compile(r"Unable to contact slurm controller \(connect failure\)")
 """The one failure of which sbatch knows that slurmctld got nothing."""
 _NOISE = re.compile(r"^(?:sbatch|squeue|sacct|scancel|scontrol): (?:error: )?|^Batch job submission failed: ")
+_TOO_WIDE = "Too wide of a date range in query"
 _UNKNOWN_JOB = ("Invalid job id specified", "already completing or completed")
 _WORDS_LIMIT = 500
 _SIGNALLED, _MOST_SIGNAL = 128, 64
@@ -61,6 +63,8 @@ def accounting_failure(answer: Answer) -> Unavailable:
     """The error for a read of the accounting that failed."""
     if answer.status == NOT_FOUND:
         return _no_slurm(sent=True)
+    if _TOO_WIDE in answer.stderr:
+        return Unavailable(TOO_WIDE, reason=QUERY_TOO_WIDE)
     return Unavailable(f"Slurm's accounting does not answer: {words(answer)}.", reason="AccountingUnavailable")
 
 
