@@ -25,6 +25,9 @@ WATCHED_SECONDS = 45.0
 ARRAY = 1_000
 """Tasks of an array; each counts as a job."""
 
+REFUSED_SECONDS = 15
+"""sbatch itself tries again for minutes where the limit is reached."""
+
 REASON = "TooManyJobs"
 MEMORY_SECONDS = 10
 """How long slurmctld remembers jobs that have ended, here: until then they count."""
@@ -76,7 +79,8 @@ def _fill(place: Site, limit: int) -> None:
     size = ARRAY
     for _ in range(limit // ARRAY + 40):
         array = [f"--array=0-{size - 1}"] if size > 1 else []
-        done = place.run(neighbourhood.as_neighbour("sbatch", *_NOWHERE, *array, "--wrap=true"), timeout=60.0)
+        words = ("timeout", f"{REFUSED_SECONDS}", "sbatch", *_NOWHERE, *array, "--wrap=true")
+        done = place.run(neighbourhood.as_neighbour(*words), timeout=60.0)
         if done.returncode == 0:
             continue
         if size == 1:
