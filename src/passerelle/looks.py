@@ -170,6 +170,10 @@ class Looks:
                 self._picture.lose(run, attempt, job)
         return changed
 
+    async def heard(self, record: RemoteJob | None) -> set[Run]:
+        """A record that was read for another reason. What changed by it."""
+        return await self._take_in([record]) if record is not None else set()
+
     async def _take_in(self, records: Sequence[RemoteJob], *, running: Collection[str] | None = None) -> set[Run]:
         """Keep these records, with what the jobs themselves have to tell: at their end, and where they are due to
         report, of all that are `running`. What changed by that.

@@ -164,23 +164,23 @@ class SiteWatch:
         `surplus` one only while it waits: since it was last looked at it may have begun, and taken the claim. False
         where it has.
         """
-        began: RemoteJob | None = None
+        news: RemoteJob | None = None
         with self._ending(job):
             records = await self.gateway.get([job.job_id])
             mine = next((each for each in records if each.name == job.name and self._picture.ours(each)), None)
-            if mine is not None and surplus and not never_began(mine):
-                began = mine
+            if mine is not None and (mine.stage is Stage.ENDED or (surplus and not never_began(mine))):
+                news = mine
             elif mine is not None:
                 if surplus:
                     self._picture.turn_away(run, mine)
                 await self.gateway.cancel(job.job_id)
             elif records:
                 self._picture.lose(run, attempt, job)
-        if began is not None and self._picture.take_in(began) is not None:
-            self._on_change(run)
+        for changed in await self._looks.heard(news):
+            self._on_change(changed)
         self._stale = True
         self.nudge()
-        return began is None
+        return news is None or news.stage is Stage.ENDED
 
     async def ask_to_stop(self, job: RemoteJob) -> bool:
         """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""

@@ -344,6 +344,7 @@ def test_jobs_are_deleted_beyond_a_budget_that_is_used_up_and_the_site_says_so()
             world.api.delete(key)
         await world.until(lambda: not world.api.objects, 1200)
 
+        assert world.site.calls.count("cancel") == 60, "that one has ended is seen as it is read again"
         await asyncio.sleep(60)
         assert "cancels go beyond it" in about(world, "WithinBudget")[0][2]
         assert set(world.states()) == {"CANCELLED"}

@@ -17,7 +17,7 @@ from passerelle.brought import Brought, Sealed
 from passerelle.delivery import deliver, discard
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gate import WAITING
-from passerelle.gateways.base import Gateway, Identity, Upload
+from passerelle.gateways.base import Gateway, Identity, Listing, Traits, Upload
 from passerelle.gateways.memory import Memory
 from passerelle.gateways.memory_files import File
 from passerelle.gateways.open import DRIVERS, open_gateway
@@ -197,6 +197,7 @@ async def test_a_gateway_that_lost_its_way_for_files_refuses() -> None:
         """A Gateway and nothing else."""
 
         settle_seconds = 1.0
+        traits = Traits(listing=Listing.EACH)
 
         def __init__(self) -> None:
             self.probe = memory().probe
@@ -213,6 +214,7 @@ async def test_where_nothing_can_be_removed_an_empty_file_takes_its_place() -> N
 
     class Writing:
         settle_seconds = 1.0
+        traits = Traits(listing=Listing.EACH)
 
         def __init__(self) -> None:
             self.probe, self.size, self.read = site_.probe, site_.size, site_.read

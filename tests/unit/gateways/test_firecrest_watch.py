@@ -65,10 +65,15 @@ async def watch(fake: Fake) -> AsyncIterator[SiteWatch]:
     assert fake.violations == []
 
 
+def a_progress_period_later(watch: SiteWatch) -> None:
+    watch._looks._next_progress = 1.0  # long ago
+
+
 async def test_runs_are_looked_up_by_two_lists_and_watched_by_one(watch: SiteWatch, fake: Fake) -> None:
     await watch.look()
     assert watch.trouble is None
     assert fake.asked == ["systems", "userinfo", "partitions", "list", "list"], "accounting's week, and the last hour"
+    a_progress_period_later(watch)
     for files in (["stat", "stat"], [], []):
         fake.asked.clear()
         await watch.look()
@@ -94,6 +99,7 @@ async def test_progress_is_read_from_the_report_files_by_two_small_commands_each
     write(node, FIRST, {"v": 1, "s": 7})
     (node.root / SECOND.key).mkdir()
     fake.asked.clear()
+    a_progress_period_later(watch)
     await watch.look()
     ((_, job),) = watch.seen(FIRST).jobs
 
