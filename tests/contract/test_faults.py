@@ -64,7 +64,13 @@ class Bench:
     def through(self, driver: str, url: str, secret: Mapping[str, str], **gateway: Any) -> None:
         door = {"driver": driver, "url": url, "credentials": {"name": "mine"}, **gateway}
         run_root = self.world.site.run_root
-        self.spec = {"profile": "sandbox", "gateway": door, "runRoot": run_root, "admission": [dict(ADMITTED)]}
+        self.spec = {
+            "profile": "sandbox",
+            "gateway": door,
+            "runRoot": run_root,
+            "admission": [dict(ADMITTED)],
+            "contact": "ml@example.eu",
+        }
         self.secrets["mine"] = {key: value.encode() for key, value in secret.items()}
 
     def admit(self, **changes: Any) -> None:
