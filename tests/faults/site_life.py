@@ -64,6 +64,7 @@ async def state_lost(life: Life, happening: Happening) -> str:
         finally:
             await asyncio.to_thread(_start_scheduler, life)
             await asyncio.to_thread(_end_orphans, life)
+            await asyncio.to_thread(_forget_credentials, life)
             await asyncio.to_thread(site.resume, "slurmrestd")
     return ", ".join(f"{blow.name}={blow.job_id}" for blow in lost) or "nobody's job"
 
@@ -236,6 +237,17 @@ def _end_orphans(life: Life) -> None:
     """
     namespace = life.stage.site.namespace
     namespace.wait_until(lambda: not namespace.pids("slurmstepd"), ORPHANS_SECONDS, "the lost jobs to end")
+
+
+def _forget_credentials(life: Life) -> None:
+    """A slurmd remembers for minutes which jobs have ended, and has a later one of the same id killed (seen with
+    26.05): whoever empties a slurmctld starts the nodes anew, too.
+    """
+    site = life.stage.site
+    site.stop("slurmd")
+    for each in (site.directory / "spool").glob("*/cred_state*"):
+        each.unlink()
+    site.start_component("slurmd")
 
 
 async def _queue(life: Life) -> list[Row]:
