@@ -101,7 +101,7 @@ class Truth:
                 int(life.job.submitted),
                 over=over,
                 known=not life.lost,
-                ended=int(life.job.end) if over else 0,
+                ended=int(life.job.end) if site.base(life) in ENDINGS else 0,
                 by=life.ended_by,
             )
             for site, life in self.lives
