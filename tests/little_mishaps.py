@@ -58,10 +58,14 @@ TOKEN = "eyJhbGciOiJub25lIn0.c3RhcnR1cA.c2VjcmV0"
 
 @dataclass
 class Mishaps:
-    """Those that wait for their calls, and those that have happened."""
+    """Those that wait for their calls, and those that have happened; when lies were told; and the markers of submits
+    that came late, from a process that had stood still.
+    """
 
     waiting: dict[Kind, str] = field(default_factory=dict)
     happened: list[tuple[Kind, str]] = field(default_factory=list)
+    lies: list[float] = field(default_factory=list)
+    late: set[str] = field(default_factory=set)
     _lied: set[Kind] = field(default_factory=set)
 
     def next(self, kind: Kind) -> str:
@@ -71,6 +75,7 @@ class Mishaps:
         fault = "" if again else self.waiting.pop(kind, "")
         if fault in LIES:
             self._lied.add(kind)
+            self.lies.append(asyncio.get_running_loop().time())
         if fault:
             self.happened.append((kind, fault))
         return fault
@@ -268,7 +273,10 @@ class HardDoor(Door):
         return found
 
     async def submit(self, batch: Batch) -> str:
+        stood = len(self.points.late)
         await self._step("before submit")
+        if len(self.points.late) > stood:
+            self.mishaps.late.add(batch.options.name)
         fault = self.mishaps.next(Kind.SUBMIT)
         if fault in (Fault.LOSE_CALL, UNSENT):
             raise Unavailable("The call was lost.", reason="Unreachable", sent=fault != UNSENT)

@@ -40,6 +40,7 @@ class Life:
 
     job: _Job = field(repr=False)
     user: str
+    taken: float  # when the site took it, whatever became of it since
     began: list[int] = field(default_factory=list)
     turned_away: bool = False  # by the claim: another job is the attempt
     surplus: bool = False  # one call came twice
@@ -169,7 +170,7 @@ class HardSite(Memory):
     def _accept(self, batch: Batch) -> str:
         job_id = super()._accept(batch)
         job = self._jobs[job_id]
-        life = self._lives[id(job)] = Life(job, self._senders.get(id(batch), self.user))
+        life = self._lives[id(job)] = Life(job, self._senders.get(id(batch), self.user), self.clock())
         self.ever.append(life)
         self._await(life)
         return job_id

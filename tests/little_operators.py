@@ -150,9 +150,8 @@ class HardWorld(World):
         self.mishaps = Mishaps()
         self.replicas = replicas
         self.operators: list[Operator] = []
-        self._late: list[str] = []
         self.deaf = False  # no watch tells anything
-        self._started = 0
+        self.started = 0
         self._closing = False
         super().__init__(**site_spec)
         self.door = DOORS[door]
@@ -162,11 +161,6 @@ class HardWorld(World):
     @property
     def sites(self) -> list[HardSite]:
         return [cast("HardSite", each) for each in self.behind.values()]
-
-    @property
-    def late(self) -> list[str]:
-        """The calls that were in hand while their processes stood still."""
-        return [*self._late, *(call for each in self.operators for call in each.points.late)]
 
     def make_site(self, **facts: Any) -> HardSite:
         root = self.root / facts.get("cluster", "memory")
@@ -181,13 +175,12 @@ class HardWorld(World):
     def start(self) -> None:
         """Have as many operators as there are to be."""
         while len(self.operators) < self.replicas and not self._closing:
-            self._started += 1
-            self.operators.append(Operator(self, f"operator-{self._started}", self._replace))
+            self.started += 1
+            self.operators.append(Operator(self, f"operator-{self.started}", self._replace))
 
     def _replace(self, gone: Operator) -> None:
         if gone in self.operators:
             self.operators.remove(gone)
-            self._late += gone.points.late
             self.loop.create_task(gone.clear())
             self.loop.call_later(AWAY_SECONDS, self.start)
 

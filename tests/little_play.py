@@ -22,7 +22,7 @@ from typing import Any
 
 from faults.history import Verdict
 from faults.plan import Kind
-from little_mishaps import LIES, TOKEN
+from little_mishaps import TOKEN
 from little_nodes import HardSite, Life
 from little_operators import USERS, HardWorld, Operator
 from little_truth import Asked, Truth, judged, last, twice
@@ -48,6 +48,10 @@ AFTERWARDS_SECONDS = 90.0
 """How long it is watched then: what comes late comes by now."""
 ENDS = {"ok": Fate(end="COMPLETED"), "fails": Fate(end="FAILED", exit_code=3), "long": Fate(end="COMPLETED")}
 LONG_SECONDS = 2_000.0
+HALT_SECONDS = 300.0
+"""How long a job may live whose TrainingJob is deleted or suspended, once nothing is amiss: with back-off."""
+LIE_SECONDS = 30.0
+"""How long before a submit a lie may have been told that makes it come again."""
 RETRY = "passerelle.dev/retry-requested-at"
 NODE_FAIL, PREEMPTED = "NODE_FAIL", "PREEMPTED"
 
@@ -81,8 +85,11 @@ class Play:
         self.complaints: list[str] = []
         self.asked: list[Asked] = []
         self.backups: list[dict[Key, dict[str, Any]]] = []
-        self.doubt: set[str] = set()
-        """Why a second submit under a marker may be right."""
+        self._where = (USERS[0], "")
+        self._calm = 0.0  # since when nothing is amiss
+        self._met = (0, 0)
+        self._purges: list[float] = []
+        self._forgets = False  # accounting lost what it had
         self._ids: Iterator[int] = iter(range(1, 1_000_000))
         self._resting = False
         self._events = 0
@@ -91,8 +98,6 @@ class Play:
         self.world: HardWorld = self.run(self._made(door, replicas, max_jobs))
         self.door = door
         self.has_accounting = door != "no accounting"
-        if not self.has_accounting:
-            self.doubt.add("no accounting")
 
     async def _made(self, door: str, replicas: int, max_jobs: int | None) -> HardWorld:
         more = {} if max_jobs is None else {"maxJobs": max_jobs}
@@ -111,6 +116,10 @@ class Play:
         error = about.get("exception")
         if error is not None and not _killed(error):
             self.complaints.append(f"{about['message']}: {error!r}")
+
+    def _amiss(self, seconds: float = 0.0) -> None:
+        """Something is, for so long."""
+        self._calm = max(self._calm, self.loop.time() + seconds)
 
     def run(self, act: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(act)
@@ -170,6 +179,7 @@ class Play:
 
         self.run(created())
         asked.run, asked.deleted = trainingjob(self.world.api.objects[asked.key]).run, False
+        self._note_suspension(asked)
 
     def create_again(self, asked: Asked) -> None:
         """As Git does: the same manifest, and a new object."""
@@ -182,7 +192,8 @@ class Play:
         if found is not None:
             asked.unheld |= bool(asked.losses) and _is_let_go(found)
             self._at_api(lambda: self.world.api.delete(asked.key))
-        asked.deleted = True
+        if not asked.deleted:
+            asked.deleted, asked.deleted_at = True, self.loop.time()
 
     def suspend(self, asked: Asked) -> None:
         """Or resume, if it is suspended."""
@@ -191,6 +202,12 @@ class Play:
             now = not found["spec"].get("suspend", False)
             asked.suspensions += now
             self._at_api(lambda: self.world.api.edit(asked.key, suspend=now))
+            self._note_suspension(asked)
+
+    def _note_suspension(self, asked: Asked) -> None:
+        suspended = self.world.api.objects.get(asked.key, {}).get("spec", {}).get("suspend", False)
+        before = asked.suspended_at
+        asked.suspended_at = None if not suspended else self.loop.time() if before is None else before
 
     def ask_again(self, asked: Asked) -> None:
         if asked.key in self.world.api.objects:
@@ -200,6 +217,7 @@ class Play:
     def empty_status(self, asked: Asked) -> None:
         if asked.key in self.world.api.objects:
             asked.losses += 1
+            self._amiss()
             self._at_api(lambda: self.world.api.empty_status(asked.key))
 
     def back_up(self) -> None:
@@ -215,6 +233,8 @@ class Play:
                 asked.deleted = "deletionTimestamp" in old["metadata"]
                 asked.unheld |= asked.deleted and _is_let_go(old)
                 self.world.api.objects[asked.key] = copy.deepcopy(old)
+                self._note_suspension(asked)
+        self._amiss()
         self._at_api(self.world.api.list_anew)
 
     def _uid(self, asked: Asked, otherwise: str) -> str:
@@ -228,6 +248,9 @@ class Play:
         self.run(changed())
 
     def turn(self, *, user: str = USERS[0], cluster: str = "") -> None:
+        if (user, cluster) != self._where:
+            self._amiss()
+        self._where = (user, cluster)
         self.run(self.world.turn(user=user, cluster=cluster))
 
     # What servers, processes and people at the site do
@@ -236,12 +259,11 @@ class Play:
         """This becomes of the next call of its kind."""
         if fault:
             self.world.mishaps.waiting[kind] = fault
-        if fault in LIES:
-            self.doubt.add("lies")
 
     def put_out(self, what: str, seconds: float) -> None:
         """For so long the site, or a part of it, is silent; or kube-apiserver, or its watches."""
         world, site = self.world, self.world.site
+        self._amiss(seconds)
         match what:
             case "kubernetes":
                 world.api.trouble = Unavailable("kube-apiserver can't be asked", reason=UNAVAILABLE)
@@ -262,6 +284,7 @@ class Play:
         if leader is None:
             return
         points = leader.points
+        self._amiss(seconds)
         match what:
             case "killed":
                 points.kill_at = points.passed + calls
@@ -272,6 +295,7 @@ class Play:
 
     def at_site(self, what: str, site: HardSite, life: Life) -> None:
         """Its people and its machines."""
+        self._amiss()
         running = site.base(life) == "RUNNING"
         match what:
             case "cancel":
@@ -291,6 +315,7 @@ class Play:
             case "preempted" if running:
                 site.end(life.job.job_id, PREEMPTED)
             case "purge":
+                self._purges.append(self.loop.time())
                 site.purge()
             case _:
                 pass
@@ -299,7 +324,8 @@ class Play:
         """A colleague's job may be the first to have an id that was ours."""
         site = self.world.site
         batches = list(site.batches.values())
-        self.doubt |= {"lost state"} if accounting else {"lost state", "accounting"}
+        self._forgets |= not accounting
+        self._amiss()
         site.lose_state(accounting=accounting)
         if colleague and batches:
             self._at_api(lambda: site.of_a_colleague(batches[0]))
@@ -365,8 +391,7 @@ class Play:
     def complain(self) -> None:
         """Raise AssertionError where something did not hold."""
         api, sites = self.world.api, self.world.sites
-        if "before submit" in self.world.late:
-            self.doubt.add("late")
+        self._look_for_trouble()
         self._no_secret("the Site", [each.get("status", {}) for each in api.sites.values()])
         self._no_secret("events", api.events[self._events :])
         self._events = len(api.events)
@@ -378,30 +403,85 @@ class Play:
                 if parse(life.marker):
                     by_marker.setdefault(life.marker, []).append(life)
         self.complaints += twice(by_marker)
-        if not self.doubt:
-            unsure = {asked.run.key for asked in self.asked if asked.losses}
-            self.complaints += [
-                f"{marker} was submitted {len(found)} times, and nothing gave cause for doubt"
-                for marker, found in by_marker.items()
-                # With its status lost, one that the fence turned away may be followed by another, to the same end.
-                if not (marker.rpartition("-")[0] in unsure and any(life.turned_away for life in found))
-                if sum(not life.surplus for life in found) > 1
-            ]
+        unsure = {asked.run.key for asked in self.asked if asked.losses}
+        self.complaints += [
+            f"{marker} was submitted {len(found)} times, and nothing gave cause for doubt"
+            for marker, found in by_marker.items()
+            # With its status lost, one that the fence turned away may be followed by another, to the same end.
+            if not (marker.rpartition("-")[0] in unsure and any(life.turned_away for life in found))
+            if self._again_without_cause(found)
+        ]
         for asked in self.asked:
-            if self.gone(asked) and not asked.unheld and "late" not in self.doubt:
+            if self.gone(asked) and self._held(asked):
                 self.complaints += [
                     f"{life.marker} of {asked.key.name} lives, and {asked.key.name} is gone"
                     for site, life in self.lives(asked)
                     if site.lives(life)
                 ]
+        self.complaints += self._halted(HALT_SECONDS)
         assert not self.complaints, "; ".join(dict.fromkeys(self.complaints))
+
+    def _look_for_trouble(self) -> None:
+        """What has happened to calls and processes since, at whatever moment."""
+        met = len(self.world.mishaps.happened), self.world.started
+        if met != self._met:
+            self._met = met
+            self._amiss()
+        leader = self.world.leader
+        if leader is not None and leader.points.freeze_at is not None:
+            self._amiss(leader.points.freeze_seconds)
+
+    def _again_without_cause(self, found: list[Life]) -> bool:
+        """Whether a marker was submitted again, and none of what came before may have been hidden by then. A lie counts
+        where it was told between them.
+        """
+        sent = sorted((life for life in found if not life.surplus), key=lambda life: life.taken)
+        return any(not self._cause(sent[:number], later) for number, later in enumerate(sent) if number)
+
+    def _cause(self, earlier: list[Life], later: Life) -> bool:
+        mishaps, since = self.world.mishaps, earlier[0].taken - LIE_SECONDS
+        lied = any(since <= moment <= later.taken for moment in mishaps.lies)
+        return lied or later.marker in mishaps.late or any(self._hidden(life, later.taken) for life in earlier)
+
+    def _hidden(self, life: Life, by: float) -> bool:
+        """Whether the site had lost a job, or had forgotten it and has nothing that remembers."""
+        job = life.job
+        if job.lost is not None:
+            return job.lost <= by
+        forgotten = [job.end + self.world.site.purge_seconds, *(each for each in self._purges if each >= job.end)]
+        return not self.has_accounting and min(forgotten) <= by
+
+    def _held(self, asked: Asked) -> bool:
+        """Whether nothing of it may outlive it."""
+        late = {marker.rpartition("-")[0] for marker in self.world.mishaps.late}
+        return not asked.unheld and asked.run.key not in late
+
+    def _halted(self, seconds: float) -> list[str]:
+        """Jobs that live so long after their TrainingJobs were deleted or suspended, of whom who answers may speak."""
+        now, (user, cluster) = self.loop.time(), self._where
+        found = []
+        for asked in self.asked:
+            at = asked.deleted_at if asked.deleted else asked.suspended_at
+            if at is None or not self._held(asked) or self._open(asked) - {self._where}:
+                continue
+            found += [
+                f"{life.marker} of {asked.key.name} lives, {now - at:.0f} s after that was {what}"
+                for what in ["deleted" if asked.deleted else "suspended"]
+                for site, life in self.lives(asked)
+                if site.lives(life) and (life.user, site.cluster) == (user, cluster or "memory")
+                if now - max(at, self._calm, life.job.submitted) >= seconds
+            ]
+        return found
 
     # How it ends
 
     def rest(self) -> Verdict:
-        """Heal all that is amiss, let all come to its end, and judge."""
+        """Heal all that is amiss, see what is to end be ended, let all come to its end, and judge."""
         self.heal()
+        self.run(self._until(lambda: not self._halted(0.0), HALT_SECONDS + 1))
+        self.complain()
         self._resting = True
+        self._hurry()
         for asked in self.living:
             found = self.world.api.objects.get(asked.key)
             if found is not None and found["spec"].get("suspend"):
@@ -418,6 +498,7 @@ class Play:
 
     def heal(self) -> None:
         world = self.world
+        self._look_for_trouble()
         world.mishaps.waiting.clear()
         world.api.trouble = None
         for site in world.sites:
@@ -428,20 +509,31 @@ class Play:
                 if site.lives(life):
                     site.resume(life)
                     self._at_api(partial(site.release, life))
-                    self._at_api(partial(site.hurry, life, 5.0))
         for operator in world.operators:
             operator.points.kill_at = operator.points.freeze_at = None
         self._at_api(world.hear_again)
+        self._amiss()
+
+    def _hurry(self) -> None:
+        """What is to come to its own end does so soon. What is deleted has to be ended."""
+        to_be_ended = {asked.run for asked in self.asked if asked.deleted and self._held(asked)}
+        for site, life in self.live():
+            named = parse(life.marker)
+            if named is None or named[0] not in to_be_ended:
+                self._at_api(partial(site.hurry, life, 5.0))
 
     def _elsewhere(self) -> list[tuple[str, str]]:
         """As whom and where attempts are open that are not of here and now."""
-        found = {
+        found = set[tuple[str, str]]().union(*(self._open(asked) for asked in self.asked))
+        return sorted(found - {(USERS[0], "")})
+
+    def _open(self, asked: Asked) -> set[tuple[str, str]]:
+        """As whom and where its attempts are open."""
+        return {
             (each.user, "" if each.cluster == "memory" else each.cluster)
-            for asked in self.asked
             for each in self._status(asked).attempts
             if not is_final(each)
         }
-        return sorted(found - {(USERS[0], "")})
 
     def _done(self, user: str, cluster: str) -> bool:
         attempts = (each for asked in self.asked for each in self._status(asked).attempts)
@@ -454,10 +546,10 @@ class Play:
             self.world.condition(asked.key, "Finished")[0] == "True" if asked.key in self.world.api.objects else False
         )
 
-    async def _until(self, holds: Callable[[], bool]) -> None:
+    async def _until(self, holds: Callable[[], bool], patience: float = PATIENCE_SECONDS) -> None:
         """For as long as patience lasts; what has not come by then is judged."""
         began = self.loop.time()
-        while not holds() and self.loop.time() - began < PATIENCE_SECONDS:  # noqa: ASYNC110 -- nobody tells of it
+        while not holds() and self.loop.time() - began < patience:  # noqa: ASYNC110 -- nobody tells of it
             await asyncio.sleep(1 if self.loop.time() - began < 60 else 20)
 
     def _status(self, asked: Asked) -> TrainingJobStatus:
@@ -478,8 +570,9 @@ class Play:
             asked,
             self.lives(asked),
             None if found is None else TrainingJobStatus.model_validate(found.get("status", {})),
-            accounting=self.has_accounting and "accounting" not in self.doubt,
-            held=not asked.unheld and "late" not in self.doubt,
+            accounting=self.has_accounting and not self._forgets,
+            held=self._held(asked),
+            hit=max(self._calm - asked.deleted_at, 0.0) + HALT_SECONDS,
         )
 
 

@@ -29,6 +29,8 @@ class Asked:
     most: int  # maxAttempts
     spec: dict[str, Any]
     deleted: bool = False
+    deleted_at: float = 0.0
+    suspended_at: float | None = None
     suspensions: int = 0
     retries: int = 0
     losses: int = 0  # of its status
@@ -38,7 +40,7 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Truth:
     """One of them at the end, with all the jobs that it ever had. `accounting`: it forgets none. `held`: nothing of it
-    may live on. `status` is None where it is gone.
+    may live on. `status` is None where it is gone. `hit`: see Task.
     """
 
     asked: Asked
@@ -46,13 +48,23 @@ class Truth:
     status: TrainingJobStatus | None
     accounting: bool
     held: bool
+    hit: float = 0.0
 
     @property
     def task(self) -> Task:
         asked, uncounted = self.asked, self.status.attempts_suspended if self.status is not None else 0
         wanted: Wanted = "deleted" if asked.deleted else self._wanted()
         again = asked.retries * (1 + asked.losses)
-        return Task(asked.key.name, asked.run.key, wanted, asked.most, max(uncounted, asked.suspensions), again)
+        return Task(
+            asked.key.name,
+            asked.run.key,
+            wanted,
+            asked.most,
+            max(uncounted, asked.suspensions),
+            again,
+            deleted_at=asked.deleted_at if asked.deleted else None,
+            hit=self.hit if self.held else float("inf"),
+        )
 
     def _wanted(self) -> Wanted:
         """As the trainer ended that began in the last attempt; where none did, what befell it is its excuse."""
@@ -80,13 +92,21 @@ class Truth:
 
     @property
     def jobs(self) -> list[Job]:
-        """The rows that accounting has. Of what is deleted an end says nothing: these jobs are short."""
+        """The rows that accounting has."""
         return [
-            Job(life.job.job_id, life.marker, site.base(life), int(life.job.submitted), over=over, known=not life.lost)
+            Job(
+                life.job.job_id,
+                life.marker,
+                site.base(life),
+                int(life.job.submitted),
+                over=over,
+                known=not life.lost,
+                ended=int(life.job.end) if site.base(life) in ENDINGS else 0,
+                by=life.ended_by,
+            )
             for site, life in self.lives
             if (self.held or not site.lives(life)) and not self._forgotten(site, life)
             for over in [not site.lives(life) and not life.lost]
-            if not (self.asked.deleted and site.base(life) in ENDINGS)
         ]
 
     def _forgotten(self, site: HardSite, life: Life) -> bool:

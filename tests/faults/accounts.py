@@ -55,8 +55,10 @@ def rows(said: str, runs: Collection[str], root: str = "") -> list[Row]:
     for line in said.splitlines():
         job_id, written, state, submitted, ended, node, place = line.split("|")
         if _run(name := _marker(written, runs)) in runs or (root and place.startswith(f"{root}/")):
-            job = Job(job_id, name, state.split()[0], _number(submitted), over=_number(ended) > 0)
-            found.append(Row(job, node, _number(ended)))
+            word, _, by = state.partition(" by ")
+            end = _number(ended)
+            job = Job(job_id, name, word.split()[0], _number(submitted), over=end > 0, ended=end, by=by)
+            found.append(Row(job, node))
     return found
 
 

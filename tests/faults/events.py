@@ -162,11 +162,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of accounting, with what tells an event's victims. Times are epoch seconds, 0 where there is none."""
+    """A row of accounting, with what tells an event's victims."""
 
     job: Job
     node: str = ""
-    ended: int = 0
 
 
 def struck(windows: Collection[Window], rows: Iterable[Row]) -> list[Blow]:
@@ -179,7 +178,7 @@ def struck(windows: Collection[Window], rows: Iterable[Row]) -> list[Blow]:
         for window in windows
         if row.job.state == window.what
         and row.node == window.node
-        and int(window.begin) <= row.ended <= window.end + LATE_SECONDS
+        and int(window.begin) <= row.job.ended <= window.end + LATE_SECONDS
     ]
 
 

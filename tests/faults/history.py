@@ -39,14 +39,17 @@ _ENDS = {
 }
 _RAN_ON = frozenset({"COMPLETED", "TIMEOUT"})
 """Ends that nobody gives to a job that is deleted: its trainer would go on for longer than any run lasts."""
+STOPPED_SECONDS = 60.0
+"""How long the jobs of a TrainingJob may take to end that is deleted: a poll or two, Slurm's KillWait, its own exit."""
 _WANTED = {"ok": ("True", "Completed", "COMPLETED"), "fails": ("False", "Failed", "FAILED")}
 """Succeeded, its reason, and Slurm's word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of Slurm's accounting: of one life of a job, which its id names together with its submit time (in epoch
-    seconds). `over`: it has an end. `known`: the scheduler has it still.
+    """A row of Slurm's accounting: of one life of a job, which its id names together with its submit time. `over`: it
+    has an end. `known`: the scheduler has it still. `ended`: when, 0 where that is not told; times are whole epoch
+    seconds. `by`: who cancelled it.
     """
 
     job_id: str
@@ -55,6 +58,13 @@ class Job:
     submitted: int = 0
     over: bool = False
     known: bool = True
+    ended: int = 0
+    by: str = ""
+
+    @property
+    def said(self) -> str:
+        """Its state, in sacct's words."""
+        return f"{self.state} by {self.by}" if self.by else self.state
 
     @property
     def live(self) -> bool:
@@ -90,7 +100,9 @@ class Told:
 @dataclass(frozen=True, slots=True)
 class Task:
     """A TrainingJob that was created, whose run is `run`. `wanted`: how it must end. `most`: of its attempts. `paused`:
-    how often it was suspended for a while. `again`: how often a person asked for one attempt more, whatever the end.
+    how often it was suspended for a while. `again`: how often a person asked for one attempt more after a failure.
+    `deleted_at`: when that was asked for, in epoch seconds, where it is known; `hit`: for how many seconds since then
+    the site or the operators may have been unable to act on it.
     """
 
     name: str
@@ -99,6 +111,8 @@ class Task:
     most: int = 1
     paused: int = 0
     again: int = 0
+    deleted_at: float | None = None
+    hit: float = 0.0
 
     def marker(self, attempt: int) -> str:
         return f"{self.run}-{attempt}"
@@ -139,6 +153,15 @@ class _Run:
         blows = self.befell(row.name, {What.LOST})
         return row.live and not row.known and any(_of(blow, row) for blow in blows)
 
+    def ours(self, marker: str) -> list[Job]:
+        """Its jobs that nobody else submitted."""
+        others = {blow.job_id for blow in self.befell(marker, {What.FOREIGN})}
+        return [row for row in self.rows.get(marker, ()) if row.job_id not in others]
+
+    def ended_itself(self, row: Job) -> bool:
+        """Whether its trainer came to its own end."""
+        return row.job_id in {_job_id(word) for word in self.ended.get(row.name, ())}
+
 
 def check(
     tasks: Sequence[Task],
@@ -159,21 +182,20 @@ def check(
     run = _Run(_by_name(rows), executed, ended or {}, _by_name(blows))
     ours = {task.run for task in tasks}
     for marker, found in run.rows.items():
-        others = {blow.job_id for blow in run.befell(marker, {What.FOREIGN})}
-        submitted = [row.job_id for row in found if row.job_id not in others]
+        submitted = [row.job_id for row in run.ours(marker)]
         if len(submitted) > 1:
             sentence = f"{marker}: jobs {', '.join(submitted)}"
             verdict.submitted_twice.append(sentence)
             if sent_twice is not None and marker not in sent_twice:
                 verdict.submitted_again.append(f"{sentence}, and nothing sent its submit twice")
         if _run(marker) not in ours:
-            verdict.orphans.append(f"{marker} is of no TrainingJob: job {found[0].job_id}, {found[0].state}")
+            verdict.orphans.append(f"{marker} is of no TrainingJob: job {found[0].job_id}, {found[0].said}")
     for marker, words in executed.items():
         if not _once(words, len(run.befell(marker, {What.REQUEUED}))):
             verdict.executed_twice.append(f"{marker}: its trainer began in jobs {', '.join(words)}")
     for task in tasks:
         live = [row for row in _rows_of(task, run) if row.live and not run.lost(row)]
-        verdict.orphans += [f"{row.name} of {task.name} is {row.state}, at the end" for row in live]
+        verdict.orphans += [f"{row.name} of {task.name} is {row.said}, at the end" for row in live]
         _judge(task, run, told.get(task.name), verdict)
     return verdict
 
@@ -182,8 +204,12 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     if task.wanted == "deleted":
         if told is not None:
             verdict.lost.append(f"{task.name} was deleted, and is there still")
-        ran_on = [row for row in _rows_of(task, run) if row.state in _RAN_ON and not _struck(run, row)]
-        verdict.orphans += [f"{task.name} was deleted, and its job {row.job_id} is {row.state}" for row in ran_on]
+        ran_on = [row for row in _rows_of(task, run) if not _struck(run, row) and _ran_on(task, run, row)]
+        verdict.orphans += [
+            f"{task.name} was deleted, and its job {row.job_id} is {_late(task, row)}" for row in ran_on
+        ]
+        numbers = [_number(marker) for marker in (*run.rows, *run.began) if _run(marker) == task.run]
+        verdict.wrong_end += _attempts(task, run, max(numbers, default=0))
         return
     if told is None:
         verdict.lost.append(f"{task.name} is gone")
@@ -195,7 +221,7 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     if not _rows_of(task, run) and not run.befell(last, {What.LOST}):
         verdict.lost.append(f"{task.name} says {told.reason}, and Slurm has no job of it")
         return
-    verdict.wrong_end += _attempts(task, run, told)
+    verdict.wrong_end += _attempts(task, run, told.attempts)
     succeeded, reason, state = _WANTED[task.wanted]
     if (told.succeeded, told.reason) == (succeeded, reason):
         verdict.wrong_end += _as_wanted(task, run, told, state)
@@ -208,26 +234,51 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     verdict.wrong_end += _excused(task, run, told, excuses)
 
 
-def _attempts(task: Task, run: _Run, told: Told) -> list[str]:
+def _attempts(task: Task, run: _Run, last: int) -> list[str]:
     """Another attempt is made only after an end that is nobody's doing, or where one was suspended, and as often as is
-    asked for; and each that began is told of.
+    asked for; never after a success, nor before the end; and each that began is told of. `last`: as it tells.
     """
-    more = sorted(marker for marker in run.began if _run(marker) == task.run and _number(marker) > told.attempts)
+    more = sorted(marker for marker in run.began if _run(marker) == task.run and _number(marker) > last)
     if more:
-        return [f"{task.name} tells of {told.attempts} attempts, and {', '.join(more)} began"]
+        return [f"{task.name} tells of {last} attempts, and {', '.join(more)} began"]
     most = task.most + task.paused + task.again
-    if told.attempts > most:
+    if last > most:
         allowed = "where one was asked for" if most == 1 else f"where {most} were allowed"
-        return [f"{task.name} has {told.attempts} attempts, {allowed}"]
-    wrong = []
-    for number in range(1, told.attempts):
+        return [f"{task.name} has {last} attempts, {allowed}"]
+    unexplained, succeeded, early = list[str](), list[str](), list[str]()
+    for number in range(1, last):
         marker = task.marker(number)
         ends = {blow.what for blow in run.befell(marker, _TRIED_AGAIN)} | ({"CANCELLED"} if task.paused else set())
         rows = run.rows.get(marker, ())
         over = any(row.state in ends or (task.paused and run.lost(row)) for row in rows)
         if not over and not (task.paused and not rows):
-            wrong.append(f"{task.name} has {told.attempts} attempts, and nothing befell number {number}")
-    return wrong if len(wrong) > task.again else []
+            sentence = f"{task.name} has {last} attempts, and nothing befell number {number}"
+            (succeeded if _succeeded(run, marker) else unexplained).append(sentence)
+        early += _too_early(task, run, number)
+    return succeeded + (unexplained if len(unexplained) > task.again else []) + early
+
+
+def _succeeded(run: _Run, marker: str) -> bool:
+    """Whether an attempt did, and that was not forgotten: nobody can ask for another one then."""
+    forgotten = {blow.job_id for blow in run.befell(marker, {What.LOST})}
+    return any(row.state == "COMPLETED" and row.job_id not in forgotten for row in run.ours(marker))
+
+
+def _too_early(task: Task, run: _Run, number: int) -> list[str]:
+    """Attempt n + 1 is submitted only after n has ended: the job that was it, where one began; else the first of those
+    that came to nothing. Both times are slurmctld's, in whole seconds. What came later under n's marker ends nothing.
+    """
+    following = [row.submitted for row in run.ours(task.marker(number + 1)) if row.submitted]
+    if not following:
+        return []
+    first, marker = min(following), task.marker(number)
+    lost = {blow.job_id for blow in run.befell(marker, {What.LOST})}
+    rows = [row for row in run.ours(marker) if row.ended and row.submitted <= first and row.job_id not in lost]
+    began = {_job_id(word) for word in run.began.get(marker, ())}
+    ends = [row.ended for row in rows if row.job_id in began] or sorted(row.ended for row in rows)[:1]
+    if max(ends, default=0) <= first:
+        return []
+    return [f"{task.name}: attempt {number + 1} was submitted {max(ends) - first} s before number {number} had ended"]
 
 
 def _as_wanted(task: Task, run: _Run, told: Told, state: str) -> list[str]:
@@ -267,6 +318,18 @@ def _rows_of(task: Task, run: _Run) -> list[Job]:
     return [row for marker, found in run.rows.items() if _run(marker) == task.run for row in found]
 
 
+def _ran_on(task: Task, run: _Run, row: Job) -> bool:
+    """Whether a job went on though its TrainingJob was deleted. Where no times are known, its end alone must tell."""
+    if task.deleted_at is not None and row.ended:
+        return row.ended > task.deleted_at + STOPPED_SECONDS + task.hit
+    return row.state in _RAN_ON or (row.state == "FAILED" and run.ended_itself(row))
+
+
+def _late(task: Task, row: Job) -> str:
+    known = task.deleted_at is not None and row.ended
+    return f"{row.said}, {row.ended - (task.deleted_at or 0):.0f} s later" if known else row.said
+
+
 def _struck(run: _Run, row: Job) -> bool:
     return any(blow.job_id == row.job_id and blow.what == row.state for blow in run.blows.get(row.name, ()))
 
@@ -290,7 +353,7 @@ def _of(blow: Blow, row: Job) -> bool:
 
 
 def _states(rows: Sequence[Job]) -> str:
-    return ", ".join(row.state for row in rows) or "nothing"
+    return ", ".join(row.said for row in rows) or "nothing"
 
 
 def _job_id(word: str) -> str:

@@ -22,7 +22,8 @@ LOOK_AGAIN_SECONDS = 0.5
 class Life:
     """`name` is the namespace's and the Site's; `root` where its runs lie. `scheduler` is held while slurmctld can't be
     asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck
-    so far. `again` are TrainingJobs that somebody deleted, and must delete again.
+    so far. `again` are TrainingJobs that somebody deleted, and must delete again; `deleted`: when that was last asked
+    for, by name. `calm`: when the last event was over.
     """
 
     stage: SiteStage
@@ -36,6 +37,8 @@ class Life:
     blows: list[Blow] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     again: set[str] = field(default_factory=set)
+    deleted: dict[str, float] = field(default_factory=dict)
+    calm: float = 0.0
 
     @property
     def runs(self) -> set[str]:

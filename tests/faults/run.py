@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from typing import Any, cast
@@ -16,7 +17,7 @@ from bench.apiserver import ApiServer
 from faults import accounts, gates, mutation
 from faults.history import Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
-from faults.plan import ENOUGH, Fault, Kind, Mishap, Plan
+from faults.plan import ENOUGH, LEADS_NO_MORE, OTHER_DOORS, Fault, Kind, Mishap, Plan
 from faults.stage import Stage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy
@@ -42,6 +43,14 @@ _UNHEARD_SECONDS = 25.0
 """When it is deleted: it runs by then, and ends later, so one patch is still to come."""
 Act = tuple[float, Callable[[], Awaitable[object]]]
 _PAUSE_SECONDS = 6.0
+HIT_SECONDS = 45.0
+"""For how long one mishap may keep an operator from acting: the call is held so long, or another one takes over."""
+FROZEN_SECONDS = 300.0
+"""Likewise a watch that tells nothing more."""
+MOST_HIT_SECONDS = 450.0
+"""Of all that together: a deleted one's trainer runs for longer, and must not come to its end."""
+SLOW_SECONDS = 60.0
+"""How much longer a cancel takes through a middleware that does it in its own time."""
 
 
 @dataclass
@@ -91,10 +100,15 @@ async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: 
         await stage.apply(*made, deploy.namespace(name))
         stage.plans[name] = plan
         tasks = await _create(api, name, ways)
-        acts = _acts(stage, api, plan, list(zip(tasks, ways, strict=True)), draw)
+        deleted: dict[str, float] = {}
+        others = list(stage.plans.values())
+        acts = _acts(stage, api, plan, list(zip(tasks, ways, strict=True)), draw, deleted)
         await _follow(api, tasks, acts, patience)
         await asyncio.sleep(LATE_SECONDS)
-        return Ran(plan, await _verdict(stage, api, plan, root, tasks))
+        others += [each for each in stage.plans.values() if each not in others]
+        hits = hit(plan, (each for each in others if each is not plan))
+        judged = [replace(task, deleted_at=deleted.get(task.name), hit=hits) for task in tasks]
+        return Ran(plan, await _verdict(stage, api, plan, root, judged))
     finally:
         stage.hears.set()
         stage.plans.pop(name, None)
@@ -116,27 +130,53 @@ async def _create(api: ApiServer, namespace: str, ways: Sequence[str]) -> list[T
     return tasks
 
 
+def hit(plan: Plan, others: Iterable[Plan] = ()) -> float:
+    """For how many seconds, at most, what happened may have kept an operator from ending a job. Of other runs that were
+    under way that counts which hits everybody's.
+    """
+    general = [each for other in others for each in other.happened if _is_general(each)]
+    happened = [*plan.happened, *general]
+    frozen = any((each.kind, each.fault) == (Kind.WATCH, Fault.FREEZE) for each in happened)
+    slow = plan.door in OTHER_DOORS
+    return min(HIT_SECONDS * len(happened) + FROZEN_SECONDS * frozen + SLOW_SECONDS * slow, MOST_HIT_SECONDS)
+
+
+def _is_general(mishap: Mishap) -> bool:
+    return mishap.fault in LEADS_NO_MORE or mishap.kind in (Kind.WATCH, Kind.LEASE)
+
+
 def _acts(
-    stage: Stage, api: ApiServer, plan: Plan, story: Sequence[tuple[Task, str]], draw: random.Random
+    stage: Stage,
+    api: ApiServer,
+    plan: Plan,
+    story: Sequence[tuple[Task, str]],
+    draw: random.Random,
+    deleted: dict[str, float],
 ) -> list[Act]:
-    """What people do in the run, and how many seconds after its beginning."""
+    """What people do in the run, and how many seconds after its beginning. `deleted` notes, by name, when one was
+    deleted, unless nobody hears of that: then its job's end must tell.
+    """
+
+    async def delete(name: str) -> None:
+        deleted[name] = time.time()
+        await api.delete(name)
+
+    async def delete_unheard(name: str) -> None:
+        stage.hears.clear()
+        plan.happened.append(Mishap(Kind.WATCH, 1, Fault.FREEZE))
+        await api.delete(name)
+
     acts: list[Act] = []
     for task, way in story:
         at = draw.uniform(1, 20)
         if way == "deleted":
-            acts.append((at, partial(api.delete, task.name)))
+            acts.append((at, partial(delete, task.name)))
         if way == "unheard":
-            acts.append((_UNHEARD_SECONDS, partial(_delete_unheard, stage, api, plan, task)))
+            acts.append((_UNHEARD_SECONDS, partial(delete_unheard, task.name)))
         if way == "paused":
             for moment, suspend in ((at, True), (at + _PAUSE_SECONDS, False)):
                 acts.append((moment, partial(api.patch, task.name, {"spec": {"suspend": suspend}})))
     return sorted(acts, key=itemgetter(0))
-
-
-async def _delete_unheard(stage: Stage, api: ApiServer, plan: Plan, task: Task) -> None:
-    stage.hears.clear()
-    plan.happened.append(Mishap(Kind.WATCH, 1, Fault.FREEZE))
-    await api.delete(task.name)
 
 
 async def _follow(api: ApiServer, tasks: list[Task], acts: Sequence[Act], patience: float) -> None:

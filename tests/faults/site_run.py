@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from faults import accounts, cluster_life, site_life
@@ -16,7 +17,7 @@ from faults.events import Event, Happening, Row, drawn_life, struck
 from faults.history import Blow, Job, Task, Told, Verdict, Wanted, What, check
 from faults.life import Life
 from faults.plan import Plan, drawn
-from faults.run import Ran, told
+from faults.run import Ran, hit, told
 from faults.site_stage import SiteStage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy, say
@@ -100,6 +101,7 @@ async def _live(life: Life, happenings: Sequence[Happening], happened: list[Happ
     following = asyncio.create_task(_follow(life, due))
     try:
         await asyncio.gather(*events)
+        life.calm = time.time()
         await following
         await _follow(life, [])  # an event may have changed what had ended
         await asyncio.sleep(LATE_SECONDS)
@@ -172,6 +174,7 @@ def _open(task: Task, told: Told | None) -> bool:
 
 async def _delete(life: Life, name: str) -> None:
     async with life.cluster:
+        life.deleted[name] = time.time()
         await life.stage.kubectl("-n", life.name, "delete", "tj", name, "--wait=false", "--ignore-not-found")
 
 
@@ -181,7 +184,14 @@ async def _verdict(life: Life) -> Verdict:
     life.blows += struck(life.windows, rows)
     began = await accounts.words(life.stage, life.root, "executed")
     ended = await accounts.words(life.stage, life.root, "ended")
-    return check(life.tasks, jobs, began, await _told(life), blows=life.blows, ended=ended)
+    tasks = [_deleted(life, task) for task in life.tasks]
+    return check(tasks, jobs, began, await _told(life), blows=life.blows, ended=ended)
+
+
+def _deleted(life: Life, task: Task) -> Task:
+    """With when it was deleted, if it was, and for how long the site may not have let that be acted on."""
+    at = life.deleted.get(task.name)
+    return task if at is None else replace(task, deleted_at=at, hit=max(life.calm - at, 0.0) + hit(life.plan))
 
 
 async def _settled(life: Life) -> tuple[list[Row], list[Job]]:

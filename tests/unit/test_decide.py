@@ -56,6 +56,21 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(fresh=frozenset({1})),
         Submit("IntentStands", 1),
     ),
+    "a duplicate that waits for its first start is ended": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(), job("PENDING", "11")),
+        Cancel(DUPLICATE, job("PENDING", "11")),
+    ),
+    "one that waits because it was requeued may have the claim, and is left alone": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(), job("PENDING", "11", restart_count=1)),
+        Rest("Active"),
+    ),
+    "the attempt's own job is left alone when it is requeued beside another one": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("PENDING", restart_count=1), job(job_id="11")),
+        Rest("Active"),
+    ),
     "an intent whose answer is missing is looked up, not sent again": (
         Wanted(recorded=(INTENT,)),
         seen(),

@@ -26,7 +26,7 @@ from faults.history import Job, Task, Told, Verdict, check
 from faults.mutation import HERE, MUTANTS, Mutant
 from faults.plan import ENOUGH, OTHER_DOORS, POSSIBLE, Fault, Kind, Mishap, Plan, door_of, drawn
 from faults.proxy import Proxy
-from faults.run import Ran
+from faults.run import HIT_SECONDS, MOST_HIT_SECONDS, SLOW_SECONDS, Ran, hit
 from faults.run import told as told_by
 from faults.wire import Wire
 from passerelle_sandbox.errors import SandboxError
@@ -118,6 +118,23 @@ class TestHistory:
         verdict = check([replace(task(), paused=paused)], jobs, {again: ["7"]}, {"job-0": told})
 
         assert len(verdict.wrong_end) == len(verdict.defects) == defects
+
+
+class TestHit:
+    """For how long a deletion may go unanswered by reason of what happened."""
+
+    def test_each_mishap_of_the_run_counts_and_of_others_those_that_hit_everybody(self) -> None:
+        mine = Plan(1, (), happened=[Mishap(Kind.SUBMIT, 1, Fault.DELAY)])
+        theirs = Plan(2, (), happened=[Mishap(Kind.SUBMIT, 1, Fault.DELAY), Mishap(Kind.PATCH, 3, Fault.KILL_LATE)])
+
+        assert hit(mine) == HIT_SECONDS
+        assert hit(mine, [theirs]) == 2 * HIT_SECONDS
+        assert hit(replace(mine, door=OTHER_DOORS[0])) == HIT_SECONDS + SLOW_SECONDS
+
+    def test_it_is_shorter_than_a_deleted_one_s_trainer_runs(self) -> None:
+        frozen = Plan(1, (), happened=[Mishap(Kind.WATCH, number, Fault.FREEZE) for number in range(9)])
+
+        assert hit(frozen) == MOST_HIT_SECONDS
 
 
 class TestMutants:

@@ -10,10 +10,12 @@ import pytest
 
 from little_world import World
 from passerelle.errors import Unavailable
+from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.marker import Run
-from passerelle.slurm import RemoteJob
-from passerelle.strays import FIRST_SECONDS, SURVEY_SECONDS
+from passerelle.picture import Picture
+from passerelle.slurm import JobState, RemoteJob
+from passerelle.strays import FIRST_SECONDS, SURVEY_SECONDS, Strays
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
@@ -126,6 +128,53 @@ def test_at_rest_all_jobs_are_listed_once_an_hour(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Memory, "find", counted)
     told(story, period="60s")
+
+
+def test_a_survey_waits_for_the_hour_s_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        budget = world.service.courtesy.budget
+        with monkeypatch.context() as patched:
+            patched.setattr(budget, "room", lambda _: 0.0)
+            await asyncio.sleep(FIRST_SECONDS + 200)
+            assert world.site.calls.count("find") == 0
+        await asyncio.sleep(70)
+
+        assert world.site.calls.count("find") == 1
+
+    told(story, period="60s")
+
+
+HERE = Identity("alps", "us")
+STRAY = RemoteJob(
+    job_id="7",
+    name=Run("psr-" + "a" * 26).marker(1),
+    user=HERE.user,
+    cluster=HERE.cluster,
+    state=JobState("RUNNING"),
+    submit_time=1,
+)
+
+
+def listed(*jobs: RemoteJob) -> Strays:
+    picture, found = Picture(), Strays(lambda: 0.0)
+    picture.meet(HERE)
+    found.listed(jobs, picture)
+    return found
+
+
+@pytest.mark.parametrize("other", [Identity("alps", "colleague"), Identity("elsewhere", "us")], ids=str)
+def test_what_a_former_user_or_cluster_had_is_told_of_no_more(other: Identity) -> None:
+    found = listed(STRAY)
+
+    assert [each.number for each in found.found(HERE)] == ["7"]
+    assert found.found(other) == found.found(None) == ()
+
+
+@pytest.mark.parametrize("others", [{"user": "colleague"}, {"cluster": "elsewhere"}], ids=str)
+def test_jobs_of_other_users_and_clusters_are_no_strays_of_ours(others: dict[str, str]) -> None:
+    theirs = replace(STRAY, job_id="8", **others)  # type: ignore[arg-type]  # these are texts
+
+    assert [each.number for each in listed(STRAY, theirs).found(HERE)] == ["7"]
 
 
 def test_a_later_attempt_that_a_restored_status_has_not_heard_of_is_found_though_all_on_record_has_ended() -> None:

@@ -14,6 +14,7 @@ from little_world import World
 from passerelle.gateways.base import Gateway, Identity, Listing, Traits
 from passerelle.gateways.memory import Fate
 from passerelle.marker import Run
+from passerelle.objects import Key
 from passerelle.picture import Picture, Remembered
 from passerelle.recall import MOST, recall
 from passerelle.slurm import JobState, RemoteJob
@@ -178,18 +179,42 @@ def test_a_job_that_ended_while_nobody_looked_is_told_after_a_restart() -> None:
     told(story)
 
 
+async def restarted_beside_another(world: World, fate: Fate) -> tuple[Key, str, str]:
+    """A TrainingJob and its job's id, whose operator starts anew; and another job under the same marker, that waits."""
+    world.site.fates = lambda _: fate
+    key = world.api.create("a")
+    await world.until(lambda: "submitTime" in (world.status(key).get("attempts") or [{}])[-1])
+    first = world.site.snapshot()[0].job_id
+    await world.end_operator()
+    world.site.fates = lambda _: WAITING
+    second = await world.site.submit(world.site.batches[first])
+    world.site.calls.clear()
+    await world.start_operator()
+    await asyncio.sleep(10)
+    assert world.site.calls.count("find") == 0, "one is known, by its id"
+    return key, first, second
+
+
 def test_when_a_job_that_was_found_again_ends_the_run_s_other_jobs_are_looked_for() -> None:
-    """Somebody cancels it, and another one under the same marker still waits: that one is the attempt from then on."""
+    """Its node fails, and another one under the same marker waits: nobody else would look for that."""
 
     async def story(world: World) -> None:
-        key = world.api.create("a")
-        await world.until(lambda: "submitTime" in (world.status(key).get("attempts") or [{}])[-1])
-        first = world.site.snapshot()[0].job_id
-        await world.end_operator()
-        second = await world.site.submit(world.site.batches[first])
-        await world.start_operator()
+        key, first, _ = await restarted_beside_another(world, Fate(queued=1, running=10_000))
+        assert world.states() == ["RUNNING", "PENDING"]
+        world.site.end(first, "NODE_FAIL")
         await asyncio.sleep(10)
-        assert world.states() == ["PENDING", "PENDING"], "one is known, by its id"
+
+        (attempt,) = world.status(key)["attempts"]
+        assert (attempt["jobId"], attempt["state"]) == (first, "NODE_FAIL")
+        assert world.states() == ["NODE_FAIL", "CANCELLED"]
+
+    told(story)
+
+
+def test_when_a_job_that_was_found_again_is_cancelled_as_it_waits_another_one_is_the_attempt() -> None:
+    async def story(world: World) -> None:
+        key, first, second = await restarted_beside_another(world, WAITING)
+        assert world.states() == ["PENDING", "PENDING"]
         await world.site.cancel(first)
         await asyncio.sleep(10)
 
@@ -197,4 +222,41 @@ def test_when_a_job_that_was_found_again_ends_the_run_s_other_jobs_are_looked_fo
         assert (attempt["jobId"], attempt["state"]) == (second, "PENDING")
         assert world.condition(key, "Finished")[0] == "False"
 
-    told(story, WAITING)
+    told(story)
+
+
+FOUND = Run("psr-" + "a" * 26)
+
+
+def found_again() -> Picture:
+    """With a run whose job the site has confirmed, and that was not asked for others."""
+    picture = Picture()
+    picture.meet(Identity("c", "us"))
+    picture.ask(FOUND, highest=1, thorough=False)
+    picture.take_in(job(1, RUNS, FOUND.marker(1)))
+    view = picture.views[FOUND]
+    view.recalled = view.complete = view.quiet = True
+    picture.asked.clear()
+    return picture
+
+
+def test_the_end_of_a_job_that_was_found_again_counts_once_its_run_was_looked_up() -> None:
+    picture, ended = found_again(), job(1, JobState("NODE_FAIL"), FOUND.marker(1))
+
+    assert picture.take_in(ended) is None
+    assert picture.seen(FOUND, (), None).jobs == ((1, job(1, RUNS, FOUND.marker(1))),), "it stands as it was"
+    assert picture.turn(9) == {FOUND}
+    assert picture.take_in(ended) == FOUND
+    assert picture.seen(FOUND, (), None).jobs == ((1, ended),)
+
+
+def test_what_one_site_confirmed_another_has_not() -> None:
+    picture = found_again()
+
+    picture.meet(Identity("c", "us"))
+    view = picture.views[FOUND]
+    assert (view.recalled, view.complete, view.quiet) == (True, True, True), "it is the same one"
+
+    picture.meet(Identity("elsewhere", "us"))
+    assert (view.recalled, view.complete, view.quiet) == (False, False, False)
+    assert picture.turn(9) == {FOUND}

@@ -41,8 +41,10 @@ def task(wanted: str = "ok", most: int = 1) -> Task:
     return Task("job-0", RUN, wanted, most)  # type: ignore[arg-type]  # one of the three
 
 
-def job(state: str, job_id: str = "7", name: str = ONE, submitted: int = 100, *, over: bool = True) -> Job:
-    return Job(job_id, name, state, submitted, over=over, known=not over)
+def job(
+    state: str, job_id: str = "7", name: str = ONE, submitted: int = 100, *, over: bool = True, ended: int = 0
+) -> Job:
+    return Job(job_id, name, state, submitted, over=over, known=not over, ended=ended)
 
 
 def blow(what: What, job_id: str = "7", name: str = ONE, submitted: int = 100) -> Blow:
@@ -361,17 +363,17 @@ class TestStruck:
 
     @pytest.mark.parametrize("ended", [1000, 1003, 1003 + LATE_SECONDS])
     def test_who_ended_so_on_its_node_in_its_time(self, ended: int) -> None:
-        found = struck([self.WINDOW], [Row(job("NODE_FAIL"), "n2", ended)])
+        found = struck([self.WINDOW], [Row(job("NODE_FAIL", ended=ended), "n2")])
 
         assert found == [blow(What.NODE_FAIL)]
 
     @pytest.mark.parametrize(
         "row",
         [
-            Row(job("NODE_FAIL"), "n1", 1001),
-            Row(job("FAILED"), "n2", 1001),
-            Row(job("NODE_FAIL"), "n2", 999),
-            Row(job("NODE_FAIL"), "n2", 1004 + LATE_SECONDS),
+            Row(job("NODE_FAIL", ended=1001), "n1"),
+            Row(job("FAILED", ended=1001), "n2"),
+            Row(job("NODE_FAIL", ended=999), "n2"),
+            Row(job("NODE_FAIL", ended=1004 + LATE_SECONDS), "n2"),
         ],
         ids=["on another node", "in another way", "before", "long after"],
     )
@@ -405,7 +407,7 @@ class TestAccounts:
         )
 
         assert rows(said, self.RUNS) == [
-            Row(Job("7", ONE, "CANCELLED", 100, over=True), "n1", 140),
+            Row(Job("7", ONE, "CANCELLED", 100, over=True, ended=140, by="1000"), "n1"),
             Row(Job("8", TWO, "RUNNING", 150), "n2"),
             Row(Job("5", ONE, "PENDING", 100), "None assigned"),
             Row(Job("6", ONE, "RUNNING", 150), "n2"),

@@ -3,8 +3,9 @@
 Each run is a play of the little world (little_play.py) in virtual time: operators with the real election, a site with
 users and nodes whose jobs take the real claim, and mishaps at every call. A step is an act and the seconds after it.
 After each step must hold: no attempt executes in two jobs; none is submitted twice without a cause for doubt; no status
-goes back, counts more attempts than were asked for, or tells a secret; no job lives of a TrainingJob that is gone; no
-operator logs a defect. At the end everything is healed, all must come to their ends, and faults/history.py judges.
+goes back, counts more attempts than were asked for, or tells a secret; no job lives of a TrainingJob that is gone, nor
+for long of one that is deleted or suspended while nothing is amiss; no operator logs a defect. At the end everything is
+healed, all must come to their ends, and faults/history.py judges.
 
 `make check` plays the same few runs each time. To search, by hand:
 
@@ -276,6 +277,13 @@ def without_redaction(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(errors, "redact", lambda text: text)
 
 
+def never_cancelling(patched: pytest.MonkeyPatch) -> None:
+    async def cancel(*_: object) -> None:
+        """Whoever asks is told that it was done."""
+
+    patched.setattr(HardDoor, "cancel", cancel)
+
+
 def befallen(kind: Kind, fault: str, asked: str = "ok") -> Callable[[Play], None]:
     """The story of a TrainingJob, and of one mishap."""
 
@@ -294,6 +302,30 @@ def unseen_deletion(play: Play) -> None:
     play.put_out("watches", 600)
     play.delete(asked)
     play.pass_time(60)
+
+
+def deletion(play: Play) -> None:
+    """Of one whose job would run on for longer than any operator may take to end it."""
+    asked = play.create("long")
+    play.pass_time(30)
+    play.delete(asked)
+    play.pass_time(100)
+
+
+def suspension(play: Play) -> None:
+    asked = play.create("long")
+    play.pass_time(30)
+    play.suspend(asked)
+    play.pass_time(100)
+
+
+def after_a_lie(play: Play) -> None:
+    """What was told of another TrainingJob, long before, excuses nothing of this one."""
+    play.befall(Kind.LISTING, Fault.EMPTY_ANSWER)
+    play.create("ok")
+    play.pass_time(120)
+    assert play.world.mishaps.lies, "it was told"
+    befallen(Kind.SUBMIT, Fault.LOSE_ANSWER)(play)
 
 
 Mutant = tuple[Callable[[pytest.MonkeyPatch], None], Callable[[Play], None], str]
@@ -324,14 +356,15 @@ MUTANTS: dict[str, Mutant] = {
         unseen_deletion,
         "was deleted, and is there still",
     ),
+    "no cancel": (never_cancelling, deletion, "after that was deleted"),
     "no redaction": (without_redaction, befallen(Kind.PROBE, Fault.GARBLE_ANSWER), "a secret stands in"),
 }
 """What is done to the operator, a story in which it shows, and what is complained of then."""
 
 
-def played(story: Callable[[Play], None]) -> str:
+def played(story: Callable[[Play], None], door: str = "accounting") -> str:
     """All that is complained of in the end."""
-    play = Play()
+    play = Play(door=door)
     try:
         story(play)
         return "; ".join(play.rest().defects)
@@ -348,6 +381,28 @@ def test_a_defect_is_complained_of_and_nothing_without_it(mutant: str, monkeypat
     assert played(story) == ""
     mutate(monkeypatch)
     assert complaint in played(story)
+
+
+def test_what_is_suspended_and_lives_on_is_complained_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert played(suspension) == ""
+    never_cancelling(monkeypatch)
+    assert "after that was suspended" in played(suspension)
+
+
+def test_a_submit_that_comes_again_is_complained_of_where_nothing_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate, story, complaint = MUTANTS["no adoption"]
+
+    assert played(story, "no accounting") == ""
+    mutate(monkeypatch)
+    assert complaint in played(story, "no accounting")
+
+
+def test_a_submit_that_comes_again_is_complained_of_though_a_lie_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate, _, complaint = MUTANTS["no adoption"]
+
+    assert played(after_a_lie) == ""
+    mutate(monkeypatch)
+    assert complaint in played(after_a_lie)
 
 
 if LONG:
