@@ -305,7 +305,7 @@ class Reconciler:
         left = ended + ttl - self._now()
         if left <= 0:
             log.info("deleted after its ttl", extra={"trainingjob": str(key), "uid": job.uid})
-            await self._kube.delete_trainingjob(key, job.uid)
+            await self._kube.delete_trainingjob(key, job.uid, job.resource_version)
         return max(left, 1.0)
 
     def _wake(self, key: Key, *, first: bool = False) -> None:
