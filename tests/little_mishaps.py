@@ -193,9 +193,9 @@ class HardKube(KubeClient):
             await asyncio.sleep(DELAY_SECONDS)
             await self.points.pause()
 
-    async def delete_trainingjob(self, key: Key, uid: str) -> None:
+    async def delete_trainingjob(self, key: Key, uid: str, version: str) -> None:
         with self._leading():
-            await super().delete_trainingjob(key, uid)
+            await super().delete_trainingjob(key, uid, version)
 
     async def site(self, name: str) -> dict[str, Any]:
         await self.points.pause()

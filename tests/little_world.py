@@ -232,10 +232,14 @@ class KubeClient:
         await self._step(f"after {kind} patch")
         return answer
 
-    async def delete_trainingjob(self, key: Key, uid: str) -> None:
+    async def delete_trainingjob(self, key: Key, uid: str, version: str) -> None:
         await self._step("before delete")
-        if self.server.objects[key]["metadata"]["uid"] == uid:
-            self.server.delete(key)
+        if key not in self.server.objects:
+            raise Gone(str(key))
+        there = self.server.objects[key]["metadata"]
+        if (there["uid"], there["resourceVersion"]) != (uid, version):
+            raise Conflict(str(key))
+        self.server.delete(key)
 
     async def site(self, name: str) -> dict[str, Any]:
         return copy.deepcopy(self._found("site", self.server.sites, name))

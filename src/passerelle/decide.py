@@ -277,11 +277,15 @@ def _found_again(wanted: Wanted, seen: Seen) -> bool:
 
 
 def _strange(wanted: Wanted, seen: Seen) -> Action | None:
-    """Whether the site that answers is not the one that an open attempt was meant for."""
+    """Whether the site that answers is not the one that an open attempt was meant for, or the newest one, whose outcome
+    is lost: another site's silence tells nothing of that.
+    """
     if seen.identity is None:
         return Rest("SiteSilent")
-    open_ones = [record for record in wanted.recorded if not record.final]
-    if any(record.identity != seen.identity for record in open_ones):
+    unsure = [record for record in wanted.recorded if not record.final]
+    if _is_lost(wanted) and not wanted.abandon:
+        unsure.append(wanted.recorded[-1])
+    if any(record.identity != seen.identity for record in unsure):
         return Rest("IdentityChanged")
     return None
 

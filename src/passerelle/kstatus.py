@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from passerelle import staged
 from passerelle.decide import OUTCOME_LOST
 from passerelle.errors import Invalid, Rejected, Unauthorized
-from passerelle.facts import Facts, Word
+from passerelle.facts import IDENTITY_CHANGED, Facts, Word
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.v1alpha1.trainingjob_status import Attempt
 from passerelle.waiting import Wait, wait
@@ -38,7 +38,7 @@ def of(facts: Facts, words: Mapping[str, Word]) -> dict[str, Word]:
     accepted, submitted, succeeded = words["Accepted"], words["Submitted"], words["Succeeded"]
     if accepted.status == "False":
         return {"Ready": accepted, "Stalled": Word("True", accepted.reason, accepted.message)}
-    if succeeded.status == "False" or succeeded.reason == OUTCOME_LOST:
+    if succeeded.status == "False" or (succeeded.reason == OUTCOME_LOST and submitted.reason != IDENTITY_CHANGED):
         failed = Word("False", succeeded.reason, succeeded.message)
         return {"Ready": failed, "Stalled": Word("True", succeeded.reason, succeeded.message)}
     if (mend := staged.stuck(facts, words)) is not None:

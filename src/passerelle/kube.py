@@ -177,8 +177,9 @@ class Kube:
             write=kind,
         )
 
-    async def delete_trainingjob(self, key: Key, uid: str) -> None:
-        """Delete this very object, not a later one of the same name."""
+    async def delete_trainingjob(self, key: Key, uid: str, resource_version: str) -> None:
+        """Delete this very object as it was read; a changed one is a Conflict."""
+        preconditions = client.V1Preconditions(uid=uid, resource_version=resource_version)
         await self._call(
             self._custom.delete_namespaced_custom_object(
                 GROUP,
@@ -186,7 +187,7 @@ class Kube:
                 key.namespace,
                 TRAININGJOBS,
                 key.name,
-                body=client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=uid)),
+                body=client.V1DeleteOptions(preconditions=preconditions),
                 _request_timeout=TIMEOUT_SECONDS,
             ),
             write="trainingjob_delete",

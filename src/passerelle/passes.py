@@ -173,12 +173,16 @@ class Pass:
 
 
 def elsewhere(job: TrainingJob, service: Service | None) -> Attempt | None:
-    """The open attempt that the Site leads away from, by who answered last: a silent site leads nowhere else."""
+    """The open attempt that the Site leads away from, by who answered last: a silent site leads nowhere else. Or the
+    newest one, where that is lost, and deleted or to be made again.
+    """
     probe = service.watch.probe if service is not None and service.watch is not None else None
     if probe is None:
         return None
-    open_ones = (each for each in job.status.attempts if not is_final(each))
-    return next((each for each in open_ones if Identity(each.cluster, each.user) != probe.identity), None)
+    unsure = [each for each in job.status.attempts if not is_final(each)]
+    if (job.deleting or job.retry_requested_at is not None) and not job.abandon:
+        unsure += [each for each in job.status.attempts[-1:] if each.reason == OUTCOME_LOST]
+    return next((each for each in unsure if Identity(each.cluster, each.user) != probe.identity), None)
 
 
 def recorded(job: TrainingJob) -> tuple[Recorded, ...]:

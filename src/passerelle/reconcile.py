@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from passerelle import decide
+from passerelle import decide, ttl
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.acts import Acts
 from passerelle.announce import Announcer
@@ -38,7 +38,7 @@ from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.worker import OpenStore
 from passerelle.status import epoch, is_final
 from passerelle.store import Store
-from passerelle.transfers import Transfers, outputs_are_safe
+from passerelle.transfers import Transfers
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
 from passerelle.watch import SiteWatch
@@ -277,7 +277,8 @@ class Reconciler:
             return 0.0  # that was written a moment ago: a retry may wait for it
         if watch is None:
             return None
-        since = _finished_at(self._store.get(job.key)) if last.reason == OUTCOME_LOST and not job.deleting else None
+        kept = self._store.get(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
+        since = ttl.finished_at(kept) if kept is not None else None
         wait = next_look(since, self._now()) if since is not None else None
         if wait is None:
             watch.ended(job.run)
@@ -291,21 +292,15 @@ class Reconciler:
         return None
 
     async def _outlived(self, before: TrainingJob) -> float | None:
-        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have. A spec that
-        gets a ttl brings another pass.
-        """
-        ttl = before.spec.ttl_seconds_after_finished if before.spec is not None else None
-        key = before.key
-        job = self._store.get(key) if ttl is not None else None
-        if job is None:
+        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
+        has_one = before.spec is not None and before.spec.ttl_seconds_after_finished is not None
+        job = self._store.get(before.key) if has_one else None  # as this pass has written it
+        left = ttl.left(job, self._now()) if job is not None else None
+        if job is None or left is None:
             return None
-        ended = _finished_at(job)
-        if ttl is None or ended is None or job.deleting or not outputs_are_safe(job):
-            return None
-        left = ended + ttl - self._now()
         if left <= 0:
-            log.info("deleted after its ttl", extra={"trainingjob": str(key), "uid": job.uid})
-            await self._kube.delete_trainingjob(key, job.uid)
+            log.info("deleted after its ttl", extra={"trainingjob": str(job.key), "uid": job.uid})
+            await self._kube.delete_trainingjob(job.key, job.uid, job.resource_version)
         return max(left, 1.0)
 
     def _wake(self, key: Key, *, first: bool = False) -> None:
@@ -390,9 +385,3 @@ def _says_nothing_yet(now: Pass) -> bool:
     """Whether a new TrainingJob only waits for its first look-up at a site that answers."""
     new = not now.job.status.attempts and not now.job.status.conditions and not now.job.deleting
     return new and isinstance(now.action, LookUp) and now.planned.invalid is None and now.job.invalid is None
-
-
-def _finished_at(job: TrainingJob | None) -> int | None:
-    """Since when it is finished, as it stands in the status; None where it is not."""
-    ends = (each for each in job.status.conditions if each.type == "Finished") if job is not None else ()
-    return next((epoch(each.last_transition_time) for each in ends if each.status == "True"), None)

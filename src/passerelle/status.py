@@ -195,6 +195,9 @@ def _between(facts: Facts, last: Attempt) -> Word:
     """`Submitted` while one attempt has ended and another is to come."""
     if facts.suspend:
         return Word("False", SUSPENDED, "spec.suspend is true: the job was ended; set it to false to go on.")
+    if facts.unseen is not None and facts.action.reason == IDENTITY_CHANGED:
+        way_out = 'Where that is gone for good, set the annotation passerelle.dev/abandon="true".'
+        return Word("False", IDENTITY_CHANGED, f"{facts.unseen.why.message} {way_out}")
     if facts.hold is None and facts.trouble is not None:
         return Word("False", facts.trouble.reason, facts.trouble.message)
     return facts.hold or Word("Unknown", "Submitting", f"Attempt {last.number} has ended; the next one follows.")

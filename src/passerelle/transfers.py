@@ -190,12 +190,6 @@ class Transfers:
             raise Unauthorized(error.message, reason=error.reason) from None
 
 
-def outputs_are_safe(job: TrainingJob) -> bool:
-    """Whether nothing is lost to the object store when the TrainingJob goes: a failed run's outputs go nowhere."""
-    succeeded = any(each.type == "Succeeded" and each.status == "True" for each in job.status.conditions)
-    return not succeeded or job.spec is None or not job.spec.outputs or all_out(job.status)
-
-
 def _led_away(step: Step, whose: Attempt, where: Identity) -> Progress:
     """What lies at that path where the Site leads now is somebody's, and no output of the run."""
     text = (

@@ -506,6 +506,26 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(absent=frozenset({1}), lost=frozenset({1})),
         Release("Ended"),
     ),
+    "a deleted lost job is not let go for another cluster's silence": (
+        Wanted(deleting=True, held_finalizer=True, recorded=(LOST,)),
+        seen(identity=THERE),
+        Rest("IdentityChanged"),
+    ),
+    "nor is it made again at another cluster": (
+        Wanted(recorded=(LOST,), retry_requested=True),
+        seen(identity=THERE),
+        Rest("IdentityChanged"),
+    ),
+    "that it is, where a person gives up the first one": (
+        Wanted(recorded=(LOST,), retry_requested=True, abandon=True),
+        seen(identity=THERE),
+        Intend("Wanted", 2),
+    ),
+    "an earlier lost attempt, after which another one was asked for, waits for nobody": (
+        Wanted(recorded=(LOST, replace(FAILED, number=2, identity=THERE)), retry_requested=True),
+        seen(identity=THERE),
+        Intend("Wanted", 3),
+    ),
     "a lost job needs no site": (Wanted(recorded=(LOST,), max_attempts=9), Seen(), Rest("Finished")),
     "a lost job that is found alive goes on": (
         Wanted(recorded=(LOST,), retry_requested=True),

@@ -338,6 +338,21 @@ def test_a_ttl_deletes_the_finished_and_nothing_else() -> None:
     told(story)
 
 
+def test_a_ttl_that_has_changed_since_the_watch_told_last_deletes_nothing() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", ttlSecondsAfterFinished=100)
+        await world.until(finished(world, key))
+        with world.api.unwatched():
+            world.api.edit(key, ttlSecondsAfterFinished=400)
+        await asyncio.sleep(300)
+        assert key in world.api.objects
+        await asyncio.sleep(150)
+
+        assert key not in world.api.objects, "it was read again"
+
+    told(story)
+
+
 def test_a_relay_whose_comments_are_far_between_is_not_called_silent_before_several_were_due() -> None:
     async def story(world: World) -> None:
         world.site.fates = lambda _: Fate(running=3000)

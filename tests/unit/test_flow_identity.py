@@ -98,6 +98,55 @@ def test_a_deletion_that_waits_for_a_site_of_others_says_so() -> None:
     told(story, LONG)
 
 
+async def lost_and_led_away(world: World) -> Key:
+    """The scheduler has forgotten a job that runs on, and the Site is pointed elsewhere."""
+    key = world.api.create("a", timeLimit="50m")
+    await world.until(running(world, key))
+    world.site.faults.listing_empty = True
+    await world.until(lambda: world.condition(key, "Succeeded")[1] == "OutcomeLost")
+    world.another(OTHER, cluster="other")
+    await world.edit_site(gateway=gateway(OTHER))
+    await asyncio.sleep(30)
+    world.site.faults.listing_empty = False
+    return key
+
+
+def test_a_lost_attempt_is_not_let_go_for_another_cluster_s_silence() -> None:
+    async def story(world: World) -> None:
+        key = await lost_and_led_away(world)
+        assert world.site_conditions()[0]["status"] == "True", "nobody asks for it"
+        world.api.delete(key)
+        await asyncio.sleep(120)
+        assert world.condition(key, "Stalled") == ("True", "Deleting")
+        (message,) = [each["message"] for each in world.status(key)["conditions"] if each["type"] == "Stalled"]
+        assert "can be cancelled: Attempt 1 was meant for cluster memory as startup" in message
+        assert "passerelle.dev/abandon" in message
+        assert world.site_conditions()[0]["reason"] == "IdentityChanged"
+        await world.edit_site(gateway=gateway())
+        await world.until(lambda: key not in world.api.objects)
+
+        assert world.states() == ["CANCELLED"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
+def test_a_lost_attempt_is_made_again_elsewhere_only_where_a_person_gives_it_up() -> None:
+    async def story(world: World) -> None:
+        key = await lost_and_led_away(world)
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "now"})
+        await asyncio.sleep(120)
+        assert len(world.status(key)["attempts"]) == 1
+        for kind, status in {"Submitted": "False", "Ready": "False", "Stalled": "True"}.items():
+            assert world.condition(key, kind) == (status, "IdentityChanged"), kind
+        assert summary(world, key) == ("Stalled", "IdentityChanged")
+        world.api.annotate(key, **{"passerelle.dev/abandon": "true"})
+        await world.until(running(world, key))
+
+        assert [each["cluster"] for each in world.status(key)["attempts"]] == ["memory", "other"]
+
+    told(story, Fate(queued=1, running=100_000))
+
+
 def summary(world: World, key: Key) -> tuple[str, str | None]:
     status = world.status(key)
     return status.get("summary", ""), status.get("reason") or None

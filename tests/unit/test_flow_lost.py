@@ -8,11 +8,13 @@ from functools import partial
 
 import pytest
 
-from little_world import Points, World
+from little_world import EPOCH, Points, World
+from passerelle import ttl
 from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate
-from passerelle.lost import next_look
+from passerelle.lost import LONGEST_SECONDS, next_look
 from passerelle.marker import Run
+from passerelle.objects import trainingjob
 from passerelle.picture import LOST_SECONDS, Picture
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.strays import SURVEY_SECONDS
@@ -21,6 +23,7 @@ from stories import finished, running, told
 LONG = Fate(queued=1, running=100_000)
 LOST = ("Unknown", "OutcomeLost")
 RUN = Run("psr-" + "a" * 26)
+S3 = {"url": "s3://bucket/run1/", "secretRef": {"name": "s3"}}
 
 
 def row(state: str = "RUNNING", job_id: str = "7", *, live: bool = False) -> RemoteJob:
@@ -197,6 +200,53 @@ def test_a_lost_job_is_looked_for_by_the_next_operator_too() -> None:
         await asyncio.sleep(1000)
         await world.start_operator()
         await world.until(running(world, key), 1300)
+
+    told(story, LONG)
+
+
+def test_a_ttl_takes_nothing_that_may_come_to_light_again() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m", ttlSecondsAfterFinished=60)
+        await world.until(running(world, key))
+        await unlisted(world, 300)
+        assert world.condition(key, "Succeeded") == LOST
+        await world.until(running(world, key), 400)
+        assert world.states() == ["RUNNING"]
+        await world.until(lambda: key not in world.api.objects, 2000)
+
+        assert world.states() == ["COMPLETED"]
+
+    told(story, Fate(queued=1, running=1500))
+
+
+def test_a_ttl_takes_what_is_lost_once_it_is_looked_for_no_more() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m", ttlSecondsAfterFinished=60)
+        await world.until(running(world, key))
+        world.site.lose_state()
+        await world.until(finished(world, key))
+        await asyncio.sleep(LONGEST_SECONDS - 60)
+        assert world.condition(key, "Succeeded") == LOST
+        await asyncio.sleep(200)
+
+        assert key not in world.api.objects
+
+    told(story, LONG, period="60s")
+
+
+def test_what_is_lost_and_has_outputs_is_a_person_s_to_delete() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m", ttlSecondsAfterFinished=60)
+        await world.until(running(world, key))
+        world.site.lose_state()
+        await world.until(finished(world, key))
+        body, now = world.api.objects[key], EPOCH + world.loop.time()
+        assert ttl.left(trainingjob(body), now) == pytest.approx(LONGEST_SECONDS, abs=5)
+        output = {"name": "model", "path": "model.pt", "destination": {"s3": S3}}
+        outputs = {**body, "spec": {**body["spec"], "outputs": [output]}}
+
+        assert trainingjob(outputs).invalid is None
+        assert ttl.left(trainingjob(outputs), now + 2 * LONGEST_SECONDS) is None
 
     told(story, LONG)
 

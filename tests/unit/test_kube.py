@@ -102,7 +102,7 @@ async def test_whoever_does_not_lead_writes_nothing_but_the_lease() -> None:
         kube.patch_trainingjob(key, "1", {}),
         kube.patch_trainingjob_status(key, "1", {}),
         kube.patch_site_status("site", "1", {}),
-        kube.delete_trainingjob(key, "uid"),
+        kube.delete_trainingjob(key, "uid", "1"),
         kube.event(at=0.0, involved={"name": "llm"}, namespace="team", kind="Normal", reason="A", message="B"),
     ]
     for each in writes:
@@ -180,6 +180,18 @@ async def test_secrets_config_maps_and_labels_are_read_as_they_are() -> None:
             await kube.secret("home", "missing")
         with pytest.raises(Forbidden):
             await kube.secret("home", "kept")
+
+
+async def test_a_trainingjob_is_deleted_as_it_was_read_or_not_at_all() -> None:
+    path = "/apis/passerelle.dev/v1alpha1/namespaces/team/trainingjobs/llm"
+    server = Little({path: {"kind": "Status"}})
+    async with server.up() as kube:
+        await kube.delete_trainingjob(Key("team", "llm"), "uid", "7")
+        server.has[path] = 409
+        with pytest.raises(Conflict):
+            await kube.delete_trainingjob(Key("team", "llm"), "uid", "7")
+    method, _, body = server.sent[0]
+    assert (method, body["preconditions"]) == ("DELETE", {"uid": "uid", "resourceVersion": "7"})
 
 
 @pytest.mark.parametrize("items", [0, 1])
