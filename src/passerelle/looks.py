@@ -214,6 +214,12 @@ class Looks:
         ended = [row for row in news if row.stage is Stage.ENDED]
         return await self._take_in([*ended, *(job for job in live if job.key in alive)])
 
+    @property
+    def silent(self) -> dict[str, PasserelleError]:
+        """Why one side of the site can't be asked while the rest answers, by the condition that says so."""
+        sides = {"AccountingAvailable": self.accounting_trouble, "ListingAvailable": self.listings.trouble}
+        return {kind: trouble for kind, trouble in sides.items() if trouble is not None}
+
     def due(self) -> float:
         """Seconds until a look-up can learn something new."""
         return self._picture.due(self._now(), self._door().settle_seconds, self._held)
@@ -261,14 +267,17 @@ class Looks:
         for view in (views[run] for run in silent if run in views):
             view.word.to_listing = True  # accounting can't say it now
         wanting = {run for run, view in views.items() if self._needs_all(view) or (run in silent and view.highest)}
-        deep = bool(wanting) and self.listings.wait <= 0
-        if not deep:  # who began to want one meanwhile has no answer yet
+        # The live side is read after accounting: a job that appears in between is then seen in one of them.
+        due = bool(wanting) and self.listings.wait <= 0
+        live = await self._list(more=len(asked) >= LOOK_UPS_PER_LOOK) if due else None
+        deep = live is not None
+        if not deep:  # who wants one has no answer yet
             answered, silent = answered - wanting, silent - wanting
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
         told, unsure = rows, list[RemoteJob]()
-        if deep or active:
-            # The live side is read after accounting: a job that appears in between is then seen in one of them.
-            live = await (self._list(more=len(asked) >= LOOK_UPS_PER_LOOK) if deep else self._door().get(active))
+        if live is None and active:
+            live = await self._door().get(active)
+        if live is not None:
             listed = {job.name for job in live}
             unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
             told = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
@@ -282,10 +291,16 @@ class Looks:
         changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
         return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)
 
-    async def _list(self, *, more: bool = False) -> Sequence[RemoteJob]:
-        """The full live listing, which is the next one's measure."""
-        with self.listings.one(self._period, more_wait=more):
-            live = await self._door().find()
+    async def _list(self, *, more: bool = False) -> Sequence[RemoteJob] | None:
+        """The full live listing, which is the next one's measure. None where it fails: that is evidence of nothing, and
+        who answers was proven before, so that all else goes on.
+        """
+        try:
+            with self.listings.one(self._period, more_wait=more):
+                live = await self._door().find()
+        except PasserelleError as error:
+            log.warning("jobs not listed", extra={"reason": error.reason, "error": str(error)})
+            return None
         self.strays.listed(live, self._picture)
         return live
 
@@ -334,11 +349,7 @@ class Looks:
         if not self.strays.due or self._courtesy.budget.room(Purpose.LOOK) <= 0:
             return set()
         self.strays.put_off()
-        try:
-            live = await self._list()
-        except PasserelleError as error:
-            log.warning("jobs not surveyed", extra={"reason": error.reason, "error": str(error)})
-            return set()
+        live = await self._list() or ()
         return await self._take_in([job for job in live if not self._picture.knows(job)])
 
     def _within(self, runs: Iterable[Run]) -> float:

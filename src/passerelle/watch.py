@@ -242,9 +242,9 @@ class SiteWatch:
         return [each for each in self._looks.strays.found(self._identity) if self._names_nobody(each.run)]
 
     @property
-    def accounting_trouble(self) -> Unavailable | None:
-        """Why accounting could not be asked, while the live side answers."""
-        return self._looks.accounting_trouble
+    def silent(self) -> dict[str, PasserelleError]:
+        """Why one side of the site can't be asked while the rest answers, by the condition that says so."""
+        return self._looks.silent
 
     @property
     def live_jobs(self) -> int:
@@ -294,7 +294,7 @@ class SiteWatch:
             self._on_change(run)
 
     async def _look(self) -> None:
-        before = (kind_of(self.trouble), self.probe, self.accounting_trouble is None)
+        before = (kind_of(self.trouble), self.probe, self.silent.keys())
         changed: set[Run] = set()
         try:
             await self._renew()
@@ -324,7 +324,7 @@ class SiteWatch:
             self._failures = 0
             self.trouble = None
             self.looked_at, self._answered = time.time(), self._now()
-        if (kind_of(self.trouble), self.probe, self.accounting_trouble is None) != before:
+        if (kind_of(self.trouble), self.probe, self.silent.keys()) != before:
             self._on_site()
             changed = set(self._picture.views)
         for run in changed:
