@@ -197,17 +197,33 @@ class Looks:
         self._last_queued = max((job_id for told, *_, job_id in chosen if told), key=id_order, default="")
         return [job_id for *_, job_id in chosen]
 
-    async def followed(self) -> set[Run]:
-        """Runs whose submits were accepted some time ago: is there another job under the marker? Of those that
-        accounting takes for alive, the scheduler is asked by their ids.
+    async def followed(self) -> None:
+        """Of submits that were answered some time ago: is there another job under the marker? Without accounting a
+        listing of all shows it. What got no answer is asked again with the next light listing.
         """
-        if not isinstance(self._door(), Accounting) or not (markers := self.copies.take()):
-            return set()
+        for _ in range(LOOK_UPS_PER_LOOK // NAMES_AT_ONCE):
+            markers = self.copies.take(NAMES_AT_ONCE)
+            if not markers or not isinstance(self._door(), Accounting):
+                return
+            found: set[Run] | None = None
+            try:
+                found = await self._others(markers) if self._patience <= 0 else None
+            finally:
+                if found is None:
+                    self.copies.put_back(markers)
+            if found is None:
+                return
+            for run in found:
+                self._on_change(run)
+
+    async def _others(self, markers: Sequence[str]) -> set[Run] | None:
+        """Take in the jobs of these names that nobody knows, the live ones as the scheduler has them; what changed.
+        None where accounting is silent.
+        """
         runs = [named[0] for each in markers if (named := parse(each)) is not None]
         rows = await self._accounted(names=markers, within=self._within(runs))
         if rows is None:
-            self.copies.put_back(markers)
-            return set()
+            return None
         news = [row for row in rows if not self._picture.knows(row)]
         alive = {row.key for row in news if row.stage is not Stage.ENDED}
         live = await self._door().get([job_id for job_id, _ in alive]) if alive else []
@@ -342,11 +358,10 @@ class Looks:
         return await self._accounted(job_ids=job_ids, within=self._within(self._picture.views))
 
     async def surveyed(self) -> set[Run]:
-        """All jobs of ours, once an hour at least, so that those are known that nobody asks for: strays, and a second
-        job under a marker of which this operator has heard nothing. Nothing waits for it: where a listing of all is too
-        much for a site, its looks go on. What changed.
+        """All jobs of ours, once an hour, so that those are known that nobody asks for: strays, and a second job under
+        a marker. An hour later it comes though the calls run short. Nothing waits for it. What changed.
         """
-        if not self.strays.due or self._courtesy.budget.room(Purpose.LOOK) <= 0:
+        if not self.strays.due or (self._courtesy.budget.room(Purpose.LOOK) <= 0 and not self.strays.overdue):
             return set()
         self.strays.put_off()
         live = await self._list() or ()

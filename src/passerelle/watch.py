@@ -290,8 +290,7 @@ class SiteWatch:
         """What is known of is told before look-ups begin: they may take long, or fail."""
         for run in await self._looks.known(self.progress_period):
             self._on_change(run)
-        for run in await self._looks.followed():
-            self._on_change(run)
+        await self._looks.followed()
 
     async def _look(self) -> None:
         before = (kind_of(self.trouble), self.probe, self.silent.keys())
