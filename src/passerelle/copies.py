@@ -8,6 +8,7 @@ has more jobs of that name: one name in a call that many share, and none of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 FOLLOWED_SECONDS = 60.0
 """After the answer: until then accounting has both, and whoever sends a request again has done so."""
@@ -24,10 +25,10 @@ class Copies:
         """A submit under this marker was answered."""
         self._due[marker] = self._now() + FOLLOWED_SECONDS
 
-    def take(self) -> list[str]:
-        """The markers whose time has come; nobody is told of them again."""
+    def take(self, most: int) -> list[str]:
+        """So many at `most` of the markers whose time has come; nobody is told of them again."""
         now = self._now()
-        found = [marker for marker, due in self._due.items() if due <= now]
+        found = list(islice((marker for marker, due in self._due.items() if due <= now), most))
         for marker in found:
             del self._due[marker]
         return found

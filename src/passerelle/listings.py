@@ -2,7 +2,7 @@
 
 Such a listing holds slurmctld's lock while 8 KiB are written of each job of everybody's. So what waits for one shares
 the next, which comes a minute after the one before, and later where they take long: no more than a fiftieth of the
-time is spent in them.
+time is spent in them. One that fails is evidence of nothing, and the next comes later each time.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from passerelle.errors import Deferred, PasserelleError
+
 LEAST_SECONDS = 60.0
 """From one to the next; two periods, where these are shorter, and a period, where that is longer."""
 
 MOST_SECONDS = 300.0
 """However long they take: a deletion may wait for one."""
+
+LONGEST_SECONDS = 900.0
+"""Likewise, where one after the other fails."""
 
 SHARE = 0.02
 """Of the time that may be spent in listings."""
@@ -24,8 +29,11 @@ class Listings:
     """Of one site. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self.trouble: PasserelleError | None = None
+        """Why the last one failed; None where it did not."""
         self._clock = clock
         self._next = clock()
+        self._failures = 0  # in a row
 
     @property
     def wait(self) -> float:
@@ -34,15 +42,22 @@ class Listings:
 
     @contextlib.contextmanager
     def one(self, period: float, *, more_wait: bool = False) -> Iterator[None]:
-        """One is made inside, whatever comes of it. `more_wait`: it could not serve all who waited, as when an operator
-        starts with thousands, and so the next one is anybody's.
+        """One is made inside. `more_wait`: it could not serve all who waited, as when an operator starts with
+        thousands, and so the next one is anybody's. That the site is spared one is no failure.
         """
-        began = self._clock()
+        began, apart = self._clock(), 1.0
         try:
             yield
+        except PasserelleError as error:
+            if not isinstance(error, Deferred):
+                self.trouble, apart = error, 2.0 ** min(self._failures, 10)
+                self._failures += 1
+            raise
+        else:
+            self.trouble, self._failures, apart = None, 0, 0.0 if more_wait else 1.0
         finally:
-            took = self._clock() - began
-            self._next = self._clock() + (0.0 if more_wait else distance(period, took))
+            wait = distance(period, self._clock() - began)
+            self._next = self._clock() + min(apart * wait, max(wait, LONGEST_SECONDS))
 
 
 def distance(period: float, took: float) -> float:

@@ -159,7 +159,7 @@ class Looks:
         rows = [job for job in accounted or [] if job.name == known[job.job_id][2].name]
         records += [job for job in rows if job.stage is Stage.ENDED]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
-        changed = await self._take_in(records, running=running)
+        changed = await self.take_in(records, running=running)
         # It may come back, or end in accounting later, or be a runaway: a row that never ends is no sign of life.
         unsure = [job for job in rows if job.job_id in gone - {each.job_id for each in records}]
         changed |= {run for job in unsure if (run := self._picture.doubt(job)) is not None}
@@ -170,11 +170,7 @@ class Looks:
                 self._picture.lose(run, attempt, job)
         return changed
 
-    async def heard(self, record: RemoteJob | None) -> set[Run]:
-        """A record that was read for another reason. What changed by it."""
-        return await self._take_in([record]) if record is not None else set()
-
-    async def _take_in(self, records: Sequence[RemoteJob], *, running: Collection[str] | None = None) -> set[Run]:
+    async def take_in(self, records: Sequence[RemoteJob], *, running: Collection[str] | None = None) -> set[Run]:
         """Keep these records, with what the jobs themselves have to tell: at their end, and where they are due to
         report, of all that are `running`. What changed by that.
         """
@@ -201,22 +197,44 @@ class Looks:
         self._last_queued = max((job_id for told, *_, job_id in chosen if told), key=id_order, default="")
         return [job_id for *_, job_id in chosen]
 
-    async def followed(self) -> set[Run]:
-        """Runs whose submits were accepted some time ago: is there another job under the marker? Of those that
-        accounting takes for alive, the scheduler is asked by their ids.
+    async def followed(self) -> None:
+        """Of submits that were answered some time ago: is there another job under the marker? Without accounting a
+        listing of all shows it. What got no answer is asked again with the next light listing.
         """
-        if not isinstance(self._door(), Accounting) or not (markers := self.copies.take()):
-            return set()
+        for _ in range(LOOK_UPS_PER_LOOK // NAMES_AT_ONCE):
+            markers = self.copies.take(NAMES_AT_ONCE)
+            if not markers or not isinstance(self._door(), Accounting):
+                return
+            found: set[Run] | None = None
+            try:
+                found = await self._others(markers) if self._patience <= 0 else None
+            finally:
+                if found is None:
+                    self.copies.put_back(markers)
+            if found is None:
+                return
+            for run in found:
+                self._on_change(run)
+
+    async def _others(self, markers: Sequence[str]) -> set[Run] | None:
+        """Take in the jobs of these names that nobody knows, the live ones as the scheduler has them; what changed.
+        None where accounting is silent.
+        """
         runs = [named[0] for each in markers if (named := parse(each)) is not None]
         rows = await self._accounted(names=markers, within=self._within(runs))
         if rows is None:
-            self.copies.put_back(markers)
-            return set()
+            return None
         news = [row for row in rows if not self._picture.knows(row)]
         alive = {row.key for row in news if row.stage is not Stage.ENDED}
         live = await self._door().get([job_id for job_id, _ in alive]) if alive else []
         ended = [row for row in news if row.stage is Stage.ENDED]
-        return await self._take_in([*ended, *(job for job in live if job.key in alive)])
+        return await self.take_in([*ended, *(job for job in live if job.key in alive)])
+
+    @property
+    def silent(self) -> dict[str, PasserelleError]:
+        """Why one side of the site can't be asked while the rest answers, by the condition that says so."""
+        sides = {"AccountingAvailable": self.accounting_trouble, "ListingAvailable": self.listings.trouble}
+        return {kind: trouble for kind, trouble in sides.items() if trouble is not None}
 
     def due(self) -> float:
         """Seconds until a look-up can learn something new."""
@@ -244,7 +262,7 @@ class Looks:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
         self._period = period
         most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
-        recalled = await self._take_in(await recall(self._door(), self._picture, self._accounted_ids, most))
+        recalled = await self.take_in(await recall(self._door(), self._picture, self._accounted_ids, most))
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
@@ -265,19 +283,22 @@ class Looks:
         for view in (views[run] for run in silent if run in views):
             view.word.to_listing = True  # accounting can't say it now
         wanting = {run for run, view in views.items() if self._needs_all(view) or (run in silent and view.highest)}
-        deep = bool(wanting) and self.listings.wait <= 0
-        if not deep:  # who began to want one meanwhile has no answer yet
+        # The live side is read after accounting: a job that appears in between is then seen in one of them.
+        due = bool(wanting) and self.listings.wait <= 0
+        live = await self._list(more=len(asked) >= LOOK_UPS_PER_LOOK) if due else None
+        deep = live is not None
+        if not deep:  # who wants one has no answer yet
             answered, silent = answered - wanting, silent - wanting
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
         told, unsure = rows, list[RemoteJob]()
-        if deep or active:
-            # The live side is read after accounting: a job that appears in between is then seen in one of them.
-            live = await (self._list(more=len(asked) >= LOOK_UPS_PER_LOOK) if deep else self._door().get(active))
+        if live is None and active:
+            live = await self._door().get(active)
+        if live is not None:
             listed = {job.name for job in live}
             unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
             told = [row for row in rows if row.stage is Stage.ENDED]  # active rows are the live side's to tell
             told += live
-        changed = await self._take_in(told)
+        changed = await self.take_in(told)
         changed |= {run for row in unsure if (run := self._picture.doubt(row)) is not None}
         now, settle_seconds = self._now(), self._door().settle_seconds
         if deep:
@@ -286,10 +307,16 @@ class Looks:
         changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
         return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)
 
-    async def _list(self, *, more: bool = False) -> Sequence[RemoteJob]:
-        """The full live listing, which is the next one's measure."""
-        with self.listings.one(self._period, more_wait=more):
-            live = await self._door().find()
+    async def _list(self, *, more: bool = False) -> Sequence[RemoteJob] | None:
+        """The full live listing, which is the next one's measure. None where it fails: that is evidence of nothing, and
+        who answers was proven before, so that all else goes on.
+        """
+        try:
+            with self.listings.one(self._period, more_wait=more):
+                live = await self._door().find()
+        except PasserelleError as error:
+            log.warning("jobs not listed", extra={"reason": error.reason, "error": str(error)})
+            return None
         self.strays.listed(live, self._picture)
         return live
 
@@ -331,19 +358,14 @@ class Looks:
         return await self._accounted(job_ids=job_ids, within=self._within(self._picture.views))
 
     async def surveyed(self) -> set[Run]:
-        """All jobs of ours, once an hour at least, so that those are known that nobody asks for: strays, and a second
-        job under a marker of which this operator has heard nothing. Nothing waits for it: where a listing of all is too
-        much for a site, its looks go on. What changed.
+        """All jobs of ours, once an hour, so that those are known that nobody asks for: strays, and a second job under
+        a marker. An hour later it comes though the calls run short. Nothing waits for it. What changed.
         """
-        if not self.strays.due or self._courtesy.budget.room(Purpose.LOOK) <= 0:
+        if not self.strays.due or (self._courtesy.budget.room(Purpose.LOOK) <= 0 and not self.strays.overdue):
             return set()
         self.strays.put_off()
-        try:
-            live = await self._list()
-        except PasserelleError as error:
-            log.warning("jobs not surveyed", extra={"reason": error.reason, "error": str(error)})
-            return set()
-        return await self._take_in([job for job in live if not self._picture.knows(job)])
+        live = await self._list() or ()
+        return await self.take_in([job for job in live if not self._picture.knows(job)])
 
     def _within(self, runs: Iterable[Run]) -> float:
         """Seconds since the first of these runs' jobs can have been submitted."""

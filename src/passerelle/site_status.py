@@ -113,9 +113,8 @@ def site_status(service: Service, *, now: float) -> SiteStatus:
     if trouble is None and (mistake := _mistake(service) or _strangers(service)) is not None:
         words = [("Ready", "False", mistake.reason, mistake.message)]
         words.append(("Stalled", "True", mistake.reason, mistake.message))
-    if watch is not None and trouble is None and watch.accounting_trouble is not None:
-        silent = watch.accounting_trouble
-        words.append(("AccountingAvailable", "False", silent.reason, silent.message))
+    if watch is not None and trouble is None:
+        words += [(side, "False", silent.reason, silent.message) for side, silent in watch.silent.items()]
     if watch is not None and service.site.spec is not None:
         words.append(_capable(service.site.spec.gateway.driver, watch))
     if watch is not None and service.credential is not None and trouble is None:

@@ -2,7 +2,7 @@
 of a TrainingJob that went without its job. They are told of and never cancelled. Pure.
 
 Only a full live listing shows them. One is read for other reasons now and then, and at rest once an hour, for the first
-time soon after the beginning.
+time soon after the beginning; every two hours where a site's calls run short.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class Strays:
     def due(self) -> bool:
         """Whether it is time for a listing that nobody else asked for."""
         return self._now() >= self._due
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was put off for so long that it comes whatever the hour's calls have room for."""
+        return self._now() >= self._due + SURVEY_SECONDS
 
     def put_off(self) -> None:
         """One is tried now, whatever comes of it."""

@@ -176,7 +176,7 @@ class SiteWatch:
                 await self.gateway.cancel(job.job_id)
             elif records:
                 self._picture.lose(run, attempt, job)
-        for changed in await self._looks.heard(news):
+        for changed in await self._looks.take_in([news] if news is not None else []):
             self._on_change(changed)
         self._stale = True
         self.nudge()
@@ -242,9 +242,9 @@ class SiteWatch:
         return [each for each in self._looks.strays.found(self._identity) if self._names_nobody(each.run)]
 
     @property
-    def accounting_trouble(self) -> Unavailable | None:
-        """Why accounting could not be asked, while the live side answers."""
-        return self._looks.accounting_trouble
+    def silent(self) -> dict[str, PasserelleError]:
+        """Why one side of the site can't be asked while the rest answers, by the condition that says so."""
+        return self._looks.silent
 
     @property
     def live_jobs(self) -> int:
@@ -290,11 +290,10 @@ class SiteWatch:
         """What is known of is told before look-ups begin: they may take long, or fail."""
         for run in await self._looks.known(self.progress_period):
             self._on_change(run)
-        for run in await self._looks.followed():
-            self._on_change(run)
+        await self._looks.followed()
 
     async def _look(self) -> None:
-        before = (kind_of(self.trouble), self.probe, self.accounting_trouble is None)
+        before = (kind_of(self.trouble), self.probe, self.silent.keys())
         changed: set[Run] = set()
         try:
             await self._renew()
@@ -324,7 +323,7 @@ class SiteWatch:
             self._failures = 0
             self.trouble = None
             self.looked_at, self._answered = time.time(), self._now()
-        if (kind_of(self.trouble), self.probe, self.accounting_trouble is None) != before:
+        if (kind_of(self.trouble), self.probe, self.silent.keys()) != before:
             self._on_site()
             changed = set(self._picture.views)
         for run in changed:

@@ -12,6 +12,7 @@ import pytest
 from little_world import World
 from passerelle.batch import Batch
 from passerelle.copies import FOLLOWED_SECONDS
+from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
 from passerelle.onsite.codes import DUPLICATE
@@ -225,6 +226,47 @@ def test_that_look_waits_for_an_accounting_that_does_not_answer(monkeypatch: pyt
         await world.until(running(world, key), 15)
 
     sent_twice(story, monkeypatch)
+
+
+def test_that_look_is_made_again_where_the_scheduler_did_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounted, get, lost = Memory.accounted, Memory.get, [False, False]
+
+    async def told_of_it(self: Memory, **which: Any) -> Sequence[RemoteJob]:
+        rows = await accounted(self, **which)
+        lost[0] = not lost[1] and len(rows) == 2
+        return rows
+
+    async def once(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        if lost[0]:
+            lost[:] = False, True
+            raise Unavailable("One answer was lost.", reason="Unreachable")
+        return await get(self, job_ids)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await accepted(world, key)
+        monkeypatch.setattr(Memory, "accounted", told_of_it)
+        monkeypatch.setattr(Memory, "get", once)
+        await world.until(running(world, key), FOLLOWED_SECONDS + 30)
+
+        assert lost == [False, True]
+
+    sent_twice(story, monkeypatch)
+
+
+def test_without_accounting_nobody_waits_to_be_followed() -> None:
+    async def story(world: World) -> None:
+        for number in range(20):
+            world.api.create(f"job-{number}", timeLimit="50m")
+        await world.until(lambda: len(world.states()) == 20)
+        await asyncio.sleep(FOLLOWED_SECONDS + 10)
+
+        assert world.service.watch is not None
+        assert world.service.watch._looks.copies.take(100) == []
+        await asyncio.sleep(FOLLOWED_SECONDS)
+        assert world.service.watch._looks.copies._due == {}
+
+    told(story, BEGINS, accounting=False)
 
 
 def test_a_crowd_is_followed_and_deleted_by_few_calls() -> None:

@@ -177,6 +177,24 @@ def test_jobs_of_other_users_and_clusters_are_no_strays_of_ours(others: dict[str
     assert [each.number for each in listed(STRAY, theirs).found(HERE)] == ["7"]
 
 
+def test_where_the_hours_calls_run_short_all_jobs_are_listed_every_two_hours() -> None:
+    async def story(world: World) -> None:
+        await world.until(running(world, world.api.create("a", timeLimit="50m")))
+        for_long = replace(world.site.batches["1000"].options, time_limit_minutes=10_000)
+        world.site._jobs["1000"].batch = replace(world.site.batches["1000"], options=for_long)
+        await asyncio.sleep(SURVEY_SECONDS)
+        run_elsewhere(world, "1000")
+        asked = world.site.calls.count("find")
+        await world.until(lambda: bool(strays(world)), 2 * SURVEY_SECONDS + 120)
+
+        assert world.site.calls.count("find") == asked + 1
+        assert any(each["type"] == "WithinBudget" for each in world.site_conditions())
+        await asyncio.sleep(6 * SURVEY_SECONDS)
+        assert world.site.calls.count("find") in (asked + 3, asked + 4)
+
+    told(story, LONG, period="10s", callsPerHour=600)
+
+
 def test_a_later_attempt_that_a_restored_status_has_not_heard_of_is_found_though_all_on_record_has_ended() -> None:
     async def story(world: World) -> None:
         fates = iter([Fate(queued=1, running=30, end="FAILED", exit_code=1), LONG])

@@ -315,7 +315,8 @@ class SiteStatus(Model):
         max_length=16,
         description="conditions are Ready (the site answers and accepts the credential); Stalled while an "
         "administrator must act; FullyCapable, False where the gateway can't do something, with what follows from it; "
-        "AccountingAvailable=False while Slurm's accounting does not answer; CredentialLasts=False while the "
+        "AccountingAvailable=False while Slurm's accounting does not answer, ListingAvailable=False while a listing of "
+        "all jobs fails; CredentialLasts=False while the "
         "credential ends before live jobs may, or soon; JobsKnown=False while jobs of ours belong to no TrainingJob "
         "here; IdentityKept=False while the Site leads away from "
         "attempts that have not ended; PeriodAsWritten=False where a period of the spec is shorter than the machine's "
