@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from passerelle.actions import Action, Intend, Rest, Submit
+from passerelle.actions import Action, Intend, LookUp, Rest, Submit
 from passerelle.decide import CONTINUED, RETRIED
 from passerelle.facts import Word
 from passerelle.limits import Limits
@@ -32,6 +32,11 @@ SPARED = "SiteSpared"
 BRIEF_REFUSALS = 5
 """So often a limit of the moment may refuse an attempt before its place is another's, which is in a quarter of an hour:
 else a crowd would try it, one after the other.
+"""
+
+OVERDUE_SECONDS = 120.0
+"""So long after the end of its back-off one that was refused is waited for: whatever keeps it from trying again then
+holds up nobody.
 """
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 600.0
@@ -65,17 +70,17 @@ class Holds:
         """This is what its pass will do. Whoever leaves its place, or can't take it, makes room for the next."""
         line, door = self._line(job.site), self._door(job.site)
         occupied = self._occupied.setdefault(job.site, set())
-        held = hold.reason if hold is not None else ""
+        held = hold.reason if hold is not None and action.reason == "Held" else ""
         waited = held != MAX_JOBS and line.leave(job)
-        if held != TOO_MANY_JOBS:
-            door.line.leave(job)
         if isinstance(action, Intend | Submit):
+            door.line.leave(job)
             self.limits.sent(job)
             self._left.discard(job.uid)
             occupied.add(job.uid)
             return
+        let_in = door.leave(job) if held != TOO_MANY_JOBS and not _waits_with_all(job, action, held) else []
         waits = self._limited(job, held)
-        if isinstance(action, Rest) and action.reason in _HELD and _unsent(job) and (waits or _lasts(memory, hold)):
+        if _unsent(job) and _has_nothing(job, memory, action) and (not held or waits or _lasts(memory, hold)):
             self._left.add(job.uid)
         if held == MAX_JOBS:
             line.join(job)
@@ -84,9 +89,10 @@ class Holds:
         left = job.uid in occupied and (job.uid in self._left or not _open(job))
         if left:
             occupied.discard(job.uid)
-            self._wake_all(door.taken(job))
+            let_in = let_in or door.taken(job)
             if not held:
                 self.limits.taken(job)
+        self._wake_all(let_in)
         if left or waited:
             self._call(job.site, limit)
 
@@ -102,14 +108,16 @@ class Holds:
         """Its submit, or a delivery before it, was refused just now, or not. Nobody waits behind one that was, until it
         is sent again.
         """
-        door = self._door(job.site)
+        door, until = self._door(job.site), memory.refused_until + OVERDUE_SECONDS
         if memory.refused is not None and memory.refused.reason == TOO_MANY_JOBS:
-            door.refused(job)
+            door.refused(job, until)
             return
         if refused or memory.refused is None:
             self._wake_all(door.taken(job))
-            limited = memory.refused is not None and memory.refused.reason == POLICY_LIMIT
-            (self.limits.refused if limited else self.limits.taken)(job)
+            if memory.refused is not None and memory.refused.reason == POLICY_LIMIT:
+                self.limits.refused(job, until)
+            else:
+                self.limits.taken(job)
         if refused and _lasts(memory, None):
             self._left.add(job.uid)
             self._occupied.setdefault(job.site, set()).discard(job.uid)
@@ -130,9 +138,13 @@ class Holds:
     def reason(
         self, job: TrainingJob, service: Service | None, memory: Memory, action: Action, now: float
     ) -> Word | None:
-        """What holds the TrainingJob back, as the condition Submitted says it; `now` is the monotonic clock's."""
+        """What holds the TrainingJob back, as the condition Submitted says it; `now` is the monotonic clock's. Nobody
+        is held by others any longer that should have tried again by now.
+        """
         if service is None or service.site.spec is None or service.watch is None:
             return None
+        self._wake_all(self._door(service.site.name).lapse(now))
+        self.limits.lapse(job, now)
         name, limit = service.site.name, service.site.spec.max_jobs
         if service.site.spec.suspend:
             return Word("False", SITE_SUSPENDED, f"Site {name} is suspended: nothing new is submitted there.")
@@ -199,6 +211,20 @@ def _failed_before(attempts: Sequence[Attempt]) -> int:
 
 _HELD = frozenset({"Held", "NotPlannable"})
 """Reasons of a Rest that, of an open attempt without a job, prove that the site has none."""
+
+
+def _has_nothing(job: TrainingJob, memory: Memory, action: Action) -> bool:
+    """Whether the site evidently has nothing of an open attempt without a job, which is not about to be sent."""
+    if not isinstance(action, Rest):
+        return False
+    elsewhere = action.reason == "IdentityChanged" and memory.fresh == job.status.attempts[-1].number
+    return elsewhere or action.reason in _HELD
+
+
+def _waits_with_all(job: TrainingJob, action: Action, held: str) -> bool:
+    """Whether it wants what it wanted, and nobody can pass it: by what holds all of the Site, or until it is asked."""
+    unknown = isinstance(action, LookUp) or (isinstance(action, Rest) and action.reason == "SiteSilent")
+    return not job.deleting and (unknown or held in (SPARED, SITE_SUSPENDED))
 
 
 def _lasts(memory: Memory, hold: Word | None) -> bool:

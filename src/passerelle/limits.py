@@ -31,6 +31,11 @@ class Limits:
             self._call(former.leave(job))
         self._charges[job.uid] = charge
 
+    def lapse(self, job: TrainingJob, now: float) -> None:
+        """Of its limit, who should have tried again by now is waited for no more."""
+        if (limit := self._of(job)) is not None:
+            self._call(limit.lapse(now))
+
     def shut(self, job: TrainingJob) -> bool:
         """Whether it must wait for others."""
         return (limit := self._of(job)) is not None and limit.shut(job.uid)
@@ -52,10 +57,10 @@ class Limits:
         if (limit := self._of(job)) is not None:
             self._call(limit.leave(job))
 
-    def refused(self, job: TrainingJob) -> None:
-        """By such a limit."""
+    def refused(self, job: TrainingJob, until: float) -> None:
+        """By such a limit. It will have tried again by `until`."""
         if (limit := self._of(job)) is not None:
-            self._call(limit.tried(job))
+            self._call(limit.tried(job, until))
 
     def taken(self, job: TrainingJob) -> None:
         """The site took it, or it has ended: there may be room for another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
+from math import inf
 
 from passerelle.objects import Key, TrainingJob
 
@@ -53,29 +54,51 @@ class Line:
 class Door:
     """Whether a Site takes jobs at all. It is shut while some wait that it refused since it has too many: these try
     again by their own back-offs, and no others. Each one that is taken, or that ends, lets the oldest that waits try:
-    so a site that is full hears from a few, and one that has room again is filled as fast as it takes them.
+    so a site that is full hears from a few, and one that has room again is filled as fast as it takes them. Who doesn't
+    try again although it should have is waited for no more.
     """
 
     def __init__(self) -> None:
         self.line = Line()
-        self._refused: set[str] = set()
+        self._refused: dict[str, float] = {}  # uid -> until when it is waited for
+        self._first_late = inf  # no earlier than this is any of them late
         self._let: set[str] = set()
 
     def shut(self, uid: str) -> bool:
         """For this one."""
         return bool(self._refused) and uid not in self._refused and uid not in self._let
 
-    def refused(self, job: TrainingJob) -> None:
-        """The site has too many jobs to take this one."""
-        self._refused.add(job.uid)
+    def refused(self, job: TrainingJob, until: float = inf) -> None:
+        """The site has too many jobs to take this one, which will have tried again by `until`."""
+        self._await(job.uid, until)
         self._let.discard(job.uid)
+
+    def _await(self, uid: str, until: float) -> None:
+        self._refused[uid] = until
+        self._first_late = min(self._first_late, until)
+
+    def lapse(self, now: float) -> list[Key]:
+        """Who should have tried again by now is waited for no more. Those whose turn it is in its place."""
+        if now < self._first_late:
+            return []
+        keys = [key for uid, until in [*self._refused.items()] if until <= now for key in self._gone(uid)]
+        self._first_late = min(self._refused.values(), default=inf)
+        return keys
+
+    def leave(self, job: TrainingJob) -> list[Key]:
+        """It wants nothing now. Those whose turn it is in its place."""
+        self.line.leave(job)
+        return self.taken(job) if job.uid in self._refused or job.uid in self._let else []
 
     def taken(self, job: TrainingJob) -> list[Key]:
         """The site took it, or it is no more. Those whose turn it is now."""
-        self._let.discard(job.uid)
-        if job.uid not in self._refused:
+        return self._gone(job.uid)
+
+    def _gone(self, uid: str) -> list[Key]:
+        self._let.discard(uid)
+        if uid not in self._refused:
             return self.one_more() if self._refused else []
-        self._refused.discard(job.uid)
+        del self._refused[uid]
         return self.one_more() if self._refused else [key for _, key in self.line.first(len(self.line))]
 
     def one_more(self) -> list[Key]:
@@ -106,22 +129,16 @@ class Limit(Door):
         """Until others are taken, or refused again."""
         self.line.join(job, behind=self._times[job.uid])
 
-    def tried(self, job: TrainingJob) -> list[Key]:
-        """It was refused. Those whose turn it is now."""
+    def tried(self, job: TrainingJob, until: float = inf) -> list[Key]:
+        """It was refused, and will have tried again by `until`. Those whose turn it is now."""
         self._let.discard(job.uid)
         self._times[job.uid] += 1
-        if job.uid in self._refused:
-            return self.one_more()
-        if len(self._refused) < FEW:
-            self._refused.add(job.uid)
-        return []
+        again = job.uid in self._refused
+        if again or len(self._refused) < FEW:
+            self._await(job.uid, until)
+        return self.one_more() if again else []
 
     def taken(self, job: TrainingJob) -> list[Key]:
         """The site took it, or it is no more. Those whose turn it is now."""
         del self._times[job.uid]
         return super().taken(job)
-
-    def leave(self, job: TrainingJob) -> list[Key]:
-        """It wants nothing now. Those whose turn it is in its place."""
-        self.line.leave(job)
-        return self.taken(job) if job.uid in self._refused or job.uid in self._let else []

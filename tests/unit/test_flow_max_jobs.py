@@ -84,6 +84,30 @@ def test_nobody_waits_behind_one_that_a_full_site_refuses_for_another_reason_whe
     told(story, LONG)
 
 
+@pytest.mark.parametrize("how", ["suspended", "without its files", "strange"])
+@pytest.mark.parametrize("reason", ["TooManyJobs", "PolicyLimit"])
+def test_nobody_waits_behind_one_that_was_refused_once_and_wants_or_can_do_nothing_now(
+    monkeypatch: pytest.MonkeyPatch, reason: str, how: str
+) -> None:
+    refusal = Rejected("No more of them.", reason=reason, transient=True)
+    submits_end(monkeypatch, lambda number: refusal if number == 0 else None)
+
+    async def story(world: World) -> None:
+        world.api.config_maps["code"] = {"train.py": b"pass"}
+        first = world.api.create("first", files=[{"configMap": "code", "path": "/workspace"}])
+        await world.until(lambda: world.condition(first, "Submitted") == ("False", reason))
+        if how == "strange":
+            world.site.cluster = "another"
+        else:
+            hold(world, first, how)
+        await asyncio.sleep(60)
+        other = world.api.create("other")
+        await world.until(running(world, other), 20)
+        assert world.status(first)["attempts"][0].get("jobId") is None
+
+    told(story, LONG, maxJobs=1)
+
+
 @pytest.mark.parametrize("how", ["suspended", "without its files"])
 def test_whose_submit_never_arrived_and_is_held_gives_its_place_back(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     submits_end(monkeypatch, lambda number: Unavailable("The scheduler is down.") if number == 0 else None)
