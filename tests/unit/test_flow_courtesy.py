@@ -595,7 +595,7 @@ def test_an_end_that_is_found_while_progress_is_read_is_a_look_all_the_same(monk
     async def story(world: World) -> None:
         assert world.service.watch is not None
         with made_for(Purpose.PROGRESS):
-            await world.service.watch._looks._take_in([], running=[])
+            await world.service.watch._looks.take_in([], running=[])
         assert heard[-1] is Purpose.LOOK
 
     told(story)
