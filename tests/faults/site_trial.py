@@ -38,6 +38,8 @@ async def run(stage: SiteStage, name: str, story: tuple[Plan, tuple[Happening, .
     began = time.monotonic()
     ran = await play(stage, name, *story)
     word = "; ".join(ran.verdict.defects) or "well"
+    if ran.verdict.defects:
+        say.line(f"  {name}: its logs are kept in {stage.keep_logs(name)}")
     took = time.monotonic() - began
     befell = ", ".join(sorted(f"{blow.what} {blow.name}={blow.job_id}" for blow in ran.blows)) or "nothing"
     calls = ", ".join(map(str, ran.plan.happened)) or "nothing"

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import json
 import secrets
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -28,10 +29,12 @@ from passerelle_sandbox.deploy import OperatorProcess
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.sandbox import Sandbox
 from passerelle_sandbox.site.serve import Site
+from tree import REPOSITORY
 
 Object = dict[str, Any]
 
 NODES, GPUS = 4, 16
+KEPT_LOGS = REPOSITORY / ".work" / "faults"
 _HTTP_OK = 200
 _HTTP_CREATED = 201
 
@@ -126,6 +129,15 @@ class Stage:
         """Other operators, which load these files."""
         self.before = before
         await self.operators.replace()
+
+    def keep_logs(self, name: str) -> Path:
+        """What the operators and the site's daemons wrote, for whoever looks for the cause; the sandbox goes."""
+        kept = KEPT_LOGS / name
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.site.directory / "log", kept)
+        for each in self.there.directory.glob("operator-*.log"):
+            shutil.copy(each, kept)
+        return kept
 
     async def apply(self, *objects: Object) -> None:
         await asyncio.to_thread(deploy.apply, self.there, *objects)

@@ -59,7 +59,7 @@ class Suite:
             return
         async with site_stage() as stage:
             for name, plan in plans:
-                await self._one(name, plan, partial(site_run, stage, plan.seed))
+                await self._one(name, plan, stage, partial(site_run, stage, plan.seed))
             self._leave(stage)
 
     async def _others(self, plans: Sequence[tuple[str, Plan]], mutants: Sequence[Mutant]) -> None:
@@ -67,7 +67,7 @@ class Suite:
 
         async def one(name: str, plan: Plan) -> None:
             async with gate:
-                await self._one(name, plan, lambda: run(stage, plan, name))
+                await self._one(name, plan, stage, lambda: run(stage, plan, name))
 
         async with raised() as stage:
             async with asyncio.TaskGroup() as group:
@@ -87,15 +87,18 @@ class Suite:
         self.caught += seen
         say.line(f"  mutant {mutant.name}: {'caught' if seen else 'NOT caught'}")
 
-    async def _one(self, name: str, plan: Plan, make: Callable[[], Awaitable[Ran]]) -> None:
+    async def _one(self, name: str, plan: Plan, stage: Stage, make: Callable[[], Awaitable[Ran]]) -> None:
         began = time.monotonic()
         try:
             ran = await make()
         except _NO_VERDICT as error:
             say.line(f"  {name}, {plan.door}: it came to no verdict: {error!r}")
             self.broken.append(name)
+            stage.keep_logs(name)
             return
         self.done.append(ran)
+        if ran.verdict.defects:
+            say.line(f"  {name}: its logs are kept in {stage.keep_logs(name)}")
         if self.tried:
             record.append(record.row(self.tried, ran))
         word = "; ".join(ran.verdict.defects) or "well"
