@@ -295,7 +295,8 @@ class Acts:
                     "error": str(trouble) if trouble else None,
                 },
             )
-        await self._reporter.report(now, trouble=trouble)
+        if action.reason != DUPLICATE or current.number not in _ended(job):  # else its end stands as it was told
+            await self._reporter.report(now, trouble=trouble)
         return CANCEL_AGAIN_SECONDS if trouble is None else _asked(trouble, RETRY_SECONDS)
 
     async def _warn(self, now: Pass, target: RemoteJob) -> float | None:

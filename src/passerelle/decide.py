@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.gateways.base import Identity
 from passerelle.marker import ATTEMPT_LIMIT
-from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage, id_order
+from passerelle.reach import advanced
+from passerelle.slurm import ENDING_BY_REASON, MAYBE_BEFORE_THE_CLAIM, STOPPED, Blame, RemoteJob, Stage, id_order
 
 OUTCOME_LOST = "OutcomeLost"
 """Reason of an attempt that had a job once, of which the site knows neither life nor end."""
@@ -131,32 +132,45 @@ def _turned_away(job: RemoteJob, record: Recorded | None) -> bool:
 
 
 def _may_be(job: RemoteJob, record: Recorded | None) -> bool:
-    """Whether it may be the attempt: of one whose end is written down, only the recorded job, perhaps in a later life.
-    Its id counts only together with its submit time.
+    """Whether it may be the attempt: of one whose end is written down, the recorded job, perhaps in a later life, and,
+    where that may have taken no claim, one that runs. Its id counts only together with its submit time.
     """
-    if record is None or record.final in ("", OUTCOME_LOST):
+    if record is None or record.final in ("", OUTCOME_LOST) or (_open_to_others(record) and _runs(job)):
         return True
     if job.job_id != record.job_id:
         return False
     return job.submit_time == record.submit_time or job.restart_count > record.restart_count
 
 
+def _open_to_others(record: Recorded) -> bool:
+    """Whether the end on record may have come before the claim was taken; of a suspended one nobody knows."""
+    return record.final in MAYBE_BEFORE_THE_CLAIM or record.final not in ENDING_BY_REASON
+
+
+def _runs(job: RemoteJob) -> bool:
+    return job.live and job.stage is Stage.RUNNING
+
+
 def _choose(jobs: list[RemoteJob], record: Recorded | None) -> RemoteJob | None:
     """Of several jobs under one marker the attempt is the one that started first: it took the run directory's claim.
 
-    A recorded job that is still waiting holds no claim yet, so it yields to one that has started; and one that was
-    cancelled, maybe by us as one too many, yields to whatever lives.
+    A recorded job that is still waiting holds no claim yet, so it yields to one that has started; one that was
+    cancelled, maybe by us as one too many, yields to whatever lives; and one that may have ended without the claim, to
+    whatever had it, or runs. Among such ones the recorded one is it: that was seen to run, or nobody knows better.
     """
     if not jobs:
         return None
     lives = any(job.stage in (Stage.QUEUED, Stage.RUNNING) for job in jobs)
+    begun = any(_runs(job) or (job.ending is not None and not job.may_have_begun_nothing) for job in jobs)
 
-    def rank(job: RemoteJob) -> tuple[bool, bool, float, bool, int, tuple[int, str]]:
-        queued, cancelled = never_began(job), job.state.base == "CANCELLED" and job.state.ending is not None
+    def rank(job: RemoteJob) -> tuple[bool, bool, bool, float, bool, int, tuple[int, str]]:
+        queued, cancelled = job.never_began, job.state.base == "CANCELLED" and job.state.ending is not None
         never_ran = job.start_time is None or (job.state.base == "CANCELLED" and not job.node_count)
-        recorded = record is not None and record.job_id == job.job_id
+        other = record is None or record.job_id != job.job_id
         started = float("inf") if queued or job.start_time is None else job.start_time
-        return (lives and cancelled, queued or never_ran, started, not recorded, job.submit_time, id_order(job.job_id))
+        yields = (lives and cancelled) or (begun and job.may_have_begun_nothing)
+        unsure = job.may_have_begun_nothing and other
+        return (yields, queued or never_ran, unsure, started, other, job.submit_time, id_order(job.job_id))
 
     return min(jobs, key=rank)
 
@@ -252,11 +266,22 @@ def _end_and_release(wanted: Wanted, seen: Seen) -> Action:
 
 
 def _closed(wanted: Wanted, seen: Seen) -> bool:
-    """Whether every attempt has its end on record. Attempts are recorded in rising order."""
+    """Whether every attempt has its end on record, and the site shows no other life of one. Attempts are recorded in
+    rising order.
+    """
+    if lives(wanted.recorded, seen):
+        return False  # it was requeued, or the site has two
     later = {*(number for number, _ in seen.jobs), *seen.doubtful}
     if not wanted.recorded or any(number > wanted.recorded[-1].number for number in later):
         return False  # the status is an older backup's
     return all(record.final for record in wanted.recorded)
+
+
+def lives(recorded: tuple[Recorded, ...], seen: Seen) -> bool:
+    """Whether the scheduler has a job of the run that has not ended, of whatever attempt."""
+    records = {record.number: record for record in recorded}
+    live = ((number, job) for number, job in seen.jobs if job.live and job.stage is not Stage.ENDED)
+    return any(not _turned_away(job, records.get(number)) for number, job in live)
 
 
 def _owed(wanted: Wanted) -> bool:
@@ -300,12 +325,7 @@ def _unrecorded(seen: Seen, current: Current | None) -> Action | None:
 
 def _surplus(current: Current) -> RemoteJob | None:
     """A waiting job beside the attempt's own: it holds no claim, so ending it ends nothing that runs."""
-    return next(filter(never_began, current.duplicates), None)
-
-
-def never_began(job: RemoteJob) -> bool:
-    """Whether a job waits for its first start."""
-    return job.stage is Stage.QUEUED and job.restart_count == 0
+    return next((job for job in current.duplicates if job.never_began), None)
 
 
 def _begin(wanted: Wanted, attempt: int, reason: str = "Wanted") -> Action:
@@ -350,14 +370,9 @@ def _decide_with_job(wanted: Wanted, seen: Seen, current: Current, job: RemoteJo
         return Rest("Ending")
     on_record = current.recorded is not None and current.recorded.final
     lone = all(each.stage is Stage.ENDED for _, each in seen.jobs)
-    if may_have_begun_nothing(job) and lone and not (on_record or seen.quiet):
+    if job.may_have_begun_nothing and lone and not (on_record or seen.quiet):
         return LookUp("OthersMayLive", last=True)
     return _decide_after_end(wanted, current.number, current.recorded, job)
-
-
-def may_have_begun_nothing(job: RemoteJob) -> bool:
-    """Whether a job was cancelled, maybe as it waited: then another one of its marker may have the claim, and train."""
-    return job.ending is not None and job.ending.blame is Blame.CANCELLATION
 
 
 def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job: RemoteJob | None = None) -> Action:
@@ -382,17 +397,3 @@ def _decide_after_end(wanted: Wanted, number: int, record: Recorded | None, job:
         if left:
             return _begin(wanted, number + 1, CONTINUED)
     return Rest("Finished")
-
-
-def advanced(reached: Mapping[int, int], number: int) -> bool:
-    """Whether an attempt came further than all before it. The first one has none before it; one that told no step is
-    not known to have come anywhere.
-    """
-    if number == 1:
-        return True
-    return reached.get(number, -1) > furthest(reached, number)
-
-
-def furthest(reached: Mapping[int, int], number: int) -> int:
-    """The step to which the attempts before this one came; -1 where none told one."""
-    return max((step for attempt, step in reached.items() if attempt < number), default=-1)

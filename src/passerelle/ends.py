@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from passerelle.decide import RETRIED, furthest
+from passerelle.decide import RETRIED
 from passerelle.onsite.codes import IMAGE_NOT_FOUND, SITE_FAULT
 from passerelle.progress import Report
+from passerelle.reach import furthest
 from passerelle.slurm import STOPPED, Blame, Ending, RemoteJob
 from passerelle.v1alpha1.trainingjob_status import Attempt
 

@@ -105,8 +105,8 @@ class Pass:
         """The current attempt's job, as far as it counts: an end does not while another job may be the attempt's."""
         job = self.current.job if self.current is not None else None
         unsettled = isinstance(self.action, LookUp) and self.action.last
-        if self.action.reason in decide.NO_WORD and job is not None:
-            unsettled = decide.may_have_begun_nothing(job)  # no listing of who answers now tells of the others
+        if self.action.reason in (*decide.NO_WORD, decide.DUPLICATE) and job is not None:
+            unsettled = job.may_have_begun_nothing  # nobody has told yet of all the others
         return job if not unsettled else None
 
     def _attempts(self) -> tuple[Attempt, ...]:

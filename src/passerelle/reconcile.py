@@ -27,7 +27,7 @@ from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.lost import next_look
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, age, elsewhere, remembered, wanted
+from passerelle.passes import Memory, Pass, age, elsewhere, recorded, remembered, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.relisting import Relisting
 from passerelle.reporting import Reporter
@@ -275,8 +275,8 @@ class Reconciler:
         job, memory, watch = now.job, now.memory, now.service.watch if now.service is not None else None
         if now.action.reason == OUTCOME_LOST:
             return 0.0  # that was written a moment ago: a retry may wait for it
-        if watch is None:
-            return None
+        if watch is None or decide.lives(recorded(job), now.seen):
+            return None  # whatever lives of it is followed to its end
         kept = self._store.get(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
         since = ttl.finished_at(kept) if kept is not None else None
         wait = next_look(since, self._now()) if since is not None else None

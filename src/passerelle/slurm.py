@@ -73,6 +73,13 @@ ENDINGS_BY_CODE: dict[int, Ending] = {
 LOG_REFUSED_SIGNAL = 53
 """A batch script that is ended by a signal exits with a code: this one is slurmstepd's own word."""
 
+MAYBE_BEFORE_THE_CLAIM = frozenset(
+    {"Cancelled", "Revoked", "Preempted", "Deadline", "NodeFailure", "BootFailure", "SiteFault", "Refused"}
+)
+"""Reasons of ends that a job may come to before its batch script has taken the run's claim: then another one of its
+marker may have it, and train.
+"""
+
 ENDING_BY_REASON = {ending.reason: ending for ending in (*ENDINGS.values(), *ENDINGS_BY_CODE.values(), REFUSED)}
 """Back from a recorded reason."""
 
@@ -212,6 +219,16 @@ class RemoteJob:
         started; accounting keeps no reason of it.
         """
         return self.state.base == "FAILED" and self.start_time is None
+
+    @property
+    def may_have_begun_nothing(self) -> bool:
+        """Whether it has ended, or ends, and may never have taken the run's claim."""
+        return self.ending is not None and self.ending.reason in MAYBE_BEFORE_THE_CLAIM
+
+    @property
+    def never_began(self) -> bool:
+        """Whether it waits for its first start."""
+        return self.stage is Stage.QUEUED and self.restart_count == 0
 
     @property
     def log_refused(self) -> bool:

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 
 from passerelle import stopping
 from passerelle.batch import Batch
-from passerelle.decide import Seen, never_began
+from passerelle.decide import Seen
 from passerelle.errors import Deferred, Invalid, Misaddressed, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate, kind_of, waiting
 from passerelle.gateways.base import Gateway, Identity, Probe
@@ -168,7 +168,7 @@ class SiteWatch:
         with self._ending(job):
             records = await self.gateway.get([job.job_id])
             mine = next((each for each in records if each.name == job.name and self._picture.ours(each)), None)
-            if mine is not None and (mine.stage is Stage.ENDED or (surplus and not never_began(mine))):
+            if mine is not None and (mine.stage is Stage.ENDED or (surplus and not mine.never_began)):
                 news = mine
             elif mine is not None:
                 if surplus:

@@ -411,10 +411,75 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Seen(),
         Rest("Finished"),
     ),
-    "another job under the marker is no life of an attempt whose end is written down": (
-        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+    "another job under the marker is no life of an attempt that had the claim, and whose end is written down": (
+        Wanted(recorded=(FAILED,), retry_requested=True),
         seen(job("RUNNING", "10", submit_time=900)),
         Intend("Wanted", 2),
+    ),
+    "nor does it open the end that is written down: the fence turns it away": (
+        Wanted(recorded=(FAILED,)),
+        seen(job("FAILED"), job("RUNNING", "11", start_time=300)),
+        Rest("Finished"),
+    ),
+    "one that runs is the attempt again where the job on record may have ended before it took the claim": (
+        Wanted(recorded=(NODE_FAILED,), max_attempts=2),
+        seen(job("RUNNING", "10", submit_time=900)),
+        Rest("Active"),
+    ),
+    "so it is where nobody wants another attempt": (
+        Wanted(recorded=(NODE_FAILED,)),
+        seen(job("NODE_FAIL"), job("RUNNING", "11", start_time=300)),
+        Rest("Active"),
+    ),
+    "so it is where the first one was suspended before it began": (
+        Wanted(recorded=(replace(SUBMITTED, suspended=True, final="Suspended"),), suspend=True),
+        seen(job("CANCELLED", start_time=None), job("RUNNING", "11", start_time=300)),
+        Cancel("Suspended", job("RUNNING", "11", start_time=300)),
+    ),
+    "a run that has ended lives again where the site has requeued its job": (
+        Wanted(recorded=(FAILED,)),
+        seen(job("RUNNING", "10", submit_time=900, restart_count=1)),
+        Rest("Active"),
+    ),
+    "a job of a run that has ended, which waits, is cancelled though nobody wants another attempt": (
+        Wanted(recorded=(NODE_FAILED,)),
+        seen(job("NODE_FAIL"), job("PENDING", "11")),
+        Cancel(DUPLICATE, job("PENDING", "11")),
+    ),
+    "so is one beside a job whose end is not yet written down": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("NODE_FAIL"), job("PENDING", "11"), quiet=False),
+        Cancel(DUPLICATE, job("PENDING", "11")),
+    ),
+    "what accounting alone has as alive reopens no end": (
+        Wanted(recorded=(NODE_FAILED,)),
+        seen(job("RUNNING", "11", live=False)),
+        Rest("Finished"),
+    ),
+    "another cluster's job of that marker reopens none either": (
+        Wanted(recorded=(NODE_FAILED,)),
+        seen(job("RUNNING", "11", cluster="leonardo"), identity=THERE),
+        Rest("Finished"),
+    ),
+    "a deletion lets no run go that has ended, where the site has requeued its job": (
+        Wanted(deleting=True, recorded=(FAILED,)),
+        seen(job("RUNNING", "10", submit_time=900, restart_count=1)),
+        Cancel("Deleted", job("RUNNING", "10", submit_time=900, restart_count=1)),
+    ),
+    "nor where a second job of it waits": (
+        Wanted(deleting=True, recorded=(NODE_FAILED,)),
+        seen(job("NODE_FAIL"), job("PENDING", "11")),
+        Cancel("Deleted", job("PENDING", "11")),
+    ),
+    "nor where a second job of it runs": (
+        Wanted(deleting=True, recorded=(FAILED,)),
+        seen(job("FAILED"), job("RUNNING", "11", start_time=300)),
+        Cancel("Deleted", job("RUNNING", "11", start_time=300)),
+    ),
+    "nor where the site that has it can't be asked any more": (
+        Wanted(deleting=True, recorded=(NODE_FAILED,)),
+        seen(job("RUNNING", "11"), identity=None),
+        Rest("SiteSilent"),
     ),
     "an attempt whose end is written down lives again where the site has requeued its job": (
         Wanted(recorded=(NODE_FAILED,), max_attempts=2),
@@ -454,6 +519,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     "a job that was cancelled is not the end before a last look for others under its marker": (
         Wanted(recorded=(SUBMITTED,)),
         seen(job("CANCELLED"), quiet=False),
+        LookUp("OthersMayLive", last=True),
+    ),
+    "nor is one that may have ended before it took the claim": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("NODE_FAIL"), quiet=False),
         LookUp("OthersMayLive", last=True),
     ),
     "an end that is on record is looked at no more": (
@@ -633,3 +703,57 @@ def test_a_cancelled_duplicate_that_never_ran_is_not_the_outcome() -> None:
 
     assert current is not None
     assert current.job == done
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        job("CANCELLED"),
+        job("NODE_FAIL"),
+        job("BOOT_FAIL"),
+        job("PREEMPTED"),
+        job("DEADLINE", start_time=None),
+        job("FAILED", exit_code=212),
+        job("FAILED", exit_signal=53),
+        job("FAILED", start_time=None),
+    ],
+    ids=lambda ended: f"{ended.state} {ended.ending.reason}",
+)
+def test_whoever_may_have_ended_before_the_claim_yields_to_what_runs_and_is_no_end_before_a_last_look(
+    ended: RemoteJob,
+) -> None:
+    wanted = Wanted(recorded=(SUBMITTED,))
+    running = job("RUNNING", "11", start_time=300)
+    current = current_attempt(wanted, seen(ended, running))
+
+    assert current is not None
+    assert current.job == running
+    assert decide(wanted, seen(ended, quiet=False)) == LookUp("OthersMayLive", last=True)
+
+
+@pytest.mark.parametrize("ended", [job("COMPLETED"), job("FAILED"), job("TIMEOUT"), job("FAILED", exit_code=214)])
+def test_whoever_had_the_claim_yields_to_nobody(ended: RemoteJob) -> None:
+    wanted = Wanted(recorded=(SUBMITTED,))
+    current = current_attempt(wanted, seen(ended, job("RUNNING", "11", start_time=300)))
+
+    assert current is not None
+    assert current.job == ended
+    assert decide(wanted, seen(ended, quiet=False)) == decide(wanted, seen(ended))
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "CANCELLED", "NODE_FAIL"])
+def test_the_copy_that_was_seen_to_run_is_the_outcome(state: str) -> None:
+    ended = job(state, "11", start_time=300)
+    current = current_attempt(Wanted(recorded=(replace(SUBMITTED, job_id="11"),)), seen(job("NODE_FAIL"), ended))
+
+    assert current is not None
+    assert current.job == ended
+
+
+def test_whatever_had_the_claim_is_the_outcome_though_it_was_never_seen_to_run() -> None:
+    current = current_attempt(
+        Wanted(recorded=(SUBMITTED,)), seen(job("NODE_FAIL"), job("COMPLETED", "11", start_time=300))
+    )
+
+    assert current is not None
+    assert current.job == job("COMPLETED", "11", start_time=300)
