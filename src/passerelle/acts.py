@@ -99,7 +99,7 @@ class Acts:
             ended = _ended(job)
             due = [each for each in now.attempts if each.secrets_left or each.number not in ended]
             if await self._clear(now, due) and memory.left < RELEASE_TRIES:
-                return CLEAR_AGAIN_SECONDS
+                return CLEAR_AGAIN_SECONDS if memory.left else max(memory.left_until - self._clock(), 1.0)
         kept = [name for name in job.finalizers if name != FINALIZER]
         await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
         log.info("released", extra={"trainingjob": str(job.key), "uid": job.uid})
@@ -184,7 +184,8 @@ class Acts:
             job_id = await service.watch.submit(job.run, attempt.number, batch, Identity(attempt.cluster, attempt.user))
         except Rejected as error:
             trouble = error
-            memory.fresh = attempt.number  # it is evidence: nothing runs. A site may refuse thousands: no batch waits
+            # For a moment it is evidence: nothing runs. A site may refuse thousands: no batch waits.
+            memory.fresh, memory.posted, memory.posted_at = attempt.number, attempt.number, self._clock()
             if batch.options.exclude and not error.transient:
                 # Slurm may no longer know a node, or have too few others: better a bad node than none.
                 memory.anywhere, widened = True, True
@@ -247,13 +248,20 @@ class Acts:
         watch = now.service.watch if now.service is not None else None
         sealed = job.spec is not None and bool(brought.secrets(job.spec))
         left: set[int] = set()
+        spared: Deferred | None = None
         for each in due:
             if not sealed and not each.secrets_left:
                 continue
             path = sealed_path(run_directory(job, now.service, each.number), job.run.marker(each.number))
-            if watch is None or not await discard(watch, path, Identity(each.cluster, each.user)):
+            try:
+                if watch is None or not await discard(watch, path, Identity(each.cluster, each.user)):
+                    left.add(each.number)
+            except Deferred as error:
+                spared = error
                 left.add(each.number)
-        if left:
+        if spared is not None:  # that was no try
+            memory.left_until = self._clock() + _asked(spared, CLEAR_AGAIN_SECONDS)
+        elif left:
             wait = min(CLEAR_AGAIN_SECONDS * 2.0**memory.left, CLEAR_LONGEST_SECONDS)
             memory.left, memory.left_until = memory.left + 1, self._clock() + wait
         else:
@@ -271,7 +279,7 @@ class Acts:
                 attempts = (*attempts[:-1], attempts[-1].model_copy(update=marked))
                 await self._reporter.report(now, attempts=attempts)  # why it ends is written before it ends
                 return 0.0
-            left = grace_left(job, attempts[-1], target, self._now())
+            left = grace_left(job, attempts[-1], target, self._now(), now.memory.spared_at)
             if left > 0 and (again := await self._warn(now, target)) is not None:
                 return min(left, again)
         trouble: PasserelleError | None = None
@@ -311,6 +319,8 @@ class Acts:
                     return None
             except PasserelleError as error:
                 trouble = error
+                if isinstance(error, Deferred):
+                    now.memory.spared_at = self._now()
             else:
                 warned[target.job_id] = self._clock()
             told = {"job_id": target.job_id, "marker": target.name, "error": str(trouble) if trouble else None}
@@ -326,16 +336,16 @@ def may_be_forgotten(job: TrainingJob, now: float) -> bool:
     return job.held_finalizer or job.run_id is not None or now - (epoch(job.created or None) or 0) >= FORGOTTEN_SECONDS
 
 
-def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float) -> float:
+def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float, spared_at: float = 0.0) -> float:
     """Seconds that a suspended attempt still has to save and stop by itself: of a running one with checkpoints its
-    grace, and what the batch script needs after it.
+    grace, and what the batch script needs after it. It begins anew at `spared_at`, when it could not be asked yet.
     """
     checkpoint = job.spec.checkpoint if job.spec is not None else None
     began = epoch(attempt.suspend_time)
     if checkpoint is None or began is None or target.stage is not Stage.RUNNING:
         return 0.0
     grace = seconds(checkpoint.grace) + STOP_SECONDS
-    return min(began + grace - now, grace)
+    return min(max(began, spared_at) + grace - now, grace)
 
 
 def _again(trouble: PasserelleError | None) -> float | None:

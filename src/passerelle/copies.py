@@ -1,8 +1,9 @@
-"""Which accepted submits are to be looked up once more, by name: a balancer may have sent a request twice, and the
-answer that came is of one of two jobs. Pure.
+"""Which submits are to be looked up once more, by name: a balancer may have sent a request twice, and the answer that
+came is of one of two. Pure.
 
-The other one may train while the one that is known waits. So some time after each answer accounting is asked whether it
-has more jobs of that name: one name in a call that many share, and none of the scheduler.
+The other job may train while the one that is known waits; and a refusal may be of the second request, by a limit that
+the first one's job has filled. So some time after each submit accounting is asked whether it has more jobs of that
+name: one name in a call that many share, and none of the scheduler.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 FOLLOWED_SECONDS = 60.0
-"""After the answer: until then accounting has both, and whoever sends a request again has done so."""
+"""After the submit: until then accounting has both, and whoever sends a request again has done so."""
 
 
 class Copies:
@@ -21,8 +22,8 @@ class Copies:
         self._now = now
         self._due: dict[str, float] = {}  # marker -> when
 
-    def accepted(self, marker: str) -> None:
-        """A submit under this marker was answered."""
+    def sent(self, marker: str) -> None:
+        """A submit under this marker has left."""
         self._due[marker] = self._now() + FOLLOWED_SECONDS
 
     def take(self, most: int) -> list[str]:

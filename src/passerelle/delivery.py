@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Deferred, Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gate import WAITING
 from passerelle.gateways.base import Files, Handover, Identity, Transfer, Upload
 from passerelle.gateways.purpose import Purpose, made_for
@@ -49,7 +49,7 @@ def _undelivered(error: PasserelleError) -> PasserelleError:
 
 async def discard(watch: SiteWatch, path: str, identity: Identity) -> bool:
     """Leave nothing of a parcel that no job has taken. Whether that is so: what can't be done is logged, and it is the
-    caller's to try again.
+    caller's to try again. Raises Deferred where it was not tried.
     """
     gateway = watch.gateway
     try:
@@ -58,6 +58,8 @@ async def discard(watch: SiteWatch, path: str, identity: Identity) -> bool:
                 await gateway.remove(path)
             elif isinstance(gateway, Upload) and isinstance(gateway, Files) and await gateway.size(path):
                 await gateway.write(path, b"\n")
+    except Deferred:
+        raise
     except PasserelleError as error:
         log.warning("a parcel was left", extra={"site": watch.name, "path": path, "error": str(error)})
         return False

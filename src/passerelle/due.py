@@ -20,8 +20,7 @@ def due(now: Pass, clock: float) -> float | None:
     waits: list[float] = []
     if now.planned.invalid is not None:
         waits.append(PLAN_AGAIN_SECONDS)
-    if now.memory.refused is not None and now.memory.refused_until > clock:
-        waits.append(now.memory.refused_until - clock)
+    waits += now.memory.refusal_due(clock)
     if now.hold is not None and now.hold.reason in TURNS:
         waits.append(TURN_AGAIN_SECONDS)
     if now.hold is not None and now.hold.reason == SPARED and now.service is not None:
@@ -29,7 +28,7 @@ def due(now: Pass, clock: float) -> float | None:
         waits.append(max(spared.retry_after or 0.0, 1.0) if spared is not None else 1.0)
     if now.hold is not None and now.hold.reason == BACK_OFF:
         waits.append(back_off(now.job, now.memory, clock))
-    if 0 < now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
+    if now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
         waits.append(max(now.memory.left_until - clock, 1.0))
     if now.memory.resumed_at is not None and not now.resumed:
         waits.append(max(now.memory.resumed_at + RESUMED_SECONDS - clock, RESUMED_SECONDS / 2))

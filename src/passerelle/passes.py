@@ -25,6 +25,9 @@ from passerelle.v1alpha1.trainingjob_status import Attempt
 BATCH_SECONDS = 30.0
 """How long a batch may wait for its submit: then what it was planned from, admission and ConfigMaps, is read again."""
 
+QUICK_SECONDS = 75.0
+"""How long after a refusal it may be tried again without a look-up. Later tries find it made, and keep their time."""
+
 RESUMED_SECONDS = 60.0
 """How long a resumed attempt must be seen to live before no cancel of ours can be on its way any more, of an operator
 before this one neither.
@@ -35,7 +38,9 @@ before this one neither.
 class Memory:
     """What this process knows of one TrainingJob beside its status. Losing it costs a look-up, never a job."""
 
-    fresh: int = 0  # an intent that was written by this process and never sent
+    fresh: int = 0  # an intent that was written by this process and never sent, or was refused
+    posted: int = 0  # the attempt that was refused
+    posted_at: float = 0.0
     batch: Batch | None = None  # the intent's, where no parcels belong to it: these are made anew
     batch_under: int = 0  # the Site's generation by which it was planned
     batch_until: float = 0.0
@@ -51,7 +56,19 @@ class Memory:
     ended_at: float | None = None  # when the newest attempt was first seen to have ended
     cancelled: dict[str, float] = field(default_factory=dict)  # job id -> when its end was asked for
     warned: dict[str, float] = field(default_factory=dict)  # job id -> when it was told to save and stop
+    spared_at: float = 0.0  # when it could not be told so, since the site was spared a call; in epoch seconds
     resumed_at: float | None = None  # when it was first seen that a suspended attempt is to go on
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the intent was sent, and is fresh only since it was refused."""
+        return self.fresh != 0 and self.posted == self.fresh
+
+    def refusal_due(self, now: float) -> list[float]:
+        """In how many seconds a refused attempt is to be looked up, and to be tried again."""
+        tried = self.refused_until if self.refused is not None else now
+        looked_up = self.posted_at + QUICK_SECONDS if self.was_refused else now
+        return [each - now for each in (looked_up, tried) if each > now]
 
     def lives_on(self, action: Action, attempt: Attempt | None, job_id: str, seen_at: float, now: float) -> bool:
         """Whether an attempt that was suspended, and is to go on, was seen to live for longer than a cancel takes that
@@ -170,6 +187,26 @@ class Pass:
             run_directory=adopted_directory(self.job, self.service, number, remote),
             script_digest="",
         )
+
+
+def unsent(job: TrainingJob, memory: Memory, now: float) -> list[int]:
+    """The open attempt, where evidently nothing of it is at the site. Where a balancer sends a request twice, a refusal
+    may be of the second, by a limit that the first one's job has filled: so it counts for a quick next try, and not
+    for a word that nothing runs.
+    """
+    if memory.was_refused and not job.deleting:
+        suspended = job.spec is not None and job.spec.suspend
+        if suspended or now - memory.posted_at >= QUICK_SECONDS:
+            return []
+    return [memory.fresh] if memory.fresh else []
+
+
+def sought(memory: Memory, action: Action) -> Rejected | None:
+    """Why an attempt was refused that is looked up before it is tried anew. Meanwhile that is told, and it keeps its
+    place among those that wait.
+    """
+    looked_up = memory.was_refused and isinstance(action, LookUp) and action.attempt == memory.fresh
+    return memory.refused if looked_up else None
 
 
 def elsewhere(job: TrainingJob, service: Service | None) -> Attempt | None:

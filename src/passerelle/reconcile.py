@@ -27,7 +27,7 @@ from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
 from passerelle.lost import next_look
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, age, elsewhere, recorded, remembered, wanted
+from passerelle.passes import Memory, Pass, age, elsewhere, recorded, remembered, sought, unsent, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.relisting import Relisting
 from passerelle.reporting import Reporter
@@ -201,7 +201,8 @@ class Reconciler:
                     hold = self._hold(job, service, memory, action, planned=True)
             plannable = planned.batch is not None or planned.held
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
-        self._holds.decided(job, memory, action, hold, _limit(service))
+        if sought(memory, action) is None:
+            self._holds.decided(job, memory, action, hold, _limit(service))
         if service is not None:
             _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
@@ -246,7 +247,7 @@ class Reconciler:
             self._look_up(now.job, now.service.watch, action.attempt, last=action.last)
         if _says_nothing_yet(now):
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
-        kept, again = await self._reporter.report(now), None
+        kept, again = await self._reporter.report(now, trouble=sought(now.memory, action)), None
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             self._holds.forget(now.job, _limit(now.service))
             again = self._leave(now, kept[-1])
@@ -318,7 +319,7 @@ class Reconciler:
     def _seen(self, job: TrainingJob, service: Service | None, memory: Memory) -> Seen:
         if service is None or service.watch is None or service.refused is not None:
             return Seen()
-        return service.watch.seen(job.run, fresh=[memory.fresh] if memory.fresh else [])
+        return service.watch.seen(job.run, fresh=unsent(job, memory, self._clock()))
 
     def _lives_on(self, now: Pass) -> bool:
         current, watch, time = now.current, now.service.watch if now.service is not None else None, self._clock()

@@ -173,7 +173,7 @@ def _submitted(facts: Facts, current: Attempt | None) -> Word:
         return Word("True", "Submitted", f"Slurm job {current.job_id} on cluster {current.cluster}, as {current.user}.")
     if facts.invalid is not None:
         return Word("False", "NotPlanned", "The job can't be planned; see Accepted.")
-    if facts.suspend:
+    if facts.suspend and facts.action.reason != "AnswerMissing":
         return Word("False", SUSPENDED, "spec.suspend is true: nothing is submitted.")
     if facts.hold is not None:
         return facts.hold

@@ -155,6 +155,7 @@ class SiteWatch:
                     self.nudge()
                 else:
                     self._picture.views.setdefault(run, View()).questions[attempt] = Question()
+                    self._looks.copies.sent(batch.options.name)
                 raise
             self._picture.sent(run, self._now())
             return job_id
@@ -203,7 +204,7 @@ class SiteWatch:
         view.highest = max(view.highest, attempt)
         view.questions.pop(attempt, None)
         view.jobs[job.job_id] = (attempt, job)
-        self._looks.copies.accepted(job.name)
+        self._looks.copies.sent(job.name)
 
     def forget(self, run: Run) -> None:
         """Nothing more is wanted of this run."""

@@ -16,7 +16,7 @@ import pytest
 
 from little_world import NAMESPACE, SECRET, KubeClient, Points, World
 from passerelle.acts import RELEASE_TRIES
-from passerelle.errors import Invalid, Unavailable
+from passerelle.errors import Deferred, Invalid, Unavailable
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.memory_files import File
 from passerelle.objects import Key
@@ -276,6 +276,26 @@ def test_a_deletion_waits_for_secrets_to_be_removed_but_not_for_ever(monkeypatch
         await world.until(lambda: key not in world.api.objects)
 
         assert tries.await_count == RELEASE_TRIES
+
+    told(story, files=True)
+
+
+def test_while_the_site_is_spared_no_removal_counts_as_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        world.site.fates = lambda _: Fate(queued=3600)
+        key = with_secret(world)
+        path = sealed_path(world, key)
+        await world.until(lambda: bool(world.site.snapshot()))
+        spared = AsyncMock(side_effect=Deferred("The site is spared.", retry_after=60))
+        monkeypatch.setattr(Memory, "remove", spared)
+        world.api.delete(key)
+        await asyncio.sleep(600)
+        assert RELEASE_TRIES < spared.await_count <= 12
+        assert key in world.api.objects
+        monkeypatch.undo()
+        await world.until(lambda: key not in world.api.objects, 90)
+
+        assert path not in world.site.files
 
     told(story, files=True)
 

@@ -11,7 +11,7 @@ import virtual_time
 from little_world import AccountedDoor, Points, World
 from passerelle.actions import Cancel, Rest
 from passerelle.acts import STOP_SECONDS
-from passerelle.errors import PasserelleError, Rejected, Unavailable
+from passerelle.errors import Deferred, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
 from passerelle.passes import Memory
@@ -188,6 +188,22 @@ def test_a_request_that_did_not_arrive_is_left_again(trouble: PasserelleError) -
         await world.until(lambda: ended(world), LOOKS + 10)
 
         assert world.states() == ["FAILED"]
+
+    written(story)
+
+
+def test_a_grace_begins_when_the_site_may_be_asked() -> None:
+    async def story(world: World) -> None:
+        TROUBLE.append(Deferred("The site is spared.", retry_after=30))
+        world.site.fates = lambda _: Fate(queued=1, running=500, stops_after=1)
+        key = world.api.create("a", **CHAIN)
+        await suspended(world, key)
+        await asyncio.sleep(GRACE + STOP_SECONDS + 60)
+        assert world.states() == ["RUNNING"]
+        TROUBLE.clear()
+        await world.until(lambda: ended(world), 30 + LOOKS + 10)
+
+        assert world.states() == ["FAILED"], "it has saved"
 
     written(story)
 

@@ -151,8 +151,8 @@ class Courtesy:
         """The call, now or soon; or Deferred, with nothing sent."""
         kind = None if operation in LOOKS else _KINDS.get(operation, Kind.FILES)
         what = purpose() or (Purpose.LOOK if kind is None else _PURPOSES[kind])
-        if what in (Purpose.LOOK, Purpose.NEWS):
-            kind = None  # the file by which an end is told is read whatever happened to others
+        if what in (Purpose.LOOK, Purpose.NEWS) or (what is Purpose.END and kind is Kind.FILES):
+            kind = None  # files that tell of an end or ask for it, whatever happened to others
         try:
             await self._keep_within(what)
             await self._be_patient()

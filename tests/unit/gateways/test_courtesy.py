@@ -431,6 +431,21 @@ def test_what_is_about_one_file_or_one_job_or_us_holds_up_nobody(operation: str,
     told(story)
 
 
+def test_what_ends_a_job_writes_and_removes_its_files_whatever_happened_to_others() -> None:
+    async def story(site: Site) -> None:
+        site.ends = LOST
+        await site.fails("append")
+        await site.refused("write")
+        site.ends = None
+        with made_for(Purpose.END):
+            await site.call("write")
+            await site.call("remove")
+
+        assert list(site.courtesy.open()) == [Kind.FILES]
+
+    told(story)
+
+
 def test_looks_are_never_left_alone() -> None:
     async def story(site: Site) -> None:
         site.ends = LOST

@@ -9,7 +9,7 @@ import pytest
 
 from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.http import Answer
-from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS, failure, read, refusal
+from passerelle.gateways.slurmrestd.errors import POLICIES, REFUSALS, failure, not_ended, read, refusal
 
 PLACE = "the Secret ns/slurm"
 
@@ -105,6 +105,17 @@ def test_the_cause_is_found_behind_the_parser_s_complaint() -> None:
 )
 def test_a_refusal_says_the_cause_alone(error: dict[str, str], words: str) -> None:
     assert refusal(answer(500, {"error_number": 2005, **error}), PLACE).message == f"Slurm refused the job: {words}."
+
+
+@pytest.mark.parametrize("number", [2020, 2023, 5005])
+def test_a_number_that_no_table_names_is_an_answer_about_the_job_that_was_to_end(number: int) -> None:
+    error = not_ended(answer(500, numbered(number)), PLACE, "CancelFailed")
+
+    assert isinstance(error, Unavailable)
+    assert error.sent
+    assert (error.reason, error.message) == ("CancelFailed", "Slurm did not end the job: Some words.")
+    for other, reason in ((answer(503), "Busy"), (answer(500), "UnexpectedAnswer"), (text(401), "TokenRefused")):
+        assert not_ended(other, PLACE, "CancelFailed").reason == reason
 
 
 def test_retry_after_is_passed_on() -> None:

@@ -178,15 +178,16 @@ class Slurmrestd:
         codes = errors.numbers_of(body)
         if codes & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
             return
+        reason = "SignalFailed" if query else "CancelFailed"
         if answer.status != _HTTP_OK or codes:
-            raise errors.refusal(answer, self._place)
+            raise errors.not_ended(answer, self._place, reason)
         # From v0.0.42 on a refusal is a row of `status` in a good answer; an empty list is success.
         for row in (body or {}).get("status") or []:
             problem = row.get("error") or {}
             if problem.get("code") not in (0, errors.UNKNOWN_JOB, errors.ENDED_JOB):
                 what = "signal" if query else "cancel"
                 text = f"Slurm did not {what} job {job_id}: {problem.get('message')}."
-                raise Unavailable(text, reason="SignalFailed" if query else "CancelFailed")
+                raise Unavailable(text, reason=reason)
 
     async def survey(self) -> Survey:
         """The scheduler must answer; accounting, and a clock that is kept from us, may be missing."""

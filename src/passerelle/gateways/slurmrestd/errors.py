@@ -87,6 +87,17 @@ def refusal(answer: Answer, place: str) -> PasserelleError:
     return failure(answer, place)
 
 
+def not_ended(answer: Answer, place: str, reason: str) -> PasserelleError:
+    """The error for a job that was not cancelled or signalled. A number that no table names is an answer all the same,
+    about this job: where nobody answered, the looks fail.
+    """
+    error = refusal(answer, place)
+    if isinstance(error, Unavailable) and error.reason == "SchedulerUnavailable":
+        said = "; ".join(text for _, text in errors_of(answer.json()))
+        return Unavailable(f"Slurm did not end the job: {said}.", reason=reason)
+    return error
+
+
 def failure(answer: Answer, place: str) -> PasserelleError:
     """The error for an answer that is neither success nor refusal: Unauthorized, or Unavailable(sent=True). `place` is
     where the token is written.
