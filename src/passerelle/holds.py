@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
+from math import inf
 
 from passerelle.actions import Action, Intend, LookUp, Rest, Submit
 from passerelle.decide import CONTINUED, RETRIED
@@ -33,6 +34,9 @@ BRIEF_REFUSALS = 5
 """So often a limit of the moment may refuse an attempt before its place is another's, which is in a quarter of an hour:
 else a crowd would try it, one after the other.
 """
+
+LOOK_UP_SECONDS = 300.0
+"""So long nobody passes one that waits for `maxJobs` while it is looked up: accounting may be away for hours."""
 
 OVERDUE_SECONDS = 120.0
 """So long after the end of its back-off one that was refused is waited for: whatever keeps it from trying again then
@@ -66,19 +70,24 @@ class Holds:
         if _open(job) and job.uid not in self._left:
             self._occupied.setdefault(job.site, set()).add(job.uid)
 
-    def decided(self, job: TrainingJob, memory: Memory, action: Action, hold: Word | None, limit: int | None) -> None:
+    def decided(
+        self, job: TrainingJob, memory: Memory, action: Action, hold: Word | None, limit: int | None, now: float
+    ) -> None:
         """This is what its pass will do. Whoever leaves its place, or can't take it, makes room for the next."""
         line, door = self._line(job.site), self._door(job.site)
         occupied = self._occupied.setdefault(job.site, set())
         held = hold.reason if hold is not None and action.reason == "Held" else ""
-        waited = held != MAX_JOBS and line.leave(job)
+        stays = _waits_with_all(job, action, held)
+        waited = held != MAX_JOBS and not stays and line.leave(job)
+        if stays:
+            line.keep(job, now + LOOK_UP_SECONDS if isinstance(action, LookUp) else inf)
         if isinstance(action, Intend | Submit):
             door.line.leave(job)
             self.limits.sent(job)
             self._left.discard(job.uid)
             occupied.add(job.uid)
             return
-        let_in = door.leave(job) if held != TOO_MANY_JOBS and not _waits_with_all(job, action, held) else []
+        let_in = door.leave(job) if held != TOO_MANY_JOBS and not stays else []
         waits = self._limited(job, held)
         if _unsent(job) and _has_nothing(job, memory, action) and (not held or waits or _lasts(memory, hold)):
             self._left.add(job.uid)
@@ -121,6 +130,16 @@ class Holds:
         if refused and _lasts(memory, None):
             self._left.add(job.uid)
             self._occupied.setdefault(job.site, set()).discard(job.uid)
+            self._call(job.site, limit)
+
+    def ended(self, job: TrainingJob, limit: int | None) -> None:
+        """Its attempts have, and another one is wanted, which keeps its turn."""
+        self._left.discard(job.uid)
+        occupied = self._occupied.get(job.site, set())
+        if job.uid in occupied:
+            occupied.discard(job.uid)
+            self._wake_all(self._door(job.site).taken(job))
+            self.limits.ended(job)
             self._call(job.site, limit)
 
     def forget(self, job: TrainingJob, limit: int | None) -> None:
@@ -167,6 +186,8 @@ class Holds:
         if sends and self.limits.shut(job):
             text = f"Site {name} refuses jobs by a limit of their account or QoS; this one follows when it takes some."
             return Word("False", POLICY_LIMIT, text)
+        if self._line(name).lapse(now):
+            self._call(name, limit)
         if limit is not None and enters and not self._turn(job, name, limit):
             return Word("False", MAX_JOBS, f"Site {name} has its maxJobs ({limit}) of live jobs.")
         return None

@@ -68,6 +68,11 @@ class Limits:
             limit.line.leave(job)
             self._call(limit.taken(job))
 
+    def ended(self, job: TrainingJob) -> None:
+        """There may be room for another, and it may wait itself."""
+        if (limit := self._of(job)) is not None:
+            self._call(limit.taken(job))
+
     def forget(self, job: TrainingJob) -> None:
         """Nothing more of it will be submitted."""
         self.taken(job)

@@ -21,6 +21,7 @@ class Line:
     def __init__(self) -> None:
         self._places: list[_Place] = []
         self._waiting: dict[str, tuple[_Place, Key]] = {}  # by uid
+        self._until: dict[str, float] = {}  # of those that may not come
 
     def __len__(self) -> int:
         return len(self._places)
@@ -30,6 +31,7 @@ class Line:
 
     def join(self, job: TrainingJob, *, behind: int = 0) -> None:
         """`behind` all that were let go first less often."""
+        self._until.pop(job.uid, None)
         if job.uid not in self._waiting:
             place = (behind, job.created, job.uid)
             self._waiting[job.uid] = place, job.key
@@ -37,10 +39,24 @@ class Line:
 
     def leave(self, job: TrainingJob) -> bool:
         """Whether it was there."""
+        self._until.pop(job.uid, None)
         if (found := self._waiting.pop(job.uid, None)) is None:
             return False
         del self._places[bisect_left(self._places, found[0])]
         return True
+
+    def keep(self, job: TrainingJob, until: float) -> None:
+        """It can't come now, and nobody passes it before that moment of the first such word; where it is there."""
+        if job.uid in self._waiting:
+            self._until[job.uid] = min(until, self._until.get(job.uid, inf)) if until < inf else inf
+
+    def lapse(self, now: float) -> bool:
+        """Those that were kept until now leave. Whether there were any."""
+        late = [uid for uid, until in self._until.items() if until <= now]
+        for uid in late:
+            del self._until[uid]
+            del self._places[bisect_left(self._places, self._waiting.pop(uid)[0])]
+        return bool(late)
 
     def before(self, job: TrainingJob) -> int:
         """How many wait that are older."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 
 from passerelle import decide
 from passerelle.actions import Action, LookUp, Rest
@@ -27,6 +28,9 @@ BATCH_SECONDS = 30.0
 
 QUICK_SECONDS = 75.0
 """How long after a refusal it may be tried again without a look-up. Later tries find it made, and keep their time."""
+
+LOOK_AGAIN_SECONDS = 300.0
+"""How old what is known of a lost attempt may be when another one is made: a site may come back with its job."""
 
 RESUMED_SECONDS = 60.0
 """How long a resumed attempt must be seen to live before no cancel of ours can be on its way any more, of an operator
@@ -69,6 +73,12 @@ class Memory:
         tried = self.refused_until if self.refused is not None else now
         looked_up = self.posted_at + QUICK_SECONDS if self.was_refused else now
         return [each - now for each in (looked_up, tried) if each > now]
+
+    def look_again(self, now: float) -> float:
+        """In how many seconds a lost attempt is to be looked for again that another one is to follow; 0: now."""
+        due = min(self.ask_again_at or inf, now + LOOK_AGAIN_SECONDS)
+        self.ask_again_at = due if due > now else None
+        return max(due - now, 0.0)
 
     def lives_on(self, action: Action, attempt: Attempt | None, job_id: str, seen_at: float, now: float) -> bool:
         """Whether an attempt that was suspended, and is to go on, was seen to live for longer than a cancel takes that
@@ -159,6 +169,17 @@ class Pass:
         if job is None and attempt.number in self.seen.absent:
             return attempt.model_copy(update={"reason": OUTCOME_LOST, "end_time": None})
         return attempt if job is None or job.stage is not Stage.ENDED else with_job(attempt, job)
+
+    @property
+    def owes(self) -> bool:
+        """Whether another attempt is wanted that something holds back."""
+        return isinstance(self.action, Rest) and self.action.reason in ("Held", "NotPlannable")
+
+    @property
+    def says_nothing_yet(self) -> bool:
+        """Whether a new TrainingJob only waits for its first look-up at a site that answers."""
+        new = not self.job.status.attempts and not self.job.status.conditions and not self.job.deleting
+        return new and isinstance(self.action, LookUp) and self.planned.invalid is None and self.job.invalid is None
 
     @property
     def run_directory(self) -> str:

@@ -202,7 +202,7 @@ class Reconciler:
             plannable = planned.batch is not None or planned.held
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
         if sought(memory, action) is None:
-            self._holds.decided(job, memory, action, hold, _limit(service))
+            self._holds.decided(job, memory, action, hold, _limit(service), self._clock())
         if service is not None:
             _note_stranger(service, job.key, strange=elsewhere(job, service) is not None)
         now = Pass(job, service, memory, seen, action, planned, hold)
@@ -245,11 +245,11 @@ class Reconciler:
             return await self._acts.cancel(now, action)
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
             self._look_up(now.job, now.service.watch, action.attempt, last=action.last)
-        if _says_nothing_yet(now):
+        if now.says_nothing_yet:
             return None  # the look-up brings the next pass in a moment; a write would only say "waiting"
         kept, again = await self._reporter.report(now, trouble=sought(now.memory, action)), None
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
-            self._holds.forget(now.job, _limit(now.service))
+            (self._holds.ended if now.owes else self._holds.forget)(now.job, _limit(now.service))
             again = self._leave(now, kept[-1])
         waits = (again, await self._outlived(now.job) or due(now, self._clock()))
         return min((each for each in waits if each is not None), default=None)
@@ -278,6 +278,11 @@ class Reconciler:
             return 0.0  # that was written a moment ago: a retry may wait for it
         if watch is None or decide.lives(recorded(job), now.seen):
             return None  # whatever lives of it is followed to its end
+        if now.owes:  # what is known of its jobs is of use when its turn comes; of a lost one it must be new
+            again = memory.look_again(self._clock()) if last.reason == OUTCOME_LOST else None
+            if again == 0:
+                watch.forget(job.run)
+            return again
         kept = self._store.get(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
         since = ttl.finished_at(kept) if kept is not None else None
         wait = next_look(since, self._now()) if since is not None else None
@@ -380,9 +385,3 @@ def _limit(service: Service | None) -> int | None:
 
 def _is_planned(job: TrainingJob) -> bool:
     return any(each.type == "Accepted" and each.status == "True" for each in job.status.conditions)
-
-
-def _says_nothing_yet(now: Pass) -> bool:
-    """Whether a new TrainingJob only waits for its first look-up at a site that answers."""
-    new = not now.job.status.attempts and not now.job.status.conditions and not now.job.deleting
-    return new and isinstance(now.action, LookUp) and now.planned.invalid is None and now.job.invalid is None

@@ -191,6 +191,26 @@ def test_a_lost_job_that_comes_to_light_again_runs_on_and_ends() -> None:
     told(story, Fate(queued=1, running=1500))
 
 
+def test_a_lost_job_is_looked_for_while_the_attempt_that_is_to_follow_it_is_held() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        world.site.faults.listing_empty = True
+        await world.until(lambda: world.condition(key, "Succeeded") == LOST, 400)
+        await world.edit_site(suspend=True)
+        world.api.annotate(key, **{"passerelle.dev/retry-requested-at": "now"})
+        await world.until(lambda: world.condition(key, "Submitted") == ("False", "SiteSuspended"))
+        await asyncio.sleep(20)
+        world.site.faults.listing_empty = False
+        await world.until(running(world, key), 400)
+        await world.edit_site(suspend=False)
+        await asyncio.sleep(60)
+
+        assert world.states() == ["RUNNING"]
+
+    told(story, LONG)
+
+
 def test_a_lost_job_is_looked_for_by_the_next_operator_too() -> None:
     async def story(world: World) -> None:
         key = world.api.create("a", timeLimit="50m")

@@ -8,8 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from little_world import World
+from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unavailable
 from passerelle.gateways.memory import Fate, Memory
+from passerelle.gateways.purpose import Purpose
+from passerelle.marker import Run
 from passerelle.objects import Key
 from stories import finished, running, told
 
@@ -210,3 +213,53 @@ def test_who_is_listed_at_the_start_is_worked_on_though_its_site_does_not_exist(
         await world.until(lambda: world.condition(key, "Accepted") == ("False", "SiteNotFound"), 5)
 
     told(story)
+
+
+def test_another_attempt_keeps_its_turn_and_is_not_looked_up_again_while_it_waits() -> None:
+    async def story(world: World) -> None:
+        old = world.api.create("old", timeLimit="1h", retry={"maxAttempts": 5})
+        markers = [Run.of_uid(world.api.objects[old]["metadata"]["uid"]).marker(number) for number in (1, 2)]
+        submitted: list[str] = []
+
+        def fates(batch: Batch) -> Fate:
+            submitted.append(batch.options.name)
+            if batch.options.name == markers[0]:
+                return Fate(queued=1, running=20, end="NODE_FAIL", exit_code=None)
+            return Fate(queued=1, running=900)
+
+        world.site.fates = fates
+        await asyncio.sleep(2)
+        for number in range(5):
+            world.api.create(f"new-{number}", timeLimit="1h")
+        await world.until(lambda: world.condition(old, "Submitted") == ("False", "MaxJobs"))
+        asked = world.site.calls.count("accounted")
+        await asyncio.sleep(800)
+        assert world.condition(old, "Submitted") == ("False", "MaxJobs")
+        assert world.site.calls.count("accounted") - asked <= 2
+        await world.until(lambda: len(submitted) == 3)
+        assert submitted[2] == markers[1], "one began during the back-off, and no other"
+
+    told(story, maxJobs=1)
+
+
+def test_one_that_is_held_for_long_is_not_looked_up_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        wait = world.service.courtesy.budget.wait
+
+        def spent(purpose: Purpose) -> float:
+            return 20.0 if purpose is Purpose.SUBMIT else wait(purpose)
+
+        key = world.api.create("a", retry={"maxAttempts": 5})
+        await world.until(lambda: bool(ends(world, key)))
+        monkeypatch.setattr(world.service.courtesy.budget, "wait", spent)
+        await world.until(lambda: world.condition(key, "Submitted") == ("False", "SiteSpared"))
+        asked = world.site.calls.count("find")
+        await asyncio.sleep(3600)
+        assert world.condition(key, "Submitted") == ("False", "SiteSpared")
+        assert world.site.calls.count("find") - asked <= 2
+
+    told(story, Fate(queued=1, running=20, end="NODE_FAIL", exit_code=None))
+
+
+def ends(world: World, key: Key) -> list[str]:
+    return [each["endTime"] for each in world.status(key).get("attempts", []) if "endTime" in each]

@@ -120,7 +120,7 @@ class Play:
             hold = self.holds.reason(job, self._service(), memory, action, self.clock)
             plannable = subject.plannable or hold is not None
             action = decide.decide(wanted(job, seen, plannable=plannable, hold=hold is not None), seen)
-        self.holds.decided(job, memory, action, hold, self.limit)
+        self.holds.decided(job, memory, action, hold, self.limit, self.clock)
         waits = [memory.refused_until - self.clock] if memory.refused_until > self.clock else []
         waits += [TURN_AGAIN_SECONDS] if hold is not None and hold.reason in TURNS else []
         waits += [PLAN_AGAIN_SECONDS] if action.reason == "NotPlannable" else []
@@ -198,9 +198,10 @@ def played(limit: int | None, events: list[tuple[str, int, float]]) -> Play:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from([None, 1, 2]), plays())
+@given(st.sampled_from([None, 1, 2]), plays("ask"))
 @example(None, [("TooManyJobs", 0, 1.0), ("suspend", 0, 0.0), ("suspend", 1, 0.0), ("create", 0, 31.0)])
 @example(1, [("PolicyLimit", 0, 1.0), ("suspend", 0, 0.0)])
+@example(1, [("create", 0, 1.0), ("ask", 1, 1.0), ("end", 0, 1.0)])
 @example(1, [("PolicyLimit", 0, 1.0), ("turn", 0, 1.0), ("create", 0, 31.0)])
 def test_while_a_site_takes_jobs_those_that_wait_are_sent(
     limit: int | None, events: list[tuple[str, int, float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,35 @@ def test_a_line_is_in_order_whoever_joins_and_leaves(steps: list[tuple[bool, int
     assert [each for _, each in line.first(len(line))] == [key(uid) for _, uid in order]
     assert [line.before(job(uid, created)) for created, uid in order] == list(range(len(order)))
     assert line.first(-1) == []
+
+
+def test_who_cannot_come_is_passed_by_nobody_until_it_has_been_kept_long_enough() -> None:
+    line = Line()
+    for uid in (1, 2, 3):
+        line.join(job(uid))
+        line.keep(job(uid), 10 + uid)
+    line.keep(job(1), 99)
+    line.join(job(2))
+    line.keep(job(3), inf)
+    line.keep(job(4), 5)
+    assert (line.lapse(10), line.before(job(3))) == (False, 2)
+    assert line.lapse(11), "counted from the first word on"
+    assert [each for _, each in line.first(3)] == [key(2), key(3)]
+    assert not line.lapse(1000)
+    assert line.leave(job(3))
+    assert not line.leave(job(1))
+
+
+def test_who_should_have_tried_again_long_ago_is_waited_for_no_more() -> None:
+    door = full(waiting=3)
+    door.refused(job(1), 50)
+    door.refused(job(2), 40)
+    assert (door.lapse(39), door.shut("0100")) == ([], True)
+    assert door.lapse(40) == [key(100)]
+    door.refused(job(1), 90)
+    assert door.lapse(50) == []
+    assert door.lapse(90) == [key(100), key(101), key(102)], "all of them"
+    assert not door.shut("0100")
 
 
 def full(*refused: int, waiting: int = 5) -> Door:
