@@ -170,7 +170,10 @@ class Play:
         return can and not subject.suspended and subject.live is None
 
     def full(self) -> bool:
-        return self.limit is not None and sum(each.live is not None for each in self.subjects.values()) >= self.limit
+        """A place is also whose attempt is open and who is not known to have no job."""
+        everybody = self.subjects.values()
+        taken = [each for each in everybody if each.live or (not each.known and each.job.status.attempts)]
+        return self.limit is not None and len(taken) >= self.limit
 
 
 EVENTS = st.sampled_from(
@@ -203,6 +206,7 @@ def played(limit: int | None, events: list[tuple[str, int, float]]) -> Play:
 @example(1, [("PolicyLimit", 0, 1.0), ("suspend", 0, 0.0)])
 @example(1, [("create", 0, 1.0), ("ask", 1, 1.0), ("end", 0, 1.0)])
 @example(1, [("PolicyLimit", 0, 1.0), ("turn", 0, 1.0), ("create", 0, 31.0)])
+@example(1, [("TooManyJobs", 0, 0.0), ("ask", 0, 0.0)])
 def test_while_a_site_takes_jobs_those_that_wait_are_sent(
     limit: int | None, events: list[tuple[str, int, float]]
 ) -> None:
