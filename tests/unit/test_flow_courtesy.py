@@ -145,7 +145,7 @@ def test_an_hour_of_200_running_jobs_stays_within_the_budget_and_hides_nothing()
         assert world.service.courtesy.progress_stretch > 2
 
         world.site.end(world.status(keys[0])["attempts"][0]["jobId"], "COMPLETED")
-        await world.until(finished(world, keys[0]), 31)
+        await world.until(finished(world, keys[0]), 34)
         doomed = world.status(keys[1])["attempts"][0]["jobId"]
         world.api.delete(keys[1])
         await asyncio.sleep(1)
