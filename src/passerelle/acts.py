@@ -31,6 +31,7 @@ from passerelle.status import SUSPENDED, epoch, intended, is_final, rfc3339, wit
 from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
+from passerelle.views import Inquiry
 
 log = logging.getLogger("passerelle.acts")
 
@@ -159,7 +160,7 @@ class Acts:
             return None
         told = {"trainingjob": str(job.key), "uid": job.uid, "attempt": found}
         log.warning("an attempt is known by its claim alone", extra=told)
-        service.watch.look_up(job.run, highest=found, thorough=True, lost=[found])
+        service.watch.look_up(job.run, Inquiry(highest=found, thorough=True, lost=[found]))
         return 0.0
 
     async def submit(self, now: Pass) -> float | None:

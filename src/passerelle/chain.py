@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from passerelle.decide import Seen
+from passerelle.current import Seen
 from passerelle.progress import NODE_NAME, parse_comment
 from passerelle.slurm import ENDING_BY_REASON, ENDINGS, Blame, Ending, RemoteJob, first_nodes
 from passerelle.v1alpha1.trainingjob_status import NODES_KEPT, Attempt, Reached, TrainingJobStatus

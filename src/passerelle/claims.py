@@ -14,8 +14,8 @@ from passerelle.errors import Rejected
 from passerelle.gateways.base import Files, Handover, Identity, Opens, Transfer
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.marker import ATTEMPT_LIMIT
+from passerelle.names import LOOK_AHEAD
 from passerelle.onsite import places
-from passerelle.picture import LOOK_AHEAD
 from passerelle.watch import SiteWatch
 
 log = logging.getLogger("passerelle.claims")

@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable
 
 from passerelle.last_word import LastWord
 from passerelle.marker import Run, parse
-from passerelle.picture import LOOK_AHEAD, NAMES_OF_A_RUN, Picture, View
+from passerelle.names import LOOK_AHEAD, NAMES_OF_A_RUN
+from passerelle.picture import Picture
 from passerelle.slurm import RemoteJob, Stage
+from passerelle.views import View
 
 
 def by_listing(picture: Picture, runs: Collection[Run], now: float, settle_seconds: float) -> set[Run]:

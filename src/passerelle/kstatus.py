@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from passerelle import staged
-from passerelle.decide import OUTCOME_LOST
+from passerelle.current import OUTCOME_LOST
 from passerelle.errors import Invalid, Rejected, Unauthorized
 from passerelle.facts import IDENTITY_CHANGED, Facts, Word
 from passerelle.slurm import RemoteJob, Stage

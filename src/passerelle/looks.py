@@ -19,12 +19,14 @@ from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.listings import Listings, distance
 from passerelle.marker import Run, parse
-from passerelle.picture import Known, Picture, View, beyond, doubted
+from passerelle.names import NAMES_AT_ONCE, beyond, pieces
+from passerelle.picture import Known, Picture
 from passerelle.recall import LEAST, MOST, recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
 from passerelle.strays import Strays
+from passerelle.views import View, doubted
 
 log = logging.getLogger("passerelle.looks")
 
@@ -37,11 +39,6 @@ and the listing does not.
 
 NEWS_PIECE = 64
 """Full records after which the passes of their TrainingJobs begin, while others are read."""
-
-NAMES_AT_ONCE = 100
-"""Markers that accounting is asked for at once: two calls of slurmrestd's. What it answers counts, whatever becomes of
-the others.
-"""
 
 LONGEST_SILENCE_SECONDS = 900.0
 """Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
@@ -340,7 +337,7 @@ class Looks:
         rows: list[RemoteJob] = []
         answered: set[Run] = set()
         turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, self._within([run]) >= OLD_SECONDS, run.key))
-        for piece in _pieces(self._picture.names(turn)):
+        for piece in pieces(self._picture.names(turn)):
             names, found = piece, list[RemoteJob]()
             while names:
                 markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
@@ -385,16 +382,3 @@ class Looks:
             return None
         self.accounting_trouble = None
         return rows
-
-
-def _pieces(names: dict[Run, tuple[int, int]]) -> list[dict[Run, tuple[int, int]]]:
-    """The same, in pieces of not many more than NAMES_AT_ONCE."""
-    pieces: list[dict[Run, tuple[int, int]]] = []
-    size = NAMES_AT_ONCE
-    for run, (first, last) in names.items():
-        if size >= NAMES_AT_ONCE:
-            pieces.append({})
-            size = 0
-        pieces[-1][run] = (first, last)
-        size += last - first
-    return pieces

@@ -10,18 +10,18 @@ from passerelle import decide
 from passerelle.actions import Action, LookUp, Rest
 from passerelle.batch import Batch
 from passerelle.chain import reached
-from passerelle.decide import OUTCOME_LOST, Current, Recorded, Seen, Wanted
+from passerelle.current import OUTCOME_LOST, Current, Recorded, Seen, Wanted, current_attempt
 from passerelle.errors import Rejected
 from passerelle.facts import Staged, Word
 from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity
 from passerelle.objects import TrainingJob
-from passerelle.picture import Remembered
 from passerelle.planning import Planned
 from passerelle.run_directory import adopted_directory, run_directory
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob, Stage
 from passerelle.status import SUSPENDED, epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
+from passerelle.views import Remembered
 
 BATCH_SECONDS = 30.0
 """How long a batch may wait for its submit: then what it was planned from, admission and ConfigMaps, is read again."""
@@ -117,7 +117,7 @@ class Pass:
 
     @cached_property
     def current(self) -> Current | None:
-        return decide.current_attempt(Wanted(recorded=recorded(self.job)), self.seen)
+        return current_attempt(Wanted(recorded=recorded(self.job)), self.seen)
 
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -164,7 +164,7 @@ class Pass:
             return attempt
         mine = tuple(each for each in self.seen.jobs if each[0] == attempt.number)
         record = tuple(each for each in recorded(self.job) if each.number == attempt.number)
-        found = decide.current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine, lost=frozenset()))
+        found = current_attempt(Wanted(recorded=record), replace(self.seen, jobs=mine, lost=frozenset()))
         job = found.job if found is not None else None
         if job is None and attempt.number in self.seen.absent:
             return attempt.model_copy(update={"reason": OUTCOME_LOST, "end_time": None})

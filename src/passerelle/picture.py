@@ -1,103 +1,25 @@
-"""What is known of our runs at one site: their jobs' newest records, and attempts whose absence is in question. Pure.
+"""What is known of all our runs at one site, and which of them are to be looked up; views.py has each by itself. Pure.
 
-Absence is believed only when a question stays open for the settle time after its first good answer; of a job that was
-once seen, by us or by accounting, for LOST_SECONDS at least: a scheduler that starts may list nothing at first, and
-accounting may hear of an end minutes later. Until then what accounting has as alive stands in the picture as it tells
-it. A record counts only under its marker, and only where who answers now may speak of it: after a site lost its state,
-ids start again.
+A record counts only under its marker, and only where who answers now may speak of it: after a site lost its state, ids
+start again. What accounting alone has as alive stands in the picture as it tells it, until its absence is believed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from itertools import islice
 
-from passerelle.decide import Seen
+from passerelle.current import Seen
 from passerelle.gateways.base import Identity
 from passerelle.last_word import LastWord
 from passerelle.marker import ATTEMPT_LIMIT, Run, parse
-from passerelle.progress import newest
+from passerelle.names import LOOK_AHEAD, NAMES_OF_A_RUN
 from passerelle.slurm import RemoteJob, Stage
-
-LOOK_AHEAD = 2
-"""Attempts beyond the highest known one that a look-up asks for; it goes on while it finds more."""
-
-LOST_SECONDS = 120.0
-"""How long, at least, a job that was once seen is gone before it is believed lost."""
-
-NAMES_OF_A_RUN = 200
-"""Attempts of a run that a look-up asks for at first, the newest: a number that others made up must not cost a hundred
-thousand names.
-"""
+from passerelle.views import Inquiry, Question, Remembered, View, doubted, with_what_it_had
 
 Known = dict[str, tuple[Run, int, RemoteJob]]
 """Jobs by their ids: whose they are, which attempt, the newest record."""
-
-
-@dataclass(slots=True)
-class Question:
-    """An attempt whose job was not found. `seen`: it had a job once; `had` is its id, where known."""
-
-    answered_at: float | None = None  # the first good answer since the question was put
-    absent: bool = False
-    seen: bool = False
-    had: str = ""
-
-    def is_answered_by(self, job: RemoteJob) -> bool:
-        """Not by a job that was turned away; nor by another one than it had, which was cancelled as it waited."""
-        surplus = job.cancelled_waiting and self.had not in ("", job.job_id)
-        return not (job.refused or job.duplicate or surplus)
-
-    def patience(self, settle_seconds: float) -> float:
-        """Seconds from the first good answer until absence is believed."""
-        return max(settle_seconds, LOST_SECONDS) if self.seen else settle_seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The job of a run's open attempt, as its status tells of it. Nothing of this counts before the site says the same.
-
-    `state` is Slurm's, and `reason` why it waited.
-    """
-
-    attempt: int
-    marker: str
-    job_id: str
-    state: str
-    reason: str
-
-
-@dataclass(slots=True)
-class View:
-    """What is known of one run.
-
-    `thorough`: it may have a job already, so that the live listing is read, too. `wary`: it has had an intent, which
-    its status has lost, so that an empty answer is believed only after the settle time. `quiet`: see Seen; `hushing`
-    where that is asked for, and `word` what was heard of it. `sent_at`: when a submit of it was answered last, or came
-    to nothing. `since`: none of its jobs is older. `remembered` is what the site is asked for before all that.
-    `recalled`: the site confirmed it, and was not asked for its other jobs.
-    """
-
-    jobs: dict[str, tuple[int, RemoteJob]] = field(default_factory=dict)  # job id -> (attempt, record)
-    highest: int = 0
-    complete: bool = False
-    thorough: bool = False
-    wary: bool = False
-    quiet: bool = False
-    hushing: bool = False
-    word: LastWord = field(default_factory=LastWord)
-    sent_at: float = float("-inf")
-    since: float | None = None
-    answered_at: float | None = None
-    remembered: Remembered | None = None
-    recalled: bool = False
-    questions: dict[int, Question] = field(default_factory=dict)
-
-    @property
-    def searching(self) -> bool:
-        """Whether a job of it may live of which nobody knows the id: only a listing of all tells."""
-        return bool(self.questions) or (self.thorough and not self.complete)
 
 
 class Picture:
@@ -124,36 +46,12 @@ class Picture:
             identity=identity,
         )
 
-    def ask(  # noqa: PLR0913 -- what is known of a run, by name
-        self,
-        run: Run,
-        *,
-        highest: int,
-        thorough: bool,
-        wary: bool = False,
-        doubtful: int | None = None,
-        remembered: Remembered | None = None,
-        last: bool = False,
-        had: str | None = None,
-        lost: Iterable[int] = (),
-        since: float | None = None,
-    ) -> None:
-        """Have a run looked up. `doubtful` is an attempt whose absence is in question, `had` the job that it had once;
-        `lost` are those whose loss is believed already, until a record tells better. `last`: does any job live?
-        """
+    def ask(self, run: Run, inquiry: Inquiry) -> None:
+        """Have a run looked up."""
         view = self.views.setdefault(run, View())
         if run not in self.asked and not view.complete and view.answered_at is None:
-            view.remembered = remembered
-        view.highest = max(view.highest, highest)
-        view.thorough |= thorough
-        view.wary |= wary
-        view.since = since if since is None or view.since is None else min(since, view.since)
-        view.hushing |= last and not view.quiet
-        for attempt in lost:
-            view.questions.setdefault(attempt, Question(absent=True, seen=True))
-        if doubtful is not None:
-            put = view.questions.setdefault(doubtful, Question())
-            put.seen, put.had = put.seen or had is not None, had or put.had
+            view.remembered = inquiry.remembered
+        view.ask(inquiry)
         self.asked.setdefault(run)
 
     def turn(self, most: int, ready: Callable[[View], bool] = lambda _: True) -> set[Run]:
@@ -218,7 +116,7 @@ class Picture:
                 continue
             before = view.jobs.get(job.job_id)
             if before is None or before[1].stage is not Stage.ENDED:
-                found.append(_with_what_it_had(job, before))
+                found.append(with_what_it_had(job, before))
         return found
 
     def take_in(self, job: RemoteJob) -> Run | None:
@@ -230,20 +128,20 @@ class Picture:
         run, attempt = named
         if view.recalled and job.stage is Stage.ENDED:
             view.recalled = False  # what its end means depends on the run's other jobs, which were never asked for
-            self.ask(run, highest=attempt, thorough=False)
+            self.ask(run, Inquiry(highest=attempt, thorough=False))
             return None
         before = view.jobs.get(job.job_id)
         open_before = before is not None and (before[1].live or doubted(before[1]))
         if before is not None and open_before and not job.live and before[1].submit_time > job.submit_time:
             return None  # accounting's row of an earlier life of a requeued job
-        job = _with_what_it_had(job, before)
+        job = with_what_it_had(job, before)
         view.jobs[job.job_id] = (attempt, job)
         view.highest = max(view.highest, attempt)
         if job.stage is not Stage.ENDED:
             view.quiet, view.word = False, LastWord()
         if view.questions.get(attempt, Question()).is_answered_by(job):
             view.questions.pop(attempt, None)
-            _drop_doubted(view, attempt)
+            view.drop_doubted(attempt)
         return run if before is None or before[1] != job else None
 
     def doubt(self, row: RemoteJob) -> Run | None:
@@ -267,10 +165,10 @@ class Picture:
             return None
         if before is not None and before[1].submit_time > row.submit_time:
             row = replace(before[1], live=False)  # accounting's row is of an earlier life of a requeued job
-        job = _with_what_it_had(row, before)
+        job = with_what_it_had(row, before)
         view.jobs[row.job_id] = (attempt, job)
         view.quiet = False
-        self.ask(run, highest=attempt, thorough=True, doubtful=attempt, had=row.job_id)
+        self.ask(run, Inquiry(highest=attempt, thorough=True, doubtful=attempt, had=row.job_id))
         return run if before is None or before[1] != job else None
 
     def turn_away(self, run: Run, job: RemoteJob) -> None:
@@ -284,7 +182,7 @@ class Picture:
         """The site knows neither the job nor its end: put its absence in question."""
         view = self.views.get(run)
         if view is not None and view.jobs.pop(job.job_id, None) is not None:
-            self.ask(run, highest=attempt, thorough=True, doubtful=attempt, had=job.job_id)
+            self.ask(run, Inquiry(highest=attempt, thorough=True, doubtful=attempt, had=job.job_id))
 
     def settle(self, runs: Collection[Run], now: float, settle_seconds: float, *, accounted: bool) -> set[Run]:
         """Take a look-up's silence as its answer; the runs for which something is now known.
@@ -306,7 +204,7 @@ class Picture:
             if not view.complete and (live or settled):
                 view.complete = True
                 known.add(run)
-            if accounted and _age(view, now, settle_seconds):
+            if accounted and view.age(now, settle_seconds):
                 known.add(run)
             if view.complete and not view.hushing and all(question.absent for question in view.questions.values()):
                 self.asked.pop(run, None)
@@ -324,7 +222,7 @@ class Picture:
             moments += [(view.answered_at, settle_seconds)] if not view.complete else []
             moments += [(view.word.heard(view.sent_at), settle_seconds)] if view.hushing else []
             mine = [moment + patience - now for moment, patience in moments if moment is not None]
-            mine += [0.0] if _new(self.views.get(run)) else []
+            mine += [0.0] if (run in self.views and view.new) else []
             waits += [max(min(mine), held(view))] if mine else []
         return max(min(waits, default=settle_seconds), 0.0)
 
@@ -338,62 +236,3 @@ class Picture:
         """Whether who answers now may speak of it."""
         known = self.identity
         return known is not None and job.user == known.user and job.cluster == known.cluster
-
-
-def beyond(names: dict[Run, tuple[int, int]], found: Sequence[RemoteJob]) -> dict[Run, tuple[int, int]]:
-    """The next round, where the highest attempts that were asked for exist, and others can be named."""
-    highest: dict[Run, int] = {}
-    for job in found:
-        named = parse(job.name)
-        if named is not None:
-            highest[named[0]] = max(highest.get(named[0], 0), named[1])
-    return {
-        run: (last, min(last + 10, ATTEMPT_LIMIT + 1))
-        for run, (_, last) in names.items()
-        if highest.get(run, 0) >= last - LOOK_AHEAD + 1 and last <= ATTEMPT_LIMIT
-    }
-
-
-def doubted(job: RemoteJob) -> bool:
-    """Whether accounting alone has it as alive."""
-    return not job.live and job.stage is not Stage.ENDED
-
-
-def _drop_doubted(view: View, attempt: int) -> None:
-    view.jobs = {key: each for key, each in view.jobs.items() if each[0] != attempt or not doubted(each[1])}
-
-
-def _with_what_it_had(job: RemoteJob, before: tuple[int, RemoteJob] | None) -> RemoteJob:
-    """With the comment that it had, where that was told later: accounting keeps none by default, some gateways tell
-    none, and where the site takes none any more, the report file goes on. And with what we did to it.
-    """
-    if before is not None and before[1].surplus:
-        job = replace(job, surplus=True)
-    if before is None or before[1].comment in ("", job.comment):
-        return job
-    return replace(job, comment=newest(job.comment, before[1].comment))
-
-
-def _new(view: View | None) -> bool:
-    if view is None:
-        return False
-    never = not view.complete and view.answered_at is None
-    return never or any(question.answered_at is None for question in view.questions.values())
-
-
-def _age(view: View, now: float, settle_seconds: float) -> bool:
-    """Age the questions that a look left open; True where one is answered now."""
-    answered = False
-    firm = [(attempt, job) for attempt, job in view.jobs.values() if not doubted(job)]
-    present = {number for number, job in firm if view.questions.get(number, Question()).is_answered_by(job)}
-    for attempt in list(view.questions):
-        question = view.questions[attempt]
-        if attempt in present:
-            del view.questions[attempt]
-            answered = True
-        elif question.answered_at is None:
-            question.answered_at = now
-        elif not question.absent and now - question.answered_at >= question.patience(settle_seconds):
-            question.absent = answered = True
-            _drop_doubted(view, attempt)
-    return answered

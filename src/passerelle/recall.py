@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
 from passerelle.gateways.base import Accounting, Gateway, Listing
-from passerelle.picture import Picture, Remembered
+from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob, Stage
+from passerelle.views import Remembered
 
 MOST = 2_000
 """Jobs that a look finds again: one call of the light listing."""

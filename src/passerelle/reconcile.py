@@ -18,7 +18,7 @@ from passerelle.acts import Acts
 from passerelle.announce import Announcer
 from passerelle.batch import Batch
 from passerelle.chain import excluded
-from passerelle.decide import OUTCOME_LOST, Seen
+from passerelle.current import OUTCOME_LOST, Seen, lives
 from passerelle.due import due
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
@@ -41,6 +41,7 @@ from passerelle.store import Store
 from passerelle.transfers import Transfers
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
+from passerelle.views import Inquiry
 from passerelle.watch import SiteWatch
 from passerelle.witness import Nobody, Witness
 from passerelle.work import WorkQueue
@@ -256,8 +257,7 @@ class Reconciler:
 
     def _look_up(self, job: TrainingJob, watch: SiteWatch, doubtful: int | None = None, *, last: bool = False) -> None:
         attempts, known = job.status.attempts, remembered(job)
-        watch.look_up(
-            job.run,
+        inquiry = Inquiry(
             highest=max([attempt.number for attempt in attempts], default=0),
             thorough=known is None and self._may_have_run(job),
             wary=job.held_finalizer and not attempts,
@@ -266,8 +266,8 @@ class Reconciler:
             last=last,
             had=next((each.job_id for each in attempts if each.number == doubtful), None),
             lost=[each.number for each in attempts if is_final(each) and each.reason == OUTCOME_LOST],
-            age=age(job, self._now()),
         )
+        watch.look_up(job.run, inquiry, age=age(job, self._now()))
 
     def _leave(self, now: Pass, last: Attempt) -> float | None:
         """Let the site forget a run that has ended. One whose outcome is lost is looked for again, ever later: returns
@@ -276,7 +276,7 @@ class Reconciler:
         job, memory, watch = now.job, now.memory, now.service.watch if now.service is not None else None
         if now.action.reason == OUTCOME_LOST:
             return 0.0  # that was written a moment ago: a retry may wait for it
-        if watch is None or decide.lives(recorded(job), now.seen):
+        if watch is None or lives(recorded(job), now.seen):
             return None  # whatever lives of it is followed to its end
         if now.owes:  # what is known of its jobs is of use when its turn comes; of a lost one it must be new
             again = memory.look_again(self._clock()) if last.reason == OUTCOME_LOST else None

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from passerelle import kstatus, preflight, staged
 from passerelle.actions import Action, Intend, Rest, Submit
 from passerelle.chain import unlisted
-from passerelle.decide import NO_PROGRESS, OUTCOME_LOST
+from passerelle.current import OUTCOME_LOST
+from passerelle.decide import NO_PROGRESS
 from passerelle.ends import count, failure, last_allowed, stuck
 from passerelle.errors import Rejected
 from passerelle.facts import IDENTITY_CHANGED, Facts, Word

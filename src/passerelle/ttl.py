@@ -6,7 +6,7 @@ looked for.
 
 from __future__ import annotations
 
-from passerelle.decide import OUTCOME_LOST
+from passerelle.current import OUTCOME_LOST
 from passerelle.lost import LONGEST_SECONDS
 from passerelle.objects import TrainingJob
 from passerelle.staged import all_out

@@ -18,10 +18,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from passerelle import stopping
 from passerelle.batch import Batch
-from passerelle.decide import Seen
+from passerelle.current import Seen
 from passerelle.errors import Deferred, Invalid, Misaddressed, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate, kind_of, waiting
 from passerelle.gateways.base import Gateway, Identity, Probe
@@ -30,10 +31,11 @@ from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.haste import Haste
 from passerelle.looks import Looks
 from passerelle.marker import Run
-from passerelle.picture import Picture, Question, Remembered, View
+from passerelle.picture import Picture
 from passerelle.reports import Reports, RunDirectory
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.strays import Stray
+from passerelle.views import Inquiry, Question, View
 
 log = logging.getLogger("passerelle.watch")
 
@@ -106,35 +108,12 @@ class SiteWatch:
         """The picture of one run, for `decide`."""
         return self._picture.seen(run, fresh, self._identity)
 
-    def look_up(  # noqa: PLR0913 -- what is known of a run, by name
-        self,
-        run: Run,
-        *,
-        highest: int,
-        thorough: bool,
-        wary: bool = False,
-        doubtful: int | None = None,
-        remembered: Remembered | None = None,
-        last: bool = False,
-        had: str | None = None,
-        lost: Iterable[int] = (),
-        age: float | None = None,
-    ) -> None:
-        """Ask for a run's jobs soon; see Picture.ask. `thorough` reads the live listing, too: accounting lags behind
-        it, by 3.7 s on 22.05.
+    def look_up(self, run: Run, inquiry: Inquiry, *, age: float | None = None) -> None:
+        """Ask for a run's jobs soon, none of which is older than `age`, in seconds. Where the inquiry is thorough the
+        live listing is read, too: accounting lags behind it, by 3.7 s on 22.05.
         """
-        self._picture.ask(
-            run,
-            highest=highest,
-            thorough=thorough,
-            wary=wary,
-            doubtful=doubtful,
-            remembered=remembered,
-            last=last,
-            had=had,
-            lost=lost,
-            since=None if age is None else self._now() - age,
-        )
+        since = None if age is None else self._now() - age
+        self._picture.ask(run, replace(inquiry, since=since))
         self._wake.set()
 
     def acting(self, identity: Identity) -> AbstractContextManager[None]:
@@ -333,7 +312,7 @@ class SiteWatch:
     def _ask_for_forgotten(self) -> None:
         """Live jobs of a TrainingJob that asks for none: its status may be an older backup's, from before them."""
         for each in self._looks.strays.forgotten(lambda each: self._run_directory(each.run, each.attempt) is not None):
-            self._picture.ask(each.run, highest=each.attempt, thorough=True)
+            self._picture.ask(each.run, Inquiry(highest=each.attempt, thorough=True))
 
     @property
     def _identity(self) -> Identity | None:

@@ -11,7 +11,7 @@ import time_machine
 from contract.test_contract import reach, row
 from contract.world import FOR_LONG, World
 from passerelle import actions, decide
-from passerelle.decide import Seen, Wanted
+from passerelle.current import Seen, Wanted, current_attempt
 from passerelle.slurm import RemoteJob, Stage
 
 SKEW = timedelta(minutes=5)
@@ -54,7 +54,7 @@ async def test_of_two_jobs_under_one_marker_both_come_to_light(world: World) -> 
 
     jobs = await world.until(both, "both jobs of one marker")
     seen = Seen(jobs=tuple((1, job) for job in jobs), complete=True, identity=(await door.probe()).identity)
-    current = decide.current_attempt(Wanted(), seen)
+    current = current_attempt(Wanted(), seen)
     assert current is not None
     assert current.job is not None
     assert current.job.job_id == first

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from passerelle.chain import excluded, failed_nodes, reached
-from passerelle.decide import Seen
+from passerelle.current import Seen
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.v1alpha1.trainingjob_status import NODES_KEPT, Attempt, Reached, TrainingJobStatus
 

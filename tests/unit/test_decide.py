@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
-from passerelle.decide import DUPLICATE, OUTCOME_LOST, Recorded, Seen, Wanted, current_attempt, decide
+from passerelle.current import OUTCOME_LOST, Recorded, Seen, Wanted, current_attempt
+from passerelle.decide import DUPLICATE, decide
 from passerelle.gateways.base import Identity
 from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob

@@ -10,8 +10,8 @@ import pytest
 from little_world import World
 from passerelle.gateways.memory import Fate
 from passerelle.objects import Key
-from passerelle.picture import LOST_SECONDS
 from passerelle.v1alpha1.trainingjob import FINALIZER
+from passerelle.views import LOST_SECONDS
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)

@@ -14,9 +14,11 @@ from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.slurmrestd.asking import NAMES_PER_CALL
 from passerelle.looks import Looks
 from passerelle.marker import ATTEMPT_LIMIT, Run
-from passerelle.picture import NAMES_OF_A_RUN, Picture, beyond
+from passerelle.names import NAMES_OF_A_RUN, beyond
+from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.v1alpha1.trainingjob import FINALIZER
+from passerelle.views import Inquiry
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
@@ -70,7 +72,7 @@ def test_the_last_attempt_that_has_a_name_is_followed_by_none() -> None:
 def test_a_look_up_names_no_attempt_beyond_the_last_one_and_not_all_before_it() -> None:
     picture = Picture()
     picture.meet(Identity("c", "u"))
-    picture.ask(RUN, highest=1, thorough=False)
+    picture.ask(RUN, Inquiry(highest=1, thorough=False))
     assert picture.names([RUN]) == {RUN: (1, 3)}
     picture.take_in(job_of(99_990))
     assert picture.names([RUN]) == {RUN: (99_992 - NAMES_OF_A_RUN, 99_992)}

@@ -15,9 +15,10 @@ from passerelle.gateways.memory import Fate
 from passerelle.lost import LONGEST_SECONDS, next_look
 from passerelle.marker import Run
 from passerelle.objects import trainingjob
-from passerelle.picture import LOST_SECONDS, Picture
+from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.strays import SURVEY_SECONDS
+from passerelle.views import LOST_SECONDS, Inquiry
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
@@ -348,7 +349,7 @@ def test_what_is_lost_is_looked_for_ever_later_and_for_a_day() -> None:
 def asked_picture() -> Picture:
     picture = Picture()
     picture.meet(Identity("c", "u"))
-    picture.ask(RUN, highest=1, thorough=True)
+    picture.ask(RUN, Inquiry(highest=1, thorough=True))
     return picture
 
 

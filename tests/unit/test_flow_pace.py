@@ -19,6 +19,7 @@ from passerelle.objects import trainingjob
 from passerelle.passes import age
 from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
+from passerelle.views import Inquiry
 from stories import running, told
 
 LONG = Fate(queued=1, running=1_000_000)
@@ -224,7 +225,7 @@ def job(job_id: str, attempt: int = 1, state: str = "CANCELLED", cluster: str = 
 def asked(*jobs: RemoteJob) -> Picture:
     picture = Picture()
     picture.meet(Identity("c", "u"))
-    picture.ask(RUN, highest=1, thorough=False, last=True)
+    picture.ask(RUN, Inquiry(highest=1, thorough=False, last=True))
     for each in jobs:
         picture.take_in(each)
     return picture
@@ -244,7 +245,7 @@ def test_accounting_must_say_twice_that_none_lives_as_far_apart_as_it_may_lag() 
 def test_the_settle_time_since_the_last_submit_must_have_passed() -> None:
     picture = asked(job("7"))
     picture.sent(RUN, 10)
-    picture.ask(RUN, highest=1, thorough=False, last=True)
+    picture.ask(RUN, Inquiry(highest=1, thorough=False, last=True))
     assert not quiet(picture, [job("7")], 9)
     assert not quiet(picture, [job("7")], 24)
     assert quiet(picture, [job("7")], 25)

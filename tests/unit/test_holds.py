@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passerelle import decide
 from passerelle.actions import Cancel, Intend, LookUp, Rest, Submit
 from passerelle.acts import TRANSIENT_LONGEST_SECONDS, _refused
-from passerelle.decide import Seen
+from passerelle.current import Seen
 from passerelle.due import PLAN_AGAIN_SECONDS, TURN_AGAIN_SECONDS
 from passerelle.errors import Rejected
 from passerelle.gateways.base import Identity

@@ -56,6 +56,7 @@ from passerelle.planning import Planner
 from passerelle.reconcile import Reconciler
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.status import rfc3339
+from passerelle.views import Inquiry
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue
 
@@ -724,7 +725,7 @@ async def test_a_sites_gauges_are_read_from_what_is_in_service() -> None:
     assert value("site_credential_expiry_timestamp_seconds") == ENDED
     assert value("site_live_jobs") == value("site_looked_for") == 0
     assert value("site_stray_jobs") == 0
-    watch.look_up(Run.of_uid(UID), highest=0, thorough=False)
+    watch.look_up(Run.of_uid(UID), Inquiry(highest=0, thorough=False))
     assert value("site_looked_for") == 1
     assert value("work_queue_depth") == 1
     assert value("work_queue_depth", "") == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from passerelle.actions import Rest
-from passerelle.decide import Seen
+from passerelle.current import Seen
 from passerelle.gateways.base import Identity
 from passerelle.marker import Run
 from passerelle.objects import trainingjob

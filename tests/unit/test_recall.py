@@ -15,9 +15,10 @@ from passerelle.gateways.base import Gateway, Identity, Listing, Traits
 from passerelle.gateways.memory import Fate
 from passerelle.marker import Run
 from passerelle.objects import Key
-from passerelle.picture import Picture, Remembered
+from passerelle.picture import Picture
 from passerelle.recall import MOST, recall
 from passerelle.slurm import JobState, RemoteJob
+from passerelle.views import Inquiry, Remembered
 from stories import finished, running, told
 
 WAITS, RUNS = JobState("PENDING"), JobState("RUNNING")
@@ -71,7 +72,7 @@ async def asked(door: Door, *jobs: Remembered, traits: Traits | None = None) -> 
     picture = Picture()
     picture.meet(Identity("c", "us"))
     for each in jobs:
-        picture.ask(run(int(each.job_id)), highest=1, thorough=False, remembered=each)
+        picture.ask(run(int(each.job_id)), Inquiry(highest=1, thorough=False, remembered=each))
     door.traits = traits or door.traits
     return await recall(cast("Gateway", door), picture, door.search), picture
 
@@ -232,7 +233,7 @@ def found_again() -> Picture:
     """With a run whose job the site has confirmed, and that was not asked for others."""
     picture = Picture()
     picture.meet(Identity("c", "us"))
-    picture.ask(FOUND, highest=1, thorough=False)
+    picture.ask(FOUND, Inquiry(highest=1, thorough=False))
     picture.take_in(job(1, RUNS, FOUND.marker(1)))
     view = picture.views[FOUND]
     view.recalled = view.complete = view.quiet = True

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from passerelle import actions, decide
+from passerelle import actions, current, decide
 
 _decide = decide.decide
 
 
-def _credulous(wanted: decide.Wanted, seen: decide.Seen) -> actions.Action:
+def _credulous(wanted: current.Wanted, seen: current.Seen) -> actions.Action:
     shown = {number for number, _ in seen.jobs}
     return _decide(wanted, replace(seen, absent=seen.absent | {each.number for each in wanted.recorded} - shown))
 

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from passerelle import actions, decide
+from passerelle import actions, current, decide
 
 _decide = decide.decide
 
 
-def _without_adoption(wanted: decide.Wanted, seen: decide.Seen) -> actions.Action:
+def _without_adoption(wanted: current.Wanted, seen: current.Seen) -> actions.Action:
     known = {record.job_id for record in wanted.recorded}
     jobs = tuple((number, job) for number, job in seen.jobs if job.job_id in known)
     denied = {number for number, _ in seen.jobs} - {number for number, _ in jobs}

@@ -17,6 +17,7 @@ from passerelle.marker import Run
 from passerelle.progress import parse_comment
 from passerelle.slurm import Stage
 from passerelle.v1alpha1.trainingjob_status import Progress
+from passerelle.views import Inquiry
 from passerelle.watch import SiteWatch
 
 FIRST, SECOND = Run("psr-" + "a" * 26), Run("psr-" + "b" * 26)
@@ -58,7 +59,7 @@ async def watch(fake: Fake) -> AsyncIterator[SiteWatch]:
         on_site=lambda: None,
     )
     for run in (FIRST, SECOND):
-        made.look_up(run, highest=1, thorough=False)
+        made.look_up(run, Inquiry(highest=1, thorough=False))
     yield made
     await made.gateway.close()
     fake.end()
