@@ -5,7 +5,6 @@ little each time it is read, as any clock does.
 from __future__ import annotations
 
 import asyncio
-import random
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -47,7 +46,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time, with the same jitter each time."""
-    random.seed(0)
+    """Run to the end in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
