@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from passerelle import hush
+from passerelle.accountant import Accountant
 from passerelle.copies import Copies
-from passerelle.errors import PasserelleError, Unavailable
-from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Accounting, Gateway, Probe, Words
+from passerelle.errors import PasserelleError
+from passerelle.gateways.base import Accounting, Gateway, Probe
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.listings import Listings, distance
-from passerelle.marker import Run, parse
-from passerelle.names import NAMES_AT_ONCE, beyond, pieces
+from passerelle.marker import Run
+from passerelle.names import NAMES_AT_ONCE
 from passerelle.picture import Known, Picture
 from passerelle.recall import LEAST, MOST, recall
 from passerelle.reports import Reports
@@ -40,12 +42,6 @@ and the listing does not.
 NEWS_PIECE = 64
 """Full records after which the passes of their TrainingJobs begin, while others are read."""
 
-LONGEST_SILENCE_SECONDS = 900.0
-"""Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
-
-OLD_SECONDS = 7 * DAY_SECONDS
-"""Older runs are asked for apart: a search reaches back as far as the oldest in it."""
-
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
 
@@ -65,7 +61,6 @@ class Looks:
         on_change: Callable[[Run], None],
         now: Callable[[], float],
     ) -> None:
-        self.accounting_trouble: Unavailable | None = None
         self._door = door
         self._picture = picture
         self._reports = reports
@@ -75,13 +70,11 @@ class Looks:
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
+        self._accountant = Accountant(door, picture, now)
         self._rota = Rota(now)
         self._next_progress = 0.0
         self._last_queued = ""
-        self._silences = 0  # look-ups in a row that accounting did not answer, or not all of
-        self._ask_again = 0.0
         self._period = self._states_took = 0.0
-        self._last_asked = ""  # the key of a run
 
     async def known(self, progress_period: float) -> set[Run]:
         """The light listing for our ids; then full records of what changed, which are told of before those that are
@@ -152,7 +145,7 @@ class Looks:
         read = await self._door().get(wanted) if wanted else []
         records = [job for job in read if job.name == known[job.job_id][2].name]
         gone = {*missing, *wanted} - {job.job_id for job in records}
-        accounted = await self._accounted_ids(gone) if gone else []
+        accounted = await self._accountant.by_ids(gone, {known[each][0] for each in gone}) if gone else []
         rows = [job for job in accounted or [] if job.name == known[job.job_id][2].name]
         records += [job for job in rows if job.stage is Stage.ENDED]
         records += self._reports.held(known[each][2] for each in gone - {job.job_id for job in records})
@@ -204,7 +197,7 @@ class Looks:
                 return
             found: set[Run] | None = None
             try:
-                found = await self._others(markers) if self._patience <= 0 else None
+                found = await self._others(markers) if self._accountant.patience <= 0 else None
             finally:
                 if found is None:
                     self.copies.put_back(markers)
@@ -217,8 +210,7 @@ class Looks:
         """Take in the jobs of these names that nobody knows, the live ones as the scheduler has them; what changed.
         None where accounting is silent.
         """
-        runs = [named[0] for each in markers if (named := parse(each)) is not None]
-        rows = await self._accounted(names=markers, within=self._within(runs))
+        rows = await self._accountant.by_names(markers)
         if rows is None:
             return None
         news = [row for row in rows if not self._picture.knows(row)]
@@ -230,36 +222,34 @@ class Looks:
     @property
     def silent(self) -> dict[str, PasserelleError]:
         """Why one side of the site can't be asked while the rest answers, by the condition that says so."""
-        sides = {"AccountingAvailable": self.accounting_trouble, "ListingAvailable": self.listings.trouble}
+        sides = {"AccountingAvailable": self._accountant.trouble, "ListingAvailable": self.listings.trouble}
         return {kind: trouble for kind, trouble in sides.items() if trouble is not None}
 
     def due(self) -> float:
         """Seconds until a look-up can learn something new."""
         return self._picture.due(self._now(), self._door().settle_seconds, self._held)
 
-    @property
-    def _patience(self) -> float:
-        """Seconds for which look-ups by marker wait, since accounting did not answer the last one; 0 where it did."""
-        return max(self._ask_again - self._now(), 0.0)
-
     def _held(self, view: View) -> float:
         """Seconds for which a run is not looked up: while accounting is silent, but for the last word that a listing
         says alone; and until the next listing, where it needs one.
         """
-        silent = 0.0 if view.hushing and view.complete and not view.questions else self._patience
+        silent = 0.0 if view.hushing and view.complete and not view.questions else self._accountant.patience
         return max(silent, self.listings.wait if self._needs_all(view) else 0.0)
 
     def _needs_all(self, view: View) -> bool:
         """Whether nothing less than a full listing tells what is asked of a run."""
         door = self._door()
         by_name = door.traits.by_name and isinstance(door, Accounting)
-        return view.searching or (view.hushing and (view.word.to_listing or not by_name or self._patience > 0))
+        return view.searching or (
+            view.hushing and (view.word.to_listing or not by_name or self._accountant.patience > 0)
+        )
 
     async def asked(self, period: float) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""
         self._period = period
         most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
-        recalled = await self.take_in(await recall(self._door(), self._picture, self._accounted_ids, most))
+        accounted = partial(self._accountant.by_ids, runs=self._picture.asked)
+        recalled = await self.take_in(await recall(self._door(), self._picture, accounted, most))
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
@@ -274,7 +264,7 @@ class Looks:
         """
         if not asked:
             return set()
-        rows, answered = await self._by_marker(asked, period)
+        rows, answered = await self._accountant.look_up(asked, period)
         views = {run: view for run in asked if (view := self._picture.views.get(run)) is not None}
         silent = asked - answered
         for view in (views[run] for run in silent if run in views):
@@ -317,43 +307,6 @@ class Looks:
         self.strays.listed(live, self._picture)
         return live
 
-    async def _by_marker(self, asked: set[Run], period: float) -> tuple[list[RemoteJob], set[Run]]:
-        """Accounting's rows of these runs, and the runs that it has answered for. Where it is silent it is not asked
-        again for a while.
-        """
-        if self._patience > 0:
-            return [], set()
-        rows, answered = await self._in_pieces(asked)
-        self._silences = self._silences + 1 if asked - answered else 0
-        if self._silences:
-            backoff = period * 2.0 ** min(self._silences - 1, 10)
-            self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
-        return rows, answered
-
-    async def _in_pieces(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
-        """It is asked piece by piece, and no more once it is silent; the piece that got no answer comes last the next
-        time.
-        """
-        rows: list[RemoteJob] = []
-        answered: set[Run] = set()
-        turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, self._within([run]) >= OLD_SECONDS, run.key))
-        for piece in pieces(self._picture.names(turn)):
-            names, found = piece, list[RemoteJob]()
-            while names:
-                markers = [run.marker(number) for run, (first, last) in names.items() for number in range(first, last)]
-                batch = await self._accounted(names=markers, within=self._within(piece))
-                if batch is None:
-                    self._last_asked = list(piece)[-1].key
-                    return rows, answered
-                found += batch
-                names = beyond(names, found)
-            rows += found
-            answered |= piece.keys()
-        return rows, answered
-
-    async def _accounted_ids(self, job_ids: Collection[str]) -> list[RemoteJob] | None:
-        return await self._accounted(job_ids=job_ids, within=self._within(self._picture.views))
-
     async def surveyed(self) -> set[Run]:
         """All jobs of ours, once an hour, so that those are known that nobody asks for: strays, and a second job under
         a marker. An hour later it comes though the calls run short. Nothing waits for it. What changed.
@@ -363,22 +316,3 @@ class Looks:
         self.strays.put_off()
         live = await self._list() or ()
         return await self.take_in([job for job in live if not self._picture.knows(job)])
-
-    def _within(self, runs: Iterable[Run]) -> float:
-        """Seconds since the first of these runs' jobs can have been submitted."""
-        views = (self._picture.views.get(run) for run in runs)
-        sinces = [view.since if view is not None else None for view in views]
-        known = [each for each in sinces if each is not None]
-        return max([self._now() - min(known, default=self._now())] + [HORIZON_SECONDS] * (len(known) < len(sinces)))
-
-    async def _accounted(self, *, names: Words = (), job_ids: Words = (), within: float) -> list[RemoteJob] | None:
-        """Accounting's rows; None where it can't be asked: then nothing is absent, and the live side goes on."""
-        if not isinstance(door := self._door(), Accounting):
-            return []
-        try:
-            rows = list(await door.accounted(names=names, job_ids=job_ids, within=within))
-        except Unavailable as error:
-            self.accounting_trouble = error
-            return None
-        self.accounting_trouble = None
-        return rows

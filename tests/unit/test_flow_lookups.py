@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import pytest
 
 from little_world import World
 from passerelle.errors import Unavailable
-from passerelle.gateways.base import Identity
+from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.slurmrestd.asking import NAMES_PER_CALL
 from passerelle.looks import Looks
@@ -149,3 +150,30 @@ def test_an_end_is_told_before_the_look_ups_by_marker_which_may_take_long(monkey
 
     told(story)
     assert told_meanwhile == ["True"]
+
+
+def test_accounting_is_asked_for_jobs_that_are_gone_no_further_back_than_these_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, reach = Memory.accounted, list[float]()
+
+    async def accounted(self: Memory, **which: Any) -> Sequence[RemoteJob]:
+        reach.extend([which["within"]] if which.get("job_ids") else [])
+        return await real(self, **which)
+
+    monkeypatch.setattr(Memory, "accounted", accounted)
+
+    async def story(world: World) -> None:
+        world.site.purge_seconds = 0.0
+        old = world.api.create("old", runId="of-last-month", timeLimit="50m")
+        await world.until(running(world, old))
+        world.site.fates = lambda _: Fate(queued=1, running=20)
+        young = world.api.create("young")
+        await world.until(finished(world, young))
+        assert len(reach) == 1
+        assert DAY_SECONDS <= reach[0] <= DAY_SECONDS + 120
+        await world.until(finished(world, old), 3100)
+
+        assert reach[1] >= HORIZON_SECONDS
+
+    told(story, LONG)
