@@ -19,11 +19,12 @@ from passerelle.errors import PasserelleError
 from passerelle.gateways.base import Accounting, Gateway, Probe
 from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
+from passerelle.lately import Lately
 from passerelle.listings import Listings, distance
-from passerelle.marker import Run
+from passerelle.marker import Run, parse
 from passerelle.names import NAMES_AT_ONCE
 from passerelle.picture import Known, Picture
-from passerelle.recall import LEAST, MOST, recall
+from passerelle.recall import LEAST, MOST, by_ids, recall
 from passerelle.reports import Reports
 from passerelle.rota import Rota
 from passerelle.slurm import NO_REASON, RemoteJob, Stage, id_order
@@ -48,7 +49,7 @@ QUEUED_PER_LOOK = 4
 
 class Looks:
     """At one site, whatever its door is by now. Each tells the runs whose picture changed; `on_change` hears of some of
-    them before the rest is read. `now` is monotonic, in seconds.
+    them before the rest is read. `is_here`: whether a TrainingJob is of that run. `now` is monotonic, in seconds.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Looks:
         *,
         courtesy: Courtesy,
         on_change: Callable[[Run], None],
+        is_here: Callable[[Run], bool],
         now: Callable[[], float],
     ) -> None:
         self._door = door
@@ -70,7 +72,9 @@ class Looks:
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
+        self._is_here = is_here
         self._accountant = Accountant(door, picture, now)
+        self._lately = Lately()
         self._rota = Rota(now)
         self._next_progress = 0.0
         self._last_queued = ""
@@ -86,7 +90,8 @@ class Looks:
         if not known:
             return set()
         began = self._now()
-        states = await self._door().states(known.keys())
+        lately = self._lately.beside(known.keys()) if by_ids(self._door()) else []
+        states = await self._door().states([*known, *lately])
         self._states_took = self._now() - began
         present = {job_id: job for job_id, (_, _, job) in known.items() if job_id in states}
         news = [
@@ -104,6 +109,8 @@ class Looks:
             for start in range(0, len(news) - NEWS_PIECE, NEWS_PIECE):
                 for run in await self._read(known, news[start : start + NEWS_PIECE]):
                     self._on_change(run)
+            for run in await self._requeued(self._lately.alive(lately, states)):
+                self._on_change(run)
             last = news[max(0, (len(news) - 1) // NEWS_PIECE * NEWS_PIECE) :]
             changed = await self._read(known, last, known.keys() - states.keys())
         if self._now() >= self._next_progress:
@@ -113,6 +120,20 @@ class Looks:
             running = [job_id for job_id in present if states[job_id].stage is Stage.RUNNING]
             changed = await self._progress(known, running, progress_period)
         return changed
+
+    async def _requeued(self, job_ids: Sequence[str]) -> set[Run]:
+        """Jobs that live again, perhaps of runs whose end was told."""
+        chosen = job_ids[:NEWS_WHEN_FULL] if self._courtesy.budget.full else job_ids
+        read = await self._door().get(chosen) if chosen else []
+        return await self._taken_up(self._lately.known(read, chosen))
+
+    async def _taken_up(self, live: Sequence[RemoteJob]) -> set[Run]:
+        """Take in jobs that live, also of runs that nobody looks at any more, where a TrainingJob is of them."""
+        for job in live:
+            named = parse(job.name)
+            if named is not None and job.stage is not Stage.ENDED and self._is_here(named[0]):
+                self._picture.reopen(job)
+        return await self.take_in(live)
 
     def apart(self, period: float, probe: Probe) -> float:
         """Seconds from one look to the next: where each lists everybody's jobs, as for every such listing."""
@@ -171,7 +192,11 @@ class Looks:
             due = [job for job in records if job.stage is Stage.RUNNING]
             told |= {job.key: job for job in await self._reports.running(self._door(), due, running)}
         newest = [told.get(job.key, job) for job in records]
-        return {run for job in newest if (run := self._picture.take_in(job)) is not None}
+        changed = {run for job in newest if (run := self._picture.take_in(job)) is not None}
+        for job in newest:
+            if job.live and job.stage is Stage.ENDED and self._picture.knows(job):
+                self._lately.ended(job)
+        return changed
 
     def _queued_turn(self, unchanged: list[RemoteJob]) -> list[str]:
         """Waiting jobs whose reason is read again in this look: the light listing does not carry it. Those without a
@@ -207,8 +232,8 @@ class Looks:
                 self._on_change(run)
 
     async def _others(self, markers: Sequence[str]) -> set[Run] | None:
-        """Take in the jobs of these names that nobody knows, the live ones as the scheduler has them; what changed.
-        None where accounting is silent.
+        """Take in the jobs of these names that nobody knows, the live ones as the scheduler has them, although their
+        run may have ended by now; what changed. None where accounting is silent.
         """
         rows = await self._accountant.by_names(markers)
         if rows is None:
@@ -216,8 +241,8 @@ class Looks:
         news = [row for row in rows if not self._picture.knows(row)]
         alive = {row.key for row in news if row.stage is not Stage.ENDED}
         live = await self._door().get([job_id for job_id, _ in alive]) if alive else []
-        ended = [row for row in news if row.stage is Stage.ENDED]
-        return await self.take_in([*ended, *(job for job in live if job.key in alive)])
+        changed = await self.take_in([row for row in news if row.stage is Stage.ENDED])
+        return changed | await self._taken_up([job for job in live if job.key in alive])
 
     @property
     def silent(self) -> dict[str, PasserelleError]:

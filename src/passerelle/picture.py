@@ -75,10 +75,10 @@ class Picture:
         view.quiet, view.sent_at, view.word = False, now, LastWord()
 
     def knows(self, job: RemoteJob) -> bool:
-        """Whether this job is known as its run's; nobody waits for news of a run that is not in view."""
+        """Whether this job is known as its run's."""
         named = parse(job.name)
         view = self.views.get(named[0]) if named is not None else None
-        return view is None or (job.job_id in view.jobs and view.jobs[job.job_id][1].name == job.name)
+        return view is not None and job.job_id in view.jobs and view.jobs[job.job_id][1].name == job.name
 
     def forget(self, run: Run) -> None:
         self.views.pop(run, None)
@@ -170,6 +170,15 @@ class Picture:
         view.quiet = False
         self.ask(run, Inquiry(highest=attempt, thorough=True, doubtful=attempt, had=row.job_id))
         return run if before is None or before[1] != job else None
+
+    def reopen(self, job: RemoteJob) -> None:
+        """This job lives: its run is looked at again where nobody does any more, since its end was told. What the run
+        has beside it is looked up at this job's end.
+        """
+        named = parse(job.name)
+        if named is not None and self.ours(job):
+            run, attempt = named
+            self.views.setdefault(run, View(highest=attempt, complete=True, recalled=True))
 
     def turn_away(self, run: Run, job: RemoteJob) -> None:
         """A cancel of this job is sent, as of one too many: should that end it, that is no end of the attempt."""

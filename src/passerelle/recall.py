@@ -29,7 +29,7 @@ Accounted = Callable[[Collection[str]], Awaitable[list[RemoteJob] | None]]
 
 async def recall(door: Gateway, picture: Picture, accounted: Accounted, most: int = MOST) -> list[RemoteJob]:
     """The records of remembered jobs that live, of so many at `most`, as far as the site confirms them."""
-    turn = picture.remembered(most if _can_be_asked(door) else MOST)
+    turn = picture.remembered(most if by_ids(door) else MOST)
     if not turn:
         return []
     found = await _confirmed(door, {job.job_id: job for job in turn.values()}, accounted)
@@ -40,7 +40,7 @@ async def recall(door: Gateway, picture: Picture, accounted: Accounted, most: in
 
 
 async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Accounted) -> list[RemoteJob]:
-    if not _can_be_asked(door):
+    if not by_ids(door):
         return []
     states = await door.states(jobs.keys())
     live = {job_id for job_id, state in states.items() if state.stage is not Stage.ENDED}
@@ -53,8 +53,10 @@ async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Acco
     return found + [job for job in read if job.name == jobs[job.job_id].marker and job.stage is not Stage.ENDED]
 
 
-def _can_be_asked(door: Gateway) -> bool:
-    """Whether by ids. Other gateways list whole records of ours, and those alone."""
+def by_ids(door: Gateway) -> bool:
+    """Whether jobs can be asked for by their ids, many in a call. Other gateways list whole records of ours, and those
+    alone.
+    """
     return door.traits.listing is Listing.STATES and isinstance(door, Accounting)
 
 

@@ -91,6 +91,7 @@ class SiteWatch:
             self._reports,
             courtesy=self.courtesy,
             on_change=on_change,
+            is_here=lambda run: run_directory(run, 1) is not None,
             now=self._now,
         )
         self._haste = Haste(self._now)

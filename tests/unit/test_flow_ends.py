@@ -10,6 +10,7 @@ import pytest
 
 from little_world import World
 from passerelle.batch import Batch
+from passerelle.copies import FOLLOWED_SECONDS
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
 from passerelle.strays import SURVEY_SECONDS
@@ -17,6 +18,8 @@ from stories import Story, finished, running, told
 
 NODE_FAILS = Fate(queued=2, running=3, end="NODE_FAIL", exit_code=None)
 BOOT_FAILS = Fate(queued=2, running=3, end="BOOT_FAIL", exit_code=None)
+FAILS = Fate(queued=1, running=20, end="FAILED", exit_code=3)
+LONG = Fate(queued=1, running=100_000)
 NO_LOG = Fate(queued=2, running=3, end="FAILED", exit_code=0, exit_signal=53)
 NO_ROOT = Fate(queued=2, running=3, end="FAILED", exit_code=212)
 WAITS = Fate(queued=5000, running=300)
@@ -114,7 +117,69 @@ def test_a_job_that_is_requeued_after_its_end_is_the_run_again(end: str) -> None
             await world.until(finished(world, key), 1100)
             assert world.condition(key, "Succeeded") == ("True", "Completed")
 
-    told(story, Fate(queued=1, running=20, end="FAILED", exit_code=3), period="10s")
+    told(story, FAILS, period="10s")
+
+
+async def beside_another(world: World) -> Key:
+    """A job that has failed, and was followed, while another one of ours lives."""
+    world.site.fates = lambda _: LONG
+    await world.until(running(world, world.api.create("other", timeLimit="50m")))
+    world.site.fates = lambda _: FAILS
+    key = world.api.create("a", timeLimit="50m")
+    await world.until(finished(world, key))
+    await asyncio.sleep(FOLLOWED_SECONDS + 30)
+    world.site.calls.clear()
+    return key
+
+
+def test_a_job_that_is_requeued_is_found_where_others_that_live_are_listed() -> None:
+    async def story(world: World) -> None:
+        key = await beside_another(world)
+        await asyncio.sleep(60)
+        assert set(world.site.calls) <= {"probe", "states", "get"}
+        assert world.site.calls.count("states") <= 7, "no call more"
+        assert world.site.calls.count("get") <= 3, "what runs, once a progress period"
+        world.site.requeue("1001", Fate(queued=30, running=100))
+        await world.until(lambda: world.condition(key, "Finished") == ("False", "Active"), 12)
+        await world.until(running(world, key), 50)
+        await world.until(finished(world, key), 150)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert "find" not in world.site.calls
+
+    told(story, period="10s")
+
+
+def test_a_requeued_job_whose_trainingjob_is_gone_is_read_once_and_left_alone() -> None:
+    async def story(world: World) -> None:
+        key = await beside_another(world)
+        world.api.delete(key)
+        await world.until(lambda: key not in world.api.objects)
+        world.site.requeue("1001", Fate(queued=5000))
+        await asyncio.sleep(15)
+        world.site.calls.clear()
+        await asyncio.sleep(60)
+
+        assert world.site.calls.count("get") <= 3
+        assert world.states()[1] == "PENDING"
+        assert world.service.watch is not None
+        assert world.service.watch.live_jobs == 1, "it is a stray, and the survey tells of it"
+
+    told(story, period="10s")
+
+
+def test_a_job_that_is_requeued_soon_after_its_end_is_found_where_its_submit_is_followed() -> None:
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(finished(world, key))
+        await asyncio.sleep(10)
+        world.site.requeue("1000", Fate(queued=5, running=100))
+        await world.until(running(world, key), FOLLOWED_SECONDS)
+        await world.until(finished(world, key), 150)
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    told(story, FAILS, period="5s")
 
 
 def test_a_copy_that_runs_beside_a_told_end_is_left_to_the_fence_and_goes_with_its_trainingjob() -> None:
@@ -132,4 +197,4 @@ def test_a_copy_that_runs_beside_a_told_end_is_left_to_the_fence_and_goes_with_i
 
         assert world.states() == ["FAILED", "CANCELLED"]
 
-    told(story, Fate(queued=1, running=20, end="FAILED", exit_code=3), period="10s")
+    told(story, FAILS, period="10s")
