@@ -223,8 +223,8 @@ def _decide_with_job(wanted: Wanted, seen: Seen, current: Current, job: RemoteJo
     if job.stage is Stage.ENDING:
         return Rest("Ending")
     on_record = current.recorded is not None and current.recorded.final
-    lone = all(each.stage is Stage.ENDED for _, each in seen.jobs)
-    if job.may_have_begun_nothing and lone and not (on_record or seen.quiet):
+    alone = all(each.stage in (Stage.ENDING, Stage.ENDED) for _, each in seen.jobs)
+    if job.may_have_begun_nothing and alone and not (on_record or seen.quiet):
         return LookUp("OthersMayLive", last=True)
     return _decide_after_end(wanted, current.number, current.recorded, job)
 

@@ -527,6 +527,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(job("NODE_FAIL"), quiet=False),
         LookUp("OthersMayLive", last=True),
     ),
+    "nor is it while a second job, which may not have begun either, cleans up": (
+        Wanted(recorded=(SUBMITTED,), max_attempts=2),
+        seen(job("NODE_FAIL"), job("NODE_FAIL+COMPLETING", "11", start_time=120), quiet=False),
+        LookUp("OthersMayLive", last=True),
+    ),
     "an end that is on record is looked at no more": (
         Wanted(recorded=(replace(SUBMITTED, suspended=True, final="Suspended"),)),
         seen(job("CANCELLED"), quiet=False),

@@ -13,6 +13,7 @@ from passerelle.batch import Batch
 from passerelle.copies import FOLLOWED_SECONDS
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
+from passerelle.slurm import JobState
 from passerelle.strays import SURVEY_SECONDS
 from stories import Story, finished, running, told
 
@@ -93,6 +94,39 @@ def test_a_copy_that_comes_to_light_after_the_end_was_told_goes_and_no_word_is_c
         assert world.api.writes == []
 
     told(story)
+
+
+def test_a_copy_that_cleans_up_is_no_last_word_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, cleans_up = Memory._state, ["1001"]
+
+    def completing(self: Memory, job: Any) -> JobState:
+        found = state(self, job)
+        flags = {"COMPLETING"} if job.job_id in cleans_up and found.ending is not None else set()
+        return JobState(found.base, frozenset(flags))
+
+    async def story(world: World) -> None:
+        key = world.api.create("a", timeLimit="50m")
+        await world.until(running(world, key))
+        await world.end_operator()
+        world.site.end("1000", "NODE_FAIL")
+        world.site.fates = lambda _: Fate(running=1, end="NODE_FAIL", exit_code=None)
+        world.site._accept(world.site.batches["1000"])
+        await asyncio.sleep(30)
+        world.site.fates = lambda _: WAITS
+        world.site._accept(world.site.batches["1000"])
+        world.site.faults.accounting_lag = 20
+        await world.start_operator()
+        await asyncio.sleep(10)
+        assert world.condition(key, "Finished")[0] == "False"
+        await asyncio.sleep(20)
+        cleans_up.clear()
+        await world.until(finished(world, key), 30)
+
+        assert world.condition(key, "Succeeded") == ("False", "NodeFailure")
+        assert world.states() == ["NODE_FAIL", "NODE_FAIL", "CANCELLED"]
+
+    monkeypatch.setattr(Memory, "_state", completing)
+    told(story, LONG)
 
 
 @pytest.mark.parametrize("end", ["it ends", "it is deleted", "it is suspended"])
