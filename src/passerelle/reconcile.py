@@ -1,7 +1,7 @@
 """The pass over one TrainingJob: read, decide, act at most once, report once.
 
 Level-triggered: a pass starts from what stands in the store and the site's picture, whatever woke it. What it may do is
-in acts.py.
+in acts.py, and what follows an end in afterwards.py.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from passerelle import decide, ttl
+from passerelle import decide
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.acts import Acts
+from passerelle.afterwards import Afterwards
 from passerelle.announce import Announcer
 from passerelle.batch import Batch
 from passerelle.chain import excluded
-from passerelle.current import OUTCOME_LOST, Seen, lives
+from passerelle.current import OUTCOME_LOST, Seen
 from passerelle.due import due
 from passerelle.errors import Unavailable
 from passerelle.facts import Word
 from passerelle.holds import TURNS, Holds
 from passerelle.kube import UNAVAILABLE, Conflict, Gone, Kube
-from passerelle.lost import next_look
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
-from passerelle.passes import Memory, Pass, age, elsewhere, recorded, remembered, sought, unsent, wanted
+from passerelle.passes import Memory, Pass, age, elsewhere, remembered, sought, unsent, wanted
 from passerelle.planning import Planned, Planner
 from passerelle.relisting import Relisting
 from passerelle.reporting import Reporter
@@ -40,7 +40,6 @@ from passerelle.status import epoch, is_final
 from passerelle.store import Store
 from passerelle.transfers import Transfers
 from passerelle.v1alpha1.trainingjob import FINALIZER
-from passerelle.v1alpha1.trainingjob_status import Attempt
 from passerelle.views import Inquiry
 from passerelle.watch import SiteWatch
 from passerelle.witness import Nobody, Witness
@@ -75,6 +74,7 @@ class Reconciler:
         self._reporter = Reporter(kube, self._keep, self.announcer.tell, now)
         self._acts = Acts(kube, self._reporter, self._keep, clock, now)
         self._store = Store()
+        self._afterwards = Afterwards(kube, self._store, self._look_up, clock, now)
         self._holds = Holds(self._wake)
         self._transfers = Transfers(planner.secrets, self._wake, self._witness.moved, now, open_store, presigned)
         self._memory: dict[str, Memory] = {}
@@ -251,8 +251,8 @@ class Reconciler:
         kept, again = await self._reporter.report(now, trouble=sought(now.memory, action)), None
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             (self._holds.ended if now.owes else self._holds.forget)(now.job, _limit(now.service))
-            again = self._leave(now, kept[-1])
-        waits = (again, await self._outlived(now.job) or due(now, self._clock()))
+            again = self._afterwards.leave(now, kept[-1])
+        waits = (again, await self._afterwards.outlived(now) or due(now, self._clock()))
         return min((each for each in waits if each is not None), default=None)
 
     def _look_up(self, job: TrainingJob, watch: SiteWatch, doubtful: int | None = None, *, last: bool = False) -> None:
@@ -268,46 +268,6 @@ class Reconciler:
             lost=[each.number for each in attempts if is_final(each) and each.reason == OUTCOME_LOST],
         )
         watch.look_up(job.run, inquiry, age=age(job, self._now()))
-
-    def _leave(self, now: Pass, last: Attempt) -> float | None:
-        """Let the site forget a run that has ended. One whose outcome is lost is looked for again, ever later: returns
-        in how many seconds, None while that is under way, or where it is over.
-        """
-        job, memory, watch = now.job, now.memory, now.service.watch if now.service is not None else None
-        if now.action.reason == OUTCOME_LOST:
-            return 0.0  # that was written a moment ago: a retry may wait for it
-        if watch is None or lives(recorded(job), now.seen):
-            return None  # whatever lives of it is followed to its end
-        if now.owes:  # what is known of its jobs is of use when its turn comes; of a lost one it must be new
-            again = memory.look_again(self._clock()) if last.reason == OUTCOME_LOST else None
-            if again == 0:
-                watch.forget(job.run)
-            return again
-        kept = self._store.get(job.key) if last.reason == OUTCOME_LOST and not job.deleting else None
-        since = ttl.finished_at(kept) if kept is not None else None
-        wait = next_look(since, self._now()) if since is not None else None
-        if wait is None:
-            watch.ended(job.run)
-            return None
-        if memory.ask_again_at is None or (memory.ask_again_at <= self._clock() and now.seen.complete):
-            memory.ask_again_at = self._clock() + wait
-        if memory.ask_again_at > self._clock():
-            watch.forget(job.run)  # the next answer is to be a fresh one
-            return memory.ask_again_at - self._clock()
-        self._look_up(job, watch)
-        return None
-
-    async def _outlived(self, before: TrainingJob) -> float | None:
-        """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have."""
-        has_one = before.spec is not None and before.spec.ttl_seconds_after_finished is not None
-        job = self._store.get(before.key) if has_one else None  # as this pass has written it
-        left = ttl.left(job, self._now()) if job is not None else None
-        if job is None or left is None:
-            return None
-        if left <= 0:
-            log.info("deleted after its ttl", extra={"trainingjob": str(job.key), "uid": job.uid})
-            await self._kube.delete_trainingjob(job.key, job.uid, job.resource_version)
-        return max(left, 1.0)
 
     def _wake(self, key: Key, *, first: bool = False) -> None:
         """It is this TrainingJob's turn."""

@@ -1,12 +1,13 @@
 """When a finished TrainingJob goes by its `ttlSecondsAfterFinished`. Pure.
 
 Nothing goes by itself of which something may still come: outputs that aren't away, or an outcome that is lost and
-looked for.
+looked for, for the last time just before it goes.
 """
 
 from __future__ import annotations
 
-from passerelle.current import OUTCOME_LOST
+from passerelle.current import OUTCOME_LOST, Seen
+from passerelle.gateways.base import Identity
 from passerelle.lost import LONGEST_SECONDS
 from passerelle.objects import TrainingJob
 from passerelle.staged import all_out
@@ -23,6 +24,14 @@ def left(job: TrainingJob, now: float) -> float | None:
     if ttl is None or ended is None or job.deleting or not outputs_are_safe(job):
         return None
     return ended + max(ttl, LONGEST_SECONDS if _is_lost(job) else 0.0) - now
+
+
+def may_go(job: TrainingJob, seen: Seen) -> bool:
+    """Whether nothing of it lives. A lost run is looked for once more; another site's silence tells nothing of it."""
+    if not _is_lost(job) or job.abandon:
+        return True
+    last = job.status.attempts[-1] if job.status.attempts else None
+    return seen.complete and (last is None or seen.identity == Identity(last.cluster, last.user))
 
 
 def finished_at(job: TrainingJob) -> int | None:

@@ -10,14 +10,16 @@ import pytest
 
 from little_world import EPOCH, Points, World
 from passerelle import ttl
+from passerelle.current import Seen
 from passerelle.gateways.base import Identity
 from passerelle.gateways.memory import Fate
 from passerelle.lost import LONGEST_SECONDS, next_look
 from passerelle.marker import Run
-from passerelle.objects import trainingjob
+from passerelle.objects import Key, trainingjob
 from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.strays import SURVEY_SECONDS
+from passerelle.v1alpha1.trainingjob import ABANDON
 from passerelle.views import LOST_SECONDS, Inquiry
 from stories import finished, running, told
 
@@ -253,6 +255,81 @@ def test_a_ttl_takes_what_is_lost_once_it_is_looked_for_no_more() -> None:
         assert key not in world.api.objects
 
     told(story, LONG, period="60s")
+
+
+async def lost_for_a_day(world: World) -> Key:
+    """It has a ttl, and runs on for days, which nobody sees."""
+    key = world.api.create("a", timeLimit="50m", ttlSecondsAfterFinished=60)
+    await world.until(running(world, key))
+    options = replace(world.site.batches["1000"].options, time_limit_minutes=10_000)
+    world.site._jobs["1000"].batch = replace(world.site.batches["1000"], options=options)
+    world.site.faults.listing_empty = True
+    await world.until(finished(world, key), 400)
+    assert world.condition(key, "Succeeded") == LOST
+    await asyncio.sleep(LONGEST_SECONDS - 60)
+    return key
+
+
+def test_a_lost_job_that_lives_when_its_ttl_is_over_runs_on_and_is_not_deleted() -> None:
+    async def story(world: World) -> None:
+        key = await lost_for_a_day(world)
+        world.site.faults.listing_empty = False
+        await world.until(running(world, key), 300)
+        assert world.condition(key, "Finished") == ("False", "Active")
+        assert world.states() == ["RUNNING"]
+        await world.site.cancel("1000")
+        await world.until(finished(world, key), 120)
+        await world.until(lambda: key not in world.api.objects, 120)
+
+    told(story, Fate(queued=1, running=500_000), period="60s")
+
+
+def test_so_it_does_where_the_operator_was_away_until_then() -> None:
+    async def story(world: World) -> None:
+        key = await lost_for_a_day(world)
+        await world.end_operator()
+        world.site.faults.listing_empty = False
+        await asyncio.sleep(1000)
+        await world.start_operator()
+        await world.until(running(world, key), 120)
+
+        assert world.states() == ["RUNNING"]
+
+    told(story, Fate(queued=1, running=500_000), period="60s")
+
+
+def test_a_ttl_of_what_is_lost_waits_for_a_site_that_does_not_answer() -> None:
+    async def story(world: World) -> None:
+        key = await lost_for_a_day(world)
+        world.site.faults.gateway_down = True
+        await asyncio.sleep(2000)
+        assert "deletionTimestamp" not in world.api.objects[key]["metadata"]
+        world.site.faults.gateway_down = False
+        await world.until(lambda: key not in world.api.objects, 400)
+
+        assert world.states() == ["RUNNING"], "nobody lists it"
+
+    told(story, Fate(queued=1, running=500_000), period="60s")
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_what_is_lost_goes_where_the_site_that_had_it_has_just_answered(*, complete: bool) -> None:
+    attempt = {"number": 1, "marker": RUN.marker(1), "cluster": "c", "user": "u", "reason": "OutcomeLost"}
+    lost = {"type": "Succeeded", "status": "Unknown", "reason": "OutcomeLost", "message": "", "observedGeneration": 1}
+    job = trainingjob(
+        {
+            "metadata": {"namespace": "team-a", "name": "a", "uid": "u", "generation": 1, "resourceVersion": "1"},
+            "spec": {"site": "memory", "image": "/i.sif", "command": ["train"], "nodes": 1, "timeLimit": "10m"},
+            "status": {
+                "conditions": [{**lost, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+                "attempts": [{**attempt, "runDirectory": "/x", "scriptDigest": ""}],
+            },
+        }
+    )
+
+    assert ttl.may_go(job, Seen(complete=complete, identity=Identity("c", "u"))) == complete
+    assert not ttl.may_go(job, Seen(complete=complete, identity=Identity("elsewhere", "u")))
+    assert ttl.may_go(replace(job, annotations={ABANDON: "true"}), Seen())
 
 
 def test_what_is_lost_and_has_outputs_is_a_person_s_to_delete() -> None:
