@@ -7,6 +7,7 @@ import bisect
 import copy
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -19,7 +20,7 @@ from passerelle.gate import kind_of
 from passerelle.gateways import meter
 from passerelle.gateways.base import Probe
 from passerelle.gateways.breaker import FAILURES
-from passerelle.gateways.courtesy import Kind
+from passerelle.gateways.courtesy import Courtesy, Kind
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
@@ -417,6 +418,37 @@ def test_cancels_of_many_jobs_at_a_sick_gateway_are_one_call_now_and_then(monkey
         assert set(world.states()) == {"CANCELLED"}
 
     told(story, LONG, period="30s")
+
+
+def test_whoever_submits_or_cancels_says_for_whom_so_that_trials_go_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    trying, submits_wait = Courtesy.trying, Courtesy.submits_wait
+    tried, asked = set[tuple[Kind, str | None]](), set[str | None]()
+
+    def noted(self: Courtesy, kind: Kind, whom: str | None = None) -> AbstractContextManager[None]:
+        tried.add((kind, whom))
+        return trying(self, kind, whom)
+
+    def waited(self: Courtesy, marker: str | None = None) -> Deferred | None:
+        asked.add(marker)
+        return submits_wait(self, marker)
+
+    monkeypatch.setattr(Courtesy, "trying", noted)
+    monkeypatch.setattr(Courtesy, "submits_wait", waited)
+
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(3)]
+        await world.until(lambda: all(running(world, key)() for key in keys))
+        attempts = [world.status(key)["attempts"][-1] for key in keys]
+        assert tried == {(Kind.SUBMITS, each["marker"]) for each in attempts}
+        assert {each["marker"] for each in attempts} <= asked
+        tried.clear()
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects)
+
+        assert tried == {(Kind.ENDS, each["jobId"]) for each in attempts}
+
+    told(story, LONG)
 
 
 @pytest.mark.parametrize("asked", [20, 300])

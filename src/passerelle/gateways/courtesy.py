@@ -134,12 +134,12 @@ class Courtesy:
         """The budget has this wait."""
         self._slowed_at[what] = self._clock()
 
-    def submits_wait(self) -> Deferred | None:
-        """Why nothing can be submitted now; None where it can be tried."""
+    def submits_wait(self, marker: str | None = None) -> Deferred | None:
+        """Why this attempt can't be submitted now, or nothing can; None where it can be tried."""
         if (left := self.patience_left) > WAITED_IN_PLACE:
             return self._patient(left)
         breaker = self._breakers[Kind.SUBMITS]
-        if breaker.why is not None and (wait := breaker.wait()) > 0:
+        if breaker.why is not None and (wait := breaker.wait(marker)) > 0:
             return _left_alone(Kind.SUBMITS, breaker.why, wait)
         if (spent := self._spent(Purpose.SUBMIT)) is not None:
             self.slow(Purpose.SUBMIT)
@@ -147,7 +147,7 @@ class Courtesy:
 
     # What calls pass through
 
-    async def through(self, operation: str, call: Callable[[], Awaitable[_T]], /) -> _T:
+    async def through(self, operation: str, call: Callable[[], Awaitable[_T]], about: str | None = None, /) -> _T:
         """The call, now or soon; or Deferred, with nothing sent."""
         kind = None if operation in LOOKS else _KINDS.get(operation, Kind.FILES)
         what = purpose() or (Purpose.LOOK if kind is None else _PURPOSES[kind])
@@ -158,7 +158,7 @@ class Courtesy:
             await self._be_patient()
             await self._in_turn(what)
             with (
-                contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind),
+                contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind, about),
                 metered(self._counting(what), self._asked_for_patience),
             ):
                 return await call()
@@ -167,17 +167,19 @@ class Courtesy:
             raise
 
     @contextlib.contextmanager
-    def trying(self, kind: Kind) -> Iterator[None]:
-        """The calls inside are one try of this kind, the looks among them too: to cancel a job it is read first."""
+    def trying(self, kind: Kind, whom: str | None = None) -> Iterator[None]:
+        """The calls inside are one try of this kind, the looks among them too: to cancel a job it is read first. `whom`
+        it is about tells it from those of others, with which it takes turns.
+        """
         breaker = self._breakers[kind]
-        if breaker.why is not None and (wait := breaker.wait()) > 0:
+        if breaker.why is not None and (wait := breaker.wait(whom)) > 0:
             raise _left_alone(kind, breaker.why, wait)
-        trial, was_open = breaker.begin(), breaker.why is not None
+        trial, was_open = breaker.begin(whom), breaker.why is not None
         token = _TRYING.set(kind)
         try:
             yield
         except BaseException as error:
-            _judge(breaker, kind, error, trial=trial)
+            _judge(breaker, kind, error, whom, trial=trial)
             raise
         else:
             breaker.answered()
@@ -247,13 +249,13 @@ def courteous(gateway: Gateway, courtesy: Courtesy) -> Gateway:
     return around(gateway, courtesy.through)
 
 
-def _judge(breaker: Breaker, kind: Kind, error: BaseException, *, trial: bool) -> None:
+def _judge(breaker: Breaker, kind: Kind, error: BaseException, whom: str | None, *, trial: bool) -> None:
     """What a call's error says of whether anybody is there. An odd answer to a submit is none; that to a file may be
     about the file. What may never have been sent, or was our own fault, says nothing.
     """
     odd = kind is not Kind.FILES and isinstance(error, Unavailable) and error.reason == "UnexpectedAnswer"
     if isinstance(error, Unavailable) and not isinstance(error, Deferred) and (odd or error.reason in _NO_ANSWER):
-        breaker.failed(error, trial=trial)
+        breaker.failed(error, whom, trial=trial)
     elif isinstance(error, Rejected | Missing) or (isinstance(error, Unavailable) and error.sent):
         breaker.answered()
     else:

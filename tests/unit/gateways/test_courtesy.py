@@ -43,6 +43,7 @@ class Site:
         self.courtesy = Courtesy(self.loop.time, calls_per_hour=LIMIT, changed=self._changed)
         self.memory = Memory(clock=self.loop.time)
         self.ends: PasserelleError | None = None
+        self.bad = ""
         self.took = 0.0
         self.sent: list[str] = []
         site = self
@@ -57,17 +58,17 @@ class Site:
     def _changed(self) -> None:
         self.changed += 1
 
-    async def call(self, operation: str) -> None:
-        """One call of this kind, which ends as `ends` says."""
+    async def call(self, operation: str, about: str | None = None) -> None:
+        """One call of this kind, which ends as `ends` says, or is about what is `bad`."""
 
         async def once() -> None:
             meter.called()
             self.sent.append(operation)
             await asyncio.sleep(self.took)
-            if self.ends is not None:
-                raise self.ends
+            if self.ends is not None or (about is not None and about == self.bad):
+                raise self.ends or LOST
 
-        await self.courtesy.through(operation, once)
+        await self.courtesy.through(operation, once, about)
 
     async def fails(self, operation: str, times: int = FAILURES) -> None:
         for _ in range(times):
@@ -390,6 +391,68 @@ def test_it_is_left_alone_for_twice_as_long_each_time() -> None:
 
         for wait, expected in zip(waits, [15, 30, 60, 120, 240, 300, 300], strict=True):
             assert wait == pytest.approx(expected, rel=0.11)
+
+    told(story)
+
+
+@pytest.mark.parametrize("operation", ["submit", "cancel", "append"])
+def test_one_job_whose_calls_always_fail_holds_up_no_other_of_its_site(operation: str) -> None:
+    """It comes back the very moment at which somebody may be tried, and before all others."""
+
+    async def story(site: Site) -> None:
+        site.bad, site.took = "j0", 2.0
+        served: dict[str, float] = {}
+
+        async def one(job: str) -> None:
+            while True:
+                try:
+                    await site.call(operation, job)
+                except Deferred as error:
+                    await asyncio.sleep((error.retry_after or 0) + (0.0 if job == site.bad else 0.5))
+                except Unavailable:
+                    await asyncio.sleep(0)
+                else:
+                    served[job] = site.loop.time()
+                    return
+
+        bad = asyncio.create_task(one("j0"))
+        await asyncio.sleep(11)
+        assert site.courtesy.open()
+        others = [asyncio.create_task(one(f"j{number}")) for number in range(1, 20)]
+        async with asyncio.timeout(60):
+            await asyncio.gather(*others)
+        bad.cancel()
+        await asyncio.gather(bad, return_exceptions=True)
+
+        assert served.keys() == {f"j{number}" for number in range(1, 20)}
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    "operation,call",
+    [
+        ("cancel", lambda door, number: door.cancel(f"{number}")),
+        ("warn", lambda door, number: door.warn(f"{number}", "USR1")),
+        ("size", lambda door, number: door.size(f"/{number}")),
+        ("write", lambda door, number: door.write(f"/{number}", b"")),
+        ("remove", lambda door, number: door.remove(f"/{number}")),
+    ],
+)
+def test_the_door_tells_whom_each_call_is_about(operation: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    async def story(site: Site) -> None:
+        async def noted(operation: str, _: Any, about: str | None = None, /) -> None:
+            asked.append((operation, about))
+
+        monkeypatch.setattr(site.courtesy, "through", noted)
+        door = courteous(cast("Gateway", Memory(clock=site.loop.time)), site.courtesy)
+        for number in (1, 2):
+            await call(door, number)
+
+        assert [each.lstrip("/") for _, each in asked if each is not None] == ["1", "2"]
+        assert {each for each, _ in asked} == {operation}
 
     told(story)
 
