@@ -25,7 +25,7 @@ from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
 from passerelle.kube import Kube
-from passerelle.looks import NEWS_WHEN_FULL
+from passerelle.looks import NEWS_PIECE, NEWS_WHEN_FULL
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
@@ -330,6 +330,33 @@ def test_a_crowd_is_submitted_and_deleted_at_a_pace(monkeypatch: pytest.MonkeyPa
         assert len(times("cancel")) == 300
         assert most_in_a_second(times("cancel")) <= 50 + 10
         assert 50 <= times("cancel")[-1] - times("cancel")[0] <= 65, "to read each job's record is an act, too"
+
+    told(story, LONG, profile="meluxina-gpu", period="30s")
+
+
+def test_of_a_crowd_that_starts_at_once_the_records_are_read_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    get, times = AccountedDoor.get, list[float]()
+
+    async def one_by_one(self: AccountedDoor, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        for _ in range(len(job_ids) - 1):
+            meter.called()  # the site itself counts one
+        if purpose() is Purpose.NEWS:
+            times.extend([asyncio.get_running_loop().time()] * len(job_ids))
+        return await get(self, job_ids)
+
+    monkeypatch.setattr(AccountedDoor, "get", one_by_one)
+
+    async def story(world: World) -> None:
+        start = world.loop.time() + 300
+        world.site.fates = lambda _: Fate(queued=start - world.loop.time(), running=100_000)
+        keys = [world.api.create(f"j{number}", timeLimit="30h") for number in range(500)]
+        await asyncio.sleep(295)
+        times.clear()
+        await world.until(lambda: all(running(world, key)() for key in keys), 90)
+
+        assert len(times) >= 500
+        assert most_in_a_second(times) <= 5 * 30 + NEWS_PIECE
+        assert 9 <= times[499] - times[0] <= 15, "it is no slower than need be"
 
     told(story, LONG, profile="meluxina-gpu", period="30s")
 

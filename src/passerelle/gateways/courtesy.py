@@ -1,8 +1,8 @@
 """The courtesy that a site is owed, whoever of us calls it: what every call of its gateway passes through.
 
-It keeps the hour's budget, leaves a site alone that asks for patience, lets acts follow each other no faster than a
-pace, and sends nothing for a while where one kind of call gets no answer again and again. Looks have no breaker: the
-watch that makes them waits longer after each that fails. What is refused here was never sent, so nothing may be
+It keeps the hour's budget, leaves a site alone that asks for patience, lets acts, and news, follow each other no faster
+than a pace, and sends nothing for a while where one kind of call gets no answer again and again. Looks have no breaker:
+the watch that makes them waits longer after each that fails. What is refused here was never sent, so nothing may be
 concluded from it.
 """
 
@@ -67,7 +67,7 @@ _KINDS = {"submit": Kind.SUBMITS, "cancel": Kind.ENDS, "warn": Kind.ENDS}
 _PURPOSES = {Kind.SUBMITS: Purpose.SUBMIT, Kind.ENDS: Purpose.END, Kind.FILES: Purpose.FILES}
 
 _PACED = frozenset({Purpose.SUBMIT, Purpose.END})
-"""What makes no more calls a second than the pace allows."""
+"""What makes no more calls a second than the pace of acts allows."""
 
 _NO_ANSWER = frozenset({UNREACHABLE, BUSY, "SchedulerUnavailable"})
 """Reasons by which nobody answered, or nobody who could help. Others are about one job or one file."""
@@ -108,6 +108,10 @@ class Courtesy:
     def pace(self) -> Pace:
         """Of acts: the host's."""
         return self.host.pace
+
+    def _pace_of(self, what: Purpose) -> Pace | None:
+        """The one that calls for this keep to; None where nothing but the hour bounds them."""
+        return self.pace if what in _PACED else self.host.news if what is Purpose.NEWS else None
 
     # What is told of it
 
@@ -195,20 +199,21 @@ class Courtesy:
             await asyncio.sleep(max(left, LEAST_WAIT))
 
     async def _in_turn(self, what: Purpose) -> None:
-        """Acts wait in place, in the order in which they came. The site may ask for patience meanwhile."""
-        if what in _PACED and (wait := self.pace.take()) > 0:
+        """Acts and news wait in place, in the order in which they came. The site may ask for patience meanwhile."""
+        pace = self._pace_of(what)
+        if pace is not None and (wait := pace.take()) > 0:
             await asyncio.sleep(wait)
             await self._be_patient()
 
     def _counting(self, what: Purpose) -> Callable[[], None]:
         """Told of each call of an operation. Its first has had its turn, and further ones take those of others."""
-        further = False
+        further, pace = False, self._pace_of(what)
 
         def count() -> None:
             nonlocal further
             self.budget.note(what)
-            if further and what in _PACED:
-                self.pace.take()
+            if further and pace is not None:
+                pace.take()
             further = True
 
         return count

@@ -14,7 +14,7 @@ from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unav
 from passerelle.gateways import meter
 from passerelle.gateways.base import OPENING, Files, Gateway, Upload
 from passerelle.gateways.breaker import FAILURES
-from passerelle.gateways.budget import FULL, SHARES
+from passerelle.gateways.budget import FULL, READ_OF_A_JOB, SHARES
 from passerelle.gateways.courtesy import (
     CALLS_SPENT,
     LONGEST_PATIENCE,
@@ -261,6 +261,29 @@ def test_acts_beyond_a_burst_wait_in_place_in_the_order_in_which_they_came(opera
         assert order[BURST - 1][1] == pytest.approx(0, abs=0.01)
         assert order[-1][1] == pytest.approx(40 / ACTS_PER_SECOND, abs=0.01)
         assert site.courtesy.deferred == {}
+
+    told(story)
+
+
+def test_news_of_many_that_changed_at_once_follow_each_other_at_a_pace_and_no_act_waits_for_them() -> None:
+    async def story(site: Site) -> None:
+        async def piece() -> None:
+            for _ in range(64):
+                meter.called()
+
+        rate = READ_OF_A_JOB * ACTS_PER_SECOND
+        began = site.loop.time()
+        with made_for(Purpose.NEWS):
+            for _ in range(16):
+                await site.courtesy.through("get", piece)
+        took = site.loop.time() - began
+        assert took == pytest.approx((15 * 64 + 1) / rate - BURST_SECONDS, abs=0.01)
+        for _ in range(BURST):
+            await site.call("cancel")
+        assert site.loop.time() - began == pytest.approx(took, abs=0.01), "not one"
+        with made_for(Purpose.PROGRESS):
+            await site.call("get")
+        assert site.loop.time() - began == pytest.approx(took, abs=0.01)
 
     told(story)
 
