@@ -170,7 +170,7 @@ class Holds:
         asked_again = job.retry_requested_at is not None or memory.refused_under != service.site.generation
         if memory.refused is not None and now < memory.refused_until and not asked_again:
             return Word("False", memory.refused.reason, memory.refused.message)
-        spared = service.courtesy.submits_wait()
+        spared = service.courtesy.submits_wait(_sent(job, action))
         if spared is not None:
             return Word("False", SPARED, f"Nothing is submitted to Site {name} for a while. {spared.message}")
         if isinstance(action, Intend) and action.reason != CONTINUED and back_off(job, memory, now) > 0:
@@ -228,6 +228,11 @@ def _failed_before(attempts: Sequence[Attempt]) -> int:
     """How many of the attempts failed through nobody's doing one after the other, up to the last of these."""
     endings = (ENDING_BY_REASON.get(each.reason) for each in reversed(attempts))
     return sum(1 for _ in takewhile(lambda ending: ending is not None and ending.blame in RETRIED, endings))
+
+
+def _sent(job: TrainingJob, action: Action) -> str | None:
+    """The marker of the attempt that this action has submitted, or is about to; None where it sends nothing."""
+    return job.run.marker(action.attempt) if isinstance(action, Intend | Submit) else None
 
 
 _HELD = frozenset({"Held", "NotPlannable"})

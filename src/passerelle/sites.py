@@ -257,7 +257,7 @@ class Sites:
         host = self._hosts.setdefault(address(url), Host(asyncio.get_running_loop().time))
         service.courtesy.meet(host)
         there = (each.profile for each in self.services() if each.courtesy.host is host)
-        host.pace.rate = min(profile.acts_per_second for profile in there if profile is not None)
+        host.act_at(min(profile.acts_per_second for profile in there if profile is not None))
         return host
 
     def _site_turned(self, service: Service) -> None:

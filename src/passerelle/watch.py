@@ -175,7 +175,7 @@ class SiteWatch:
     def _ending(self, job: RemoteJob) -> Iterator[None]:
         """To read this job and to end it are one try: where the site answers to neither, the others need not."""
         whose = Identity(job.cluster, job.user)
-        with self._gate.passing(whose), made_for(Purpose.END), self.courtesy.trying(Kind.ENDS):
+        with self._gate.passing(whose), made_for(Purpose.END), self.courtesy.trying(Kind.ENDS, job.job_id):
             yield
 
     def submitted(self, run: Run, attempt: int, job: RemoteJob) -> None:

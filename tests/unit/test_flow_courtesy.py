@@ -7,6 +7,7 @@ import bisect
 import copy
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -19,12 +20,12 @@ from passerelle.gate import kind_of
 from passerelle.gateways import meter
 from passerelle.gateways.base import Probe
 from passerelle.gateways.breaker import FAILURES
-from passerelle.gateways.courtesy import Kind
+from passerelle.gateways.courtesy import Courtesy, Kind
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
 from passerelle.kube import Kube
-from passerelle.looks import NEWS_WHEN_FULL
+from passerelle.looks import NEWS_PIECE, NEWS_WHEN_FULL
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
@@ -333,6 +334,33 @@ def test_a_crowd_is_submitted_and_deleted_at_a_pace(monkeypatch: pytest.MonkeyPa
     told(story, LONG, profile="meluxina-gpu", period="30s")
 
 
+def test_of_a_crowd_that_starts_at_once_the_records_are_read_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    get, times = AccountedDoor.get, list[float]()
+
+    async def one_by_one(self: AccountedDoor, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        for _ in range(len(job_ids) - 1):
+            meter.called()  # the site itself counts one
+        if purpose() is Purpose.NEWS:
+            times.extend([asyncio.get_running_loop().time()] * len(job_ids))
+        return await get(self, job_ids)
+
+    monkeypatch.setattr(AccountedDoor, "get", one_by_one)
+
+    async def story(world: World) -> None:
+        start = world.loop.time() + 300
+        world.site.fates = lambda _: Fate(queued=start - world.loop.time(), running=100_000)
+        keys = [world.api.create(f"j{number}", timeLimit="30h") for number in range(500)]
+        await asyncio.sleep(295)
+        times.clear()
+        await world.until(lambda: all(running(world, key)() for key in keys), 90)
+
+        assert len(times) >= 500
+        assert most_in_a_second(times) <= 5 * 30 + NEWS_PIECE
+        assert 9 <= times[499] - times[0] <= 15, "it is no slower than need be"
+
+    told(story, LONG, profile="meluxina-gpu", period="30s")
+
+
 def test_jobs_are_deleted_beyond_a_budget_that_is_used_up_and_the_site_says_so() -> None:
     async def story(world: World) -> None:
         keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(60)]
@@ -417,6 +445,37 @@ def test_cancels_of_many_jobs_at_a_sick_gateway_are_one_call_now_and_then(monkey
         assert set(world.states()) == {"CANCELLED"}
 
     told(story, LONG, period="30s")
+
+
+def test_whoever_submits_or_cancels_says_for_whom_so_that_trials_go_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    trying, submits_wait = Courtesy.trying, Courtesy.submits_wait
+    tried, asked = set[tuple[Kind, str | None]](), set[str | None]()
+
+    def noted(self: Courtesy, kind: Kind, whom: str | None = None) -> AbstractContextManager[None]:
+        tried.add((kind, whom))
+        return trying(self, kind, whom)
+
+    def waited(self: Courtesy, marker: str | None = None) -> Deferred | None:
+        asked.add(marker)
+        return submits_wait(self, marker)
+
+    monkeypatch.setattr(Courtesy, "trying", noted)
+    monkeypatch.setattr(Courtesy, "submits_wait", waited)
+
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(3)]
+        await world.until(lambda: all(running(world, key)() for key in keys))
+        attempts = [world.status(key)["attempts"][-1] for key in keys]
+        assert tried == {(Kind.SUBMITS, each["marker"]) for each in attempts}
+        assert {each["marker"] for each in attempts} <= asked
+        tried.clear()
+        for key in keys:
+            world.api.delete(key)
+        await world.until(lambda: not world.api.objects)
+
+        assert tried == {(Kind.ENDS, each["jobId"]) for each in attempts}
+
+    told(story, LONG)
 
 
 @pytest.mark.parametrize("asked", [20, 300])

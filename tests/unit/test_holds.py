@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import UUID
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -67,7 +68,7 @@ class Play:
 
     def create(self) -> None:
         self.made += 1
-        uid = f"{self.made:04}"
+        uid = str(UUID(int=self.made))
         meta = {"namespace": "team", "name": uid, "uid": uid, "resourceVersion": "1", "finalizers": [FINALIZER]}
         body = {"metadata": meta, "spec": {**SPEC, "suspend": False}, "status": {"plan": PLAN, "attempts": []}}
         self.subjects[uid] = Subject(uid, body, due=self.clock)
@@ -153,7 +154,7 @@ class Play:
 
     def _service(self) -> Service:
         spec = SimpleNamespace(max_jobs=self.limit, suspend=False)
-        courtesy = SimpleNamespace(submits_wait=lambda: None)
+        courtesy = SimpleNamespace(submits_wait=lambda _: None)
         site = SimpleNamespace(name="lumi", spec=spec, generation=1)
         return cast("Service", SimpleNamespace(site=site, courtesy=courtesy, watch=self))
 

@@ -43,9 +43,11 @@ READS = frozenset({"size", "read", "entries", "digest", "whose", "waiting_for", 
 
 
 class Through(Protocol):
-    """What every call passes through: the operation's name, and what begins it."""
+    """What every call passes through: the operation's name, what begins it, and what an act or a file's call is about:
+    a marker, a job's id or a path.
+    """
 
-    async def __call__(self, operation: str, call: Callable[[], Awaitable[_T]], /) -> _T: ...
+    async def __call__(self, operation: str, call: Callable[[], Awaitable[_T]], about: str | None = None, /) -> _T: ...
 
 
 def around(gateway: Gateway, through: Through) -> Gateway:
@@ -74,7 +76,7 @@ class _Around:
         return await self._through("probe", self._gateway.probe)
 
     async def submit(self, batch: Batch) -> str:
-        return await self._through("submit", lambda: self._gateway.submit(batch))
+        return await self._through("submit", lambda: self._gateway.submit(batch), batch.options.name)
 
     async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
         return await self._through("states", lambda: self._gateway.states(job_ids))
@@ -86,7 +88,7 @@ class _Around:
         return await self._through("find", self._gateway.find)
 
     async def cancel(self, job_id: str) -> None:
-        await self._through("cancel", lambda: self._gateway.cancel(job_id))
+        await self._through("cancel", lambda: self._gateway.cancel(job_id), job_id)
 
     async def close(self) -> None:
         await self._gateway.close()
@@ -102,23 +104,23 @@ class _Accounting(_Around):
 
 class _Signals(_Around):
     async def warn(self, job_id: str, signal: str) -> bool:
-        return await self._through("warn", lambda: cast("Signals", self._gateway).warn(job_id, signal))
+        return await self._through("warn", lambda: cast("Signals", self._gateway).warn(job_id, signal), job_id)
 
 
 class _Files(_Around):
     async def size(self, path: str) -> int | None:
-        return await self._through("size", lambda: cast("Files", self._gateway).size(path))
+        return await self._through("size", lambda: cast("Files", self._gateway).size(path), path)
 
     async def read(self, path: str, offset: int, length: int) -> bytes:
-        return await self._through("read", lambda: cast("Files", self._gateway).read(path, offset, length))
+        return await self._through("read", lambda: cast("Files", self._gateway).read(path, offset, length), path)
 
 
 class _Upload(_Around):
     async def write(self, path: str, content: bytes, *, mode: int = 0o600) -> None:
-        await self._through("write", lambda: cast("Upload", self._gateway).write(path, content, mode=mode))
+        await self._through("write", lambda: cast("Upload", self._gateway).write(path, content, mode=mode), path)
 
     async def make_directory(self, path: str) -> None:
-        await self._through("make_directory", lambda: cast("Upload", self._gateway).make_directory(path))
+        await self._through("make_directory", lambda: cast("Upload", self._gateway).make_directory(path), path)
 
 
 class _Arranged(_Around):
@@ -129,16 +131,16 @@ class _Arranged(_Around):
         return cast("Transfer", self._gateway).part_bytes
 
     async def entries(self, path: str) -> Sequence[Entry] | None:
-        return await self._through("entries", lambda: cast("Transfer", self._gateway).entries(path))
+        return await self._through("entries", lambda: cast("Transfer", self._gateway).entries(path), path)
 
     async def rename(self, old: str, new: str) -> None:
-        await self._through("rename", lambda: cast("Transfer", self._gateway).rename(old, new))
+        await self._through("rename", lambda: cast("Transfer", self._gateway).rename(old, new), old)
 
     async def remove(self, path: str) -> None:
-        await self._through("remove", lambda: cast("Transfer", self._gateway).remove(path))
+        await self._through("remove", lambda: cast("Transfer", self._gateway).remove(path), path)
 
     async def digest(self, path: str) -> str | None:
-        return await self._through("digest", lambda: cast("Transfer", self._gateway).digest(path))
+        return await self._through("digest", lambda: cast("Transfer", self._gateway).digest(path), path)
 
 
 class _Opens(_Around):
@@ -148,7 +150,7 @@ class _Opens(_Around):
 
 class _Transfer(_Arranged):
     async def append(self, path: str, offset: int, content: bytes) -> None:
-        await self._through("append", lambda: cast("Transfer", self._gateway).append(path, offset, content))
+        await self._through("append", lambda: cast("Transfer", self._gateway).append(path, offset, content), path)
 
 
 class _Handover(_Arranged):
@@ -169,24 +171,24 @@ class _Handover(_Arranged):
 
     async def hand_in(self, path: str, size: int, parts: int, account: str) -> HandedIn:
         return await self._through(
-            "hand_in", lambda: cast("Handover", self._gateway).hand_in(path, size, parts, account)
+            "hand_in", lambda: cast("Handover", self._gateway).hand_in(path, size, parts, account), path
         )
 
     async def hand_out(self, path: str, account: str) -> HandedOut:
-        return await self._through("hand_out", lambda: cast("Handover", self._gateway).hand_out(path, account))
+        return await self._through("hand_out", lambda: cast("Handover", self._gateway).hand_out(path, account), path)
 
     async def waiting_for(self, path: str) -> Sequence[str]:
-        return await self._through("waiting_for", lambda: cast("Handover", self._gateway).waiting_for(path))
+        return await self._through("waiting_for", lambda: cast("Handover", self._gateway).waiting_for(path), path)
 
     async def complaint(self, error_log: str) -> PasserelleError | None:
-        return await self._through("complaint", lambda: cast("Handover", self._gateway).complaint(error_log))
+        return await self._through("complaint", lambda: cast("Handover", self._gateway).complaint(error_log), error_log)
 
     async def stamp(self, path: str) -> str | None:
-        return await self._through("stamp", lambda: cast("Handover", self._gateway).stamp(path))
+        return await self._through("stamp", lambda: cast("Handover", self._gateway).stamp(path), path)
 
     async def resembles(self, path: str, offset: int, content: bytes) -> bool:
         return await self._through(
-            "resembles", lambda: cast("Handover", self._gateway).resembles(path, offset, content)
+            "resembles", lambda: cast("Handover", self._gateway).resembles(path, offset, content), path
         )
 
 

@@ -1,8 +1,8 @@
 """The courtesy that a site is owed, whoever of us calls it: what every call of its gateway passes through.
 
-It keeps the hour's budget, leaves a site alone that asks for patience, lets acts follow each other no faster than a
-pace, and sends nothing for a while where one kind of call gets no answer again and again. Looks have no breaker: the
-watch that makes them waits longer after each that fails. What is refused here was never sent, so nothing may be
+It keeps the hour's budget, leaves a site alone that asks for patience, lets acts, and news, follow each other no faster
+than a pace, and sends nothing for a while where one kind of call gets no answer again and again. Looks have no breaker:
+the watch that makes them waits longer after each that fails. What is refused here was never sent, so nothing may be
 concluded from it.
 """
 
@@ -67,7 +67,7 @@ _KINDS = {"submit": Kind.SUBMITS, "cancel": Kind.ENDS, "warn": Kind.ENDS}
 _PURPOSES = {Kind.SUBMITS: Purpose.SUBMIT, Kind.ENDS: Purpose.END, Kind.FILES: Purpose.FILES}
 
 _PACED = frozenset({Purpose.SUBMIT, Purpose.END})
-"""What makes no more calls a second than the pace allows."""
+"""What makes no more calls a second than the pace of acts allows."""
 
 _NO_ANSWER = frozenset({UNREACHABLE, BUSY, "SchedulerUnavailable"})
 """Reasons by which nobody answered, or nobody who could help. Others are about one job or one file."""
@@ -109,6 +109,10 @@ class Courtesy:
         """Of acts: the host's."""
         return self.host.pace
 
+    def _pace_of(self, what: Purpose) -> Pace | None:
+        """The one that calls for this keep to; None where nothing but the hour bounds them."""
+        return self.pace if what in _PACED else self.host.news if what is Purpose.NEWS else None
+
     # What is told of it
 
     @property
@@ -134,12 +138,12 @@ class Courtesy:
         """The budget has this wait."""
         self._slowed_at[what] = self._clock()
 
-    def submits_wait(self) -> Deferred | None:
-        """Why nothing can be submitted now; None where it can be tried."""
+    def submits_wait(self, marker: str | None = None) -> Deferred | None:
+        """Why this attempt can't be submitted now, or nothing can; None where it can be tried."""
         if (left := self.patience_left) > WAITED_IN_PLACE:
             return self._patient(left)
         breaker = self._breakers[Kind.SUBMITS]
-        if breaker.why is not None and (wait := breaker.wait()) > 0:
+        if breaker.why is not None and (wait := breaker.wait(marker)) > 0:
             return _left_alone(Kind.SUBMITS, breaker.why, wait)
         if (spent := self._spent(Purpose.SUBMIT)) is not None:
             self.slow(Purpose.SUBMIT)
@@ -147,7 +151,7 @@ class Courtesy:
 
     # What calls pass through
 
-    async def through(self, operation: str, call: Callable[[], Awaitable[_T]], /) -> _T:
+    async def through(self, operation: str, call: Callable[[], Awaitable[_T]], about: str | None = None, /) -> _T:
         """The call, now or soon; or Deferred, with nothing sent."""
         kind = None if operation in LOOKS else _KINDS.get(operation, Kind.FILES)
         what = purpose() or (Purpose.LOOK if kind is None else _PURPOSES[kind])
@@ -158,7 +162,7 @@ class Courtesy:
             await self._be_patient()
             await self._in_turn(what)
             with (
-                contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind),
+                contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind, about),
                 metered(self._counting(what), self._asked_for_patience),
             ):
                 return await call()
@@ -167,17 +171,19 @@ class Courtesy:
             raise
 
     @contextlib.contextmanager
-    def trying(self, kind: Kind) -> Iterator[None]:
-        """The calls inside are one try of this kind, the looks among them too: to cancel a job it is read first."""
+    def trying(self, kind: Kind, whom: str | None = None) -> Iterator[None]:
+        """The calls inside are one try of this kind, the looks among them too: to cancel a job it is read first. `whom`
+        it is about tells it from those of others, with which it takes turns.
+        """
         breaker = self._breakers[kind]
-        if breaker.why is not None and (wait := breaker.wait()) > 0:
+        if breaker.why is not None and (wait := breaker.wait(whom)) > 0:
             raise _left_alone(kind, breaker.why, wait)
-        trial, was_open = breaker.begin(), breaker.why is not None
+        trial, was_open = breaker.begin(whom), breaker.why is not None
         token = _TRYING.set(kind)
         try:
             yield
         except BaseException as error:
-            _judge(breaker, kind, error, trial=trial)
+            _judge(breaker, kind, error, whom, trial=trial)
             raise
         else:
             breaker.answered()
@@ -193,20 +199,21 @@ class Courtesy:
             await asyncio.sleep(max(left, LEAST_WAIT))
 
     async def _in_turn(self, what: Purpose) -> None:
-        """Acts wait in place, in the order in which they came. The site may ask for patience meanwhile."""
-        if what in _PACED and (wait := self.pace.take()) > 0:
+        """Acts and news wait in place, in the order in which they came. The site may ask for patience meanwhile."""
+        pace = self._pace_of(what)
+        if pace is not None and (wait := pace.take()) > 0:
             await asyncio.sleep(wait)
             await self._be_patient()
 
     def _counting(self, what: Purpose) -> Callable[[], None]:
         """Told of each call of an operation. Its first has had its turn, and further ones take those of others."""
-        further = False
+        further, pace = False, self._pace_of(what)
 
         def count() -> None:
             nonlocal further
             self.budget.note(what)
-            if further and what in _PACED:
-                self.pace.take()
+            if further and pace is not None:
+                pace.take()
             further = True
 
         return count
@@ -247,13 +254,13 @@ def courteous(gateway: Gateway, courtesy: Courtesy) -> Gateway:
     return around(gateway, courtesy.through)
 
 
-def _judge(breaker: Breaker, kind: Kind, error: BaseException, *, trial: bool) -> None:
+def _judge(breaker: Breaker, kind: Kind, error: BaseException, whom: str | None, *, trial: bool) -> None:
     """What a call's error says of whether anybody is there. An odd answer to a submit is none; that to a file may be
     about the file. What may never have been sent, or was our own fault, says nothing.
     """
     odd = kind is not Kind.FILES and isinstance(error, Unavailable) and error.reason == "UnexpectedAnswer"
     if isinstance(error, Unavailable) and not isinstance(error, Deferred) and (odd or error.reason in _NO_ANSWER):
-        breaker.failed(error, trial=trial)
+        breaker.failed(error, whom, trial=trial)
     elif isinstance(error, Rejected | Missing) or (isinstance(error, Unavailable) and error.sent):
         breaker.answered()
     else:

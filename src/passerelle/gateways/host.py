@@ -1,5 +1,5 @@
-"""What the Sites whose gateways are one host share: the pace of acts, the patience that it asks for, and the order in
-which they are first asked. An hour's calls are each Site's own.
+"""What the Sites whose gateways are one host share: the paces of acts and of news, the patience that it asks for, and
+the order in which they are first asked. An hour's calls are each Site's own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from passerelle.gateways.budget import READ_OF_A_JOB
 from passerelle.gateways.pace import Pace
+from passerelle.profiles.machine import ACTS_PER_SECOND
 
 FIRST_LOOKS_SECONDS = 1.0
 """Between the first looks of two Sites: as many logins at once are more than an sshd takes."""
@@ -21,6 +23,10 @@ class Host:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.pace = Pace(clock)
+        """Of acts."""
+        self.news = Pace(clock)
+        """Of records that are read of jobs that have changed. No act waits for one."""
+        self.act_at(ACTS_PER_SECOND)
         self.asked_seconds = 0.0
         """What it asked for last, while patience_left."""
         self.heard: WeakKeyDictionary[object, Callable[[], None]] = WeakKeyDictionary()
@@ -28,6 +34,10 @@ class Host:
         self._clock = clock
         self._patient_until = 0.0
         self._next_first = 0.0
+
+    def act_at(self, rate: float) -> None:
+        """So many acts a second are its pace, and as many news as they bring about: else these would fall behind."""
+        self.pace.rate, self.news.rate = rate, READ_OF_A_JOB * rate
 
     @property
     def patience_left(self) -> float:

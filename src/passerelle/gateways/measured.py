@@ -48,7 +48,7 @@ class _Measuring:
         self._clock = clock
         self._fence = fence
 
-    async def __call__(self, operation: str, call: Callable[[], Awaitable[_T]], /) -> _T:
+    async def __call__(self, operation: str, call: Callable[[], Awaitable[_T]], _: str | None = None, /) -> _T:
         """A call that is cancelled together with the operator is not told: it has no outcome."""
         if operation not in LOOKS | READS:
             self._fence()

@@ -90,3 +90,60 @@ def test_a_trial_that_came_to_nothing_gives_another_one_its_turn() -> None:
     breaker.left(trial=breaker.begin())
 
     assert (breaker.wait(), breaker.why) == (0, LOST)
+
+
+def test_whoever_has_failed_leaves_the_trial_to_those_who_wait() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, first=10, most=35)
+    for _ in range(FAILURES):
+        breaker.failed(LOST, "bad", trial=breaker.begin("bad"))
+    assert breaker.wait("good") == 10
+    clock.now += 10
+
+    assert breaker.wait("bad") == TRIAL_SECONDS
+    assert breaker.wait("good") == 0
+    assert breaker.begin("good")
+    breaker.answered()
+    assert breaker.wait("bad") == 0
+
+
+def test_those_who_fail_take_turns() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    tried = []
+    for _ in range(9):
+        clock.now += max(breaker.wait(each) for each in "abc")
+        whom = next(each for each in "abc" if breaker.wait(each) == 0)  # "a" comes first each time
+        tried.append(whom)
+        breaker.failed(LOST, whom, trial=breaker.begin(whom))
+
+    assert tried == list("abcabcabc")
+
+
+def test_one_that_is_alone_takes_the_trial_again_and_waits_for_nobody_who_has_left() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    breaker.wait("gone")
+    clock.now += 10
+    breaker.failed(LOST, "bad", trial=breaker.begin("bad"))
+    breaker.wait("gone")
+    clock.now += 20
+    assert breaker.wait("bad") == TRIAL_SECONDS
+    clock.now += TRIAL_SECONDS
+    assert breaker.wait("bad") == 0
+    breaker.failed(LOST, "bad", trial=breaker.begin("bad"))
+    clock.now += 35
+
+    assert breaker.wait("bad") == 0, "it came no more"
+
+
+def test_a_trial_that_came_to_nothing_was_a_turn() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now += 10
+    trial = breaker.begin("odd")
+    breaker.wait("other")
+    clock.now += 60
+    breaker.left(trial=trial)
+
+    assert (breaker.wait("odd"), breaker.wait("other")) == (TRIAL_SECONDS, 0)

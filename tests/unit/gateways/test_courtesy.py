@@ -14,7 +14,7 @@ from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unav
 from passerelle.gateways import meter
 from passerelle.gateways.base import OPENING, Files, Gateway, Upload
 from passerelle.gateways.breaker import FAILURES
-from passerelle.gateways.budget import FULL, SHARES
+from passerelle.gateways.budget import FULL, READ_OF_A_JOB, SHARES
 from passerelle.gateways.courtesy import (
     CALLS_SPENT,
     LONGEST_PATIENCE,
@@ -43,6 +43,7 @@ class Site:
         self.courtesy = Courtesy(self.loop.time, calls_per_hour=LIMIT, changed=self._changed)
         self.memory = Memory(clock=self.loop.time)
         self.ends: PasserelleError | None = None
+        self.bad = ""
         self.took = 0.0
         self.sent: list[str] = []
         site = self
@@ -57,17 +58,17 @@ class Site:
     def _changed(self) -> None:
         self.changed += 1
 
-    async def call(self, operation: str) -> None:
-        """One call of this kind, which ends as `ends` says."""
+    async def call(self, operation: str, about: str | None = None) -> None:
+        """One call of this kind, which ends as `ends` says, or is about what is `bad`."""
 
         async def once() -> None:
             meter.called()
             self.sent.append(operation)
             await asyncio.sleep(self.took)
-            if self.ends is not None:
-                raise self.ends
+            if self.ends is not None or (about is not None and about == self.bad):
+                raise self.ends or LOST
 
-        await self.courtesy.through(operation, once)
+        await self.courtesy.through(operation, once, about)
 
     async def fails(self, operation: str, times: int = FAILURES) -> None:
         for _ in range(times):
@@ -264,6 +265,29 @@ def test_acts_beyond_a_burst_wait_in_place_in_the_order_in_which_they_came(opera
     told(story)
 
 
+def test_news_of_many_that_changed_at_once_follow_each_other_at_a_pace_and_no_act_waits_for_them() -> None:
+    async def story(site: Site) -> None:
+        async def piece() -> None:
+            for _ in range(64):
+                meter.called()
+
+        rate = READ_OF_A_JOB * ACTS_PER_SECOND
+        began = site.loop.time()
+        with made_for(Purpose.NEWS):
+            for _ in range(16):
+                await site.courtesy.through("get", piece)
+        took = site.loop.time() - began
+        assert took == pytest.approx((15 * 64 + 1) / rate - BURST_SECONDS, abs=0.01)
+        for _ in range(BURST):
+            await site.call("cancel")
+        assert site.loop.time() - began == pytest.approx(took, abs=0.01), "not one"
+        with made_for(Purpose.PROGRESS):
+            await site.call("get")
+        assert site.loop.time() - began == pytest.approx(took, abs=0.01)
+
+    told(story)
+
+
 def test_looks_and_files_do_not_wait_for_acts_and_what_is_for_an_end_is_one() -> None:
     async def story(site: Site) -> None:
         for _ in range(BURST + 20):
@@ -390,6 +414,68 @@ def test_it_is_left_alone_for_twice_as_long_each_time() -> None:
 
         for wait, expected in zip(waits, [15, 30, 60, 120, 240, 300, 300], strict=True):
             assert wait == pytest.approx(expected, rel=0.11)
+
+    told(story)
+
+
+@pytest.mark.parametrize("operation", ["submit", "cancel", "append"])
+def test_one_job_whose_calls_always_fail_holds_up_no_other_of_its_site(operation: str) -> None:
+    """It comes back the very moment at which somebody may be tried, and before all others."""
+
+    async def story(site: Site) -> None:
+        site.bad, site.took = "j0", 2.0
+        served: dict[str, float] = {}
+
+        async def one(job: str) -> None:
+            while True:
+                try:
+                    await site.call(operation, job)
+                except Deferred as error:
+                    await asyncio.sleep((error.retry_after or 0) + (0.0 if job == site.bad else 0.5))
+                except Unavailable:
+                    await asyncio.sleep(0)
+                else:
+                    served[job] = site.loop.time()
+                    return
+
+        bad = asyncio.create_task(one("j0"))
+        await asyncio.sleep(11)
+        assert site.courtesy.open()
+        others = [asyncio.create_task(one(f"j{number}")) for number in range(1, 20)]
+        async with asyncio.timeout(60):
+            await asyncio.gather(*others)
+        bad.cancel()
+        await asyncio.gather(bad, return_exceptions=True)
+
+        assert served.keys() == {f"j{number}" for number in range(1, 20)}
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    "operation,call",
+    [
+        ("cancel", lambda door, number: door.cancel(f"{number}")),
+        ("warn", lambda door, number: door.warn(f"{number}", "USR1")),
+        ("size", lambda door, number: door.size(f"/{number}")),
+        ("write", lambda door, number: door.write(f"/{number}", b"")),
+        ("remove", lambda door, number: door.remove(f"/{number}")),
+    ],
+)
+def test_the_door_tells_whom_each_call_is_about(operation: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    async def story(site: Site) -> None:
+        async def noted(operation: str, _: Any, about: str | None = None, /) -> None:
+            asked.append((operation, about))
+
+        monkeypatch.setattr(site.courtesy, "through", noted)
+        door = courteous(cast("Gateway", Memory(clock=site.loop.time)), site.courtesy)
+        for number in (1, 2):
+            await call(door, number)
+
+        assert [each.lstrip("/") for _, each in asked if each is not None] == ["1", "2"]
+        assert {each for each, _ in asked} == {operation}
 
     told(story)
 

@@ -1,7 +1,5 @@
-"""The carrier of slurmrestd's dialects: which call, in which pieces, tried how often. What is said stands in the pairs.
-
-A submit is sent once and never again; reads and cancels are tried a second time where no answer of Slurm's came. The
-version is looked for once a server and again after an upgrade; the credential is read for every call.
+"""The carrier of slurmrestd's dialects: which call, in which pieces. What is said stands in the pairs, how one call is
+made in calls.py.
 """
 
 from __future__ import annotations
@@ -15,18 +13,17 @@ from typing import Any, TypeVar
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import Misaddressed, PasserelleError, Unauthorized, Unavailable
-from passerelle.gateways import oidc
+from passerelle.errors import Unavailable
 from passerelle.gateways.base import HORIZON_SECONDS, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.caller import NOBODY, Caller
-from passerelle.gateways.http import BUSY, Answer, Carrier, ClientCertificate
+from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
-from passerelle.gateways.second_try import twice
 from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.slurmrestd import decode, errors, survey
 from passerelle.gateways.slurmrestd.asking import numbers, pieces, searches
-from passerelle.gateways.slurmrestd.credential import TokenCredential, headers_of, refuse_expired
-from passerelle.gateways.slurmrestd.versions import KNOWN, NEWEST, Query, Version
+from passerelle.gateways.slurmrestd.calls import OK, Calls
+from passerelle.gateways.slurmrestd.credential import TokenCredential
+from passerelle.gateways.slurmrestd.versions import Query, Version
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.gateways.unreached import Ca
 from passerelle.gateways.windows import Window, Windows
@@ -44,10 +41,8 @@ READS_AT_ONCE = 4
 SETTLE_SECONDS = 15.0
 """A frozen slurmctld that goes on takes waiting submits at once; its rows reach accounting within 5 s (22.05: 3.7)."""
 
-_HTTP_OK, _HTTP_NOT_FOUND, _HTTP_URL_TOO_LONG = 200, 404, 414
+_URL_TOO_LONG = 414
 _T = TypeVar("_T")
-Begin = Callable[[], Sieve]
-"""Makes the sieve of one try."""
 
 
 class Slurmrestd:
@@ -70,11 +65,7 @@ class Slurmrestd:
     ) -> None:
         self.settle_seconds = settle_seconds
         self.not_understood: list[str] = []
-        self._carrier = Carrier(url, ca=ca, certificate=certificate, agent=caller.agent, transport=transport)
-        self._tokens = oidc.tokens(ca, transport, caller.agent)
-        self._credentials = credentials
-        self._version: Version | None = None
-        self._cluster: str | None = None
+        self._calls = Calls(url, credentials, ca=ca, certificate=certificate, caller=caller, transport=transport)
         self._states_per_call = STATES_PER_CALL
         self._windows = Windows(time.time)
 
@@ -82,30 +73,31 @@ class Slurmrestd:
         """Asks for licenses: the smallest answer for which slurmctld itself must take the token. Ping proves nothing:
         it says 200 and DOWN for an expired token.
         """
-        version = await self._spoken()
-        body = await self._read(f"{version.slurm}/licenses", whoever=True)
+        version = await self._calls.spoken()
+        body = await self._calls.read(f"{version.slurm}/licenses", whoever=True)
         about = decode.about(body)
-        self._cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
-        identity = Identity(self._cluster, self._credential().user)
-        lacks = version.lacks + ((ROTATES,) if self._tokens.rotates else ())
+        cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
+        self._calls.cluster = cluster
+        identity = Identity(cluster, self._calls.credential.user)
+        lacks = version.lacks + ((ROTATES,) if self._calls.rotates else ())
         release = str(about.get("release") or "")
         return Probe(identity, release, version.word, lacks=lacks, everybody=not version.light)
 
     async def submit(self, batch: Batch) -> str:
         try:
-            version = await self._spoken()
+            version = await self._calls.spoken()
         except Unavailable as error:  # the search for a version submits nothing, whatever became of it
             raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
-        answer = await self._send("POST", f"{version.slurm}/job/submit", body=version.submit(batch))
+        answer = await self._calls.send("POST", f"{version.slurm}/job/submit", body=version.submit(batch))
         body = answer.json() or {}
         number = decode.number(body.get("job_id")) or 0
-        if answer.status != _HTTP_OK or number <= 0:
-            raise errors.refusal(answer, self._place)
+        if answer.status != OK or number <= 0:
+            raise errors.refusal(answer, self._calls.place)
         self._report_ignored_fields(body, version)
         return str(number)
 
     async def states(self, job_ids: Collection[str]) -> Mapping[str, JobState]:
-        version = await self._spoken()
+        version = await self._calls.spoken()
         waiting = numbers(job_ids)
         wanted = set(waiting)
         if not wanted:
@@ -117,18 +109,20 @@ class Slurmrestd:
         while waiting:
             piece = waiting[: self._states_per_call]
             query = [("job_id", job_id) for job_id in piece]
-            answer = await self._ask("GET", f"{version.slurm}/jobs/state/", query)
-            if answer.status == _HTTP_URL_TOO_LONG and len(piece) > 1:
+            answer = await self._calls.ask("GET", f"{version.slurm}/jobs/state/", query)
+            if answer.status == _URL_TOO_LONG and len(piece) > 1:
                 self._states_per_call = max(1, len(piece) // 2)  # a proxy on the way takes less than slurmrestd
                 continue
-            records = map(decode.light_state, self._of_cluster(errors.read(answer, self._place)).get("jobs") or [])
+            records = map(
+                decode.light_state, self._calls.of_cluster(errors.read(answer, self._calls.place)).get("jobs") or []
+            )
             found |= {job_id: state for job_id, state in filter(None, records) if job_id in wanted}
             waiting = waiting[len(piece) :]
         return found
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         """One by one: a full listing costs the jobs of all users, 8 KiB each, and holds slurmctld's lock."""
-        version = await self._spoken()
+        version = await self._calls.spoken()
         found: list[RemoteJob] = []
         for piece in pieces(numbers(job_ids), READS_AT_ONCE):
             read = await asyncio.gather(*(self._job(version, job_id) for job_id in piece))
@@ -136,22 +130,22 @@ class Slurmrestd:
         return found
 
     async def find(self) -> Sequence[RemoteJob]:
-        version = await self._spoken()
-        user = self._credential().user
+        version = await self._calls.spoken()
+        user = self._calls.credential.user
         return await self._all_jobs(version, lambda job: job.user == user and parse(job.name) is not None)
 
     async def accounted(
         self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
     ) -> Sequence[RemoteJob]:
         """By submit time, from `within` on, to the day; in narrower searches where slurmdbd refuses so wide a one."""
-        version = await self._spoken()
-        cluster = self._cluster or (await self.probe()).identity.cluster
-        user = self._credential().user
+        version = await self._calls.spoken()
+        cluster = self._calls.cluster or (await self.probe()).identity.cluster
+        user = self._calls.credential.user
         found: list[RemoteJob] = []
         for which in searches(version, user, cluster, names, job_ids):
 
             async def ask(window: Window, which: Query = which) -> list[RemoteJob]:
-                body = await self._read(f"{version.slurmdb}/jobs", [*which, *version.submitted(window)])
+                body = await self._calls.read(f"{version.slurmdb}/jobs", [*which, *version.submitted(window)])
                 return [decode.accounted_job(each) for each in body.get("jobs") or []]
 
             found += await self._windows.search(within, ask)
@@ -163,24 +157,24 @@ class Slurmrestd:
 
     async def cancel(self, job_id: str) -> None:
         if decode.is_job_id(job_id):
-            await self._delete(await self._spoken(), job_id, [])
+            await self._delete(await self._calls.spoken(), job_id, [])
 
     async def warn(self, job_id: str, signal: str) -> bool:
         """v0.0.38 takes the signal and passes over the flag: so it would reach the steps, and what the ranks run on."""
-        version = await self._spoken()
+        version = await self._calls.spoken()
         if version.signals_batch and decode.is_job_id(job_id):
             await self._delete(version, job_id, [("signal", signal), ("flags", "BATCH_JOB")])
         return version.signals_batch
 
     async def _delete(self, version: Version, job_id: str, query: Query) -> None:
-        answer = await self._ask("DELETE", f"{version.slurm}/job/{job_id}", query)
+        answer = await self._calls.ask("DELETE", f"{version.slurm}/job/{job_id}", query)
         body = answer.json()
         codes = errors.numbers_of(body)
         if codes & {errors.UNKNOWN_JOB, errors.ENDED_JOB}:
             return
         reason = "SignalFailed" if query else "CancelFailed"
-        if answer.status != _HTTP_OK or codes:
-            raise errors.not_ended(answer, self._place, reason)
+        if answer.status != OK or codes:
+            raise errors.not_ended(answer, self._calls.place, reason)
         # From v0.0.42 on a refusal is a row of `status` in a good answer; an empty list is success.
         for row in (body or {}).get("status") or []:
             problem = row.get("error") or {}
@@ -191,7 +185,7 @@ class Slurmrestd:
 
     async def survey(self) -> Survey:
         """The scheduler must answer; accounting, and a clock that is kept from us, may be missing."""
-        version = await self._spoken()
+        version = await self._calls.spoken()
         return Survey(
             partitions=await self._partitions(version),
             associations=await self._or_none(self._associations(version)),
@@ -199,41 +193,12 @@ class Slurmrestd:
         )
 
     async def close(self) -> None:
-        await self._tokens.close()
-        await self._carrier.close()
-
-    # Versions and identity
-
-    async def _spoken(self) -> Version:
-        """The newest version that both sides know. An unknown path is 404; anything else means that it is served."""
-        if self._version is None:
-            self._version = await self._discover()
-        return self._version
-
-    async def _discover(self) -> Version:
-        if await self._serves(f"slurm/v0.0.{NEWEST.number + 1}"):
-            log.warning("the server offers a newer API than %s, the newest known one: %s is spoken", *[NEWEST.word] * 2)
-        for version in KNOWN:
-            if await self._serves(version.slurm):
-                return version
-        raise Misaddressed(
-            f"The address serves no Slurm API between {KNOWN[-1].word} and {NEWEST.word}; write slurmrestd's base "
-            "address into gateway.url, without /slurm/v0.0.… behind it.",
-            reason="NoKnownVersion",
-        )
-
-    async def _serves(self, prefix: str) -> bool:
-        answer = await self._ask("GET", f"{prefix}/ping", lost_version=False)
-        if answer.status == _HTTP_NOT_FOUND:
-            return False
-        if answer.json() is None:
-            raise errors.failure(answer, self._place)
-        return True
+        await self._calls.close()
 
     async def _cluster_by_records(self, version: Version) -> str:
         """Before v0.0.40 no answer's meta names the cluster: accounting does where it knows only one, else any job."""
         try:
-            body = await self._read(f"{version.slurmdb}/clusters")
+            body = await self._calls.read(f"{version.slurmdb}/clusters")
             names = {str(each.get("name")) for each in body.get("clusters") or []}
         except Unavailable:
             names = set()
@@ -249,19 +214,19 @@ class Slurmrestd:
     async def _partitions(self, version: Version) -> tuple[SitePartition, ...]:
         """24.11 and 26.05 ask slurmdbd for names of TRES: where it is silent, 500 comes with good rows."""
         path = f"{version.slurm}/partitions"
-        rows = ((await self._ask("GET", path)).json() or {}).get("partitions")
-        return tuple(map(survey.partition, rows or (await self._read(path)).get("partitions") or []))
+        rows = ((await self._calls.ask("GET", path)).json() or {}).get("partitions")
+        return tuple(map(survey.partition, rows or (await self._calls.read(path)).get("partitions") or []))
 
     async def _associations(self, version: Version) -> tuple[Association, ...]:
-        cluster = self._cluster or (await self.probe()).identity.cluster
-        path, user = f"{version.slurmdb}/associations", self._credential().user
-        own = (await self._read(path, [("user", user)])).get("associations") or []
+        cluster = self._calls.cluster or (await self.probe()).identity.cluster
+        path, user = f"{version.slurmdb}/associations", self._calls.credential.user
+        own = (await self._calls.read(path, [("user", user)])).get("associations") or []
         accounts = survey.accounts_of(own, user, cluster)
-        every = (await self._read(path, [("account", ",".join(accounts))])) if accounts else {}
+        every = (await self._calls.read(path, [("account", ",".join(accounts))])) if accounts else {}
         return tuple(survey.associations(own, every.get("associations") or [], user, cluster))
 
     async def _clock(self, version: Version) -> float | None:
-        return survey.clock(await self._read(f"{version.slurm}/diag"))
+        return survey.clock(await self._calls.read(f"{version.slurm}/diag"))
 
     @staticmethod
     async def _or_none(call: Awaitable[_T]) -> _T | None:
@@ -270,27 +235,15 @@ class Slurmrestd:
         except Unavailable:
             return None
 
-    def _credential(self) -> TokenCredential:
-        credential = self._credentials()
-        if credential.client is None:
-            refuse_expired(credential, time.time())
-        return credential
-
-    @property
-    def _place(self) -> str:
-        return self._credentials().place
-
-    # Calls
-
     async def _job(self, version: Version, job_id: str) -> list[RemoteJob]:
-        answer = await self._ask("GET", f"{version.slurm}/job/{job_id}")
+        answer = await self._calls.ask("GET", f"{version.slurm}/job/{job_id}")
         if errors.UNKNOWN_JOB in errors.numbers_of(answer.json()):
-            self._of_cluster(answer.json() or {})
+            self._calls.of_cluster(answer.json() or {})
             return []
         try:
-            return decode.live_jobs(self._of_cluster(errors.read(answer, self._place)))
+            return decode.live_jobs(self._calls.of_cluster(errors.read(answer, self._calls.place)))
         except Unavailable as error:
-            raise await self._doubted(version, error) from None
+            raise await self._calls.doubted(version, error) from None
 
     async def _all_jobs(self, version: Version, keep: Callable[[RemoteJob], bool]) -> list[RemoteJob]:
         """The full listing. A site has many thousands of jobs, 8 KiB each as text and far more as objects: each is
@@ -307,86 +260,8 @@ class Slurmrestd:
             kept.clear()  # it is the second try
             return Sieve("jobs", take)
 
-        await self._read(f"{version.slurm}/jobs", sieve=begin)
+        await self._calls.read(f"{version.slurm}/jobs", sieve=begin)
         return kept
-
-    async def _read(
-        self, path: str, query: Query | None = None, sieve: Begin | None = None, *, whoever: bool = False
-    ) -> dict[str, Any]:
-        try:
-            body = errors.read(await self._ask("GET", path, query or [], sieve=sieve), self._place)
-            return body if whoever else self._of_cluster(body)
-        except Unavailable as error:
-            if self._version is None or not path.startswith(self._version.slurm + "/"):
-                raise
-            raise await self._doubted(self._version, error) from None
-
-    def _of_cluster(self, body: dict[str, Any]) -> dict[str, Any]:
-        """An answer of the cluster that was proven last, and of no other: where a balancer stands before several, each
-        call may reach another one, and what that one does not know is no word of ours.
-        """
-        named = str(decode.about(body).get("cluster") or "")
-        if self._cluster and named and named != self._cluster:
-            text = (
-                f"Cluster {named} answers, where {self._cluster} did a moment ago; write an address that leads to one."
-            )
-            raise Misaddressed(text, reason="AnotherCluster")
-        return body
-
-    async def _doubted(self, version: Version, error: Unavailable) -> PasserelleError:
-        """22.05 says "Unspecified error" both for a bad token and for a dead slurmctld; only slurmdbd says which."""
-        if version.names_cluster or error.reason != "SchedulerUnavailable":
-            return error
-        try:
-            errors.read(await self._send("GET", f"{version.slurmdb}/clusters"), self._place)
-        except Unauthorized as refused:
-            return refused
-        except Unavailable:
-            return error
-        return error
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        query: Query | None = None,
-        *,
-        lost_version: bool = True,
-        sieve: Begin | None = None,
-    ) -> Answer:
-        """A read or a cancel, tried again where Slurm was not reached. Slurm's own failures are not: it waited 9 to
-        45 s before it told us.
-        """
-
-        async def once() -> Answer:
-            sifted = sieve() if sieve is not None else None
-            answer = await self._send(method, path, query, lost_version=lost_version, sieve=sifted)
-            failed = errors.failure(answer, self._place) if answer.status != _HTTP_OK else None
-            if isinstance(failed, Unavailable) and failed.reason == BUSY:
-                raise failed
-            return answer
-
-        return await twice(once)
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Query | None = None,
-        *,
-        body: object | None = None,
-        lost_version: bool = True,
-        sieve: Sieve | None = None,
-    ) -> Answer:
-        held = self._credential()
-        token = held.token if held.client is None else await self._tokens.of(held.client)
-        headers = headers_of(held, token) | {"accept": "application/json"}
-        answer = await self._carrier.send(method, path, headers=headers, query=query or [], body=body, sieve=sieve)
-        if lost_version and answer.status == _HTTP_NOT_FOUND and answer.json() is None:
-            self._version = None  # the server was upgraded under us, and no longer serves what it did
-        if held.client is not None and errors.refuses_token(answer):
-            self._tokens.refused(token)  # the next call fetches another
-        return answer
 
     def _report_ignored_fields(self, body: dict[str, Any], version: Version) -> None:
         """The job runs without what the server did not understand: our defect, told loudly, after the fact."""
