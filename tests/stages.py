@@ -132,7 +132,7 @@ GOALS: dict[str, tuple[Stage, ...]] = {
     "check": (CHECK,),
     "contract": (setup(*SERVERS), CONTRACT),
     "e2e": (setup(*CLUSTER, "frameworks-image", "unicore", "s3"), E2E),
-    "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE),
+    "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE, FAULTS),
     "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
 }
 
