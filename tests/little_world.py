@@ -51,14 +51,14 @@ def copied(value: T) -> T:
     """A copy that shares nothing that can be changed. Of JSON it takes a tenth of copy.deepcopy's time, which is what
     stories of a crowd would mostly pass theirs with.
     """
-    found: Any
-    if type(value) is dict:
-        found = {key: each if type(each) in _PLAIN else copied(each) for key, each in value.items()}
-    elif type(value) is list:
-        found = [each if type(each) in _PLAIN else copied(each) for each in value]
+    told: Any = value
+    if type(told) is dict:
+        told = {key: each if type(each) in _PLAIN else copied(each) for key, each in told.items()}
+    elif type(told) is list:
+        told = [each if type(each) in _PLAIN else copied(each) for each in told]
     else:
-        found = copy.deepcopy(value)
-    return cast("T", found)
+        told = copy.deepcopy(told)
+    return cast("T", told)
 
 
 class Killed(BaseException):
