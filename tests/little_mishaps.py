@@ -8,7 +8,6 @@ for as long as its settle time can't be told from one that never had it.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from faults.plan import Fault, Kind
 from little_nodes import HardSite
-from little_world import AccountedDoor, ApiServer, CarryingDoor, Door, Killed, KubeClient, Points
+from little_world import AccountedDoor, ApiServer, CarryingDoor, Door, Killed, KubeClient, Points, copied
 from passerelle import kube as kubernetes
 from passerelle.batch import Batch
 from passerelle.election import NOT_LEADING
@@ -164,7 +163,7 @@ class HardKube(KubeClient):
         self._called("get")
         if key not in self.server.objects:
             raise Gone(str(key))
-        return copy.deepcopy(self.server.objects[key])
+        return copied(self.server.objects[key])
 
     async def _patch(self, key: Key, version: str, patch: Mapping[str, Any], kind: str) -> dict[str, Any]:
         with self._leading():
@@ -220,7 +219,7 @@ class HardKube(KubeClient):
         self._called("lease")
         if self.server.lease is None:
             raise Gone("lease")
-        return copy.deepcopy(self.server.lease)
+        return copied(self.server.lease)
 
     async def create_lease(self, _namespace: str, _name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         await self.points.pause()
@@ -243,7 +242,7 @@ class HardKube(KubeClient):
         kept = {"metadata": {"resourceVersion": str(self.server.version)}, "spec": dict(spec)}
         self.server.lease = kept
         await self.points.pause()
-        return copy.deepcopy(kept)
+        return copied(kept)
 
     @contextmanager
     def _leading(self) -> Iterator[None]:

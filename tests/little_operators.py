@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from little_mishaps import TOKEN, HardAccountedDoor, HardCarryingDoor, HardDoor, HardKube, Mishaps, Process
 from little_nodes import HardSite
-from little_world import EPOCH, SECRET, SITE, Door, Points, World, gateway
+from little_world import EPOCH, SECRET, SITE, Door, Points, World, copied, gateway
 from passerelle.election import Election
 from passerelle.gateways.base import Credential, Gateway
 from passerelle.gateways.measured import measured
@@ -76,9 +75,9 @@ class Operator:
         api, made = self.world.api, self.world.compose(cast("Kube", self.kube), self.points, measure)
         self.reconciler = made
         for body in [*api.objects.values()]:
-            made.take_in(copy.deepcopy(body))
+            made.take_in(copied(body))
         await self.points.pause()
-        await made.sites.observe(copy.deepcopy(api.sites[SITE]), deleted=False)
+        await made.sites.observe(copied(api.sites[SITE]), deleted=False)
         await self.points.pause()
         made.begin()
         for work in (made.homeless.run(), made.announcer.run(), self._observe(made), self._observe_sites(made)):
@@ -87,7 +86,7 @@ class Operator:
         api.listers.append(self._list)
         self.hear_of_site()
         for body in api.objects.values():
-            self._list(copy.deepcopy(body))
+            self._list(copied(body))
 
     async def _observe_sites(self, made: Reconciler) -> None:
         while True:
@@ -96,7 +95,7 @@ class Operator:
             await made.sites.observe(body, deleted=False)
 
     def hear_of_site(self) -> None:
-        self._sites.put_nowait(copy.deepcopy(self.world.api.sites[SITE]))
+        self._sites.put_nowait(copied(self.world.api.sites[SITE]))
 
     def _hear(self, body: dict[str, Any], deleted: bool) -> None:
         if not self.world.deaf:

@@ -8,7 +8,6 @@ to rest.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import logging
 import shutil
@@ -26,7 +25,7 @@ from little_mishaps import TOKEN
 from little_nodes import HardSite, Life
 from little_operators import USERS, HardWorld, Operator
 from little_truth import Asked, Truth, judged, last, twice
-from little_world import NAMESPACE, Killed
+from little_world import NAMESPACE, Killed, copied
 from passerelle.batch import Batch
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate
@@ -175,7 +174,7 @@ class Play:
 
     def _create(self, asked: Asked) -> None:
         async def created() -> None:
-            self.world.api.create(asked.key.name, **copy.deepcopy(asked.spec))
+            self.world.api.create(asked.key.name, **copied(asked.spec))
 
         self.run(created())
         asked.run, asked.deleted = trainingjob(self.world.api.objects[asked.key]).run, False
@@ -221,7 +220,7 @@ class Play:
             self._at_api(lambda: self.world.api.empty_status(asked.key))
 
     def back_up(self) -> None:
-        self.backups.append(copy.deepcopy(self.world.api.objects))
+        self.backups.append(copied(self.world.api.objects))
 
     def restore(self, ago: int) -> None:
         """All objects are as in this backup, counted from the newest; those that are younger stay. Versions go on."""
@@ -232,7 +231,7 @@ class Play:
                 asked.losses += 1
                 asked.deleted = "deletionTimestamp" in old["metadata"]
                 asked.unheld |= asked.deleted and _is_let_go(old)
-                self.world.api.objects[asked.key] = copy.deepcopy(old)
+                self.world.api.objects[asked.key] = copied(old)
                 self._note_suspension(asked)
         self._amiss()
         self._at_api(self.world.api.list_anew)

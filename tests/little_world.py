@@ -43,6 +43,22 @@ SHARP_SECONDS = 60.0
 """So long a wait is watched in tenths of a second."""
 
 T = TypeVar("T")
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""What JSON has that can't be changed."""
+
+
+def copied(value: T) -> T:
+    """A copy that shares nothing that can be changed. Of JSON it takes a tenth of copy.deepcopy's time, which is what
+    stories of a crowd would mostly pass theirs with.
+    """
+    told: Any = value
+    if type(told) is dict:
+        told = {key: each if type(each) in _PLAIN else copied(each) for key, each in told.items()}
+    elif type(told) is list:
+        told = [each if type(each) in _PLAIN else copied(each) for each in told]
+    else:
+        told = copy.deepcopy(told)
+    return cast("T", told)
 
 
 class Killed(BaseException):
@@ -91,7 +107,7 @@ class ApiServer:
     calls: list[str] = field(default_factory=list)
     watchers: list[Callable[[dict[str, Any], bool], None]] = field(default_factory=list)
     listers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
-    auditor: Callable[[Key, dict[str, Any], dict[str, Any]], None] = lambda *_: None
+    auditor: Callable[[Key, dict[str, Any], dict[str, Any]], None] | None = None
     uids: Callable[[], str] = lambda: str(uuid.uuid4())
     events: list[tuple[str, str, str]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
@@ -138,14 +154,14 @@ class ApiServer:
 
     def restore(self, backup: Mapping[Key, dict[str, Any]], version: int) -> None:
         """An older etcd is back: older objects, older resource versions. The watch lists them anew."""
-        self.objects, self.version = copy.deepcopy(dict(backup)), version
+        self.objects, self.version = {key: copied(body) for key, body in backup.items()}, version
         self.list_anew()
 
     def list_anew(self) -> None:
         """Every watch begins with a listing. What is gone by then is told by none."""
         for lister in self.listers:
             for found in self.objects.values():
-                lister(copy.deepcopy(found))
+                lister(copied(found))
 
     def delete(self, key: Key) -> None:
         self.objects[key]["metadata"]["deletionTimestamp"] = "2026-01-01T00:10:00Z"
@@ -161,14 +177,15 @@ class ApiServer:
         if asked.get("resourceVersion", version) != version:
             raise Conflict(str(key))
         self.writes.append(kind)
-        before = copy.deepcopy(found.get("status", {}))
+        before = copied(found.get("status", {})) if self.auditor is not None else {}
         _merge(found, {name: value for name, value in patch.items() if name != "metadata"})
-        self.auditor(key, before, found.get("status", {}))
+        if self.auditor is not None:
+            self.auditor(key, before, found.get("status", {}))
         finalizers = asked.get("finalizers")
         if finalizers is not None:
             found["metadata"]["finalizers"] = finalizers
         self._stamped(found)
-        answer = copy.deepcopy(found)
+        answer = copied(found)
         if not self._collect(key):
             self._tell(found)
         return answer
@@ -188,7 +205,7 @@ class ApiServer:
 
     def _tell(self, found: dict[str, Any], *, deleted: bool = False) -> None:
         for watcher in self.watchers:
-            self._told.append((watcher, copy.deepcopy(found), deleted))
+            self._told.append((watcher, copied(found), deleted))
             asyncio.get_running_loop().call_later(0.05, self._deliver)
 
     def _deliver(self) -> None:
@@ -204,7 +221,7 @@ def _merge(target: dict[str, Any], patch: Mapping[str, Any]) -> None:
         elif isinstance(value, dict):
             _merge(target.setdefault(name, {}), value)
         else:
-            target[name] = copy.deepcopy(value)
+            target[name] = copied(value)
 
 
 @dataclass
@@ -218,7 +235,7 @@ class KubeClient:
         await self._step("get")
         if key not in self.server.objects:
             raise Gone(str(key))
-        return copy.deepcopy(self.server.objects[key])
+        return copied(self.server.objects[key])
 
     async def patch_trainingjob(self, key: Key, version: str, patch: Mapping[str, Any]) -> dict[str, Any]:
         return await self._patch(key, version, patch, "metadata")
@@ -242,14 +259,14 @@ class KubeClient:
         self.server.delete(key)
 
     async def site(self, name: str) -> dict[str, Any]:
-        return copy.deepcopy(self._found("site", self.server.sites, name))
+        return copied(self._found("site", self.server.sites, name))
 
     async def patch_site_status(self, name: str, version: str, status: Mapping[str, Any]) -> dict[str, Any]:
         found = self._found("site status", self.server.sites, name)
         if version != found["metadata"]["resourceVersion"]:
             raise Conflict(name)
         _merge(found, {"status": status})
-        return copy.deepcopy(self.server._stamped(found))
+        return copied(self.server._stamped(found))
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
         if namespace in self.server.forbidden:
@@ -471,9 +488,9 @@ class World:
         self.api.watchers = [lambda body, deleted: None if points.dead else reconciler.observe(body, deleted=deleted)]
         self.api.listers = [lambda body: reconciler.observe(body, deleted=False, listed=True)]
         for body in list(self.api.objects.values()):
-            reconciler.take_in(copy.deepcopy(body))
+            reconciler.take_in(copied(body))
             await asyncio.sleep(pause)
-        await reconciler.sites.observe(copy.deepcopy(self.api.sites[SITE]), deleted=False)
+        await reconciler.sites.observe(copied(self.api.sites[SITE]), deleted=False)
         if whole:
             reconciler.begin()
         return points
@@ -506,7 +523,7 @@ class World:
         found["metadata"]["generation"] += 1
         self.api._stamped(found)
         assert self._sites is not None
-        await self._sites.observe(copy.deepcopy(found), deleted=False)
+        await self._sites.observe(copied(found), deleted=False)
 
     def another(self, url: str, **facts: Any) -> Memory:
         """One more cluster, behind this URL."""

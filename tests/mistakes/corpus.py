@@ -111,7 +111,7 @@ def _numbered(folder: Path) -> list[Case]:
 @cache
 def load(path: Path) -> Case:
     """One file. Raises ValueError where it isn't a sidecar and a TrainingJob."""
-    told, manifest = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    told, manifest = yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     sidecar = _Sidecar.model_validate(told)
     if (manifest["apiVersion"], manifest["kind"]) != (API_VERSION, "TrainingJob"):
         raise ValueError(f"{path.name}: the second document is no TrainingJob")

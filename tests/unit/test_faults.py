@@ -454,7 +454,7 @@ class TestProxy:
     async def test_a_call_that_comes_when_its_sender_is_dead(
         self, between: Between, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(room, "LATE_SECONDS", 0.05)
+        monkeypatch.setitem(room._HELD, Fault.KILL_LATE, 0.05)  # the real one is for other operators
         between.next(Kind.SUBMIT, Fault.KILL_LATE)
 
         with pytest.raises(httpx.TransportError):

@@ -397,7 +397,7 @@ def _crash(kill_at: int, fate: Fate, *, then: str = "") -> Points:
     points = Points(kill_at)
 
     async def main() -> None:
-        world = World()
+        world = World(period="2s")  # looks are what a life costs; all that befalls a job lasts longer
         world.site.fates = lambda _: fate
         await world.start_operator(points)
         key = world.api.create("a", retry={"maxAttempts": 2})
@@ -436,7 +436,7 @@ def _crash(kill_at: int, fate: Fate, *, then: str = "") -> Points:
 
 LIVES = {
     "a success": (Fate(queued=3, running=20), ""),
-    "a node failure and its retry": (Fate(queued=1, running=5, end="NODE_FAIL", exit_code=1), ""),
+    "a node failure and its retry": (Fate(queued=3, running=5, end="NODE_FAIL", exit_code=1), ""),
     "a suspended and resumed run": (Fate(queued=3, running=20), "suspend"),
     "a deleted run": (Fate(queued=3, running=10_000), "delete"),
 }

@@ -365,8 +365,9 @@ def _life_with_a_death(kill_at: int) -> Points:
     points = Points(kill_at)
 
     async def main() -> None:
-        world = World()
-        world.site.fates = fates(NODE_FAILED, timed_out(1, 40), replace(stopped(41, 80), running=40), DONE)
+        world = World(period="5s")  # looks are what a life costs; all that befalls a job lasts longer
+        each = NODE_FAILED, timed_out(1, 40), replace(stopped(41, 80), running=40), DONE
+        world.site.fates = fates(*(replace(fate, queued=6) for fate in each))
         await world.start_operator(points)
         key = world.api.create(
             "a", **CHAIN | {"checkpoint": {"grace": "10s"}, "timeLimit": "5m"}

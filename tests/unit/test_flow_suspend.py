@@ -339,8 +339,8 @@ def _dies_at(kill_at: int) -> Points:
     points = Points(kill_at)
 
     async def main() -> None:
-        world = World()
-        world.site.fates = lambda _: Fate(queued=1, running=400, stops_after=30)
+        world = World(period="5s")  # looks are what a life costs; all that befalls a job lasts longer
+        world.site.fates = lambda _: Fate(queued=6, running=400, stops_after=30)
         await world.start_operator(points)
         key = world.api.create("a", **CHAIN)
         await asyncio.sleep(12)
@@ -350,7 +350,7 @@ def _dies_at(kill_at: int) -> Points:
         await world.start_operator()
         await asyncio.sleep(120)
         assert ended(world)
-        world.site.fates = lambda _: Fate(queued=1, running=20)
+        world.site.fates = lambda _: Fate(queued=6, running=20)
         world.api.edit(key, suspend=False)
         await world.until(finished(world, key), 200)
         await world.end_operator()
