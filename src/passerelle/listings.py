@@ -2,7 +2,8 @@
 
 Such a listing holds slurmctld's lock while 8 KiB are written of each job of everybody's. So what waits for one shares
 the next, which comes a minute after the one before, and later where they take long: no more than a fiftieth of the
-time is spent in them. One that fails is evidence of nothing, and the next comes later each time.
+time is spent in them. Of that, five minutes' worth can be saved up, and is there when an operator starts: what the one
+before it left in doubt takes two listings. One that fails is evidence of nothing, and the next comes later each time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ LONGEST_SECONDS = 900.0
 SHARE = 0.02
 """Of the time that may be spent in listings."""
 
+_SAVED_SECONDS = SHARE * MOST_SECONDS
+"""Of listings, that may be saved up; and as many may be owed, so that one that took longer is forgiven the rest."""
+
 
 class Listings:
     """Of one site. `clock` is monotonic, in seconds."""
@@ -32,7 +36,8 @@ class Listings:
         self.trouble: PasserelleError | None = None
         """Why the last one failed; None where it did not."""
         self._clock = clock
-        self._next = clock()
+        self._next = self._counted = clock()
+        self._saved = _SAVED_SECONDS  # less than nothing is owed
         self._failures = 0  # in a row
 
     @property
@@ -56,10 +61,17 @@ class Listings:
         else:
             self.trouble, self._failures, apart = None, 0, 0.0 if more_wait else 1.0
         finally:
-            wait = distance(period, self._clock() - began)
-            self._next = self._clock() + min(apart * wait, max(wait, LONGEST_SECONDS))
+            now = self._clock()
+            saved = min(self._saved + SHARE * (now - self._counted), _SAVED_SECONDS)
+            self._saved, self._counted = max(saved - (now - began), -_SAVED_SECONDS), now
+            wait = max(_least(period), -self._saved / SHARE)
+            self._next = now + min(apart * wait, max(wait, LONGEST_SECONDS))
 
 
 def distance(period: float, took: float) -> float:
-    """Seconds from a listing that took so long to the next."""
-    return max(period, min(LEAST_SECONDS, 2 * period), min(took / SHARE, MOST_SECONDS))
+    """Seconds from a listing that took so long to the next, where one follows the other for ever."""
+    return max(_least(period), min(took / SHARE, MOST_SECONDS))
+
+
+def _least(period: float) -> float:
+    return max(period, min(LEAST_SECONDS, 2 * period))

@@ -130,7 +130,7 @@ def test_where_a_listing_takes_long_the_next_one_comes_later(monkeypatch: pytest
         for key in keys:
             world.api.delete(key)
             await asyncio.sleep(10)
-        assert world.site.calls.count("find") <= 6
+        assert world.site.calls.count("find") <= 7, "a fiftieth of 1,000 s, and what was saved up before"
         await world.until(lambda: not world.api.objects, 300)
 
     told(story, LONG, period="30s", accounting=False)
@@ -154,10 +154,28 @@ def test_a_listing_that_fails_counts_and_one_that_served_not_all_who_waited_hold
 
     with pytest.raises(TimeoutError):
         fail()
-    assert listings.wait == 100
+    assert listings.wait == 60
     with listings.one(30, more_wait=True):
         pass
     assert listings.wait == 0
+
+
+def test_listings_are_saved_up_for_five_minutes_and_paid_back_within_five() -> None:
+    now = [0.0]
+    listings = Listings(lambda: now[0])
+
+    def one(took: float) -> float:
+        now[0] += listings.wait
+        with listings.one(30):
+            now[0] += took
+        return listings.wait
+
+    waits = [round(one(3)) for _ in range(6)]
+    assert waits[:2] == [60, 60], "what an operator takes over is known after two"
+    assert waits[-2:] == [147, 147], "then a fiftieth of the time, their own included"
+    assert one(1000) == 300
+    now[0] += 10_000
+    assert [round(one(3)) for _ in range(2)] == [60, 60]
 
 
 def test_a_deletion_ends_by_a_listing_while_accounting_is_silent() -> None:
