@@ -12,12 +12,16 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from passerelle.errors import Deferred, PasserelleError
+from passerelle.gateways.host import Host
 
 LEAST_SECONDS = 60.0
 """From one to the next; two periods, where these are shorter, and a period, where that is longer."""
 
 MOST_SECONDS = 300.0
 """However long they take: a deletion may wait for one."""
+
+BUSY_SECONDS = 2.0
+"""When it is looked again whether another Site's listing is over."""
 
 LONGEST_SECONDS = 900.0
 """Likewise, where one after the other fails."""
@@ -30,12 +34,13 @@ _SAVED_SECONDS = SHARE * MOST_SECONDS
 
 
 class Listings:
-    """Of one site. `clock` is monotonic, in seconds."""
+    """Of one Site. `clock` is monotonic, in seconds. Of all Sites of the `host` one is made at a time."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], host: Callable[[], Host]) -> None:
         self.trouble: PasserelleError | None = None
         """Why the last one failed; None where it did not."""
         self._clock = clock
+        self._host = host
         self._next = self._counted = clock()
         self._saved = _SAVED_SECONDS  # less than nothing is owed
         self._failures = 0  # in a row
@@ -43,14 +48,15 @@ class Listings:
     @property
     def wait(self) -> float:
         """Seconds until the next one may come."""
-        return max(self._next - self._clock(), 0.0)
+        return max(self._next - self._clock(), BUSY_SECONDS if self._host().listing else 0.0)
 
     @contextlib.contextmanager
     def one(self, period: float, *, more_wait: bool = False) -> Iterator[None]:
         """One is made inside. `more_wait`: it could not serve all who waited, as when an operator starts with
         thousands, and so the next one is anybody's. That the site is spared one is no failure.
         """
-        began, apart = self._clock(), 1.0
+        began, apart, host = self._clock(), 1.0, self._host()
+        host.listing = True
         try:
             yield
         except PasserelleError as error:
@@ -61,6 +67,7 @@ class Listings:
         else:
             self.trouble, self._failures, apart = None, 0, 0.0 if more_wait else 1.0
         finally:
+            host.listing = False
             now = self._clock()
             saved = min(self._saved + SHARE * (now - self._counted), _SAVED_SECONDS)
             self._saved, self._counted = max(saved - (now - began), -_SAVED_SECONDS), now

@@ -68,7 +68,7 @@ class Looks:
         self._reports = reports
         self.copies = Copies(now)
         self.strays = Strays(now)
-        self.listings = Listings(now)
+        self.listings = Listings(now, lambda: courtesy.host)
         self._courtesy = courtesy
         self._on_change = on_change
         self._now = now
@@ -338,6 +338,8 @@ class Looks:
         """
         if not self.strays.due or (self._courtesy.budget.room(Purpose.LOOK) <= 0 and not self.strays.overdue):
             return set()
+        if self._courtesy.host.listing:
+            return set()  # it comes with the next look
         self.strays.put_off()
         live = await self._list() or ()
         return await self.take_in([job for job in live if not self._picture.knows(job)])

@@ -12,8 +12,9 @@ import pytest
 from little_world import World
 from passerelle import hush
 from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity, Probe
+from passerelle.gateways.host import Host
 from passerelle.gateways.memory import Fate, Memory
-from passerelle.listings import Listings, distance
+from passerelle.listings import BUSY_SECONDS, Listings, distance
 from passerelle.marker import Run
 from passerelle.objects import trainingjob
 from passerelle.passes import age
@@ -145,7 +146,8 @@ def test_how_far_listings_are_apart(period: float, took: float, apart: float) ->
 
 def test_a_listing_that_fails_counts_and_one_that_served_not_all_who_waited_holds_up_nobody() -> None:
     now = [0.0]
-    listings = Listings(lambda: now[0])
+    host = Host(lambda: now[0])
+    listings = Listings(lambda: now[0], lambda: host)
 
     def fail() -> None:
         with listings.one(30):
@@ -162,7 +164,8 @@ def test_a_listing_that_fails_counts_and_one_that_served_not_all_who_waited_hold
 
 def test_listings_are_saved_up_for_five_minutes_and_paid_back_within_five() -> None:
     now = [0.0]
-    listings = Listings(lambda: now[0])
+    host = Host(lambda: now[0])
+    listings = Listings(lambda: now[0], lambda: host)
 
     def one(took: float) -> float:
         now[0] += listings.wait
@@ -176,6 +179,19 @@ def test_listings_are_saved_up_for_five_minutes_and_paid_back_within_five() -> N
     assert one(1000) == 300
     now[0] += 10_000
     assert [round(one(3)) for _ in range(2)] == [60, 60]
+
+
+def test_sites_of_one_host_have_one_listing_made_at_a_time() -> None:
+    now = [0.0]
+    host = Host(lambda: now[0])
+    one, other = (Listings(lambda: now[0], lambda: host) for _ in range(2))
+    with one.one(30):
+        now[0] += 1
+        assert other.wait == BUSY_SECONDS
+    assert other.wait == 0
+    with pytest.raises(TimeoutError), one.one(30):
+        raise TimeoutError
+    assert other.wait == 0
 
 
 def test_a_deletion_ends_by_a_listing_while_accounting_is_silent() -> None:

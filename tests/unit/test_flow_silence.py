@@ -9,6 +9,7 @@ import pytest
 
 from little_world import World
 from passerelle.errors import Deferred, Unavailable
+from passerelle.gateways.host import Host
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.listings import LONGEST_SECONDS, Listings
 from passerelle.slurm import RemoteJob
@@ -63,7 +64,8 @@ def test_a_listing_of_all_that_fails_holds_up_nobody_who_needs_none(
 
 def test_a_listing_that_fails_is_tried_again_ever_later() -> None:
     now = [1000.0]
-    listings, waits = Listings(lambda: now[0]), []
+    host = Host(lambda: now[0])
+    listings, waits = Listings(lambda: now[0], lambda: host), []
     for _ in range(7):
         with pytest.raises(Unavailable), listings.one(30, more_wait=True):
             raise TOO_LARGE

@@ -218,3 +218,17 @@ def test_a_later_attempt_that_a_restored_status_has_not_heard_of_is_found_though
         assert world.states() == ["FAILED", "CANCELLED"]
 
     told(story)
+
+
+def test_no_survey_begins_while_another_site_of_the_host_has_its_jobs_listed() -> None:
+    async def story(world: World) -> None:
+        host = world.service.courtesy.host
+        host.listing = True
+        await asyncio.sleep(3 * FIRST_SECONDS)
+        assert "find" not in world.site.calls
+        host.listing = False
+        await asyncio.sleep(60)
+        assert world.site.calls.count("find") == 1
+        assert not host.listing
+
+    told(story, period="30s")

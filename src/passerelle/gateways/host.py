@@ -1,5 +1,6 @@
-"""What the Sites whose gateways are one host share: the paces of acts and of news, the patience that it asks for, and
-the order in which they are first asked. An hour's calls are each Site's own.
+"""What the Sites whose gateways are one host share: the paces of acts and of news, the patience that it asks for, the
+order in which they are first asked, and that one listing of all jobs is made at a time. An hour's calls are each Site's
+own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class Host:
         """What it asked for last, while patience_left."""
         self.heard: WeakKeyDictionary[object, Callable[[], None]] = WeakKeyDictionary()
         """Who is told that it asks for patience."""
+        self.listing = False
+        """Whether one of the Sites has a listing of all jobs made. A few of them together are more than slurmrestd has
+        threads, and everybody's submits wait behind them: five, of 6,000 jobs each, took two minutes, and one six
+        seconds."""
         self._clock = clock
         self._patient_until = 0.0
         self._next_first = 0.0
