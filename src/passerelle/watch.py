@@ -276,6 +276,7 @@ class SiteWatch:
     async def _look(self) -> None:
         before = (kind_of(self.trouble), self.probe, self.silent.keys())
         changed: set[Run] = set()
+        healed = False
         try:
             await self._renew()
             probe = await self.gateway.probe()
@@ -302,9 +303,10 @@ class SiteWatch:
                 who = {"cluster": probe.identity.cluster, "user": probe.identity.user, "version": probe.version}
                 log.info("site answers", extra={"site": self.name, **who})
             self._failures = 0
+            healed = self.trouble is not None  # of an act, maybe, since this look began: passes were told of it
             self.trouble = None
             self.looked_at, self._answered = time.time(), self._now()
-        if (kind_of(self.trouble), self.probe, self.silent.keys()) != before:
+        if healed or (kind_of(self.trouble), self.probe, self.silent.keys()) != before:
             self._on_site()
             changed = set(self._picture.views)
         for run in changed:

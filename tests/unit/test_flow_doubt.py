@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from little_world import NAMESPACE, SITE, KubeClient, World, gateway
 from passerelle.batch import Batch
 from passerelle.errors import Unavailable
-from passerelle.gateways.memory import Fate
+from passerelle.gateways.memory import Fate, Memory
 from passerelle.kube import UNAVAILABLE
 from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.onsite.codes import DUPLICATE
+from passerelle.slurm import JobState
 from stories import finished, running, told
 
 LONG = Fate(queued=1, running=2_000)
@@ -210,3 +212,36 @@ def test_a_deletion_looks_for_the_attempt_that_an_older_backup_does_not_know() -
         assert world.states() == ["NODE_FAIL", "CANCELLED"]
 
     told(story)
+
+
+def test_whoever_an_act_held_up_that_found_nobody_goes_on_when_a_look_goes_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states, submit = Memory.states, Memory.submit
+    tries = 0
+
+    async def slow(self: Memory, job_ids: Collection[str]) -> Mapping[str, JobState]:
+        await asyncio.sleep(10)
+        return await states(self, job_ids)
+
+    async def unsent(self: Memory, batch: Batch) -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            await asyncio.sleep(5)  # the next look is under way by then
+            raise Unavailable("No route to host.", reason="Unreachable", sent=False)
+        return await submit(self, batch)
+
+    async def story(world: World) -> None:
+        await world.until(running(world, world.api.create("a", timeLimit="1h")), 60)
+        waiting = world.api.create("b", timeLimit="1h", suspend=True)
+        await asyncio.sleep(60)
+        tried = world.api.create("c", timeLimit="1h")
+        await world.until(lambda: world.service.watch is not None and world.service.watch.trouble is not None, 60)
+        world.api.edit(waiting, suspend=False)  # its pass finds a site that can't be asked, and waits for it
+        await world.until(running(world, tried), 60)
+        await world.until(running(world, waiting), 60)
+
+    monkeypatch.setattr(Memory, "states", slow)
+    monkeypatch.setattr(Memory, "submit", unsent)
+    told(story, LONG, period="2s")
