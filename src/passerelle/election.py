@@ -99,11 +99,21 @@ class Election:
         if not self.leads:
             return
         self._until = self._clock()
-        spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-        try:
-            await self._kube.replace_lease(self._lease, spec)
-        except (Conflict, Gone, Unavailable) as error:
-            log.warning("the Lease can't be given back; it ends by itself", extra={"error": str(error)})
+        told: Exception | None = None
+        for _ in range(2):
+            spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            try:
+                await self._kube.replace_lease(self._lease, spec)
+            except Conflict as error:
+                told = error  # a renewal of ours that was under way as we were ended has come first
+                if not await self._ours():
+                    return
+            except (Gone, Unavailable) as error:
+                told = error
+                break
+            else:
+                return
+        log.warning("the Lease can't be given back; it ends by itself", extra={"error": str(told)})
 
     async def _taken(self) -> bool:
         """Try once."""

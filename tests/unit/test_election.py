@@ -148,6 +148,27 @@ def test_another_one_stands_by_and_takes_over_soon_after_a_death() -> None:
     told(story)
 
 
+@pytest.mark.parametrize("whose", ["ours", "another's"])
+def test_who_is_ended_while_it_renews_gives_the_lease_back_all_the_same(whose: str) -> None:
+    async def story(apiserver: Apiserver) -> None:
+        first = Operator(apiserver, "first")
+        await until(lambda: first.leads, 1)
+        version = apiserver.version
+
+        async def slow(when: str) -> None:
+            await asyncio.sleep(1 if when == "after" else 0.01)
+
+        apiserver.fate = slow
+        await until(lambda: apiserver.version > version, 10)
+        await first.dies()  # before the answer
+        if whose != "ours":
+            apiserver.spec["holderIdentity"] = "second"
+        await first.election.resign()
+        assert apiserver.spec["holderIdentity"] == ("" if whose == "ours" else "second")
+
+    told(story)
+
+
 def test_who_resigns_is_followed_at_once() -> None:
     async def story(apiserver: Apiserver) -> None:
         first = Operator(apiserver, "first")
