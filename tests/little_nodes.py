@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from passerelle.attempts import rfc3339
 from passerelle.batch import Batch
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential, _Job
 from passerelle.marker import parse
 from passerelle.onsite import claim
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from passerelle.slurm import JobState, RemoteJob, Stage
-from passerelle.status import rfc3339
 
 WATCH_SECONDS = 30.0
 """Between two looks of a running job at its claim, as in onsite/batch.sh."""

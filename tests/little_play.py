@@ -26,13 +26,13 @@ from little_nodes import HardSite, Life
 from little_operators import USERS, HardWorld, Operator
 from little_truth import Asked, Truth, judged, last, twice
 from little_world import NAMESPACE, Killed, copied
+from passerelle.attempts import is_final
 from passerelle.batch import Batch
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate
 from passerelle.kube import UNAVAILABLE
 from passerelle.marker import Run, parse
 from passerelle.objects import Key, trainingjob
-from passerelle.status import is_final
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import TrainingJobStatus
 from virtual_time import VirtualLoop

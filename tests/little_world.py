@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 from little_store import MemoryStore
 from passerelle import kube as kubernetes
+from passerelle.attempts import rfc3339
 from passerelle.batch import Batch
 from passerelle.errors import Unauthorized
 from passerelle.gateways.base import Credential, Entry, Gateway, Probe, Traits
@@ -31,7 +32,6 @@ from passerelle.planning import Planner
 from passerelle.reconcile import Reconciler
 from passerelle.sites import Service, Sites
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.status import rfc3339
 from passerelle.v1alpha1.site import SiteSpec
 
 SITE = "memory"

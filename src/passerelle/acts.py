@@ -8,26 +8,24 @@ removed before the end is written, so that whoever dies between does it again.
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from passerelle import brought, claims
+from passerelle import claims
 from passerelle.actions import Cancel
+from passerelle.again import after, refuse
+from passerelle.attempts import SUSPENDED, epoch, intended, rfc3339, with_job
 from passerelle.decide import ABANDONED, DUPLICATE
-from passerelle.delivery import deliver, discard
+from passerelle.delivery import deliver
 from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
-from passerelle.gateways.courtesy import LONGEST_PATIENCE
 from passerelle.kube import Kube
+from passerelle.leftovers import CLEAR_AGAIN_SECONDS, RELEASE_TRIES, Leftovers, ends_told
 from passerelle.objects import Key, TrainingJob, trainingjob
-from passerelle.passes import Memory, Pass, accepted_job
-from passerelle.plan import sealed_path
+from passerelle.passes import Pass, accepted_job
 from passerelle.reporting import Reporter
-from passerelle.run_directory import run_directory
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import SUSPENDED, epoch, intended, is_final, rfc3339, with_job
 from passerelle.v1alpha1.meta import seconds
 from passerelle.v1alpha1.trainingjob import FINALIZER
 from passerelle.v1alpha1.trainingjob_status import Attempt
@@ -41,28 +39,10 @@ CANCEL_AGAIN_SECONDS = 30.0
 RETRY_SECONDS = 5.0
 """How soon a cancel, or a word to stop, is tried again that got no answer and that nobody asked us to hold back."""
 
-REJECTED_AGAIN_SECONDS, REJECTED_LONGEST_SECONDS = 600.0, 21_600.0
-"""How long a refused submit waits at first, twice as long each time, and at most: an administrator may have mended the
-site meanwhile. A change of the Site, or an asked retry, ends the wait.
-"""
-
-TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS = 30.0, 600.0
-"""Likewise, where it was refused by a limit of the moment."""
-
-REJECTED_SPREAD = 0.1
-"""Of either: those that were refused together do not come back together."""
-
 STOP_SECONDS = 60.0
 """What the batch script may take beside the trainer's grace: half a minute to see a stop request where no signal tells
 it, and then to end the steps and to write how they ended.
 """
-
-CLEAR_AGAIN_SECONDS, CLEAR_LONGEST_SECONDS, CLEAR_TRIES = 5.0, 3600.0, 20
-"""When Secrets that could not be removed are tried again, twice as long each time, and how often in a row; an operator
-that starts anew begins anew.
-"""
-RELEASE_TRIES = 5
-"""How often of these while a deletion waits for it."""
 
 DELIVER_AGAIN_SECONDS = 5.0
 """How soon a delivery is tried again that got no answer, or no credential was taken for."""
@@ -92,14 +72,15 @@ class Acts:
         self._keep = keep
         self._clock = clock
         self._now = now
+        self.leftovers = Leftovers(clock)
 
     async def release(self, now: Pass) -> float | None:
         """Let the TrainingJob go. An abandoned job may still begin: nothing of it is removed."""
         job, memory = now.job, now.memory
         if now.action.reason != ABANDONED:
-            ended = _ended(job)
+            ended = ends_told(job)
             due = [each for each in now.attempts if each.secrets_left or each.number not in ended]
-            if await self._clear(now, due) and memory.left < RELEASE_TRIES:
+            if await self.leftovers.remove(now, due) and memory.left < RELEASE_TRIES:
                 return CLEAR_AGAIN_SECONDS if memory.left else max(memory.left_until - self._clock(), 1.0)
         kept = [name for name in job.finalizers if name != FINALIZER]
         await self._kube.patch_trainingjob(job.key, job.resource_version, {"metadata": {"finalizers": kept}})
@@ -154,7 +135,7 @@ class Acts:
             found = await claims.highest(service.watch, run_directory, now.seen.identity)
         except PasserelleError as error:
             await self._reporter.report(now, trouble=error)
-            return _asked(error, DELIVER_AGAIN_SECONDS)
+            return after(error, DELIVER_AGAIN_SECONDS)
         if not found:
             memory.no_claims = True
             return None
@@ -191,7 +172,7 @@ class Acts:
                 # Slurm may no longer know a node, or have too few others: better a bad node than none.
                 memory.anywhere, widened = True, True
             else:
-                _refused(memory, error, self._clock(), service.site.generation)
+                refuse(memory, error, self._clock(), service.site.generation)
         except PasserelleError as error:
             trouble = error
             if isinstance(error, Unavailable) and not error.sent:
@@ -223,51 +204,11 @@ class Acts:
         told = {"trainingjob": str(now.job.key), "uid": now.job.uid, "reason": error.reason, "error": str(error)}
         log.info("not delivered", extra=told)
         if isinstance(error, Rejected) and now.service is not None:
-            _refused(now.memory, error, self._clock(), now.service.site.generation)
+            refuse(now.memory, error, self._clock(), now.service.site.generation)
         await self._reporter.report(now, trouble=error)
         if isinstance(error, Rejected):
             return None
-        return _asked(error, DELIVER_AGAIN_SECONDS)
-
-    async def clear(self, now: Pass) -> Pass:
-        """Leave no Secrets at the site of attempts that have ended: a job that never began has not taken them. What
-        could not be removed is marked in the status that is written after this, and tried again.
-        """
-        ended, attempts, patient = _ended(now.job), now.attempts, self._clock() < now.memory.left_until
-        left = {each.number for each in attempts if each.secrets_left}
-        due = [each for each in attempts if is_final(each) and each.number not in ended]
-        if not patient and now.memory.left < CLEAR_TRIES:
-            due += [each for each in attempts if each.number in left and each not in due]
-        if not due:
-            return now
-        failed = await self._clear(now, due)
-        return replace(now, secrets_left=frozenset(left - {each.number for each in due} | failed))
-
-    async def _clear(self, now: Pass, due: Sequence[Attempt]) -> set[int]:
-        """Returns those of which Secrets are left."""
-        job, memory = now.job, now.memory
-        watch = now.service.watch if now.service is not None else None
-        sealed = job.spec is not None and bool(brought.secrets(job.spec))
-        left: set[int] = set()
-        spared: Deferred | None = None
-        for each in due:
-            if not sealed and not each.secrets_left:
-                continue
-            path = sealed_path(run_directory(job, now.service, each.number), job.run.marker(each.number))
-            try:
-                if watch is None or not await discard(watch, path, Identity(each.cluster, each.user)):
-                    left.add(each.number)
-            except Deferred as error:
-                spared = error
-                left.add(each.number)
-        if spared is not None:  # that was no try
-            memory.left_until = self._clock() + _asked(spared, CLEAR_AGAIN_SECONDS)
-        elif left:
-            wait = min(CLEAR_AGAIN_SECONDS * 2.0**memory.left, CLEAR_LONGEST_SECONDS)
-            memory.left, memory.left_until = memory.left + 1, self._clock() + wait
-        else:
-            memory.left = 0
-        return left
+        return after(error, DELIVER_AGAIN_SECONDS)
 
     async def cancel(self, now: Pass, action: Cancel) -> float | None:
         job, service, target, current = now.job, now.service, action.job, now.current
@@ -304,9 +245,9 @@ class Acts:
                     "error": str(trouble) if trouble else None,
                 },
             )
-        if action.reason != DUPLICATE or current.number not in _ended(job):  # else its end stands as it was told
+        if action.reason != DUPLICATE or current.number not in ends_told(job):  # else its end stands as it was told
             await self._reporter.report(now, trouble=trouble)
-        return CANCEL_AGAIN_SECONDS if trouble is None else _asked(trouble, RETRY_SECONDS)
+        return CANCEL_AGAIN_SECONDS if trouble is None else after(trouble, RETRY_SECONDS)
 
     async def _warn(self, now: Pass, target: RemoteJob) -> float | None:
         """Have the trainer save and stop. Returns when to look again, None where the site can't be asked for it."""
@@ -327,7 +268,7 @@ class Acts:
             told = {"job_id": target.job_id, "marker": target.name, "error": str(trouble) if trouble else None}
             log.info("told to save and stop", extra={"trainingjob": str(job.key), **told})
         await self._reporter.report(now, trouble=trouble)
-        return CANCEL_AGAIN_SECONDS if trouble is None else _asked(trouble, RETRY_SECONDS)
+        return CANCEL_AGAIN_SECONDS if trouble is None else after(trouble, RETRY_SECONDS)
 
 
 def may_be_forgotten(job: TrainingJob, now: float) -> bool:
@@ -352,30 +293,8 @@ def grace_left(job: TrainingJob, attempt: Attempt, target: RemoteJob, now: float
 def _again(trouble: PasserelleError | None) -> float | None:
     """Seconds until a submit is looked into that came to nothing; None where that is the reconciler's to say."""
     if isinstance(trouble, Deferred):
-        return _asked(trouble, ASK_AGAIN_SECONDS)
+        return after(trouble, ASK_AGAIN_SECONDS)
     return ASK_AGAIN_SECONDS if isinstance(trouble, Unavailable | Unauthorized) else None
-
-
-def _asked(error: PasserelleError, least: float) -> float:
-    """Seconds until it is tried again: what was asked for, within reason."""
-    asked = error.retry_after if isinstance(error, Unavailable) else None
-    return max(least, min(asked or 0.0, LONGEST_PATIENCE))
-
-
-def _ended(job: TrainingJob) -> set[int]:
-    """The attempts whose end was written down before this pass."""
-    return {each.number for each in job.status.attempts if is_final(each)}
-
-
-def _refused(memory: Memory, error: Rejected, now: float, generation: int) -> None:
-    """Take in a refusal: it is tried again, ever later."""
-    first, longest = REJECTED_AGAIN_SECONDS, REJECTED_LONGEST_SECONDS
-    if error.transient:
-        first, longest = TRANSIENT_AGAIN_SECONDS, TRANSIENT_LONGEST_SECONDS
-    spread = random.uniform(1 - REJECTED_SPREAD, 1 + REJECTED_SPREAD)  # noqa: S311 -- jitter, no secret
-    memory.refused_until = now + min(first * 2.0 ** min(memory.refusals, 10), longest) * spread
-    memory.refused, memory.refused_under = error, generation
-    memory.refusals += 1
 
 
 def _ended_suspended(attempts: tuple[Attempt, ...]) -> bool:

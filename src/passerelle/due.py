@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from passerelle.acts import CLEAR_TRIES
 from passerelle.holds import BACK_OFF, SPARED, TURNS, back_off
+from passerelle.leftovers import CLEAR_TRIES
 from passerelle.passes import RESUMED_SECONDS, Pass
 from passerelle.reporting import SILENT_PERIODS, heard, unseen_after
 from passerelle.slurm import Stage

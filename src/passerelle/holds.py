@@ -7,6 +7,7 @@ from itertools import takewhile
 from math import inf
 
 from passerelle.actions import Action, Intend, LookUp, Rest, Submit
+from passerelle.attempts import SUSPENDED, is_final
 from passerelle.decide import CONTINUED, RETRIED
 from passerelle.facts import Word
 from passerelle.limits import Limits
@@ -15,7 +16,6 @@ from passerelle.objects import Key, TrainingJob
 from passerelle.passes import Memory
 from passerelle.sites import Service
 from passerelle.slurm import ENDING_BY_REASON
-from passerelle.status import SUSPENDED, is_final
 from passerelle.v1alpha1.trainingjob_status import Attempt
 
 MAX_JOBS = "MaxJobs"

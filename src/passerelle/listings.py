@@ -46,9 +46,14 @@ class Listings:
         self._failures = 0  # in a row
 
     @property
+    def busy(self) -> bool:
+        """Whether one is under way, of this Site or of another one of the host."""
+        return self._host().listing
+
+    @property
     def wait(self) -> float:
         """Seconds until the next one may come."""
-        return max(self._next - self._clock(), BUSY_SECONDS if self._host().listing else 0.0)
+        return max(self._next - self._clock(), BUSY_SECONDS if self.busy else 0.0)
 
     @contextlib.contextmanager
     def one(self, period: float, *, more_wait: bool = False) -> Iterator[None]:

@@ -338,7 +338,7 @@ class Looks:
         """
         if not self.strays.due or (self._courtesy.budget.room(Purpose.LOOK) <= 0 and not self.strays.overdue):
             return set()
-        if self._courtesy.host.listing:
+        if self.listings.busy:
             return set()  # it comes with the next look
         self.strays.put_off()
         live = await self._list() or ()

@@ -8,6 +8,7 @@ from math import inf
 
 from passerelle import decide
 from passerelle.actions import Action, LookUp, Rest
+from passerelle.attempts import SUSPENDED, epoch, is_final, with_job
 from passerelle.batch import Batch
 from passerelle.chain import reached
 from passerelle.current import OUTCOME_LOST, Current, Recorded, Seen, Wanted, current_attempt
@@ -19,7 +20,6 @@ from passerelle.planning import Planned
 from passerelle.run_directory import adopted_directory, run_directory
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob, Stage
-from passerelle.status import SUSPENDED, epoch, is_final, with_job
 from passerelle.v1alpha1.trainingjob_status import Attempt
 from passerelle.views import Remembered
 

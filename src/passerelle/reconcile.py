@@ -17,6 +17,7 @@ from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, R
 from passerelle.acts import Acts
 from passerelle.afterwards import Afterwards
 from passerelle.announce import Announcer
+from passerelle.attempts import epoch, is_final
 from passerelle.batch import Batch
 from passerelle.chain import excluded
 from passerelle.current import OUTCOME_LOST, Seen
@@ -36,7 +37,6 @@ from passerelle.sites import Service, Sites
 from passerelle.staging.s3.allowed import ALLOWED
 from passerelle.staging.s3.presigned import OpenPresigned
 from passerelle.staging.worker import OpenStore
-from passerelle.status import epoch, is_final
 from passerelle.store import Store
 from passerelle.transfers import Transfers
 from passerelle.v1alpha1.trainingjob import FINALIZER
@@ -209,7 +209,7 @@ class Reconciler:
         now = Pass(job, service, memory, seen, action, planned, hold)
         now = replace(now, resumed=True) if self._lives_on(now) else now
         if not isinstance(action, Release):
-            now = await self._acts.clear(now)
+            now = await self._acts.leftovers.clear(now)
         staged = self._transfers.look(job, service, action, now.run_directory)
         return await self._act(now if staged is None else replace(now, staged=staged))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from passerelle.announce import Event
+from passerelle.attempts import SUSPENDED, epoch, rfc3339
 from passerelle.bounds import fit
 from passerelle.chain import excluded, reached
 from passerelle.errors import Invalid, PasserelleError, Unauthorized
@@ -19,7 +20,7 @@ from passerelle.passes import Pass, elsewhere, retry_taken
 from passerelle.progress import parse_comment
 from passerelle.run_directory import run_directory
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.status import SUSPENDED, epoch, report, rfc3339
+from passerelle.status import report
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob_status import Attempt, TrainingJobStatus
 from passerelle.watch import SiteWatch

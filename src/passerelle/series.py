@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from passerelle.attempts import epoch
 from passerelle.objects import TrainingJob
 from passerelle.onsite.report import METRICS
-from passerelle.status import epoch
 from passerelle.v1alpha1.trainingjob_status import Progress
 
 JOB_LABELS = ("namespace", "trainingjob", "site")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from passerelle.attempts import epoch, rfc3339
 from passerelle.gateways.courtesy import CALLS_SPENT, WAITED_IN_PLACE, Courtesy, words
 from passerelle.gateways.http import BUSY
 from passerelle.gateways.purpose import Purpose
 from passerelle.periods import BELOW_FLOOR, periods
 from passerelle.profiles import Profile
-from passerelle.status import epoch, rfc3339
 from passerelle.v1alpha1.site import Calls, SiteSpec, SiteStatus
 
 Told = tuple[str, str, str, str]

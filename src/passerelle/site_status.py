@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from passerelle.attempts import rfc3339
 from passerelle.doctor.door import LEAST_LIFE, capable, latest_end
 from passerelle.errors import Invalid, Unauthorized
 from passerelle.facts import IDENTITY_CHANGED
 from passerelle.gateways.base import Credential
 from passerelle.gateways.matrix import lacks
 from passerelle.site_courtesy import calls, courtesy_words
-from passerelle.status import rfc3339
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.site import SiteStatus
 from passerelle.watch import SiteWatch

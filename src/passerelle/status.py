@@ -8,15 +8,15 @@
 `ProgressAvailable` stands only while it is False: a running job of whose progress nothing is heard
 `SiteReachable` likewise: an attempt is open, and the site can't be asked; what is shown is what it said last
 
-What is copied for a run stands in staged.py, and what GitOps tools read besides in kstatus.py.
+What became of each attempt stands in attempts.py, what is copied for a run in staged.py, the one word of it all in
+summary.py, and what GitOps tools read besides in kstatus.py.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from passerelle import kstatus, preflight, staged
 from passerelle.actions import Action, Intend, Rest, Submit
+from passerelle.attempts import SUSPENDED, is_final
 from passerelle.chain import unlisted
 from passerelle.current import OUTCOME_LOST
 from passerelle.decide import NO_PROGRESS
@@ -25,90 +25,21 @@ from passerelle.errors import Rejected
 from passerelle.facts import IDENTITY_CHANGED, Facts, Word
 from passerelle.plan import Plan
 from passerelle.progress import Report, parse_comment
-from passerelle.slurm import ENDING_BY_REASON, NO_REASON, STOPPED, RemoteJob, Stage, first_nodes
+from passerelle.slurm import ENDING_BY_REASON, Stage
+from passerelle.summary import STOPPING, summary
 from passerelle.v1alpha1.meta import Condition
 from passerelle.v1alpha1.trainingjob_status import (
     ATTEMPTS_KEPT,
     FINDINGS_KEPT,
-    NODES_KEPT,
     Attempt,
-    Exit,
     Finding,
     PlanSummary,
     TrainingJobStatus,
 )
 from passerelle.waiting import wait
 
-SUSPENDED, STOPPING = "Suspended", "Stopping"
-
 _FINAL_RESTS = frozenset({"Succeeded", "Finished", NO_PROGRESS, OUTCOME_LOST})
 """Reasons of a Rest after which nothing more happens by itself."""
-
-
-def rfc3339(epoch: float | None) -> str | None:
-    """A site's epoch seconds as Kubernetes writes times; None stays None."""
-    return None if epoch is None else datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def epoch(time: str | None) -> int | None:
-    """The inverse of rfc3339."""
-    return None if time is None else int(datetime.fromisoformat(time).timestamp())
-
-
-def intended(plan: Plan, cluster: str, user: str, digest: str) -> Attempt:
-    """The intent: what is written down before the POST."""
-    return Attempt(
-        number=plan.attempt,
-        marker=plan.marker,
-        cluster=cluster,
-        user=user,
-        run_directory=plan.run_directory,
-        script_digest=digest,
-        partition=plan.partition,
-        account=plan.account or "",
-    )
-
-
-def with_job(attempt: Attempt, job: RemoteJob) -> Attempt:
-    """The attempt as the site's record tells it. An end, once written, is not unwritten by a poorer record."""
-    ending = job.ending
-    told = parse_comment(job.comment)
-    step, saved = (told.progress.step, told.progress.checkpoint_step) if told.progress else (None, None)
-    reason = "" if job.state_reason in NO_REASON else job.state_reason
-    ended = job.stage is Stage.ENDED and ending is not None
-    if ended and ending is not None:
-        asked = job.state.base == "CANCELLED" or ending is STOPPED
-        ours = (attempt.suspended and asked) or (attempt.suspend_time is not None and ending is STOPPED)
-        reason = SUSPENDED if ours else ending.reason
-    elif job.stage is not Stage.QUEUED:
-        reason = ""
-    return attempt.model_copy(
-        update={
-            "job_id": job.job_id,
-            "submit_time": rfc3339(job.submit_time) if job.submit_time else attempt.submit_time,
-            "restart_count": max(job.restart_count, attempt.restart_count),
-            "start_time": rfc3339(job.start_time) if job.stage is not Stage.QUEUED else None,
-            "end_time": rfc3339(job.end_time or job.start_time or job.submit_time) if ended else None,
-            "log_path": (job.standard_output or attempt.log_path).replace("%j", job.slurm_number or "%j")[:1200],
-            "partition": (job.partition or attempt.partition)[:64],
-            "account": (job.account or attempt.account)[:64],
-            "nodes": [name[:64] for name in first_nodes(job.nodes, NODES_KEPT)] or attempt.nodes,
-            "node_count": job.node_count or attempt.node_count,
-            "state": str(job.state)[:128],
-            "reason": reason[:128],
-            "exit": _exit(job, told) if ending is not None and not ending.succeeded else None,
-            "first_step": attempt.first_step if told.first_step is None else told.first_step,
-            "last_step": attempt.last_step if step is None else step,
-            "checkpoint_step": attempt.checkpoint_step if saved is None else saved,
-        }
-    )
-
-
-def is_final(attempt: Attempt) -> bool:
-    """Whether this attempt's end is written down."""
-    if attempt.end_time is None:  # Slurm has waiting reasons of the same names: a requeued job waits for TimeLimit
-        return attempt.reason == OUTCOME_LOST
-    return attempt.reason in ENDING_BY_REASON or attempt.reason == SUSPENDED
 
 
 def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
@@ -128,13 +59,13 @@ def report(old: TrainingJobStatus, facts: Facts) -> TrainingJobStatus:
         words["SiteReachable"] = Word("False", facts.unseen.why.reason, text)
     if facts.progress_silent:
         words["ProgressAvailable"] = _silent(facts.report_path)
-    summary, reason = _summary(facts, words)
+    word, why = summary(facts, words)
     return old.model_copy(
         update={
             "observed_generation": facts.generation,
             "conditions": _timed(old.conditions, words, facts),
-            "summary": summary,
-            "reason": reason,
+            "summary": word,
+            "reason": why,
             "plan": _plan_summary(facts.plan) if facts.plan is not None else old.plan,
             "script_digest": facts.digest or old.script_digest,
             "findings": old.findings if facts.findings is None else _findings(facts.findings),
@@ -269,49 +200,6 @@ def _silent(report_path: str) -> Word:
     return Word("False", "CommentRefused", f"The job runs, and nothing came through its comment: {refused}. {rest}")
 
 
-def _summary(facts: Facts, words: dict[str, Word]) -> tuple[str, str]:
-    """One word for the printer column, and why. Derived, never read by code."""
-    if facts.deleting:
-        why = facts.trouble or (facts.unseen.why if facts.unseen is not None else None)
-        return "Deleting", why.reason if why is not None else ""
-    if words["Accepted"].status == "False":
-        return "Refused", words["Accepted"].reason
-    if words["Finished"].status == "True":
-        lost = words["Succeeded"].status == "Unknown"
-        return ("Succeeded" if words["Succeeded"].status == "True" else "Lost" if lost else "Failed"), words[
-            "Succeeded"
-        ].reason
-    unseen = words["SiteReachable"].reason if "SiteReachable" in words else ""
-    if facts.suspend:
-        at_site = words["Submitted"].status == "True" and words["Running"].reason != "Ended"
-        return SUSPENDED, (unseen or STOPPING) if at_site else ""
-    return _under_way(words, unseen)
-
-
-def _under_way(words: dict[str, Word], unseen: str) -> tuple[str, str]:
-    """The same of a run that goes on. `unseen` is why nobody sees its job, which is what counts then."""
-    running = words["Running"]
-    if running.status == "True":
-        return "Running", unseen
-    if running.reason in ("Ending", "Ended"):  # another attempt is to come
-        if words["Submitted"].status != "False":
-            return running.reason, unseen
-        return "Stalled" if "Stalled" in words else "Waiting", words["Submitted"].reason
-    if words["Submitted"].status == "True":
-        return ("Queued", unseen) if unseen else _queued(words, running.reason)
-    if "Stalled" in words:
-        return "Stalled", words["Stalled"].reason
-    if words["Accepted"].status == "True":
-        return "Accepted", words["Submitted"].reason
-    return "Waiting", words["Submitted"].reason
-
-
-def _queued(words: dict[str, Word], why: str) -> tuple[str, str]:
-    if "Stalled" in words and words["Stalled"].reason == why:  # it waits in vain
-        return "Stalled", why
-    return "Queued", why if why != "Queued" else ""
-
-
 def _timed(old: list[Condition], words: dict[str, Word], facts: Facts) -> list[Condition]:
     """Conditions with their times: the time moves only when the status does."""
     before = {condition.type: condition for condition in old}
@@ -360,12 +248,3 @@ def _findings(found: tuple[preflight.Finding, ...]) -> list[Finding]:
         )
         for each in found[:FINDINGS_KEPT]
     ]
-
-
-def _exit(job: RemoteJob, told: Report) -> Exit | None:
-    """The trainers' own word where the epilogue left one, else Slurm's."""
-    if told.exit is not None:
-        return told.exit
-    if job.exit_code is None and job.exit_signal is None:
-        return None
-    return Exit(code=job.exit_code, signal=job.exit_signal or None)

@@ -6,12 +6,12 @@ looked for, for the last time just before it goes.
 
 from __future__ import annotations
 
+from passerelle.attempts import epoch
 from passerelle.current import OUTCOME_LOST, Seen
 from passerelle.gateways.base import Identity
 from passerelle.lost import LONGEST_SECONDS
 from passerelle.objects import TrainingJob
 from passerelle.staged import all_out
-from passerelle.status import epoch
 from passerelle.v1alpha1.meta import Condition
 
 

@@ -11,11 +11,11 @@ import pytest
 
 import virtual_time
 from little_world import Points, World
+from passerelle.attempts import epoch
 from passerelle.batch import Batch
 from passerelle.gateways.memory import Fate
 from passerelle.marker import parse
 from passerelle.objects import Key
-from passerelle.status import epoch
 from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT
 from stories import finished, running, told
 

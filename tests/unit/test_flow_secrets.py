@@ -15,10 +15,10 @@ from unittest.mock import AsyncMock
 import pytest
 
 from little_world import NAMESPACE, SECRET, KubeClient, Points, World
-from passerelle.acts import RELEASE_TRIES
 from passerelle.errors import Deferred, Invalid, Unavailable
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.memory_files import File
+from passerelle.leftovers import RELEASE_TRIES
 from passerelle.objects import Key
 from passerelle.v1alpha1.trainingjob import ABANDON, FINALIZER
 from stories import finished, running, told

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from passerelle import decide
 from passerelle.actions import Cancel, Intend, LookUp, Rest, Submit
-from passerelle.acts import TRANSIENT_LONGEST_SECONDS, _refused
+from passerelle.again import TRANSIENT_LONGEST_SECONDS, refuse
 from passerelle.current import Seen
 from passerelle.due import PLAN_AGAIN_SECONDS, TURN_AGAIN_SECONDS
 from passerelle.errors import Rejected
@@ -140,7 +140,7 @@ class Play:
         memory, refusals = subject.memory, subject.memory.refusals
         if self.refusal:
             error = Rejected("No more of them.", reason=self.refusal, transient=True)
-            _refused(memory, error, self.clock, 1)
+            refuse(memory, error, self.clock, 1)
             subject.due = memory.refused_until
         else:
             memory.refused, memory.refusals, memory.fresh = None, 0, 0

@@ -18,6 +18,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from passerelle.attempts import rfc3339
 from passerelle.batch import Batch
 from passerelle.collectors import KEPT_SECONDS
 from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
@@ -55,7 +56,6 @@ from passerelle.objects import Key, Site, TrainingJob, site, trainingjob
 from passerelle.planning import Planner
 from passerelle.reconcile import Reconciler
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.status import rfc3339
 from passerelle.views import Inquiry
 from passerelle.watch import SiteWatch
 from passerelle.work import WorkQueue

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from passerelle.actions import Action, Intend, LookUp, Rest
+from passerelle.attempts import epoch, is_final, rfc3339, with_job
 from passerelle.ends import failure
 from passerelle.errors import Invalid, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.facts import Facts, Unseen, Word
 from passerelle.marker import Run
 from passerelle.progress import Report
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.status import epoch, is_final, report, rfc3339, with_job
+from passerelle.status import report
 from passerelle.v1alpha1.trainingjob_status import ATTEMPTS_KEPT, Attempt, PlanSummary, Reached, TrainingJobStatus
 
 RUN = Run("psr-" + "a" * 26)

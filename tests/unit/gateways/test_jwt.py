@@ -6,10 +6,10 @@ import base64
 
 import pytest
 
+from passerelle.attempts import rfc3339
 from passerelle.gateways.arc.credential import credential_from_secret as of_arc
 from passerelle.gateways.firecrest.credential import credential_from_secret as of_firecrest
 from passerelle.gateways.jwt import claims_of, moment
-from passerelle.status import rfc3339
 
 
 def token(claims: str) -> str:
