@@ -245,19 +245,25 @@ def _structural(node: Schema, definitions: Schema) -> Schema:
 
 
 def _frozen(kind: Kind, spec: Schema) -> list[Schema]:
-    """One rule for each immutable field, which names the field in the answer, all with one message."""
+    """One rule for all immutable fields, whose answer names those that differ.
+
+    The API server evaluates a rule that looks back at every write, also where spec stays as it is: one for each field
+    took a fifth of its time for a patch of a status.
+    """
     if kind.mutable is None:
         return []
     required = set(spec.get("required", ()))
+    unchanged = {
+        name: _unchanged(name, optional=name not in required) for name in spec["properties"] if name not in kind.mutable
+    }
+    changed = " + ".join(f"({same} ? '' : ' {name}')" for name, same in unchanged.items())
     return [
         rule(
-            _unchanged(name, optional=name not in required),
+            f"self == oldSelf || ({' && '.join(f'({same})' for same in unchanged.values())})",
             kind.frozen_message,
+            messageExpression=f'"{kind.frozen_message}; changed here:" + {changed}',
             reason="FieldValueForbidden",
-            fieldPath=f".{name}",
         )
-        for name in spec["properties"]
-        if name not in kind.mutable
     ]
 
 

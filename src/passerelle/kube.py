@@ -6,6 +6,7 @@ late can write nothing stale. The verbs used here are the operator's RBAC.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import uuid
@@ -28,6 +29,10 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
 LEASE_TIMEOUT_SECONDS = 3.0
+PATCHES_AT_ONCE = 8
+"""Of TrainingJobs. Of a crowd each has something to write, and with 80 of them in hand kube-apiserver does no more a
+second: each takes longer, its watches fall behind by half a minute, and everybody else waits, too.
+"""
 """A Lease is soon lost: better another try than a long wait."""
 PAGE = 500
 """Objects of a listing that are asked for at once: 2 MB."""
@@ -76,6 +81,7 @@ class Kube:
         self._wrote = wrote
         self._fence = fence
         self._custom = client.CustomObjectsApi(api)
+        self._patches = asyncio.Semaphore(PATCHES_AT_ONCE)
 
     @classmethod
     async def connect(cls, wrote: Wrote = lambda _kind, _outcome: None, fence: Fence = lambda: None) -> Kube:
@@ -145,37 +151,39 @@ class Kube:
 
     async def patch_trainingjob(self, key: Key, resource_version: str, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Patch metadata: finalizers and annotations."""
-        return await self._object(
-            self._custom.patch_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                key.namespace,
-                TRAININGJOBS,
-                key.name,
-                _at(resource_version, patch),
-                _content_type=_MERGE,
-                _request_timeout=TIMEOUT_SECONDS,
-            ),
-            write="trainingjob_metadata",
-        )
+        async with self._patches:
+            return await self._object(
+                self._custom.patch_namespaced_custom_object(
+                    GROUP,
+                    VERSION,
+                    key.namespace,
+                    TRAININGJOBS,
+                    key.name,
+                    _at(resource_version, patch),
+                    _content_type=_MERGE,
+                    _request_timeout=TIMEOUT_SECONDS,
+                ),
+                write="trainingjob_metadata",
+            )
 
     async def patch_trainingjob_status(
         self, key: Key, resource_version: str, status: Mapping[str, Any]
     ) -> dict[str, Any]:
         kind = "trainingjob_progress" if _progress_alone(status) else "trainingjob_status"
-        return await self._object(
-            self._custom.patch_namespaced_custom_object_status(
-                GROUP,
-                VERSION,
-                key.namespace,
-                TRAININGJOBS,
-                key.name,
-                _at(resource_version, {"status": status}),
-                _content_type=_MERGE,
-                _request_timeout=TIMEOUT_SECONDS,
-            ),
-            write=kind,
-        )
+        async with self._patches:
+            return await self._object(
+                self._custom.patch_namespaced_custom_object_status(
+                    GROUP,
+                    VERSION,
+                    key.namespace,
+                    TRAININGJOBS,
+                    key.name,
+                    _at(resource_version, {"status": status}),
+                    _content_type=_MERGE,
+                    _request_timeout=TIMEOUT_SECONDS,
+                ),
+                write=kind,
+            )
 
     async def delete_trainingjob(self, key: Key, uid: str, resource_version: str) -> None:
         """Delete this very object as it was read; a changed one is a Conflict."""

@@ -80,6 +80,12 @@ class Picture:
         view = self.views.get(named[0]) if named is not None else None
         return view is not None and job.job_id in view.jobs and view.jobs[job.job_id][1].name == job.name
 
+    def waits(self, run: Run) -> bool:
+        """Whether all there is of this run is one job, and that waits in the scheduler's queue."""
+        view = self.views.get(run)
+        jobs = [job for _, job in view.jobs.values()] if view is not None and not view.questions else []
+        return len(jobs) == 1 and jobs[0].live and jobs[0].stage is Stage.QUEUED
+
     def forget(self, run: Run) -> None:
         self.views.pop(run, None)
         self.asked.pop(run, None)

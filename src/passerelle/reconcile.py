@@ -119,10 +119,14 @@ class Reconciler:
             self._queue(key).add(key)
 
     def changed(self, run: Run) -> None:
-        """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's."""
+        """The picture of a run's jobs changed. That there is none of a new TrainingJob's is no news of the site's; and
+        why a job waits is told when nobody waits for a submit: of a crowd, each has news of its queue at once.
+        """
         key = self._store.of_run(run)
         if key is not None:
-            self._wake(key, first=self._store.begun(key))
+            service = self.sites.get(self._store.site(key))
+            waits = service is not None and service.watch is not None and service.watch.waits(run)
+            self._wake(key, first=self._store.begun(key) and not waits)
 
     def turned(self, site: str) -> None:
         """A Site appeared, changed, went away or came back."""

@@ -186,6 +186,10 @@ class SiteWatch:
         view.jobs[job.job_id] = (attempt, job)
         self._looks.copies.sent(job.name)
 
+    def waits(self, run: Run) -> bool:
+        """Whether one job of this run waits, and nothing else is known of it."""
+        return self._picture.waits(run)
+
     def forget(self, run: Run) -> None:
         """Nothing more is wanted of this run."""
         self._picture.forget(run)

@@ -7,7 +7,8 @@ What the site told of comes before what people asked for: 500 new TrainingJobs m
 that another one runs, and a look tells of no more than what changed. So does what was begun: a script waits in memory
 between its intent and its submit. The rest waits in lanes, which take turns: a namespace with 2,000 new TrainingJobs
 holds nobody else's up. Every fourth turn is theirs, whatever the site tells: a person's delete would else wait for as
-long as it tells more than can be worked on.
+long as it tells more than can be worked on. News that can wait lie in the lanes, too, and a key moves up once it has
+others.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class WorkQueue(Generic[Key]):
         self._first: deque[Key] = deque()
         self._firsts = 0  # turns in a row that were not the lanes', while these had something
         self._lanes: OrderedDict[str, deque[Key]] = OrderedDict()  # whose turn it is, comes first
-        self._queued: set[Key] = set()
+        self._queued: dict[Key, bool] = {}  # whether it comes before those in the lanes
+        self._moved: set[Key] = set()  # from its lane to the first: the place that it had there is nobody's
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -59,14 +61,20 @@ class WorkQueue(Generic[Key]):
         self._ready = asyncio.Semaphore(0)
 
     def add(self, key: Key, *, first: bool = False) -> None:
-        """This key is due now; `first`: before those that are not. One that waits already keeps its place."""
+        """This key is due now; `first`: before those that are not. One that waits already keeps its place, or gets a
+        better one.
+        """
         self._cancel_timer(key)
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
-            self._queued.add(key)
+            self._queued[key] = first
             (self._first if first else self._lanes.setdefault(self._lane(key), deque())).append(key)
             self._ready.release()
+        elif first and not self._queued[key]:
+            self._queued[key] = True
+            self._moved.add(key)
+            self._first.append(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """This key is due in so many seconds, unless something makes it due earlier."""
@@ -105,7 +113,7 @@ class WorkQueue(Generic[Key]):
         while True:
             await self._ready.acquire()
             key = self._next()
-            self._queued.discard(key)
+            del self._queued[key]
             self._working.add(key)
             act = asyncio.ensure_future(self._one(key))
             try:
@@ -128,7 +136,7 @@ class WorkQueue(Generic[Key]):
         again = key in self._again
         self._again.discard(key)
         if due is not None and due <= 0:
-            self._queued.add(key)
+            self._queued[key] = True
             self._first.appendleft(key)  # before all else: of such there are no more than workers
             self._ready.release()
         elif again:
@@ -138,15 +146,18 @@ class WorkQueue(Generic[Key]):
 
     def _next(self) -> Key:
         """The key whose turn it is."""
-        if self._first and not (self._lanes and self._firsts >= LANES_TURN - 1):
-            self._firsts += bool(self._lanes)
-            return self._first.popleft()
-        self._firsts = 0
-        lane, waiting = self._lanes.popitem(last=False)
-        key = waiting.popleft()
-        if waiting:
-            self._lanes[lane] = waiting
-        return key
+        if not self._first or self._firsts >= LANES_TURN - 1:
+            while self._lanes:
+                lane, waiting = self._lanes.popitem(last=False)
+                key = waiting.popleft()
+                if waiting:
+                    self._lanes[lane] = waiting
+                if key not in self._moved:
+                    self._firsts = 0
+                    return key
+                self._moved.discard(key)
+        self._firsts = self._firsts + 1 if self._lanes else 0
+        return self._first.popleft()
 
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)

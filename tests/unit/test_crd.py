@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,22 @@ def test_a_description_is_a_sentence_that_starts_with_the_fields_name(kind: Kind
         assert node["description"].endswith("."), path
 
 
-def test_every_field_of_spec_but_the_mutable_ones_is_frozen_by_a_rule_at_spec() -> None:
+def test_every_field_of_spec_but_the_mutable_ones_is_frozen_by_one_rule_at_spec_that_names_it() -> None:
     spec = root(TRAINING_JOB)["properties"]["spec"]
+    frozen = [name for name in spec["properties"] if name not in MUTABLE]
 
-    frozen = [rule["fieldPath"] for rule in spec["x-kubernetes-validations"] if rule["message"] == RECORD]
+    (rule,) = [rule for rule in spec["x-kubernetes-validations"] if rule["message"] == RECORD]
 
-    assert frozen == [f".{name}" for name in spec["properties"] if name not in MUTABLE]
+    assert re.findall(r"self\.(\w+) == oldSelf\.(\w+)", rule["rule"]) == [(name, name) for name in frozen]
+    assert re.findall(r"\? '' : ' (\w+)'", rule["messageExpression"]) == frozen
     assert set(MUTABLE) <= spec["properties"].keys()
+
+
+def test_of_all_rules_of_a_trainingjob_one_looks_back() -> None:
+    """The API server evaluates such a one at every write of a status, too."""
+    every = [rule for _, node in nodes(root(TRAINING_JOB)) for rule in node.get("x-kubernetes-validations", [])]
+
+    assert sum("oldSelf" in rule["rule"] for rule in every) == 1
 
 
 def test_a_site_may_change() -> None:

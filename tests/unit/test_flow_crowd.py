@@ -76,7 +76,7 @@ def test_what_was_never_there_is_no_news_of_the_site(monkeypatch: pytest.MonkeyP
         await world.until(running(world, key))
 
     told(story)
-    assert first["a"] == [False, False, True, True]  # created, looked up; submitted jobs were read, and started
+    assert first["a"] == [False, False, False, True]  # created, looked up, waits in Slurm's queue; has started
 
 
 def test_no_batch_waits_in_memory_where_the_site_refuses_them_all(batches: list[int]) -> None:

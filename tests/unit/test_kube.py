@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -20,7 +21,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import kube_config
 
 from passerelle.errors import MESSAGE_LIMIT, Invalid, Unavailable
-from passerelle.kube import UNAVAILABLE, Conflict, Forbidden, Gone, Kube
+from passerelle.kube import PATCHES_AT_ONCE, UNAVAILABLE, Conflict, Forbidden, Gone, Kube
 from passerelle.objects import Key
 from stories import made_of
 
@@ -192,6 +193,33 @@ async def test_a_trainingjob_is_deleted_as_it_was_read_or_not_at_all() -> None:
             await kube.delete_trainingjob(Key("team", "llm"), "uid", "7")
     method, _, body = server.sent[0]
     assert (method, body["preconditions"]) == ("DELETE", {"uid": "uid", "resourceVersion": "7"})
+
+
+async def test_of_a_crowd_a_few_are_patched_at_once_and_the_lease_waits_for_none_of_them() -> None:
+    server, full, go_on = Little({}), asyncio.Event(), asyncio.Event()
+    under_way: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        under_way.append(request.method)
+        if len(under_way) == PATCHES_AT_ONCE:
+            full.set()
+        if request.method == "PATCH":
+            await go_on.wait()
+        return web.json_response({})
+
+    server._answer = answer  # type: ignore[method-assign]
+    async with server.up() as kube:
+        keys = [Key("team", f"llm-{number}") for number in range(3 * PATCHES_AT_ONCE)]
+        patches = [
+            *(asyncio.create_task(kube.patch_trainingjob(key, "1", {})) for key in keys),
+            *(asyncio.create_task(kube.patch_trainingjob_status(key, "1", {})) for key in keys),
+        ]
+        await full.wait()
+        await kube.replace_lease({"metadata": {"namespace": "home", "name": "passerelle"}}, {})
+        assert under_way == ["PATCH"] * PATCHES_AT_ONCE + ["PUT"]
+        go_on.set()
+        await asyncio.gather(*patches)
+    assert under_way.count("PATCH") == 6 * PATCHES_AT_ONCE
 
 
 @pytest.mark.parametrize("items", [0, 1])

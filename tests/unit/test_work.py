@@ -173,7 +173,7 @@ async def test_what_the_site_told_of_comes_before_what_people_asked_for() -> Non
     for number in range(5):
         queue.add(f"new-{number}")
     queue.add("runs", first=True)
-    queue.add("new-4", first=True)  # waits already, and keeps its place
+    queue.add("new-4")  # waits already, and keeps its place
     assert queue.depth == 6
     async with running(queue):
         await asyncio.sleep(0.1)
@@ -265,3 +265,28 @@ async def test_a_key_that_was_added_while_it_was_worked_on_and_goes_on_at_once_r
         await asyncio.sleep(0.2)
 
     assert passes == 2
+
+
+@virtual
+async def test_a_key_that_has_urgent_news_by_now_moves_up_and_runs_once() -> None:
+    order: list[str] = []
+
+    async def work(key: str) -> None:
+        await asyncio.sleep(0.01)
+        order.append(key)
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=1)
+    for key in "abcdef":
+        queue.add(key)
+    queue.add("e", first=True)
+    queue.add("f", first=True)
+    queue.add("f", first=True)
+    queue.add("f")
+    assert queue.depth == 6
+    async with running(queue):
+        await asyncio.sleep(0.03)
+        queue.add("e")  # once more, while the place that it had first is still in the lane
+        await asyncio.sleep(0.2)
+
+    assert order == ["e", "f", "a", "b", "c", "d", "e"]
+    assert queue.depth == 0
