@@ -20,7 +20,7 @@ from passerelle_sandbox import cache, host, processes, running_operator, say, si
 from passerelle_sandbox.control_plane import build, existing
 from passerelle_sandbox.control_plane import serve as control_plane
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import arc_server
+from passerelle_sandbox.site import arc_server, share
 from passerelle_sandbox.site import serve as site
 from passerelle_sandbox.state import State, Wanted
 from passerelle_sandbox.twins import serve as twins
@@ -236,6 +236,7 @@ def _remove(name: str) -> bool:
     processes.end(processes.orphaned_steps)
     ended = processes.end(lambda: processes.of_sandbox(name))
     home = state.directory(name)
+    share.tidy()
     there = home.exists()
     cache.remove(home)
     return there or ended > 0

@@ -104,7 +104,7 @@ class Stage:
         say.line(f"  synced after {again.seconds:.1f} s, {again.cpu_seconds:.1f} s of CPU, {writes:.0f} patches")
         stormy = await storm(crowd, [each["metadata"]["name"] for each in crowd.manifests])
         fair = await fairness.beside_a_dead_site(self.sandbox, self.place, self.identities[0], watched, self.crowd)
-        say.line(f"  {fair.alone:.1f} a second alone, {fair.beside:.1f} beside a dead site")
+        say.line(f"  {fair.alone:.1f} a second beside suspended ones, {fair.beside:.1f} beside those of a dead site")
 
         await asyncio.to_thread(neighbourhood.cancel, self.place, blocking)
         say.line("the neighbour's job has ended: the nodes are ours")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from bench.readings import LIVE, Between, Reading, read
+from bench.readings import LIVE, WRITES, Between, Reading, read
 from passerelle_sandbox import deploy, say
 from passerelle_sandbox.deploy import OperatorProcess
 from passerelle_sandbox.errors import SandboxError
@@ -67,11 +67,12 @@ class Watched:
         return Between(first, await self.reading())
 
     async def until_still(self, what: str) -> Reading:
-        """Until no TrainingJob waits for a pass, twice in a row."""
-        deadline, still = time.monotonic() + STILL_PATIENCE, 0
+        """Until no TrainingJob waits for a pass and nothing is written any more, twice in a row: events come last."""
+        deadline, still, written = time.monotonic() + STILL_PATIENCE, 0, -1.0
         while True:
             found = await self.reading()
-            still = still + 1 if found.still else 0
+            before, written = written, found.total(WRITES)
+            still = still + 1 if found.still and written == before else 0
             if still > 1:
                 return found
             if time.monotonic() > deadline:

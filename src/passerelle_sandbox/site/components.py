@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from passerelle_sandbox import say
 from passerelle_sandbox.errors import SandboxError
-from passerelle_sandbox.site import config
+from passerelle_sandbox.site import config, share
 from passerelle_sandbox.site.namespace import wait_until
 from passerelle_sandbox.site.rootfs import REST_USER
 
@@ -36,6 +36,8 @@ class Component:
     addresses: tuple[int | str, ...]
     user: str | None = None
     environment: tuple[str, ...] = field(default=())
+    of_nodes: bool = False
+    """Whether it, and what it starts, has only the nodes' share of this machine."""
 
     def launch(self, site: Namespace) -> None:
         """Start it, and return at once."""
@@ -52,6 +54,8 @@ class Component:
             said = [say.last_words(log, 3) for log in logs]
             last = "\n".join(each for each in said if each)
             raise SandboxError(f"{error} It said last:\n{last}" if last else str(error)) from error
+        if self.of_nodes:
+            share.give(site.pids(self.name))
 
     def stop(self, site: Namespace) -> None:
         """End it as its administrator would, and return when it is gone."""
@@ -90,14 +94,13 @@ class Component:
 def components(shape: config.Shape) -> dict[str, Component]:
     """All daemons of a site by name, in the order in which they can be started; a site without nodes has no slurmd."""
     ports = shape.ports
-    # A real site's nodes are machines of their own: whatever runs on these must not slow down what looks at them.
     slurmd = tuple(("nice", "-n", "19", "slurmd", "-N", node) for node in shape.nodes)
     found = (
         Component("munged", (("munged", "--force"),), ("/run/munge/munge.socket.2",), "munge"),
         Component("mariadbd", (("mariadbd", *config.mariadb_options()),), (config.DATABASE_SOCKET,)),
         Component("slurmdbd", (("slurmdbd",),), (ports.slurmdbd,), "slurm"),
         Component("slurmctld", (("slurmctld",),), (ports.slurmctld,), "slurm"),
-        Component("slurmd", slurmd, ports.slurmd),
+        Component("slurmd", slurmd, ports.slurmd, of_nodes=True),
         Component(
             "slurmrestd",
             (("slurmrestd", "-a", "rest_auth/jwt", f"{_LOOPBACK}:{ports.slurmrestd}"),),

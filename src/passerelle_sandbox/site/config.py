@@ -157,7 +157,7 @@ def gres_conf(shape: Shape) -> str:
 
 
 def cgroup_conf(shape: Shape) -> str:
-    """cgroup.conf(5): nothing of this machine's cgroups is touched.
+    """cgroup.conf(5): Slurm touches nothing of this machine's cgroups.
 
     Slurm before 23.02 can't do without a plugin; that of version 1 is loaded, and asked for nothing.
     """
