@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import os
@@ -258,4 +259,6 @@ async def trainingjob_seen(event: kopf.RawEvent, **_: Any) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("passerelle").setLevel(logging.INFO)
+    gc.collect()
+    gc.freeze()  # what was imported stays: to look through it again and again was a quarter of reading TrainingJobs in
     kopf.run(clusterwide=True, standalone=True)
