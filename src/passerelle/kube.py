@@ -29,11 +29,11 @@ from passerelle.v1alpha1.trainingjob import PLURAL as TRAININGJOBS
 COMPONENT = "passerelle"
 TIMEOUT_SECONDS = 30.0
 LEASE_TIMEOUT_SECONDS = 3.0
+"""A Lease is soon lost: better another try than a long wait."""
 PATCHES_AT_ONCE = 8
 """Of TrainingJobs. Of a crowd each has something to write, and with 80 of them in hand kube-apiserver does no more a
 second: each takes longer, its watches fall behind by half a minute, and everybody else waits, too.
 """
-"""A Lease is soon lost: better another try than a long wait."""
 PAGE = 500
 """Objects of a listing that are asked for at once: 2 MB."""
 DEFAULT_NAMESPACE = "default"

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 log = logging.getLogger("passerelle.work")
@@ -28,6 +29,14 @@ LONGEST_BACKOFF_SECONDS = 300.0
 
 LANES_TURN = 4
 """Of so many turns at least one is the lanes'."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place(Generic[Key]):
+    """Where a key waits; `first`: before those in the lanes."""
+
+    key: Key
+    first: bool
 
 
 class WorkQueue(Generic[Key]):
@@ -49,11 +58,10 @@ class WorkQueue(Generic[Key]):
         self._work = work
         self._workers = workers
         self._lane = lane
-        self._first: deque[Key] = deque()
+        self._first: deque[_Place[Key]] = deque()
         self._firsts = 0  # turns in a row that were not the lanes', while these had something
-        self._lanes: OrderedDict[str, deque[Key]] = OrderedDict()  # whose turn it is, comes first
-        self._queued: dict[Key, bool] = {}  # whether it comes before those in the lanes
-        self._moved: set[Key] = set()  # from its lane to the first: the place that it had there is nobody's
+        self._lanes: OrderedDict[str, deque[_Place[Key]]] = OrderedDict()  # whose turn it is, comes first
+        self._queued: dict[Key, _Place[Key]] = {}  # who moved up leaves a place in its lane that is not this one
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -68,13 +76,11 @@ class WorkQueue(Generic[Key]):
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
-            self._queued[key] = first
-            (self._first if first else self._lanes.setdefault(self._lane(key), deque())).append(key)
+            waiting = self._first if first else self._lanes.setdefault(self._lane(key), deque())
+            waiting.append(self._place(key, first=first))
             self._ready.release()
-        elif first and not self._queued[key]:
-            self._queued[key] = True
-            self._moved.add(key)
-            self._first.append(key)
+        elif first and not self._queued[key].first:
+            self._first.append(self._place(key, first=True))
 
     def add_after(self, key: Key, seconds: float) -> None:
         """This key is due in so many seconds, unless something makes it due earlier."""
@@ -136,8 +142,7 @@ class WorkQueue(Generic[Key]):
         again = key in self._again
         self._again.discard(key)
         if due is not None and due <= 0:
-            self._queued[key] = True
-            self._first.appendleft(key)  # before all else: of such there are no more than workers
+            self._first.appendleft(self._place(key, first=True))  # before all else: there are no more than workers
             self._ready.release()
         elif again:
             self.add(key)
@@ -149,15 +154,19 @@ class WorkQueue(Generic[Key]):
         if not self._first or self._firsts >= LANES_TURN - 1:
             while self._lanes:
                 lane, waiting = self._lanes.popitem(last=False)
-                key = waiting.popleft()
+                place = waiting.popleft()
                 if waiting:
                     self._lanes[lane] = waiting
-                if key not in self._moved:
+                if self._queued.get(place.key) is place:
                     self._firsts = 0
-                    return key
-                self._moved.discard(key)
+                    return place.key
         self._firsts = self._firsts + 1 if self._lanes else 0
-        return self._first.popleft()
+        return self._first.popleft().key
+
+    def _place(self, key: Key, *, first: bool) -> _Place[Key]:
+        """The place that counts from now on, whatever this key had before."""
+        place = self._queued[key] = _Place(key, first)
+        return place
 
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)

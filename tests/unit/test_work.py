@@ -290,3 +290,27 @@ async def test_a_key_that_has_urgent_news_by_now_moves_up_and_runs_once() -> Non
 
     assert order == ["e", "f", "a", "b", "c", "d", "e"]
     assert queue.depth == 0
+
+
+@virtual
+async def test_a_key_may_move_up_again_while_the_places_that_it_had_are_still_in_its_lane() -> None:
+    order: list[str] = []
+
+    async def work(key: str) -> None:
+        await asyncio.sleep(0.01)
+        order.append(key)
+
+    queue: WorkQueue[str] = WorkQueue("site", work, workers=1)
+    for key in "abcdefgh":
+        queue.add(key)
+    queue.add("h", first=True)
+    async with running(queue):
+        for seconds in (0.015, 0.02):  # another one is worked on
+            await asyncio.sleep(seconds)
+            queue.add("h")
+            queue.add("h", first=True)
+        queue.add("z")  # behind all of them
+        await asyncio.sleep(0.5)
+
+    assert order == ["h", "a", "h", "b", "h", *"cdefgz"]
+    assert queue.depth == 0
