@@ -53,7 +53,7 @@ class Crowd:
     @property
     def few(self) -> int:
         """Where a part of them will do: to see whether a dead site slows the others."""
-        return max(SITES, min(200, self.jobs * 2 // 5))
+        return max(SITES, min(500, self.jobs * 2 // 5))
 
     def part(self, number: int) -> Part:
         """Of the TrainingJob of a number, counted from 0."""

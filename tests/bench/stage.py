@@ -25,16 +25,13 @@ NODES, GPUS = 7, 16
 """112 jobs of one GPU run at once."""
 
 NEIGHBOURS_JOBS = 5_000
-STORM = 5_000
-"""Annotations, at most."""
 YARDSTICK = 1_000
 """Submits by which the bare client and the ceiling are measured, at most."""
 
 PERIOD, PROGRESS_PERIOD = 5.0, 30.0
 """Seconds. The second is the shortest that a real site should be asked for; the first is short, so that lag is seen."""
 
-REST_PERIOD, REST_SECONDS = 30.0, 60.0
-"""A Site's pollingPeriod where it is unset, and two of them."""
+QUIET_SECONDS = 40.0
 ACCEPT_PATIENCE, RUN_PATIENCE = 1800.0, 1800.0
 NAMESPACE, CEILING = "bench", "bench-ceiling"
 
@@ -61,8 +58,8 @@ class Stage:
             hold_back(self.place)
             neighbourhood.settle_neighbour(self.place)
 
-    def manifest(self, each: Identity, period: float = PERIOD) -> dict[str, object]:
-        return each.manifest(self.place, pollingPeriod=f"{period:.0f}s", progressPeriod=f"{PROGRESS_PERIOD:.0f}s")
+    def manifest(self, each: Identity) -> dict[str, object]:
+        return each.manifest(self.place, pollingPeriod=f"{PERIOD:.0f}s", progressPeriod=f"{PROGRESS_PERIOD:.0f}s")
 
     async def play(self) -> Figures | None:
         """All of it; None where a job did not live as it should."""
@@ -96,7 +93,8 @@ class Stage:
         accepted, guests = await asyncio.gather(crowd.accept(ACCEPT_PATIENCE), fairness.guests(crowd, self.sandbox))
         say.line(f"  {accepted:.1f} a second have their Slurm job id; the guests waited {guests:.1f} s")
         await watched.until_still("all to be known")
-        waiting = await self.rest()
+        await self.pause()
+        waiting = await watched.quiet(QUIET_SECONDS, "all wait in Slurm's queue")
         tell("waiting", waiting)
         before = Between(begin, await watched.reading())
 
@@ -104,7 +102,7 @@ class Stage:
             again = await watched.restart(jobs)
         writes = sum(again.last.total(WRITES, kind=f"trainingjob_{kind}") for kind in ("status", "metadata"))
         say.line(f"  synced after {again.seconds:.1f} s, {again.cpu_seconds:.1f} s of CPU, {writes:.0f} patches")
-        stormy = await storm(crowd, [each["metadata"]["name"] for each in crowd.manifests[:STORM]])
+        stormy = await storm(crowd, [each["metadata"]["name"] for each in crowd.manifests])
         fair = await fairness.beside_a_dead_site(self.sandbox, self.place, self.identities[0], watched, self.crowd)
         say.line(f"  {fair.alone:.1f} a second beside suspended ones, {fair.beside:.1f} beside those of a dead site")
 
@@ -189,20 +187,10 @@ class Stage:
             say.line(f"not as it must be: {complaint}")
         return not found
 
-    async def rest(self) -> Between:
-        """All wait, and the Sites are looked at as rarely as by default: what that costs, once all looks that follow a
-        change have passed by.
-        """
-        try:
-            for each in self.identities:
-                deploy.apply(self.sandbox, self.manifest(each, REST_PERIOD))
-            with say.step("a pause of a period"):
-                await asyncio.sleep(REST_PERIOD + 1)
-            await self.watched.until_still("nothing to be told any more")
-            return await self.watched.quiet(REST_SECONDS, "all wait in Slurm's queue")
-        finally:
-            for each in self.identities:
-                deploy.apply(self.sandbox, self.manifest(each))
+    async def pause(self) -> None:
+        """Let the looks that follow a change pass by."""
+        with say.step("a pause of two periods"):
+            await asyncio.sleep(2 * PERIOD + 1)
 
 
 def tell(name: str, between: Between) -> None:

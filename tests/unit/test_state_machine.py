@@ -297,7 +297,7 @@ def befallen(kind: Kind, fault: str, asked: str = "ok") -> Callable[[Play], None
 
 def unseen_deletion(play: Play) -> None:
     """No watch tells of a deletion: the next patch meets it, or is written over it, and its answer is the newest. The
-    job waits or runs by then, and its end, after 6 to 15 s, is told in a last patch.
+    job was submitted by then, whatever the jitter, and its end is still to be told.
     """
     asked = play.create("ok")
     play.pass_time(10)
