@@ -45,6 +45,8 @@ NEWS_PIECE = 64
 
 QUEUED_PER_LOOK = 4
 """Full records, some 8 KiB each, that a look spends on why jobs wait: a bound that does not grow with their number."""
+QUEUED_SECONDS = 20.0
+"""At least, between two looks that spend them: at a period of 5 s they were a third of what a Site at rest costs."""
 
 
 class Looks:
@@ -77,7 +79,7 @@ class Looks:
         self._lately = Lately()
         self._rota = Rota(now)
         self._next_progress = 0.0
-        self._last_queued = ""
+        self._last_queued, self._next_queued = "", 0.0
         self._period = self._states_took = 0.0
 
     async def known(self, progress_period: float) -> set[Run]:
@@ -103,7 +105,8 @@ class Looks:
         budget = self._courtesy.budget
         if budget.full:
             news = news[:NEWS_WHEN_FULL]
-        if budget.room(Purpose.PROGRESS) > 0:  # why a job waits can wait itself
+        if self._now() >= self._next_queued and budget.room(Purpose.PROGRESS) > 0:  # why a job waits can wait itself
+            self._next_queued = self._now() + QUEUED_SECONDS
             news += self._queued_turn([present[job_id] for job_id in others])
         with made_for(Purpose.NEWS):
             for start in range(0, len(news) - NEWS_PIECE, NEWS_PIECE):

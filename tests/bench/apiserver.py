@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
@@ -83,10 +84,16 @@ class ApiServer:
         _object(await self._client.delete(f"{self._path}/{name}"))
 
     async def delete_all(self, label: str = "") -> None:
-        """All of them, or those with a label, `name=value`."""
-        patient = httpx.Timeout(DELETE_SECONDS)
+        """All of them, or those with a label, `name=value`. kube-apiserver ends each call after a minute, and is asked
+        for the rest then.
+        """
         query = {"labelSelector": label} if label else {}
-        _object(await self._client.delete(self._path, params=query, timeout=patient))
+        async with asyncio.timeout(DELETE_SECONDS):
+            while True:
+                answer = await self._client.delete(self._path, params=query, timeout=None)
+                if answer.status_code != httpx.codes.GATEWAY_TIMEOUT:
+                    break
+        _object(answer)
 
     async def watch(self, since: str) -> AsyncIterator[tuple[Object, bool]]:
         """Every object that changes from a resource version on, and whether it is gone, until kube-apiserver ends that:

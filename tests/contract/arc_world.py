@@ -18,7 +18,7 @@ from passerelle.gateways.arc.door import Charge
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import OPENING, Files, Info, Signals, Transfer, Upload
 from passerelle.gateways.unreached import Ca
-from passerelle.slurm import RemoteJob
+from passerelle.slurm import RemoteJob, Stage
 from passerelle_sandbox.site import arc_server, serve
 from passerelle_sandbox.site.arc_server import ArcServer, Daemon
 
@@ -195,6 +195,10 @@ class ArcWorld(World):
             return next((job.slurm_id for job in await door.get([job_id])), "")
 
         return await self.until(told, f"Slurm's number of {job_id}")
+
+    def told(self, job: RemoteJob) -> bool:
+        """Slurm and A-REX say that a job runs before its first line has noted what it was given."""
+        return job.stage is not Stage.RUNNING or job.standard_output != ""
 
     async def show(self, number: str) -> dict[str, str]:
         """What Slurm says of a job."""

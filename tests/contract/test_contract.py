@@ -43,7 +43,7 @@ async def reach(world: World, door: Gateway, job_id: str, stage: Stage, *, secon
         found = list(await door.get([job_id]))
         if accounting is not None:
             found += await accounting.accounted(job_ids=[job_id])
-        return next((job for job in found if job.stage is stage and parse(job.name)), None)
+        return next((job for job in found if job.stage is stage and parse(job.name) and world.told(job)), None)
 
     job = await world.until(ask, f"job {job_id} {stage}", seconds=seconds)
     assert job is not None

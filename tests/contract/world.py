@@ -173,6 +173,10 @@ class World(ABC):
             found = await ask()
         return found
 
+    def told(self, job: RemoteJob) -> bool:  # noqa: ARG002 -- most sites tell all of a job as soon as it runs
+        """Whether the site has told of a job all that it will at its stage."""
+        return True
+
     async def cut(self) -> bool:
         """Break every connection to the gateway, which takes new ones at once; False where that can't be done."""
         return False

@@ -18,7 +18,7 @@ from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.caller import Caller
 from passerelle.gateways.memory import Fate, Memory
-from passerelle.looks import QUEUED_PER_LOOK
+from passerelle.looks import QUEUED_PER_LOOK, QUEUED_SECONDS
 from passerelle.objects import Key
 from passerelle.sites import _present
 from passerelle.slurm import RemoteJob
@@ -357,12 +357,26 @@ def test_those_that_wait_are_asked_why_in_turn() -> None:
         await world.until(lambda: all("submitTime" in attempt for attempt in attempts(world, keys)))
         for job in world.site._jobs.values():
             job.fate = replace(job.fate, state_reason="Resources")
-        await asyncio.sleep(2 * math.ceil(len(keys) / QUEUED_PER_LOOK) + 2)
+        await asyncio.sleep((QUEUED_SECONDS + 2) * math.ceil(len(keys) / QUEUED_PER_LOOK))
 
         assert {attempt["reason"] for attempt in attempts(world, keys)} == {"Resources"}
 
     def attempts(world: World, keys: list[Key]) -> list[dict[str, Any]]:
         return [attempt for key in keys for attempt in world.status(key).get("attempts", [{}])]
+
+    told(story, Fate(queued=1_000_000), period="2s")
+
+
+def test_asking_why_jobs_wait_goes_at_a_pace_of_its_own_however_short_the_period() -> None:
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"waits-{number}") for number in range(10)]
+        await world.until(lambda: all(world.status(key).get("attempts") for key in keys))
+        await asyncio.sleep(60)
+        world.site.calls.clear()
+        await asyncio.sleep(10 * QUEUED_SECONDS)
+
+        assert world.site.calls.count("states") > 10 * QUEUED_SECONDS / 2 * 0.8
+        assert 8 <= world.site.calls.count("get") <= 10
 
     told(story, Fate(queued=1_000_000), period="2s")
 

@@ -108,8 +108,8 @@ class Slurmrestd:
         found: dict[str, JobState] = {}
         while waiting:
             piece = waiting[: self._states_per_call]
-            query = [("job_id", job_id) for job_id in piece]
-            answer = await self._calls.ask("GET", f"{version.slurm}/jobs/state/", query)
+            query = "&".join(f"job_id={job_id}" for job_id in piece)  # digits: nothing to encode
+            answer = await self._calls.ask("GET", f"{version.slurm}/jobs/state/?{query}")
             if answer.status == _URL_TOO_LONG and len(piece) > 1:
                 self._states_per_call = max(1, len(piece) // 2)  # a proxy on the way takes less than slurmrestd
                 continue
