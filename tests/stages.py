@@ -60,12 +60,13 @@ CHECK = Stage(
         (str(BIN / "ruff"), "format", "--check", "--quiet"),
         (str(BIN / "ruff"), "check", "--quiet"),
         (str(BIN / "lint-imports"), "--no-logo"),
-        # Of sets of words, too, the order is the same each time: what the state machine plays is no matter of luck.
-        ("env", "PYTHONHASHSEED=0", *_pytest("-n", "2", "tests/unit", "tests/golden", "tests/test_repository.py")),
+        _pytest("-n", "2", "tests/unit", "tests/golden", "tests/test_repository.py"),
     ),
     # One process, which leaves a core idle; what it knows of a file counts for each clone that has the same file.
     beside=(str(BIN / "mypy"), "--no-error-summary", f"--cache-dir={cache_root() / 'mypy'}"),
 )
+# Of sets of words, too, the order is the same each time: what the state machine plays is no matter of luck.
+FLOW = Stage("flow", (("env", "PYTHONHASHSEED=0", *_pytest("-n", "2", "tests/flow")),))
 ONE_MORE_LAUNCHER = "tests/e2e/test_launchers.py::test_an_agent_on_each_of_two_nodes_starts_the_ranks"
 """Beside srun: it needs no image but the one that the others use."""
 SUCCESS = (
@@ -130,10 +131,11 @@ FAULTS = Stage(
 GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
+    "flow": (FLOW,),
     "contract": (setup(*SERVERS), CONTRACT),
     "e2e": (setup(*CLUSTER, "frameworks-image", "unicore", "s3"), E2E),
-    "test": (setup(*ALL_SERVERS), CHECK, contract_each_change(), E2E_EACH_CHANGE, FAULTS),
-    "everything": (setup(), CHECK, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
+    "test": (setup(*ALL_SERVERS), CHECK, FLOW, contract_each_change(), E2E_EACH_CHANGE, FAULTS),
+    "everything": (setup(), CHECK, FLOW, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
 }
 
 

@@ -112,22 +112,15 @@ class Stage:
         await crowd.until(lambda: crowd.diary.finished == self.crowd.lives, "those that live", RUN_PATIENCE)
         running = Between(free, await watched.until_still("their ends"))
         tell("running", running)
+        lag = await self.lag(crowd)
         reported = await reporters.reporters(self.sandbox, watched, PROGRESS_PERIOD)
-        at_once = await delete(crowd, Part.DELETED_AT_ONCE, self.crowd.at_once, RUN_PATIENCE)
-        last = await delete(crowd, Part.DELETED_LAST, self.crowd.last, RUN_PATIENCE)
+        at_once = await delete(crowd, Part.DELETED_AT_ONCE, RUN_PATIENCE)
+        last = await delete(crowd, Part.DELETED_LAST, RUN_PATIENCE)
         await watched.until_still("the deletions")
         full = await limit.at_the_limit(self.sandbox, self.place, watched)
 
-        jobs_of = by_run(await asyncio.to_thread(neighbourhood.lives, self.place, self.users))
-        if not await self.well(crowd, jobs_of):
+        if not await self.well(crowd, await self.jobs_of_runs()):
             return None
-        lived = [crowd.diary.entries[each] for each, state in self.expected(crowd).items() if state == COMPLETED]
-        seconds = lags(lived, jobs_of)
-        for change, each in seconds.items():
-            middle, most = percentile(each, 0.5), percentile(each, 0.95)
-            say.line(
-                f"  lag of a job's {change}: median {middle:.1f} s, p95 {most:.1f} s, the longest {max(each):.1f} s"
-            )
         accept_writes = _patches(before) / jobs
         life_writes = _patches(running) / self.crowd.lives
         say.line(f"  {accept_writes:.2f} patches until a job waits, {life_writes:.2f} until it has ended")
@@ -156,7 +149,7 @@ class Stage:
             kubernetes_writes_per_job=accept_writes + life_writes,
             progress_writes=int(running.count(WRITES, kind="trainingjob_progress")),
             events=int(before.count(WRITES, kind="event") + running.count(WRITES, kind="event")),
-            lag_p95_seconds=percentile([*seconds["start"], *seconds["end"]], 0.95),
+            lag_p95_seconds=lag,
             period_seconds=PERIOD,
             reporting_jobs=reporters.REPORTERS,
             progress_bytes_per_job_minute=reported.bytes_per_job_minute,
@@ -177,6 +170,20 @@ class Stage:
         names = [each["metadata"]["name"] for each in crowd.manifests]
         parts = [self.crowd.part(number) for number in range(self.crowd.jobs)]
         return {name: COMPLETED if part is Part.LIVES else CANCELLED for name, part in zip(names, parts, strict=True)}
+
+    async def jobs_of_runs(self) -> Mapping[str, list[neighbourhood.Life]]:
+        return by_run(await asyncio.to_thread(neighbourhood.lives, self.place, self.users))
+
+    async def lag(self, crowd: Trial) -> float:
+        """Of the starts and ends of those that lived, in seconds: the 95th percentile."""
+        lived = [crowd.diary.entries[each] for each, state in self.expected(crowd).items() if state == COMPLETED]
+        seconds = lags(lived, await self.jobs_of_runs())
+        for change, each in seconds.items():
+            middle, most = percentile(each, 0.5), percentile(each, 0.95)
+            say.line(
+                f"  lag of a job's {change}: median {middle:.1f} s, p95 {most:.1f} s, the longest {max(each):.1f} s"
+            )
+        return percentile([*seconds["start"], *seconds["end"]], 0.95)
 
     async def well(self, crowd: Trial, jobs_of: Mapping[str, list[neighbourhood.Life]]) -> bool:
         """Whether everything is as it must be."""

@@ -42,10 +42,16 @@ async def storm(trial: Trial, names: list[str]) -> Storm:
     )
 
 
-async def delete(trial: Trial, part: Part, count: int, patience: float) -> float:
-    """Delete those of a part with one call; seconds until the last of them is gone, its Slurm job cancelled."""
+async def delete(trial: Trial, part: Part, patience: float) -> float:
+    """Delete those of a part; seconds until the last of them is gone, its Slurm job cancelled. One call can't delete
+    more than some thousands: of the last part each has its own, as `kubectl delete --all` does it.
+    """
+    names = [each["metadata"]["name"] for each in trial.manifests if each["metadata"]["labels"][LABEL] == part.value]
     before, began = trial.diary.deleted, time.time()
-    with say.step(f"{count} TrainingJobs are deleted"):
-        await trial.api.delete_all(f"{LABEL}={part.value}")
-    await trial.until(lambda: trial.diary.deleted - before >= count, "them to be gone", patience)
+    with say.step(f"{len(names)} TrainingJobs are deleted"):
+        if part is Part.DELETED_AT_ONCE:
+            await trial.api.delete_all(f"{LABEL}={part.value}")
+        else:
+            await per_second([partial(trial.api.delete, name) for name in names], CREATES_AT_ONCE)
+    await trial.until(lambda: trial.diary.deleted - before >= len(names), "them to be gone", patience)
     return max(entry.deleted_at or 0.0 for entry in trial.diary.entries.values()) - began

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import virtual_time
+from flow.test_chain import CHAIN, FAILED, LIMIT_SECONDS, fates, message, reasons, stopped, timed_out
 from little_world import AccountedDoor, Door, World
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate
@@ -18,7 +19,6 @@ from passerelle.objects import Key
 from passerelle.reports import READS_PER_LOOK
 from passerelle.slurm import RemoteJob
 from stories import finished, running
-from unit.test_flow_chain import CHAIN, FAILED, LIMIT_SECONDS, fates, message, reasons, stopped, timed_out
 
 BROKEN: list[Exception] = []
 """How every read of a file ends, while there is one."""

@@ -7,9 +7,9 @@ goes back, counts more attempts than were asked for, or tells a secret; no job l
 for long of one that is deleted or suspended while nothing is amiss; no operator logs a defect. At the end everything is
 healed, all must come to their ends, and faults/history.py judges.
 
-`make check` plays the same few runs each time. To search, by hand:
+Stage `flow` of tests/stages.py plays the same few runs each time. To search, by hand:
 
-    HYPOTHESIS_PROFILE=long pytest -p no:randomly tests/unit/test_state_machine.py
+    HYPOTHESIS_PROFILE=long pytest -p no:randomly tests/flow/test_state_machine.py
 
 plays thousands, other ones each time, and lets the machine find each mutant by itself. PASSERELLE_PLAYS is how many.
 """
