@@ -80,12 +80,9 @@ class ApiServer:
     async def delete(self, name: str) -> None:
         _object(await self._client.delete(f"{self._path}/{name}"))
 
-    async def delete_all(self, label: str = "") -> None:
-        """All of them, or those with a label, `name=value`, by one call. kube-apiserver ends a call after a minute:
-        of several thousand it deletes some, and closes the connection.
-        """
-        query = {"labelSelector": label} if label else {}
-        _object(await self._client.delete(self._path, params=query))
+    async def delete_all(self) -> None:
+        """All of them, by one call."""
+        _object(await self._client.delete(self._path))
 
     async def watch(self, since: str) -> AsyncIterator[tuple[Object, bool]]:
         """Every object that changes from a resource version on, and whether it is gone, until kube-apiserver ends that:
