@@ -30,6 +30,7 @@ from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy, Kind
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.haste import Haste
 from passerelle.looks import Looks
+from passerelle.lookups import LookUps
 from passerelle.marker import Run
 from passerelle.picture import Picture
 from passerelle.reports import Reports, RunDirectory
@@ -94,6 +95,14 @@ class SiteWatch:
             is_here=lambda run: run_directory(run, 1) is not None,
             now=self._now,
         )
+        self._look_ups = LookUps(
+            lambda: self.gateway,
+            self._picture,
+            self._looks,
+            courtesy=self.courtesy,
+            on_change=on_change,
+            now=self._now,
+        )
         self._haste = Haste(self._now)
         self._wake = asyncio.Event()
         self._failures = 0
@@ -135,7 +144,7 @@ class SiteWatch:
                     self.nudge()
                 else:
                     self._picture.views.setdefault(run, View()).questions[attempt] = Question()
-                    self._looks.copies.sent(batch.options.name)
+                    self._look_ups.copies.sent(batch.options.name)
                 raise
             self._picture.sent(run, self._now())
             return job_id
@@ -184,7 +193,7 @@ class SiteWatch:
         view.highest = max(view.highest, attempt)
         view.questions.pop(attempt, None)
         view.jobs[job.job_id] = (attempt, job)
-        self._looks.copies.sent(job.name)
+        self._look_ups.copies.sent(job.name)
 
     def waits(self, run: Run) -> bool:
         """Whether one job of this run waits, and nothing else is known of it."""
@@ -224,12 +233,12 @@ class SiteWatch:
 
     def strays(self) -> list[Stray]:
         """The live jobs of ours of which no TrainingJob is here, as of the last full listing, in the order of ids."""
-        return [each for each in self._looks.strays.found(self._identity) if self._names_nobody(each.run)]
+        return [each for each in self._look_ups.strays.found(self._identity) if self._names_nobody(each.run)]
 
     @property
     def silent(self) -> dict[str, PasserelleError]:
         """Why one side of the site can't be asked while the rest answers, by the condition that says so."""
-        return self._looks.silent
+        return self._look_ups.silent
 
     @property
     def live_jobs(self) -> int:
@@ -275,7 +284,7 @@ class SiteWatch:
         """What is known of is told before look-ups begin: they may take long, or fail."""
         for run in await self._looks.known(self.progress_period):
             self._on_change(run)
-        await self._looks.followed()
+        await self._look_ups.followed()
 
     async def _look(self) -> None:
         before = (kind_of(self.trouble), self.probe, self.silent.keys())
@@ -294,8 +303,8 @@ class SiteWatch:
                 await self._list()
                 apart = self._looks.apart(self.period, probe)
                 self._next_listing = now + apart * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
-            changed = await self._looks.asked(self.period)
-            changed |= await self._looks.surveyed()
+            changed = await self._look_ups.asked(self.period)
+            changed |= await self._look_ups.surveyed()
             self._ask_for_forgotten()
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
@@ -318,7 +327,8 @@ class SiteWatch:
 
     def _ask_for_forgotten(self) -> None:
         """Live jobs of a TrainingJob that asks for none: its status may be an older backup's, from before them."""
-        for each in self._looks.strays.forgotten(lambda each: self._run_directory(each.run, each.attempt) is not None):
+        strays = self._look_ups.strays
+        for each in strays.forgotten(lambda each: self._run_directory(each.run, each.attempt) is not None):
             self._picture.ask(each.run, Inquiry(highest=each.attempt, thorough=True))
 
     @property
@@ -374,7 +384,7 @@ class SiteWatch:
         least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
         if not self._picture.asked:
             return least
-        return max(self._looks.due(), least)
+        return max(self._look_ups.due(), least)
 
     def _spared(self) -> float:
         """Seconds for which the hour's calls leave none for a look."""

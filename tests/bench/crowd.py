@@ -19,14 +19,11 @@ LEAST = 10
 
 
 class Part(StrEnum):
-    """What becomes of a TrainingJob; also the value of its label."""
+    """What becomes of a TrainingJob."""
 
     LIVES = "lives"
     DELETED_AT_ONCE = "deleted-at-once"
     DELETED_LAST = "deleted-last"
-
-
-LABEL = "bench.passerelle.dev/part"
 
 
 @dataclass(frozen=True, slots=True)

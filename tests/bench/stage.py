@@ -102,7 +102,7 @@ class Stage:
             again = await watched.restart(jobs)
         writes = sum(again.last.total(WRITES, kind=f"trainingjob_{kind}") for kind in ("status", "metadata"))
         say.line(f"  synced after {again.seconds:.1f} s, {again.cpu_seconds:.1f} s of CPU, {writes:.0f} patches")
-        stormy = await storm(crowd, [each["metadata"]["name"] for each in crowd.manifests])
+        stormy = await storm(crowd, self.names(crowd, *Part))
         fair = await fairness.beside_a_dead_site(self.sandbox, self.place, self.identities[0], watched, self.crowd)
         say.line(f"  {fair.alone:.1f} a second beside suspended ones, {fair.beside:.1f} beside those of a dead site")
 
@@ -114,8 +114,8 @@ class Stage:
         tell("running", running)
         lag = await self.lag(crowd)
         reported = await reporters.reporters(self.sandbox, watched, PROGRESS_PERIOD)
-        at_once = await delete(crowd, Part.DELETED_AT_ONCE, RUN_PATIENCE)
-        last = await delete(crowd, Part.DELETED_LAST, RUN_PATIENCE)
+        at_once = await delete(crowd, self.names(crowd, Part.DELETED_AT_ONCE), RUN_PATIENCE)
+        last = await delete(crowd, self.names(crowd, Part.DELETED_LAST), RUN_PATIENCE)
         await watched.until_still("the deletions")
         full = await limit.at_the_limit(self.sandbox, self.place, watched)
 
@@ -167,16 +167,22 @@ class Stage:
 
     def expected(self, crowd: Trial) -> dict[str, str]:
         """How the one Slurm job of each TrainingJob must have ended, by name."""
-        names = [each["metadata"]["name"] for each in crowd.manifests]
-        parts = [self.crowd.part(number) for number in range(self.crowd.jobs)]
-        return {name: COMPLETED if part is Part.LIVES else CANCELLED for name, part in zip(names, parts, strict=True)}
+        lived = self.names(crowd, Part.LIVES)
+        rest = self.names(crowd, Part.DELETED_AT_ONCE, Part.DELETED_LAST)
+        return dict.fromkeys(lived, COMPLETED) | dict.fromkeys(rest, CANCELLED)
+
+    def names(self, crowd: Trial, *parts: Part) -> list[str]:
+        """Of the TrainingJobs of these parts."""
+        return [
+            each["metadata"]["name"] for number, each in enumerate(crowd.manifests) if self.crowd.part(number) in parts
+        ]
 
     async def jobs_of_runs(self) -> Mapping[str, list[neighbourhood.Life]]:
         return by_run(await asyncio.to_thread(neighbourhood.lives, self.place, self.users))
 
     async def lag(self, crowd: Trial) -> float:
         """Of the starts and ends of those that lived, in seconds: the 95th percentile."""
-        lived = [crowd.diary.entries[each] for each, state in self.expected(crowd).items() if state == COMPLETED]
+        lived = [crowd.diary.entries[each] for each in self.names(crowd, Part.LIVES)]
         seconds = lags(lived, await self.jobs_of_runs())
         for change, each in seconds.items():
             middle, most = percentile(each, 0.5), percentile(each, 0.95)

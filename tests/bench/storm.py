@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.bare import per_second
-from bench.crowd import LABEL, Part
 from bench.readings import WRITES, Between
 from bench.trial import CREATES_AT_ONCE, Trial
 from passerelle_sandbox import say
@@ -42,11 +41,10 @@ async def storm(trial: Trial, names: list[str]) -> Storm:
     )
 
 
-async def delete(trial: Trial, part: Part, patience: float) -> float:
-    """Delete those of a part, each by a call of its own: for a thousand among ten thousand, one call takes longer than
+async def delete(trial: Trial, names: list[str], patience: float) -> float:
+    """Delete these, each by a call of its own: for a thousand among ten thousand, one call takes longer than
     the minute that kube-apiserver gives it. Seconds until the last of them is gone, its Slurm job cancelled.
     """
-    names = [each["metadata"]["name"] for each in trial.manifests if each["metadata"]["labels"][LABEL] == part.value]
     before, began = trial.diary.deleted, time.time()
     with say.step(f"{len(names)} TrainingJobs are deleted"):
         await per_second([partial(trial.api.delete, name) for name in names], CREATES_AT_ONCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.crowd import LABEL, Crowd, Part, site
+from bench.crowd import Crowd, Part, site
 from bench.identities import HELD_QOS, QOS
 from passerelle.v1alpha1 import API_VERSION
 
@@ -29,13 +29,12 @@ def trainingjob(
     site: str,
     lasts: int,
     qos: str = QOS,
-    labels: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """One TrainingJob that lasts for so many seconds once it runs."""
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainingJob",
-        "metadata": {"namespace": namespace, "name": name, "labels": labels or {}},
+        "metadata": {"namespace": namespace, "name": name},
         "spec": {
             "site": site,
             "image": "/none.sif",  # the Sites have no container runtime
@@ -61,5 +60,4 @@ def of_crowd(namespace: str, crowd: Crowd, number: int) -> dict[str, Any]:
         site=site(number),
         lasts=length(number),
         qos=QOS if part is Part.LIVES else HELD_QOS,
-        labels={LABEL: part.value},
     )

@@ -262,9 +262,9 @@ def test_without_accounting_nobody_waits_to_be_followed() -> None:
         await asyncio.sleep(FOLLOWED_SECONDS + 10)
 
         assert world.service.watch is not None
-        assert world.service.watch._looks.copies.take(100) == []
+        assert world.service.watch._look_ups.copies.take(100) == []
         await asyncio.sleep(FOLLOWED_SECONDS)
-        assert world.service.watch._looks.copies._due == {}
+        assert world.service.watch._look_ups.copies._due == {}
 
     told(story, BEGINS, accounting=False)
 

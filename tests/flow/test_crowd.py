@@ -96,7 +96,7 @@ def test_no_batch_waits_in_memory_where_the_site_refuses_them_all(batches: list[
 
 
 def test_a_look_asks_for_so_many_runs_and_the_rest_waits_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("passerelle.looks.LOOK_UPS_PER_LOOK", 10)
+    monkeypatch.setattr("passerelle.lookups.LOOK_UPS_PER_LOOK", 10)
 
     async def story(world: World) -> None:
         await asyncio.sleep(2)

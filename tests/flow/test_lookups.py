@@ -13,7 +13,7 @@ from passerelle.errors import Unavailable
 from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.slurmrestd.asking import NAMES_PER_CALL
-from passerelle.looks import Looks
+from passerelle.lookups import LookUps
 from passerelle.marker import ATTEMPT_LIMIT, Run
 from passerelle.names import NAMES_OF_A_RUN, beyond
 from passerelle.picture import Picture
@@ -137,7 +137,7 @@ def test_an_end_is_told_before_the_look_ups_by_marker_which_may_take_long(monkey
     told_meanwhile: list[str] = []
 
     async def story(world: World) -> None:
-        async def slow(_: Looks, *__: float) -> set[Run]:
+        async def slow(_: LookUps, *__: float) -> set[Run]:
             if world.states() == ["COMPLETED"]:
                 await asyncio.sleep(20)
                 told_meanwhile.append(world.condition(key, "Finished")[0])
@@ -145,7 +145,7 @@ def test_an_end_is_told_before_the_look_ups_by_marker_which_may_take_long(monkey
 
         key = world.api.create("a")
         await world.until(running(world, key))
-        monkeypatch.setattr(Looks, "asked", slow)
+        monkeypatch.setattr(LookUps, "asked", slow)
         await world.until(lambda: bool(told_meanwhile), 120)
 
     told(story)

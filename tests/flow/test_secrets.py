@@ -448,6 +448,7 @@ def test_a_key_that_is_no_variable_is_told_and_left_out() -> None:
         assert content(world, sealed_path(world, key))["variables"] == {"A": "1"}
         (found,) = (each for each in world.status(key)["findings"] if each["id"] == "VariableNameInvalid")
         assert "ca.crt of Secret wandb" in found["message"]
+        await asyncio.sleep(1)  # events are written behind the pass that they tell of
         assert any(reason == "Preflight" and "ca.crt" in text for _, reason, text in world.api.events)
 
     told(story, files=True)

@@ -18,8 +18,8 @@ from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.caller import Caller
 from passerelle.gateways.memory import Fate, Memory
-from passerelle.looks import QUEUED_PER_LOOK, QUEUED_SECONDS
 from passerelle.objects import Key
+from passerelle.reasons import QUEUED_PER_TURN, TURN_SECONDS
 from passerelle.sites import _present
 from passerelle.slurm import RemoteJob
 from stories import finished, made_of, running, told
@@ -357,7 +357,7 @@ def test_those_that_wait_are_asked_why_in_turn() -> None:
         await world.until(lambda: all("submitTime" in attempt for attempt in attempts(world, keys)))
         for job in world.site._jobs.values():
             job.fate = replace(job.fate, state_reason="Resources")
-        await asyncio.sleep((QUEUED_SECONDS + 2) * math.ceil(len(keys) / QUEUED_PER_LOOK))
+        await asyncio.sleep((TURN_SECONDS + 2) * math.ceil(len(keys) / QUEUED_PER_TURN))
 
         assert {attempt["reason"] for attempt in attempts(world, keys)} == {"Resources"}
 
@@ -373,9 +373,9 @@ def test_asking_why_jobs_wait_goes_at_a_pace_of_its_own_however_short_the_period
         await world.until(lambda: all(world.status(key).get("attempts") for key in keys))
         await asyncio.sleep(60)
         world.site.calls.clear()
-        await asyncio.sleep(10 * QUEUED_SECONDS)
+        await asyncio.sleep(10 * TURN_SECONDS)
 
-        assert world.site.calls.count("states") > 10 * QUEUED_SECONDS / 2 * 0.8
+        assert world.site.calls.count("states") > 10 * TURN_SECONDS / 2 * 0.8
         assert 8 <= world.site.calls.count("get") <= 10
 
     told(story, Fate(queued=1_000_000), period="2s")

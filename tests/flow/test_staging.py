@@ -86,6 +86,7 @@ def test_data_lie_at_the_site_before_the_job_is_submitted() -> None:
         assert message(world, key, "DataStaged") == "At the site: 1 file, 10.2 kB."
         assert transfers(world, key) == [("corpus", "In", "Done", 1, len(CORPUS))]
         assert world.condition(key, "OutputsStaged") == ("", "")
+        await asyncio.sleep(1)  # events are written behind the pass that they tell of
         assert [reason for _, reason, _ in world.api.events] == [
             "Planned",
             "Staged",
@@ -712,6 +713,7 @@ def test_outputs_go_away_when_the_run_has_succeeded() -> None:
         world.store.refusal = None
         await world.until(lambda: key not in world.api.objects)
         assert world.store.objects["run1/model.pt"] == b"weights" * 300
+        await asyncio.sleep(1)  # events are written behind the pass that they tell of
         assert ("Normal", "Staged", "In the object store: 1 file, 2.1 kB.") in world.api.events
 
     told(story)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.apiserver import _lines
-from bench.crowd import LABEL, LEAST, SITES, Crowd, Part, site
+from bench.crowd import LEAST, SITES, Crowd, Part, site
 from bench.diary import Diary, Entry, percentile
 from bench.figures import Figures
 from bench.limit import max_job_count
@@ -99,9 +99,9 @@ def test_ten_thousand_are_divided_as_was_asked_for() -> None:
 def test_the_crowd_s_training_jobs_are_ones_and_only_those_that_live_may_start() -> None:
     crowd = Crowd(LEAST)
     made = [of_crowd("bench", crowd, number) for number in range(LEAST)]
-    for each in made:
+    for number, each in enumerate(made):
         assert TrainingJobSpec.model_validate(each["spec"]).qos == (
-            "normal" if each["metadata"]["labels"][LABEL] == Part.LIVES else "debug"
+            "normal" if crowd.part(number) is Part.LIVES else "debug"
         )
         assert SHORTEST <= int(each["spec"]["command"][-1]) <= LONGEST
     assert len({each["metadata"]["name"] for each in made}) == LEAST
