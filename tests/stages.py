@@ -67,6 +67,7 @@ CHECK = Stage(
 )
 # Of sets of words, too, the order is the same each time: what the state machine plays is no matter of luck.
 FLOW = Stage("flow", (("env", "PYTHONHASHSEED=0", *_pytest("-n", "2", "tests/flow")),))
+ONSITE = Stage("onsite", (_pytest("-n", "2", "tests/onsite"),))
 ONE_MORE_LAUNCHER = "tests/e2e/test_launchers.py::test_an_agent_on_each_of_two_nodes_starts_the_ranks"
 """Beside srun: it needs no image but the one that the others use."""
 SUCCESS = (
@@ -132,10 +133,11 @@ GOALS: dict[str, tuple[Stage, ...]] = {
     "setup": (setup(*ALL_SERVERS),),
     "check": (CHECK,),
     "flow": (FLOW,),
+    "onsite": (ONSITE,),
     "contract": (setup(*SERVERS), CONTRACT),
     "e2e": (setup(*CLUSTER, "frameworks-image", "unicore", "s3"), E2E),
-    "test": (setup(*ALL_SERVERS), CHECK, FLOW, contract_each_change(), E2E_EACH_CHANGE, FAULTS),
-    "everything": (setup(), CHECK, FLOW, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
+    "test": (setup(*ALL_SERVERS), CHECK, FLOW, ONSITE, contract_each_change(), E2E_EACH_CHANGE, FAULTS),
+    "everything": (setup(), CHECK, FLOW, ONSITE, CONTRACT, CHART, IMAGE, TWINS, E2E, FAULTS),
 }
 
 

@@ -102,7 +102,8 @@ class Between:
 
     def table(self, name: str) -> list[str]:
         """What was asked of the gateway, for a person."""
-        lines = [f"{name}: {self.seconds:.0f} s, {self.cpu_percent:.1f} % of a core"]
+        memory = f"{self.last.held_mib:.0f} MiB held, {self.last.peak_mib:.0f} at most"
+        lines = [f"{name}: {self.seconds:.0f} s, {self.cpu_percent:.1f} % of a core, {memory}"]
         for operation in OPERATIONS:
             asked, answers, size = (
                 self.count(f"{GATEWAY}_{what}_total", operation=operation)
