@@ -525,6 +525,16 @@ class World:
         assert self._sites is not None
         await self._sites.observe(copied(found), deleted=False)
 
+    async def one_more_site(self, name: str) -> None:
+        """A Site that leads where the other one leads, as the same user."""
+        found = copied(self.api.sites[SITE])
+        found.pop("status", None)
+        found["metadata"] |= {"name": name, "uid": name}
+        self.api.sites[name] = found
+        self.api._stamped(found)
+        assert self._sites is not None
+        await self._sites.observe(copied(found), deleted=False)
+
     def another(self, url: str, **facts: Any) -> Memory:
         """One more cluster, behind this URL."""
         self.behind[url] = self.make_site(fates=self.site.fates, **facts)

@@ -11,6 +11,7 @@ from little_world import World
 from passerelle.gateways.memory import Fate
 from passerelle.kube import Kube
 from passerelle.objects import Key
+from passerelle.views import Asked
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -30,6 +31,11 @@ def told(story: Story, fate: Fate = ORDINARY, **site_spec: Any) -> None:
             await world.end_operator()
 
     virtual_time.run(main())
+
+
+def at(moment: float) -> Asked:
+    """A look-up that took no time."""
+    return Asked(moment, moment)
 
 
 def finished(world: World, key: Key) -> Callable[[], bool]:

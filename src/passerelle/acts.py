@@ -72,7 +72,7 @@ class Acts:
         self._keep = keep
         self._clock = clock
         self._now = now
-        self.leftovers = Leftovers(clock)
+        self.leftovers = Leftovers(clock, now)
 
     async def release(self, now: Pass) -> float | None:
         """Let the TrainingJob go. An abandoned job may still begin: nothing of it is removed."""

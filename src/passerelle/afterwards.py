@@ -82,9 +82,11 @@ class Afterwards:
 
     async def outlived(self, now: Pass) -> float | None:
         """Delete a finished TrainingJob whose ttl has passed; else tell in how many seconds it will have, None where
-        the answer of the last look brings the next pass.
+        the answer of the last look brings the next pass, or the end of a job that began again.
         """
         before = now.job
+        if lives(recorded(before), now.seen):
+            return None
         has_one = before.spec is not None and before.spec.ttl_seconds_after_finished is not None
         job = self._store.get(before.key) if has_one else None  # as this pass has written it
         left = ttl.left(job, self._now()) if job is not None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from passerelle.holds import BACK_OFF, SPARED, TURNS, back_off
-from passerelle.leftovers import CLEAR_TRIES
 from passerelle.passes import RESUMED_SECONDS, Pass
 from passerelle.reporting import SILENT_PERIODS, heard, unseen_after
 from passerelle.slurm import Stage
@@ -28,8 +27,6 @@ def due(now: Pass, clock: float) -> float | None:
         waits.append(max(spared.retry_after or 0.0, 1.0) if spared is not None else 1.0)
     if now.hold is not None and now.hold.reason == BACK_OFF:
         waits.append(back_off(now.job, now.memory, clock))
-    if now.memory.left < CLEAR_TRIES and any(each.secrets_left for each in now.attempts):
-        waits.append(max(now.memory.left_until - clock, 1.0))
     if now.memory.resumed_at is not None and not now.resumed:
         waits.append(max(now.memory.resumed_at + RESUMED_SECONDS - clock, RESUMED_SECONDS / 2))
     current, watch = now.current, now.service.watch if now.service is not None else None

@@ -13,24 +13,24 @@ from passerelle.marker import Run, parse
 from passerelle.names import LOOK_AHEAD, NAMES_OF_A_RUN
 from passerelle.picture import Picture
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.views import View
+from passerelle.views import Asked, View
 
 
-def by_listing(picture: Picture, runs: Collection[Run], now: float, settle_seconds: float) -> set[Run]:
+def by_listing(picture: Picture, runs: Collection[Run], asked: Asked, settle_seconds: float) -> set[Run]:
     """Take a full live listing for it; the runs that were asked about and are quiet now."""
     known = set()
     for run in runs:
         view = picture.views.get(run)
         if view is None or _lives(view):
             continue
-        if now - view.sent_at >= settle_seconds:
+        if asked.began - view.sent_at >= settle_seconds:
             known |= {run} if view.hushing else set()
             _quiet(view)
     return known
 
 
 def by_name(
-    picture: Picture, runs: Collection[Run], rows: Iterable[RemoteJob], now: float, settle_seconds: float
+    picture: Picture, runs: Collection[Run], rows: Iterable[RemoteJob], asked: Asked, settle_seconds: float
 ) -> set[Run]:
     """Take accounting's rows of these runs for it; those that are quiet now.
 
@@ -49,11 +49,11 @@ def by_name(
             continue
         word, mine = view.word, told.get(run, [])
         ended = all(job.stage is Stage.ENDED for _, job in mine) and any(each == view.highest for each, _ in mine)
-        word.since = now if word.since is None else word.since
-        word.ended_at = (now if word.ended_at is None else word.ended_at) if ended else None
+        word.since = asked.answered if word.since is None else word.since
+        word.ended_at = (asked.answered if word.ended_at is None else word.ended_at) if ended else None
         if word.ended_at is None or view.highest > NAMES_OF_A_RUN - LOOK_AHEAD:
-            word.to_listing = not mine or now - word.since >= 2 * settle_seconds
-        elif now - max(word.ended_at, view.sent_at) >= settle_seconds:
+            word.to_listing = not mine or asked.began - word.since >= 2 * settle_seconds
+        elif asked.began - max(word.ended_at, view.sent_at) >= settle_seconds:
             _quiet(view)
             known.add(run)
     return known

@@ -25,7 +25,7 @@ from passerelle.picture import Picture
 from passerelle.recall import LEAST, MOST, recall
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.strays import Strays
-from passerelle.views import View
+from passerelle.views import Asked, View
 
 log = logging.getLogger("passerelle.lookups")
 
@@ -102,7 +102,15 @@ class LookUps:
 
     def due(self) -> float:
         """Seconds until a look-up can learn something new."""
-        return self._picture.due(self._now(), self._door().settle_seconds, self._held)
+        return self._picture.due(self._now(), self._settle_seconds, self._held)
+
+    @property
+    def _settle_seconds(self) -> float:
+        return self._door().settle_seconds
+
+    def _since(self, began: float) -> Asked:
+        """A look-up that is answered now."""
+        return Asked(began, self._now())
 
     def _held(self, view: View) -> float:
         """Seconds for which a run is not looked up: while accounting is silent, but for the last word that a listing
@@ -124,10 +132,11 @@ class LookUps:
         self._period = period
         most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
         accounted = partial(self._accountant.by_ids, runs=self._picture.asked)
+        began = self._now()
         recalled = await self._looks.take_in(await recall(self._door(), self._picture, accounted, most))
         for run in recalled:
             self._picture.views[run].recalled = True
-        recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
+        recalled |= self._picture.settle(recalled, self._since(began), self._settle_seconds, accounted=False)
         later = self._picture.remembered(len(self._picture.asked))  # by their ids, as soon as the hour's calls allow
         turn = self._picture.turn(LOOK_UPS_PER_LOOK, lambda view: self._held(view) <= 0)
         return recalled | await self._looked_up(turn - later.keys(), period)
@@ -139,6 +148,7 @@ class LookUps:
         """
         if not asked:
             return set()
+        began = self._now()
         rows, answered = await self._accountant.look_up(asked, period)
         views = {run: view for run in asked if (view := self._picture.views.get(run)) is not None}
         silent = asked - answered
@@ -162,12 +172,12 @@ class LookUps:
             told += live
         changed = await self._looks.take_in(told)
         changed |= {run for row in unsure if (run := self._picture.doubt(row)) is not None}
-        now, settle_seconds = self._now(), self._door().settle_seconds
+        span, settle_seconds = self._since(began), self._settle_seconds
         if deep:
-            changed |= hush.by_listing(self._picture, asked, now, settle_seconds)
-        changed |= hush.by_name(self._picture, answered - wanting, rows, now, settle_seconds)
-        changed |= self._picture.settle(answered, now, settle_seconds, accounted=True)
-        return changed | self._picture.settle(silent, now, settle_seconds, accounted=False)
+            changed |= hush.by_listing(self._picture, asked, span, settle_seconds)
+        changed |= hush.by_name(self._picture, answered - wanting, rows, span, settle_seconds)
+        changed |= self._picture.settle(answered, span, settle_seconds, accounted=True)
+        return changed | self._picture.settle(silent, span, settle_seconds, accounted=False)
 
     async def _list(self, *, more: bool = False) -> Sequence[RemoteJob] | None:
         """The full live listing, which is the next one's measure. None where it fails: that is evidence of nothing, and

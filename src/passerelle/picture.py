@@ -16,7 +16,7 @@ from passerelle.last_word import LastWord
 from passerelle.marker import ATTEMPT_LIMIT, Run, parse
 from passerelle.names import LOOK_AHEAD, NAMES_OF_A_RUN
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.views import Inquiry, Question, Remembered, View, doubted, with_what_it_had
+from passerelle.views import Asked, Inquiry, Question, Remembered, View, doubted, with_what_it_had
 
 Known = dict[str, tuple[Run, int, RemoteJob]]
 """Jobs by their ids: whose they are, which attempt, the newest record."""
@@ -199,7 +199,7 @@ class Picture:
         if view is not None and view.jobs.pop(job.job_id, None) is not None:
             self.ask(run, Inquiry(highest=attempt, thorough=True, doubtful=attempt, had=job.job_id))
 
-    def settle(self, runs: Collection[Run], now: float, settle_seconds: float, *, accounted: bool) -> set[Run]:
+    def settle(self, runs: Collection[Run], asked: Asked, settle_seconds: float, *, accounted: bool) -> set[Run]:
         """Take a look-up's silence as its answer; the runs for which something is now known.
 
         Without accounting's word nothing is absent. A live job completes the picture all the same: an attempt is made
@@ -211,15 +211,15 @@ class Picture:
             if view is None:
                 continue
             if view.answered_at is None and accounted:
-                view.answered_at = now
+                view.answered_at = asked.answered
             live = any(job.live and job.stage is not Stage.ENDED for _, job in view.jobs.values())
             settled = view.answered_at is not None and (
-                not view.wary or bool(view.jobs) or now - view.answered_at >= settle_seconds
+                not view.wary or bool(view.jobs) or asked.began - view.answered_at >= settle_seconds
             )
             if not view.complete and (live or settled):
                 view.complete = True
                 known.add(run)
-            if accounted and view.age(now, settle_seconds):
+            if accounted and view.age(asked, settle_seconds):
                 known.add(run)
             if view.complete and not view.hushing and all(question.absent for question in view.questions.values()):
                 self.asked.pop(run, None)

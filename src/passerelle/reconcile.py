@@ -135,11 +135,15 @@ class Reconciler:
 
     # What the watches ask
 
-    def run_directory(self, run: Run, attempt: int) -> str | None:
-        """Where an attempt lies at its site; None where no TrainingJob is of that run."""
+    def run_directory(self, site: str, run: Run, attempt: int) -> str | None:
+        """Where an attempt lies at a Site; None where no TrainingJob of that Site is of that run. Another Site may lead
+        to the same machine as the same user, and see the jobs of both.
+        """
         key = self._store.of_run(run)
         job = self._store.get(key) if key is not None else None
-        return run_directory(job, self.sites.get(job.site), attempt) if job is not None else None
+        if job is None or job.site != site:
+            return None
+        return run_directory(job, self.sites.get(site), attempt)
 
     def names_nobody(self, run: Run) -> bool:
         """Whether no TrainingJob is of this run; False until all are in view."""
@@ -245,7 +249,7 @@ class Reconciler:
             refusals = now.memory.refusals
             asked = await self._acts.submit(now)
             self._holds.tried(now.job, now.memory, _limit(now.service), refused=now.memory.refusals > refusals)
-            return due(now, self._clock()) if asked is None else asked
+            return self._due(now) if asked is None else asked
         if isinstance(action, Cancel):
             return await self._acts.cancel(now, action)
         if isinstance(action, LookUp) and now.service is not None and now.service.watch is not None:
@@ -256,7 +260,11 @@ class Reconciler:
         if isinstance(action, Rest) and kept and all(is_final(attempt) for attempt in kept):
             (self._holds.ended if now.owes else self._holds.forget)(now.job, _limit(now.service))
             again = self._afterwards.leave(now, kept[-1])
-        waits = (again, await self._afterwards.outlived(now) or due(now, self._clock()))
+        waits = (again, await self._afterwards.outlived(now), self._due(now))
+        return min((each for each in waits if each is not None), default=None)
+
+    def _due(self, now: Pass) -> float | None:
+        waits = (due(now, self._clock()), self._acts.leftovers.due(now))
         return min((each for each in waits if each is not None), default=None)
 
     def _look_up(self, job: TrainingJob, watch: SiteWatch, doubtful: int | None = None, *, last: bool = False) -> None:

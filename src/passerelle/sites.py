@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -27,7 +28,6 @@ from passerelle.marker import Run
 from passerelle.objects import Key, Site, merge_patch, site
 from passerelle.periods import periods
 from passerelle.profiles import Profile, load
-from passerelle.reports import RunDirectory
 from passerelle.site_courtesy import calls_before
 from passerelle.site_status import site_status
 from passerelle.staging.worker import Staging
@@ -89,8 +89,8 @@ class Service:
 
 
 class Sites:
-    """All Sites. `work` is a pass over a TrainingJob; `run_directory` is an attempt's; `changed` names a run whose
-    picture changed; `turned` a Site; `names_nobody` tells of a run that no TrainingJob is of it.
+    """All Sites. `work` is a pass over a TrainingJob; `run_directory` is an attempt's at a Site; `changed` names a run
+    whose picture changed; `turned` a Site; `names_nobody` tells of a run that no TrainingJob is of it.
 
     `measure` may put something around a Site's gateway that only looks. `now` is epoch seconds.
     """
@@ -103,7 +103,7 @@ class Sites:
         open_gateway: OpenGateway,
         read_credential: ReadCredential,
         work: Callable[[Key], Awaitable[float | None]],
-        run_directory: RunDirectory,
+        run_directory: Callable[[str, Run, int], str | None],
         changed: Callable[[Run], None],
         turned: Callable[[str], None],
         names_nobody: Callable[[Run], bool] = lambda _: False,
@@ -244,7 +244,7 @@ class Sites:
             period=often.look,
             progress_period=often.read,
             renew=lambda: self._renew(service),
-            run_directory=self._run_directory,
+            run_directory=partial(self._run_directory, service.site.name),
             on_change=self._changed,
             on_site=lambda: self._site_turned(service),
             courtesy=service.courtesy,

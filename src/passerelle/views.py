@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from passerelle.last_word import LastWord
 from passerelle.progress import newest
@@ -16,6 +17,15 @@ from passerelle.slurm import RemoteJob, Stage
 
 LOST_SECONDS = 120.0
 """How long, at least, a job that was once seen is gone before it is believed lost."""
+
+
+class Asked(NamedTuple):
+    """When a look-up began and when it was answered, in monotonic seconds. What it tells was true at `began` at the
+    earliest: a wait begins with an answer, and is over for what began after it.
+    """
+
+    began: float
+    answered: float
 
 
 @dataclass(slots=True)
@@ -125,7 +135,7 @@ class View:
         """Nobody but accounting has it as alive, and something else is known of it now."""
         self.jobs = {key: each for key, each in self.jobs.items() if each[0] != attempt or not doubted(each[1])}
 
-    def age(self, now: float, settle_seconds: float) -> bool:
+    def age(self, asked: Asked, settle_seconds: float) -> bool:
         """Age the questions that a look left open; True where one is answered now."""
         answered = False
         firm = [(attempt, job) for attempt, job in self.jobs.values() if not doubted(job)]
@@ -136,8 +146,8 @@ class View:
                 del self.questions[attempt]
                 answered = True
             elif question.answered_at is None:
-                question.answered_at = now
-            elif not question.absent and now - question.answered_at >= question.patience(settle_seconds):
+                question.answered_at = asked.answered
+            elif not question.absent and asked.began - question.answered_at >= question.patience(settle_seconds):
                 question.absent = answered = True
                 self.drop_doubted(attempt)
         return answered

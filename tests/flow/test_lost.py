@@ -20,8 +20,8 @@ from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
 from passerelle.strays import SURVEY_SECONDS
 from passerelle.v1alpha1.trainingjob import ABANDON
-from passerelle.views import LOST_SECONDS, Inquiry
-from stories import finished, running, told
+from passerelle.views import LOST_SECONDS, Asked, Inquiry
+from stories import at, finished, running, told
 
 LONG = Fate(queued=1, running=100_000)
 LOST = ("Unknown", "OutcomeLost")
@@ -284,6 +284,24 @@ def test_a_lost_job_that_lives_when_its_ttl_is_over_runs_on_and_is_not_deleted()
     told(story, Fate(queued=1, running=500_000), period="60s")
 
 
+def test_nor_is_one_of_which_an_earlier_attempt_s_job_began_again() -> None:
+    async def story(world: World) -> None:
+        world.api.create("other", timeLimit="50m")  # while one is listed, others that begin again are seen
+        await asyncio.sleep(5)
+        world.site.fates = lambda _: Fate(queued=1, running=20, end="NODE_FAIL", exit_code=None)
+        key = world.api.create("a", timeLimit="50m", retry={"maxAttempts": 2}, ttlSecondsAfterFinished=600)
+        await world.until(finished(world, key), 900)
+        await asyncio.sleep(100)
+        world.site.requeue("1001", Fate(queued=2, running=2000))
+        await asyncio.sleep(1500)
+
+        assert key in world.api.objects
+        assert "cancel" not in world.site.calls
+        await world.until(lambda: key not in world.api.objects, 3600)
+
+    told(story, Fate(queued=1, running=100_000), period="10s")
+
+
 def test_so_it_does_where_the_operator_was_away_until_then() -> None:
     async def story(world: World) -> None:
         key = await lost_for_a_day(world)
@@ -435,11 +453,11 @@ def test_accounting_s_word_stands_until_it_is_believed_no_more() -> None:
     picture = asked_picture()
     assert picture.doubt(row()) == RUN
     assert picture.doubt(row()) is None, "it is no news"
-    picture.settle({RUN}, 10, 1, accounted=True)
+    picture.settle({RUN}, at(10), 1, accounted=True)
     assert [job.job_id for _, job in picture.seen(RUN, (), None).jobs] == ["7"]
-    picture.settle({RUN}, 10 + LOST_SECONDS - 1, 1, accounted=True)
+    picture.settle({RUN}, at(10 + LOST_SECONDS - 1), 1, accounted=True)
     assert not picture.seen(RUN, (), None).absent
-    picture.settle({RUN}, 10 + LOST_SECONDS, 1, accounted=True)
+    picture.settle({RUN}, at(10 + LOST_SECONDS), 1, accounted=True)
 
     seen = picture.seen(RUN, (), None)
     assert not seen.jobs
@@ -447,11 +465,21 @@ def test_accounting_s_word_stands_until_it_is_believed_no_more() -> None:
     assert picture.doubt(row()) is None, "it was believed long enough"
 
 
+def test_what_was_asked_before_the_wait_was_over_is_no_evidence_however_late_it_is_answered() -> None:
+    picture = asked_picture()
+    picture.doubt(row())
+    picture.settle({RUN}, Asked(5, 10), 1, accounted=True)
+    picture.settle({RUN}, Asked(9 + LOST_SECONDS, 60 + LOST_SECONDS), 1, accounted=True)
+    assert not picture.seen(RUN, (), None).absent
+    picture.settle({RUN}, Asked(10 + LOST_SECONDS, 60 + LOST_SECONDS), 1, accounted=True)
+    assert picture.seen(RUN, (), None).absent
+
+
 def test_a_longer_settle_time_than_that_is_kept() -> None:
     picture = asked_picture()
     picture.doubt(row())
-    picture.settle({RUN}, 10, 500, accounted=True)
-    picture.settle({RUN}, 500, 500, accounted=True)
+    picture.settle({RUN}, at(10), 500, accounted=True)
+    picture.settle({RUN}, at(500), 500, accounted=True)
     assert not picture.seen(RUN, (), None).absent
 
 

@@ -20,8 +20,8 @@ from passerelle.objects import trainingjob
 from passerelle.passes import age
 from passerelle.picture import Picture
 from passerelle.slurm import JobState, RemoteJob
-from passerelle.views import Inquiry
-from stories import running, told
+from passerelle.views import Asked, Inquiry
+from stories import at, running, told
 
 LONG = Fate(queued=1, running=1_000_000)
 
@@ -266,7 +266,7 @@ def asked(*jobs: RemoteJob) -> Picture:
 
 
 def quiet(picture: Picture, rows: list[RemoteJob], now: float) -> bool:
-    return hush.by_name(picture, [RUN], rows, now, SETTLE) == {RUN} and picture.views[RUN].quiet
+    return hush.by_name(picture, [RUN], rows, at(now), SETTLE) == {RUN} and picture.views[RUN].quiet
 
 
 def test_accounting_must_say_twice_that_none_lives_as_far_apart_as_it_may_lag() -> None:
@@ -285,6 +285,15 @@ def test_the_settle_time_since_the_last_submit_must_have_passed() -> None:
     assert quiet(picture, [job("7")], 25)
 
 
+def test_the_last_word_is_of_what_was_asked_once_it_was_due() -> None:
+    picture = asked(job("7"))
+    assert not quiet(picture, [job("7")], 0)
+    late = Asked(SETTLE - 1, SETTLE + 60)
+    assert not hush.by_name(picture, [RUN], [job("7")], late, SETTLE)
+    picture.views[RUN].sent_at = 100
+    assert not hush.by_listing(picture, [RUN], Asked(99 + SETTLE, 160 + SETTLE), SETTLE)
+
+
 def test_a_copy_that_comes_to_light_in_between_begins_it_anew() -> None:
     picture = asked(job("7"))
     assert not quiet(picture, [job("7")], 0)
@@ -299,7 +308,7 @@ def test_rows_without_the_newest_attempt_s_end_leave_it_to_a_listing(rows: list[
     for now in (0, 15, 30, 300):
         assert not quiet(picture, rows, now)
     assert picture.views[RUN].word.to_listing
-    assert hush.by_listing(picture, [RUN], 301, SETTLE) == {RUN}
+    assert hush.by_listing(picture, [RUN], at(301), SETTLE) == {RUN}
 
 
 def test_rows_of_another_cluster_say_nothing() -> None:

@@ -236,13 +236,14 @@ def test_whenever_the_operator_dies_no_secrets_stay_of_a_job_that_never_began() 
     in_virtual_time(main())
 
 
+@pytest.mark.parametrize("ttl", [{}, {"ttlSecondsAfterFinished": 604_800}], ids=["stays", "has-a-ttl"])
 @pytest.mark.parametrize("restarts", [False, True])
 def test_secrets_that_can_t_be_removed_are_told_of_and_tried_again(
-    restarts: bool, monkeypatch: pytest.MonkeyPatch
+    restarts: bool, ttl: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(world: World) -> None:
         world.site.fates = lambda _: Fate(queued=3600)
-        key = with_secret(world)
+        key = with_secret(world, **ttl)
         path = sealed_path(world, key)
         await world.until(lambda: bool(world.site.snapshot()))
         monkeypatch.setattr(Memory, "remove", AsyncMock(side_effect=Unavailable("No answer.")))
@@ -263,6 +264,52 @@ def test_secrets_that_can_t_be_removed_are_told_of_and_tried_again(
         assert world.site.calls.count("remove") == 1
 
     told(story, files=True)
+
+
+async def lose(world: World) -> Key:
+    """One that waits in the queue, of which the scheduler, begun anew without its state, tells nothing."""
+    key = with_secret(world)
+    await world.until(lambda: bool(world.site.snapshot()))
+    await asyncio.sleep(60)
+    world.site.faults.listing_empty = True
+    await world.until(finished(world, key))
+    return key
+
+
+def test_a_lost_job_that_comes_back_has_its_secrets() -> None:
+    async def story(world: World) -> None:
+        key = await lose(world)
+        path = sealed_path(world, key)
+        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
+        assert world.status(key)["attempts"][0]["secretsLeft"] is True
+        world.site.faults.listing_empty = False
+        await world.until(lambda: world.condition(key, "Finished")[0] == "False", 4000)
+
+        assert path in world.site.files
+        assert "secretsLeft" not in world.status(key)["attempts"][0]
+        await world.site.cancel(world.site.snapshot()[0].job_id)
+        await world.until(lambda: path not in world.site.files)
+
+    told(story, Fate(queued=90_000), files=True)
+
+
+@pytest.mark.parametrize("ends", ["deletion", "a day"])
+def test_secrets_of_a_lost_job_go_when_it_is_awaited_no_more(ends: str) -> None:
+    async def story(world: World) -> None:
+        key = await lose(world)
+        path = sealed_path(world, key)
+        await asyncio.sleep(7200)
+        assert path in world.site.files
+        assert "remove" not in world.site.calls
+        if ends == "deletion":
+            world.api.delete(key)
+        await world.until(lambda: path not in world.site.files, 90_000)
+
+        await asyncio.sleep(7200)
+        assert world.site.calls.count("remove") == 1
+        assert key not in world.api.objects or "secretsLeft" not in world.status(key)["attempts"][0]
+
+    told(story, Fate(queued=200_000), files=True)
 
 
 def test_a_deletion_waits_for_secrets_to_be_removed_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,3 +232,17 @@ def test_no_survey_begins_while_another_site_of_the_host_has_its_jobs_listed() -
         assert not host.listing
 
     told(story, period="30s")
+
+
+def test_a_site_that_leads_to_the_same_machine_as_the_same_user_takes_over_no_job() -> None:
+    async def story(world: World) -> None:
+        await world.one_more_site("twin")
+        keys = [world.api.create(f"job-{number}", site="twin", timeLimit="50m") for number in range(3)]
+        await world.until(lambda: all(running(world, key)() for key in keys), 300)
+        await asyncio.sleep(FIRST_SECONDS + 300)
+
+        assert world.service.watch is not None
+        assert world.service.watch.live_jobs == 0
+        assert not strays(world), "they have a TrainingJob"
+
+    told(story, LONG, period="30s")

@@ -66,8 +66,9 @@ class Attempt(Model):
     exit: Exit | None = Field(default=None, description="exit tells how the trainer ended.")
     secrets_left: bool | None = Field(
         default=None,
-        description="secretsLeft tells that the attempt has ended and the operator could not yet remove the file with "
-        "its Secrets, which only the site's user can read; it tries again.",
+        description="secretsLeft tells that the file with the attempt's Secrets, which only the site's user can read, "
+        "may still lie at the site: the operator could not yet remove it, and tries again, or the attempt's outcome is "
+        "lost, and its job may still begin.",
     )
     suspended: bool = Field(default=False, description="suspended tells that spec.suspend ended this attempt.")
     suspend_time: Time | None = Field(
