@@ -104,7 +104,8 @@ def _spec(plan: Plan, payload: Payload | None) -> dict[str, Any]:
             "options": list(entered.options),
             "binds": [plan.run_directory, *entered.binds],
             "annotations": dict(entered.annotations),
-        },
+        }
+        | ({"disks": [list(each) for each in entered.disks]} if entered.disks else {}),
         "folders": list(plan.mounts.folders),
         "sealedFolders": list(plan.mounts.sealed),
         "files": [
