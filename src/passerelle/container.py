@@ -52,7 +52,7 @@ class Container:
     """How the image is entered: modules to load first, options in front of it, the site's paths that are seen in it.
 
     `image` is a path, or the name by which a container engine fetches it. `pull` is the registry's address from which
-    `image` is made where it is missing.
+    `image` is made where it is missing; `disks` are the node's own, by variable and path, on which it may be unpacked.
     """
 
     kind: Literal["apptainer", "singularity", "pyxis", "edf"]
@@ -64,6 +64,7 @@ class Container:
     annotations: tuple[tuple[str, str], ...] = ()
     image: str
     pull: str | None = None
+    disks: tuple[tuple[str, str], ...] = ()
 
 
 def container(image: str, profile: Profile, *, images: str, attempt_image: str) -> Container | None:
@@ -108,10 +109,25 @@ def _fetched(image: str, profile: Profile, images: str, attempt_image: str) -> C
     if runtime.kind in _ENGINES:
         return _of(runtime, (f"{host}#{rest}" if is_host else name) + pinned)
     place = f"{images}/sha256-{digest}.sif" if digest else attempt_image
-    return _of(runtime, place, pull=f"docker://{name}{pinned}")
+    return _of(runtime, place, pull=f"docker://{name}{pinned}", disks=_disks(profile))
 
 
-def _of(runtime: Runtime, image: str, pull: str | None = None) -> Container | None:
+def _disks(profile: Profile) -> tuple[tuple[str, str], ...]:
+    """The nodes' own, as far as the site tells how to get there, and they are no memory."""
+    return tuple(
+        (each.variable or "", each.path if each.path and "{" not in each.path else "")
+        for each in profile.file_systems
+        if each.role == "local"
+        and (each.variable or each.path)
+        and not each.memory_backed
+        and each.on_compute is not False
+        and each.confidence != "low"
+    )
+
+
+def _of(
+    runtime: Runtime, image: str, pull: str | None = None, disks: tuple[tuple[str, str], ...] = ()
+) -> Container | None:
     if runtime.kind == "none":
         return None
     return Container(
@@ -124,6 +140,7 @@ def _of(runtime: Runtime, image: str, pull: str | None = None) -> Container | No
         annotations=tuple(sorted(runtime.annotations.items())),
         image=image,
         pull=pull,
+        disks=disks,
     )
 
 

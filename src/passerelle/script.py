@@ -3,8 +3,8 @@
 Three parts: this attempt's own values, all of them ours; the program of onsite/ and one JSON, spec.json, with whatever
 the user wrote, in quoted here-documents; and onsite/batch.sh, the same for every attempt. The text is ASCII throughout.
 
-The program is one zip, which python3 runs as it is. A third of the size leaves room for the user's files; and on a
-parallel file system thousands of ranks open one file, and not a dozen each.
+The program is one zip, which python3 runs as it is. Its texts are deflated together, to a third of their size, which
+leaves room for the user's files; and it is one file, which each of thousands of ranks reads once (onsite/__main__.py).
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from passerelle.onsite import codes
+from passerelle.onsite.__main__ import TEXTS
 from passerelle.shell import assignment, here_document
 
 if TYPE_CHECKING:
@@ -102,7 +104,8 @@ def _spec(plan: Plan, payload: Payload | None) -> dict[str, Any]:
             "options": list(entered.options),
             "binds": [plan.run_directory, *entered.binds],
             "annotations": dict(entered.annotations),
-        },
+        }
+        | ({"disks": [list(each) for each in entered.disks]} if entered.disks else {}),
         "folders": list(plan.mounts.folders),
         "sealedFolders": list(plan.mounts.sealed),
         "files": [
@@ -124,10 +127,15 @@ def _onsite() -> tuple[str, str]:
         if each.name.endswith((".py", ".sh"))
     }
     body = texts.pop("batch.sh")
-    files = {"__main__.py": texts.pop("__main__.py"), "passerelle/__init__.py": ""}
-    files |= {f"passerelle/onsite/{name}": text for name, text in sorted(texts.items())}
+    main = texts.pop("__main__.py")
+    files = {"passerelle/__init__.py": ""} | {f"passerelle/onsite/{name}": text for name, text in sorted(texts.items())}
+    return base64.encodebytes(archive(main, files)).decode(), body
+
+
+def archive(main: str, files: Mapping[str, str]) -> bytes:
+    """What python3 runs: `main`, which imports from the texts that are beside it."""
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)  # of 1980: no clock, no difference
-    return base64.encodebytes(made.getvalue()).decode(), body
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as whole:
+        for name, text in (("__main__.py", main), (TEXTS, json.dumps(files))):
+            whole.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)  # of 1980: no clock, no difference
+    return made.getvalue()

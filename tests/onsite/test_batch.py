@@ -146,6 +146,27 @@ def test_the_first_failing_rank_is_the_jobs_exit_and_stands_in_the_comment(stubs
     assert (result["code"], result["rank"], result["srun"], result["node"]) == (1, 2, 143, "n2")
 
 
+def test_of_those_who_are_ended_with_the_first_one_of_each_node_leaves_a_word(stubs: Stubs) -> None:
+    code = (
+        "import glob, os, sys, time\n"
+        "here, rank = os.environ['PASSERELLE_ATTEMPT_DIR'], os.environ['RANK']\n"
+        "open(here + '/ready-' + rank, 'w').close()\n"
+        "while len(glob.glob(here + '/ready-*')) < 8: time.sleep(0.05)\n"
+        "if rank != '2': time.sleep(60)\n"
+        "sys.exit('boom')\n"
+    )
+
+    done = stubs.run(batch(stubs, code, gpus=8, gpusPerNode=4))
+
+    assert done.returncode == 1, done.stdout
+    ends = sorted(each.name for each in (attempt_directory(stubs) / "ends").iterdir())
+    assert ends == ["node-n1.json", "node-n2.json", "rank-2.json"]
+    told = parse_comment(stubs.comments()[-1])
+    assert told.exit is not None
+    assert (told.exit.code, told.exit.rank, told.stderr) == (1, 2, "boom")
+    assert len(stubs.asked("steps")) == 1, "all nodes have spoken: none is asked whether it lives"
+
+
 def test_progress_is_posted_while_the_job_runs(stubs: Stubs) -> None:
     code = (
         "import os, time\n"

@@ -57,6 +57,18 @@ def test_where_all_were_killed_the_first_counts(tmp_path: Path) -> None:
     assert conclude(read_ends(str(tmp_path)), 137)["rank"] == 1
 
 
+def test_the_record_of_a_nodes_victims_is_a_word_of_that_node_and_yields_to_whoever_failed(tmp_path: Path) -> None:
+    end(tmp_path, "node-n1", rank=0, code=143, signal=15, time=1.0)
+    end(tmp_path, "node-gpu-2.site", rank=9, code=137, signal=9, time=0.5, node="gpu-2.site")
+    assert conclude(read_ends(str(tmp_path)), 143)["rank"] == 9, "where all were ended the first counts"
+
+    end(tmp_path, "rank-5", rank=5, code=3, time=2.0)
+
+    ends = read_ends(str(tmp_path))
+    assert {each["node"] for each in ends} == {"n1", "gpu-2.site"}
+    assert conclude(ends, 3)["rank"] == 5
+
+
 def test_without_a_word_of_a_rank_sruns_code_counts(tmp_path: Path) -> None:
     told = conclude(read_ends(str(tmp_path)), 137)
 

@@ -16,7 +16,8 @@ from passerelle.onsite import pull
 from passerelle.onsite.codes import IMAGE_NOT_FOUND, SITE_FAULT
 from passerelle.plan import PULL_SECONDS
 from passerelle.script import _spec
-from plans import SOURCE, job, planned
+from plans import SOURCE, job, planned, profile
+from stubs import wait_for
 
 
 @pytest.mark.parametrize(
@@ -64,36 +65,59 @@ def test_an_image_may_take_half_an_hour_and_less_than_the_time_limit(limit: str,
     assert container["pullSeconds"] == seconds < 1801
 
 
+def disks(name: str) -> list[list[str]]:
+    """Where a site's nodes may unpack an image, as the job is told."""
+    facts = profile(name)
+    facts = facts.model_copy(update={"egress": facts.egress.model_copy(update={"compute": True})})
+    told = _spec(planned(job(image="quay.io/team/train:1"), facts=facts), None)["container"]
+    return [list(each) for each in told.get("disks", [])]
+
+
+def test_only_a_disk_of_the_node_that_is_no_memory_is_one_on_which_an_image_is_unpacked() -> None:
+    assert disks("marenostrum5-acc") == [["TMPDIR", ""]]
+    assert disks("leonardo-booster") == disks("lumi-g") == [], "their /tmp is memory"
+    assert disks("vega-gpu") == [], "it tells of a disk, and not where"
+
+
 class Pulling:
     """Jobs that want the same image of a registry that says something, and then hangs."""
 
-    def __init__(self, place: Path, seconds: float) -> None:
+    def __init__(self, place: Path, seconds: float, then: str = "sleep 600 &\necho $! > {place}/child\nwait") -> None:
         self.place = place
         self.image = place / "images" / "train.sif"
         binary = place / "apptainer"
-        binary.write_text(f'#!/bin/sh\necho connecting\necho x > "$3"\nsleep 600 &\necho $! > {place}/child\nwait\n')
+        unpacks = 'mkdir "$APPTAINER_TMPDIR/rootfs" && touch "$APPTAINER_TMPDIR/rootfs/x"'
+        told = f'echo connecting\n{unpacks}\necho "$APPTAINER_TMPDIR" > {place}/unpacked\necho x > "$3"\n'
+        binary.write_text(f"#!/bin/sh\n{told}{then.format(place=place)}\n")
         binary.chmod(0o755)
-        container = {"image": str(self.image), "binary": str(binary), "pull": "docker://r/x", "pullSeconds": seconds}
+        container: dict[str, object] = {"image": str(self.image), "binary": str(binary), "pull": "docker://r/x"}
+        container["pullSeconds"] = seconds
+        container["disks"] = [["NODE_DISK", str(place / "disk")]]
         (place / "spec.json").write_text(json.dumps({"container": container}))
 
-    def run(self) -> tuple[int, str]:
-        """The step of a job, to its end."""
+    def start(self, room: int = 2**80, locks: bool = True, **more: str) -> "subprocess.Popen[str]":
+        """The step of a job, where a node's disk must have so much room."""
         code = (
             "import sys; from passerelle.onsite import pull\n"
+            f"pull._ROOM_BYTES = {room}\n"
             "pull.report = lambda text, code=212: (pull.tell(text), code)[1]\n"
+            f"{'' if locks else 'pull._locked = lambda *_: pull._NONE'}\n"
             "sys.exit(pull.main(sys.argv[1:]))"
         )
-        environ = {"PYTHONPATH": str(SOURCE), "PATH": os.environ["PATH"], "SLURM_JOB_ID": "41"}
-        done = subprocess.run(
+        own = {"SLURM_JOB_ID": "41", "SLURM_CLUSTER_NAME": "lumi"}
+        return subprocess.Popen(
             [sys.executable, "-c", code, str(self.place / "spec.json")],
-            env=environ,
+            env={"PYTHONPATH": str(SOURCE), "PATH": f"{self.place}/bin:{os.environ['PATH']}"} | own | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=30,
-            check=False,
         )
-        return done.returncode, done.stdout
+
+    def run(self, room: int = 2**80, locks: bool = True, **more: str) -> tuple[int, str]:
+        """The step to its end."""
+        with self.start(room, locks, **more) as step:
+            said, _ = step.communicate(timeout=30)
+        return step.returncode, said
 
     def child_is_gone(self) -> bool:
         """Whether what the pull had started has ended."""
@@ -117,6 +141,113 @@ def test_a_pull_that_hangs_is_ended_with_all_that_it_started_and_says_so(tmp_pat
     while not pulling.child_is_gone():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def left(pulling: Pulling) -> list[str]:
+    return sorted(file.name for file in pulling.image.parent.iterdir())
+
+
+def test_a_pull_whose_job_is_cancelled_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
+    pulling = Pulling(tmp_path, 600)
+    with pulling.start() as step:
+        wait_for(tmp_path / "child")
+        step.terminate()
+        step.terminate()
+        said, _ = step.communicate(timeout=20)
+
+    assert step.returncode == 143, said
+    assert "Traceback" not in said
+    assert left(pulling) == ["train.sif.lock"]
+    deadline = time.monotonic() + 10
+    while not pulling.child_is_gone():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_job_that_waits_for_anothers_pull_leaves_when_it_is_cancelled(tmp_path: Path, lock_of_another: Path) -> None:
+    with Pulling(tmp_path, 600).start() as step:
+        time.sleep(1)
+        step.terminate()
+
+        assert step.wait(20) == 143
+
+
+@pytest.mark.parametrize("own", ["variable", "path"])
+def test_an_image_is_unpacked_on_the_nodes_own_disk(tmp_path: Path, own: str) -> None:
+    disk = tmp_path / ("disk" if own == "path" else "of-this-job")
+    disk.mkdir()
+    pulling = Pulling(tmp_path, 600, "exit 0")
+
+    code, said = pulling.run(0, NODE_DISK=str(disk) if own == "variable" else "")
+
+    assert code == 0, said
+    assert Path((tmp_path / "unpacked").read_text().strip()).parent == disk
+    assert list(disk.iterdir()) == []
+    assert left(pulling) == ["train.sif", "train.sif.lock"]
+
+
+@pytest.mark.parametrize("room", [0, 2**80], ids=["no disk", "no room"])
+def test_without_room_on_a_nodes_disk_an_image_is_unpacked_beside_its_place(tmp_path: Path, room: int) -> None:
+    if room:
+        (tmp_path / "disk").mkdir()
+    pulling = Pulling(tmp_path, 600, "exit 0")
+
+    assert pulling.run(room)[0] == 0
+    assert Path((tmp_path / "unpacked").read_text().strip()).parent == pulling.image.parent
+    assert left(pulling) == ["train.sif", "train.sif.lock"]
+
+
+LEFT = {
+    "train.sif.lumi-7.work": "JobId=7 JobState=CANCELLED Restarts=0",
+    "train.sif.lumi-8.new": "slurm_load_jobs error: Invalid job id specified",
+    "train.sif.lumi-9.work": "JobId=9 JobState=RUNNING Restarts=0",
+    "train.sif.lumi-10.work": "slurm_load_jobs error: Unable to contact slurm controller",
+    "train.sif.lumi-11.new": "JobId=11 JobState=PENDING Restarts=1",
+    "train.sif.leonardo-7.work": "",
+    "other.sif.lumi-7.work": "",
+}
+"""What jobs have left, and what is said of them."""
+NOBODYS = ("train.sif.lumi-7.work", "train.sif.lumi-8.new")
+
+
+def leave(pulling: Pulling) -> None:
+    pulling.image.parent.mkdir()
+    for name, said in LEFT.items():
+        path = pulling.image.parent / name
+        if name.endswith(".work"):
+            (path / "cache").mkdir(parents=True)
+            (path / "cache" / "x").touch()
+        else:
+            path.touch()
+        if said:
+            job = name.split("-")[1].split(".")[0]
+            (pulling.place / f"job-{job}").write_text(said)
+    tool = pulling.place / "bin" / "scontrol"
+    tool.parent.mkdir()
+    answer = 'cat "$0.d/job-$4" | tee /dev/stderr | grep -q JobState'
+    tool.write_text(f"#!/bin/sh\n{answer}\n".replace("$0.d", str(pulling.place)))
+    tool.chmod(0o755)
+
+
+def test_who_pulls_removes_what_killed_pulls_have_left_and_nothing_else(tmp_path: Path) -> None:
+    gone = " || ".join(f"[ -e {tmp_path}/images/{name} ]" for name in NOBODYS)
+    pulling = Pulling(tmp_path, 20, f"while {gone}; do sleep 0.05; done")
+    leave(pulling)
+
+    code, said = pulling.run()
+
+    assert code == 0, said
+    assert left(pulling) == sorted([*(set(LEFT) - set(NOBODYS)), "train.sif", "train.sif.lock"])
+
+
+def test_without_a_lock_nothing_of_others_is_removed(tmp_path: Path) -> None:
+    pulling = Pulling(tmp_path, 20, "sleep 1")
+    leave(pulling)
+
+    code, said = pulling.run(locks=False)
+
+    assert code == 0, said
+    assert set(LEFT) <= set(left(pulling))
 
 
 @pytest.fixture

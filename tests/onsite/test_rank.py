@@ -16,14 +16,14 @@ from plans import SOURCE
 
 _KEEP = (
     "import json, sys; from passerelle.onsite.supervise import supervise;"
-    "sys.exit(supervise(sys.argv[2:], {'PATH': '/usr/bin:/bin', 'X': 'é'}, sys.argv[1], {'rank': 4}))"
+    "sys.exit(supervise(sys.argv[3:], {'PATH': '/usr/bin:/bin', 'X': 'é'}, sys.argv[1], json.loads(sys.argv[2])))"
 )
 
 
-def keep(record: Path, *argv: str) -> "subprocess.Popen[bytes]":
+def keep(record: Path, *argv: str, rank: int | None = 4, node: str = "") -> "subprocess.Popen[bytes]":
     """A keeper under the C locale, as sites start it."""
     return subprocess.Popen(
-        [sys.executable, "-c", _KEEP, str(record), *argv],
+        [sys.executable, "-c", _KEEP, str(record), json.dumps({"rank": rank, "node": node}), *argv],
         env={"PYTHONPATH": str(SOURCE), "LC_ALL": "C", "PATH": os.environ["PATH"]},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -126,6 +126,61 @@ def test_a_term_reaches_the_trainer_and_other_signals_disturb_nobody(tmp_path: P
     keeper.communicate(timeout=20)
 
     assert keeper.returncode == 9
+
+
+def ended(place: Path, number: int, node: str, *, rank: int | None = 0, deaf: bool = False) -> None:
+    """A rank whose keeper is told to end, as srun does to all when one has failed; a deaf one is killed after that."""
+    ready = place / f"ready-{number}"
+    trainer = (
+        f"import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.{'SIG_IGN' if deaf else 'SIG_DFL'}); "
+        f"print('mine', {number}, file=__import__('sys').stderr); "
+        f"pathlib.Path({str(ready)!r}).write_text(str(__import__('os').getpid())); time.sleep(60)"
+    )
+    kind = "agent" if rank is None else "rank"
+    keeper = keep(place / f"{kind}-{number}.json", sys.executable, "-uc", trainer, rank=rank and number, node=node)
+    deadline = time.monotonic() + 20
+    while not (ready.exists() and ready.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    keeper.terminate()
+    if deaf:
+        time.sleep(0.3)
+        os.kill(int(ready.read_text()), signal.SIGKILL)
+    keeper.communicate(timeout=20)
+    ready.unlink()
+
+
+def test_of_the_ranks_of_a_node_that_were_ended_because_another_had_failed_one_leaves_a_record(tmp_path: Path) -> None:
+    for number, node in enumerate(("n1", "n1", "n2", "n1"), start=1):
+        ended(tmp_path, number, node, rank=number, deaf=number > 2)
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["node-n1.json", "node-n2.json"]
+    told = [json.loads((tmp_path / f"node-{node}.json").read_text()) for node in ("n1", "n2")]
+    assert [(each["node"], each["rank"], each["signal"], each["err"]) for each in told] == [
+        ("n1", 1, 15, "mine 1\n"),
+        ("n2", 3, 9, "mine 3\n"),
+    ]
+
+
+def test_an_agent_that_was_ended_and_a_rank_without_a_node_leave_their_own_records(tmp_path: Path) -> None:
+    ended(tmp_path, 1, "n1", rank=None)
+    ended(tmp_path, 2, "", rank=2)
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["agent-1.json", "rank-2.json"]
+
+
+def test_a_rank_that_was_killed_alone_may_be_the_first_and_leaves_its_own_record(tmp_path: Path) -> None:
+    ended(tmp_path, 1, "n1", rank=1)
+    keeper = keep(tmp_path / "rank-2.json", "sh", "-c", "kill -KILL $$", rank=2, node="n1")
+    keeper.communicate(timeout=20)
+
+    assert json.loads((tmp_path / "rank-2.json").read_text())["signal"] == 9
+
+
+def test_where_a_nodes_record_cannot_be_made_a_rank_tries_its_own(tmp_path: Path) -> None:
+    ended(tmp_path, 1, "nowhere/n1", rank=1)
+
+    assert json.loads((tmp_path / "rank-1.json").read_text())["signal"] == 15
 
 
 @pytest.mark.parametrize("code,number", [(0, None), (1, None), (128, None), (143, 15), (DUPLICATE, None), (255, None)])

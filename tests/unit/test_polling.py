@@ -1,9 +1,11 @@
 """What a job's helpers ask of the parallel file system while it runs: little, however many ranks it has."""
 
+import bisect
 import builtins
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -92,6 +94,120 @@ def test_the_watcher_of_a_claim_looks_for_a_request_only_where_one_may_come(
 
     names = [name for _, name in clock.asked]
     assert (names.count("stat"), names.count("listdir")) == (requests, HOUR / 30)
+
+
+class Herd:
+    """Jobs that begin in the same second: when each of them did something."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, jobs: int = 200) -> None:
+        drawn = random.Random(1)  # noqa: S311 -- the same moments each time
+        monkeypatch.setattr(os, "urandom", drawn.randbytes)
+        self.of_each: list[list[float]] = [[] for _ in range(jobs)]
+
+    def busiest(self, seconds: float, after: float) -> int:
+        """How many of them did it within so many seconds at most, later than a moment."""
+        moments = sorted(at for each in self.of_each for at in each if at > after)
+        return max(bisect.bisect_left(moments, at + seconds) - number for number, at in enumerate(moments))
+
+
+@pytest.mark.parametrize("grace", [0, 300])
+def test_watchers_that_begin_together_look_at_moments_of_their_own_and_none_later_than_in_a_period(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grace: int
+) -> None:
+    herd = Herd(monkeypatch)
+    (tmp_path / "own").write_text(json.dumps(OWNER))
+    looks: list[float] = []
+    monkeypatch.setattr(claim, "superseded", lambda *_: looks.append(clock.now))
+    for each in herd.of_each:
+        clock.now = HOUR - 300
+        with pytest.raises(Over):
+            claim._watch(str(tmp_path), 1, str(tmp_path / "own"), os.getppid(), grace, 30)
+        each.extend(looks)
+        looks.clear()
+
+    assert all(each[0] < HOUR - 300 + 30 for each in herd.of_each)
+    assert {round(after - at) for each in herd.of_each for at, after in itertools.pairwise(each)} == {30}
+    assert herd.busiest(1, after=0) < 25, "of 200 jobs; evenly, it would be seven a second"
+
+
+def test_watchers_that_begin_together_look_for_requests_at_moments_of_their_own(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    herd = Herd(monkeypatch)
+    (tmp_path / "own").write_text(json.dumps(OWNER))
+    monkeypatch.setattr(claim, "superseded", lambda *_: None)
+    for each in herd.of_each:
+        clock.now, clock.asked = HOUR - 60, []
+        with pytest.raises(Over):
+            claim._watch(str(tmp_path), 1, str(tmp_path / "own"), os.getppid(), 300, 30)
+        each.extend(at for at, name in clock.asked if name == "stat")
+
+    assert all(each[0] < HOUR - 60 + 5 for each in herd.of_each)
+    assert herd.busiest(0.5, after=0) < 50, "of 200 jobs; evenly, it would be twenty in half a second"
+
+
+class Relays:
+    """The relay of one job after the other, each in an hour of its own, and what each of them told."""
+
+    def __init__(self, clock: Clock, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.herd = Herd(monkeypatch)
+        self.comments: list[float] = []
+        self.files: list[float] = []
+        self._clock, self._place = clock, place
+        (place / "spec.json").write_text('{"progressPeriod": 60, "commentPeriod": 300}')
+        monkeypatch.setenv("PASSERELLE_PROGRESS_FILE", str(place / "progress.jsonl"))
+        monkeypatch.setattr(relay, "to_comment", lambda *_: self.comments.append(clock.now))
+        monkeypatch.setattr(relay, "to_file", lambda *_: self.files.append(clock.now))
+        monkeypatch.setattr(relay, "_ending", lambda: False)
+        monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+        monkeypatch.setattr(signal, "sigtimedwait", lambda _, seconds: self._wait(seconds))
+
+    def run(self, first_word: float) -> None:
+        """A job whose trainer tells of a step in each second from this one on."""
+        self.comments, self.files, self._first_word = [], [], first_word
+        self._told = self._clock.now = 0.0
+        (self._place / "progress.jsonl").unlink(missing_ok=True)
+        with pytest.raises(Over):
+            relay.main([str(self._place / "spec.json")])
+
+    def _wait(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
+        if self._clock.now >= self._first_word:
+            with (self._place / "progress.jsonl").open("a") as pen:
+                pen.write('{"step": 1}\n')
+
+
+def test_jobs_that_begin_together_comment_evenly_and_none_sooner_than_its_period(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relays = Relays(clock, tmp_path, monkeypatch)
+    for each in relays.herd.of_each:
+        relays.run(first_word=70)
+        each.extend(relays.comments)
+        start, first, *_ = each
+        assert (start, first) == (0, 120), "neither waits longer than it did"
+        apart = [round(after - at, 6) for at, after in itertools.pairwise(each[1:])]
+        assert min(apart) >= 300
+        assert apart[0] <= 300 + 300 + 120, "once, for a period and the time in which the file is read"
+        assert max(apart[1:]) <= 300 + 60
+
+    assert relays.herd.busiest(10, after=120) < 30, "of 200 jobs; evenly, it would be seven in ten seconds"
+
+
+def test_jobs_that_begin_together_read_their_progress_evenly_once_there_is_any(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relays = Relays(clock, tmp_path, monkeypatch)
+    for each in relays.herd.of_each:
+        relays.run(first_word=70)
+        each.extend(relays.files)
+        assert each[:2] == [0, 120]
+        apart = [round(after - at, 6) for at, after in itertools.pairwise(each[1:])]
+        assert min(apart) >= 60
+        assert apart[0] <= 120
+        assert max(apart[1:]) == 60
+
+    assert relays.herd.busiest(2, after=120) < 30, "of 200 jobs; evenly, it would be seven in two seconds"
 
 
 def test_the_relay_opens_the_progress_file_once_a_period(

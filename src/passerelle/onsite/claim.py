@@ -4,10 +4,12 @@ A claim appears with its content: a directory that holds owner.json is renamed t
 one stands. A bare mkdir would lose jobs to a crash between mkdir and write, and to an NFS server that answers a
 retransmitted mkdir with "exists". Whoever fails reads the owner: the same job goes on, a requeued one takes the claim
 over, any other is a duplicate. A later attempt's claim ends an earlier attempt, at its start and, by the watcher, while
-it runs. The watcher looks for the operator's stop request, too, which not every gateway can tell by a signal.
+it runs. The watcher looks for the operator's stop request, too, which not every gateway can tell by a signal. It begins
+at a random moment of its period: thousands of jobs may have begun in the same second, and would look in the same one.
 """
 
 import json
+import math
 import os
 import re
 import signal
@@ -17,6 +19,7 @@ from typing import Dict, List, Optional, Union
 
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from passerelle.onsite.files import read_json, scontrol, tell, write_json
+from passerelle.onsite.jitter import within
 from passerelle.onsite.places import stop_request
 
 Owner = Dict[str, Union[str, int]]
@@ -154,21 +157,26 @@ def _watch(run: str, attempt: int, own: str, pid: int, grace: int, period: float
     with open(own, encoding="utf-8") as file:
         me = json.load(file)
     request = stop_request(run, attempt) if grace else ""
-    due = 0.0
+    pause = min(period, _REQUEST_SECONDS)
+    began = time.monotonic()
+    look = began + within(period)
+    ask = began + within(pause) if request else math.inf
     while os.getppid() == pid:  # it ends with the batch shell
-        if time.monotonic() >= due:
-            due = time.monotonic() + period
+        now = time.monotonic()
+        if now >= look:
+            look = now + period
             why = superseded(run, attempt, me)
             if why:
                 tell("this job ends its steps: %s" % why)
                 os.kill(pid, signal.SIGUSR2)
                 break
-        if request and os.path.exists(request):
-            tell("the operator asks this attempt to save and stop")
-            os.kill(pid, signal.SIGUSR1)
-            request = ""
-        left = max(due - time.monotonic(), 0.0)
-        time.sleep(min(left, _REQUEST_SECONDS) if request else left)
+        if now >= ask:
+            ask = now + pause
+            if os.path.exists(request):
+                tell("the operator asks this attempt to save and stop")
+                os.kill(pid, signal.SIGUSR1)
+                ask = math.inf
+        time.sleep(max(min(look, ask) - time.monotonic(), 0.0))
     return 0
 
 

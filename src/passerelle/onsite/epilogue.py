@@ -19,19 +19,16 @@ from passerelle.onsite.post import ways
 from passerelle.onsite.relay import Tail
 from passerelle.onsite.report import Progress
 from passerelle.onsite.silence import MOST, node_count, silent_nodes
-from passerelle.onsite.supervise import ended_by
-
-_VICTIM = (2, 9, 15)
-"""INT, KILL and TERM: signals that somebody else sends, when another rank has failed or the attempt is to stop."""
+from passerelle.onsite.supervise import VICTIM, ended_by
 
 _FAULTS = (SITE_FAULT, IMAGE_NOT_FOUND)
 """The codes of ours that a rank may leave."""
 
-_NAME = re.compile(r"(rank|agent)-[0-9]+\.json$")
+_NAME = re.compile(r"((rank|agent)-[0-9]+|node-[\w.-]+)\.json$")
 
 
 def read_ends(folder: str) -> List[Dict[str, Any]]:
-    """How each rank and agent ended that did not end with 0, as it wrote itself."""
+    """How each rank and agent ended that did not end with 0, as it wrote itself; of a node's victims, one of them."""
     found = [read_json(os.path.join(folder, name)) for name in os.listdir(folder) if _NAME.match(name)]
     return [each for each in found if each and _sound(each)]
 
@@ -41,7 +38,7 @@ def conclude(ends: List[Dict[str, Any]], code: int) -> Dict[str, Any]:
     earliest of all; srun's own code where no rank left a word.
     """
     if ends and code:
-        return min(ends, key=lambda end: (end["signal"] in _VICTIM, end["rank"] is None, end["time"]))
+        return min(ends, key=lambda end: (end["signal"] in VICTIM, end["rank"] is None, end["time"]))
     return {"code": code, "signal": ended_by(code), "rank": None, "err": "", "time": time.time(), "ours": True}
 
 
@@ -54,7 +51,7 @@ def explain(end: Dict[str, Any], heard: Set[str], *, stopping: bool, grace: int,
     if end["code"] in (0, CONTINUE, *_FAULTS):
         return end
     if stopping:
-        ended = (end["rank"] is None and not body) or end["signal"] in _VICTIM
+        ended = (end["rank"] is None and not body) or end["signal"] in VICTIM
         return dict(end, code=CONTINUE, signal=None, ours=True) if grace and ended else end
     spoken = heard | {os.environ.get("SLURMD_NODENAME", "")}
     nodes = [node for node in silent_nodes() if node not in spoken] if len(heard) < node_count() else []

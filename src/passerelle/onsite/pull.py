@@ -4,6 +4,9 @@ Under the run root many jobs may want it at the same time: one pulls, under a lo
 holder dies, and the others wait for what it makes. Where the file system has no locks, several pull, and the last
 rename counts: all of them bring the same. The SIF appears whole or not at all. A registry that hangs costs the
 allocation so long and no longer: waiting and pulling have one time limit together, which the plan names.
+
+An image is unpacked on the node's own disk, where the plan knows of one. A job that is cancelled meanwhile removes what
+it can before it is killed; the rest is left to the next one that pulls (leftover.py).
 """
 
 import base64
@@ -15,6 +18,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from contextlib import suppress
 from typing import IO, Any, Dict, List, Optional, Tuple
@@ -22,6 +27,7 @@ from typing import IO, Any, Dict, List, Optional, Tuple
 from passerelle.onsite.codes import IMAGE_NOT_FOUND
 from passerelle.onsite.fault import report
 from passerelle.onsite.files import read_json, tell
+from passerelle.onsite.leftover import names, sweep
 from passerelle.onsite.sealed import login
 
 _NOT_THERE = re.compile(
@@ -39,10 +45,16 @@ _LOOK_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _ELSEWHERE = (errno.EAGAIN, errno.EACCES)
 """What says that another job has the lock."""
+_OURS, _NONE = "ours", "none"
+"""What there is of a lock when it is this job's turn."""
+_ROOM_BYTES = 64 * 2**30
+"""What must be free on a node's disk: an image of 20 GB has twice as much in files."""
+_ENDED_BY_TERM = 143
 
 
 def main(argv: List[str]) -> int:
     """`pull SPEC`, on a node, as a step of the job."""
+    signal.signal(signal.SIGTERM, _leave)
     spec = read_json(argv[0])
     if spec is None:
         return report("%s can't be read" % argv[0])
@@ -51,64 +63,91 @@ def main(argv: List[str]) -> int:
     try:
         os.makedirs(os.path.dirname(image), exist_ok=True)
         with open(image + ".lock", "w") as held:
-            if not _locked(held, image, until):
+            lock = _locked(held, image, until)
+            if lock is None:
                 waited = "another job that pulls it did not end within %d s" % container["pullSeconds"]
                 return report("%s can't be pulled: %s." % (container["pull"], waited))
-            return 0 if os.path.exists(image) else pull(container, until)
+            if os.path.exists(image):
+                return 0
+            if lock == _OURS:  # beside the pull, which takes longer; what is left then waits for the next one
+                threading.Thread(target=sweep, args=(image,), daemon=True).start()
+            return pull(container, until)
     except OSError as error:
         return report("%s can't be made: %s" % (image, error.strerror))
 
 
-def _locked(held: IO[str], image: str, until: float) -> bool:
-    """Whether it is this job's turn: the lock is ours, or there are none."""
+def _leave(*_: object) -> None:
+    """Slurm ends the job: what is under way is ended, and what it needed is removed. Slurm sends this once more, and
+    kills after half a minute.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(_ENDED_BY_TERM)
+
+
+def _locked(held: IO[str], image: str, until: float) -> Optional[str]:
+    """It is this job's turn: the lock is ours, or there are none. None where the time is over."""
     while True:
         try:
             fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _ELSEWHERE:
                 tell("%s.lock can't be locked: %s" % (image, error.strerror))
-                return True
+                return _NONE
         else:
-            return True
+            return _OURS
         left = until - time.monotonic()
         if left <= 0:
-            return False
+            return None
         time.sleep(min(left, _LOOK_SECONDS))
 
 
 def pull(container: Dict[str, Any], until: float) -> int:
     """Fetch it beside its place, with caches of its own that go with it, and rename it."""
     image = container["image"]
-    new, work = ("%s.%s.%s" % (image, os.environ["SLURM_JOB_ID"], word) for word in ("new", "work"))
+    new, work = names(image)
     who = login()
     environ = dict(os.environ)
     for prefix in ("APPTAINER", "SINGULARITY"):
         if who:
             environ.update({prefix + "_DOCKER_USERNAME": who[0], prefix + "_DOCKER_PASSWORD": who[1]})
-        environ.update({prefix + "_CACHEDIR": os.path.join(work, "cache"), prefix + "_TMPDIR": work})
-    os.makedirs(work, exist_ok=True)
+        environ[prefix + "_CACHEDIR"] = os.path.join(work, "cache")
+    unpacked = work
     tell("pulling %s" % container["pull"])
     try:
+        os.makedirs(work, exist_ok=True)
+        unpacked = _on_a_disk(container.get("disks", [])) or work
+        environ.update({"APPTAINER_TMPDIR": unpacked, "SINGULARITY_TMPDIR": unpacked})
         words = [container["binary"], "pull", "--force", new, container["pull"]]
         code, text = _run(words, environ, until - time.monotonic())
         if code == 0:
             os.rename(new, image)
             return 0
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):
+            os.unlink(new)
+        for folder in (unpacked, work):
+            shutil.rmtree(folder, ignore_errors=True)
     said = _redacted(text.strip(), who)
     if said:
         tell(said)
     if code is None:
-        with suppress(OSError):
-            os.unlink(new)
-        return report(
-            "%s can't be pulled: it did not come within %d s." % (container["pull"], container["pullSeconds"])
-        )
+        late = "it did not come within %d s" % container["pullSeconds"]
+        return report("%s can't be pulled: %s." % (container["pull"], late))
     text = "%s can't be pulled: %s" % (container["pull"], said[-_SAID_BYTES:])
     if _NOT_THERE.search(said):
         return report(text, IMAGE_NOT_FOUND)
     return report(text)
+
+
+def _on_a_disk(disks: List[List[str]]) -> Optional[str]:
+    """A folder on the node's own disk, which the site's variable or its path leads to; None where neither has room."""
+    for variable, path in disks:
+        for each in (os.environ.get(variable, ""), path):
+            with suppress(OSError):
+                room = os.statvfs(each) if each else None
+                if room and room.f_bavail * room.f_frsize >= _ROOM_BYTES:
+                    return tempfile.mkdtemp(prefix="passerelle-", dir=each)
+    return None
 
 
 def _run(words: List[str], environ: Dict[str, str], seconds: float) -> Tuple[Optional[int], str]:
@@ -128,6 +167,10 @@ def _run(words: List[str], environ: Dict[str, str], seconds: float) -> Tuple[Opt
             return child.returncode, said.decode("utf-8", "replace")
         except subprocess.TimeoutExpired as late:
             said = late.output or b""
+        except SystemExit:
+            with suppress(OSError):
+                os.killpg(child.pid, signal.SIGKILL)
+            raise
         os.killpg(child.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):  # what has left its session may hold the pipe open
             said, _ = child.communicate(timeout=_DRAIN_SECONDS)

@@ -2,10 +2,11 @@
 
 It needs no network: the operator reads through the gateway. One process a job posts, at most once a period, and only
 news. A comment is a request to slurmctld, so it has a longer period than the file, and where nobody could read one none
-is written; only the first word of the trainer's own never waits. Where the site refuses comments (a plugin, a missing
-scontrol), it writes down why, goes on with the file, and tries a comment again now and then: many a refusal was a
-moment's. It never ends the job. The batch script ends it by TERM before the epilogue posts, and it leaves no scontrol
-behind: there is one writer at a time.
+is written; only the first word of the trainer's own never waits. After a maintenance thousands of jobs begin at once:
+what follows that word waits once for a random part of a period, so that their requests spread. Where the site refuses
+comments (a plugin, a missing scontrol), it writes down why, goes on with the file, and tries a comment again now and
+then: many a refusal was a moment's. It never ends the job. The batch script ends it by TERM before the epilogue posts,
+and it leaves no scontrol behind: there is one writer at a time.
 """
 
 import os
@@ -15,6 +16,7 @@ import time
 from typing import List, Optional
 
 from passerelle.onsite.files import read_json, tell, write_json
+from passerelle.onsite.jitter import within
 from passerelle.onsite.post import passing, to_comment, to_file
 from passerelle.onsite.report import Progress
 
@@ -58,11 +60,13 @@ def _ending() -> bool:
 class Post:
     """Both ways out, and what became of them. A way that fails is tried again a period of its own later; the comment
     long after, where the site does not say that its refusal passes. Without `comment_period` there is the file alone.
+    `lag` is how much later than its turn the comment comes that follows a job's first, or its trainer's first word.
     """
 
-    def __init__(self, here: str, comment_period: Optional[float]) -> None:
+    def __init__(self, here: str, comment_period: Optional[float], lag: float = 0.0) -> None:
         self._here = here
         self._comment_period = comment_period
+        self._lag = lag
         self._news()
         self._next_comment = 0.0
         self._begun = False
@@ -78,8 +82,10 @@ class Post:
             self._news()
         begins = bool(progress.values or progress.metrics) and not self._begun and not self._refused
         if self._to_comment and (now >= self._next_comment or begins):
+            first = begins or not self._next_comment
             self._begun = self._begun or begins
             self._to_comment = not self._comment(progress.record(time.time()), now)
+            self._next_comment += self._lag if first else 0.0
         if self._to_file:
             why = to_file(progress.record(time.time()))
             if why and why != self._said:
@@ -116,7 +122,8 @@ def main(argv: List[str]) -> int:
         return 1
     period = spec["progressPeriod"]
     parent = os.getppid()
-    out = Post(os.path.dirname(os.path.abspath(argv[0])), spec["commentPeriod"])
+    lag, comment_period = within(period), spec["commentPeriod"]
+    out = Post(os.path.dirname(os.path.abspath(argv[0])), comment_period, within(comment_period or 0))
     progress, tail = Progress(), Tail(os.environ["PASSERELLE_PROGRESS_FILE"])
     due = 0.0  # the first record says that the way is open, before the trainer has told anything
     while os.getppid() == parent and not _ending():
@@ -125,6 +132,8 @@ def main(argv: List[str]) -> int:
             due = now + period
             told = [progress.take(line) for line in tail.lines()]
             out.post(progress, now, news=any(told))
+            if progress.values or progress.metrics:  # no sooner: the trainer's first word must not wait
+                due, lag = due + lag, 0.0
         if signal.sigtimedwait([signal.SIGTERM], max(min(due - time.monotonic(), _PARENT_SECONDS), 0.0)):
             break
     return 0

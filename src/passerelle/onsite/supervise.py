@@ -1,9 +1,11 @@
 """Runs one process, keeps the end of its standard error, and writes down how it failed.
 
 The process's end is told before its parent's: whichever rank failed first has the earliest record, and the victims of
---kill-on-bad-exit have later ones.
+--kill-on-bad-exit have later ones. There may be thousands of those, within seconds in one folder of a parallel file
+system, and all that they tell is that their nodes live: so of each node one writes.
 """
 
+import json
 import os
 import select
 import signal
@@ -20,10 +22,14 @@ TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
 _SHELL_SIGNAL = 128
 _LAST_SIGNAL = 64
+VICTIM = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+"""Signals that somebody else sends, when another rank has failed or the attempt is to stop."""
 
 
 def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict[str, Any]) -> int:
-    """Run to the end. Returns the exit code, 128 + n for signal n; where it is not 0, `record` appears."""
+    """Run to the end. Returns the exit code, 128 + n for signal n; where it is not 0, `record` appears. A rank that was
+    ended together with this process is a victim, and one record of its node is enough.
+    """
     passed_on = _Signals()
     try:
         child = subprocess.Popen(  # bytes: under the C locale Python 3.6 would refuse what is not ASCII
@@ -44,7 +50,7 @@ def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict
     tail.join(_DRAIN_SECONDS)  # a process left behind may hold the pipe open
     if code < 0:
         code = _SHELL_SIGNAL - code
-    if code:
+    if code and not (passed_on.ended and ended_by(code) in VICTIM and _spoken(record, facts, code, tail.text())):
         _write(record, facts, code, tail.text())
     return public(code)
 
@@ -84,6 +90,7 @@ class _Signals:
     def __init__(self) -> None:
         self._child: "Optional[subprocess.Popen[bytes]]" = None
         self._early: List[int] = []
+        self.ended = False  # whether somebody wants this process to end, and so the other
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda caught, _: self._take(caught))
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
@@ -109,6 +116,7 @@ class _Signals:
         return int(self._child.returncode)
 
     def _take(self, number: int) -> None:
+        self.ended = True
         if self._child is None:
             self._early.append(number)
         elif self._child.poll() is None:
@@ -127,12 +135,36 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _told(facts: Dict[str, Any], code: int, text: str) -> Dict[str, Any]:
+    return dict(facts, code=code, signal=ended_by(code), time=time.time(), err=text)
+
+
 def _write(record: str, facts: Dict[str, Any], code: int, text: str) -> None:
-    told = dict(facts, code=code, signal=ended_by(code), time=time.time(), err=text)
     try:
-        write_json(record, told)
+        write_json(record, _told(facts, code, text))
     except OSError as error:
         tell("%s can't be written: %s" % (record, error))
+
+
+def _spoken(record: str, facts: Dict[str, Any], code: int, text: str) -> bool:
+    """Whether a rank of this node that is a victim has left its record, this one where it is the first: a file is made
+    once. It is read after all have ended, so it need not appear whole; one that was cut short is no word of its node.
+    """
+    node = facts.get("node")
+    if not node or facts["rank"] is None:  # an agent is alone on its node, and tells less than a rank
+        return False
+    path = os.path.join(os.path.dirname(record), "node-%s.json" % node)
+    if os.path.exists(path):  # which a node mostly remembers, while to make a file asks the server
+        return True
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            json.dump(_told(facts, code, text), file, sort_keys=True)
+    except FileExistsError:
+        return True
+    except OSError as error:
+        tell("%s can't be written: %s" % (path, error))
+        return False
+    return True
 
 
 def ended_by(code: int) -> Optional[int]:

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import json
 import zipfile
 
 from passerelle import script
+from passerelle.onsite.__main__ import TEXTS
 
 _CLAIM = "passerelle/onsite/claim.py"
 _FENCE = {
@@ -14,18 +16,12 @@ _FENCE = {
 
 
 def _without_fence(program: str) -> str:
-    made = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(base64.b64decode(program))) as old,
-        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
-    ):
-        for name in old.namelist():
-            text = old.read(name).decode("ascii")
-            for line, mutated in _FENCE.items() if name == _CLAIM else ():
-                assert line in text
-                text = text.replace(line, mutated)
-            new.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
-    return base64.encodebytes(made.getvalue()).decode()
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(program))) as old:
+        main, files = old.read("__main__.py").decode(), json.loads(old.read(TEXTS))
+    for line, mutated in _FENCE.items():
+        assert line in files[_CLAIM]
+        files[_CLAIM] = files[_CLAIM].replace(line, mutated)
+    return base64.encodebytes(script.archive(main, files)).decode()
 
 
 _program, _body = script._onsite()
