@@ -163,7 +163,7 @@ class Courtesy:
             await self._in_turn(what)
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind, about),
-                metered(self._counting(what), self._asked_for_patience),
+                metered(self._counting(what), self._asked_for_patience, self._may_leave),
             ):
                 return await call()
         except Deferred:
@@ -236,6 +236,11 @@ class Courtesy:
     def _asked_for_patience(self, seconds: float) -> None:
         left = min(seconds, LONGEST_PATIENCE)
         self.host.be_patient(left, seconds, told=left > WAITED_IN_PLACE)
+
+    def _may_leave(self) -> None:
+        """What waited for a connection, or follows another request of its call, may meet patience that is newer."""
+        if (left := self.patience_left) > 0:
+            raise self._patient(left)
 
     def _patient(self, left: float) -> Deferred:
         text = "The gateway asks for patience, and is left alone for as long as it asked."
