@@ -117,7 +117,9 @@ class Looks:
 
     def apart(self, period: float, probe: Probe) -> float:
         """Seconds from one look to the next: where each lists everybody's jobs, as for every such listing."""
-        return distance(period, self._states_took) if probe.everybody else period
+        if not probe.everybody:
+            return period
+        return distance(period, self._states_took, self._courtesy.host.sites)
 
     async def _progress(self, known: Known, running: Sequence[str], period: float) -> set[Run]:
         """What running jobs report: of all of them, or of those whose turn it is."""

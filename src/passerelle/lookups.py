@@ -188,8 +188,8 @@ class LookUps:
         """
         if not self.strays.due or (self._courtesy.budget.room(Purpose.LOOK) <= 0 and not self.strays.overdue):
             return set()
-        if self.listings.busy:
-            return set()  # it comes with the next look
+        if self.listings.wait > 0:
+            return set()  # it comes with a later look
         self.strays.put_off()
         live = await self._list() or ()
         return await self._looks.take_in([job for job in live if not self._picture.knows(job)])

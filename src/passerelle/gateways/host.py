@@ -1,6 +1,6 @@
 """What the Sites whose gateways are one host share: the paces of acts and of news, the patience that it asks for, the
-order in which they are first asked, and that one listing of all jobs is made at a time. An hour's calls are each Site's
-own.
+order in which they are first asked, and listings of all jobs: how much of its time these may take, and that one is
+made at a time. An hour's calls are each Site's own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from passerelle.gateways.allowance import Allowance
 from passerelle.gateways.budget import READ_OF_A_JOB
 from passerelle.gateways.pace import Pace
 from passerelle.profiles.machine import ACTS_PER_SECOND
@@ -36,9 +37,16 @@ class Host:
         """Whether one of the Sites has a listing of all jobs made. A few of them together are more than slurmrestd has
         threads, and everybody's submits wait behind them: five, of 6,000 jobs each, took two minutes, and one six
         seconds."""
+        self.allowance = Allowance(clock)
+        """Of listings."""
         self._clock = clock
         self._patient_until = 0.0
         self._next_first = 0.0
+
+    @property
+    def sites(self) -> int:
+        """How many there are."""
+        return max(len(self.heard), 1)
 
     def act_at(self, rate: float) -> None:
         """So many acts a second are its pace, and as many news as they bring about: else these would fall behind."""
