@@ -369,7 +369,7 @@ class SiteWatch:
             wished = self.trouble.retry_after if isinstance(self.trouble, Unavailable) else None
             backoff = self.period * 2.0 ** min(self._failures, 10)
             wait = min(backoff, max(self.period, LONGEST_BACKOFF_SECONDS))
-            return max(wait, min(wished or 0.0, LONGEST_PATIENCE), self._spared())
+            return max(wait, min(wished or 0.0, LONGEST_PATIENCE), self._spared(), self.courtesy.look_wait(self.period))
         listing = max(self._next_listing - self._now(), 0.0)
         spared = self._spared()
         self.courtesy.look_stretch = max(spared / self.period, 1.0) if self.period else 1.0
@@ -392,5 +392,4 @@ class SiteWatch:
 
     def _patient(self) -> float:
         """Seconds that the site asked us to wait, where that is no longer than a period: a longer silence is told."""
-        left = self.courtesy.patience_left
-        return left if left <= self.period else 0.0
+        return self.courtesy.look_wait(self.period) if self.courtesy.patience_left <= self.period else 0.0

@@ -97,6 +97,7 @@ class Courtesy:
             for kind, (first, most) in _OPEN.items()
         }
         self._slowed_at: dict[Purpose, float] = {}
+        self._look_at, self._look_after = 0.0, 0.0
 
     def meet(self, host: Host) -> None:
         """The gateway is there, beside those of other Sites."""
@@ -119,6 +120,15 @@ class Courtesy:
     def patience_left(self) -> float:
         """Seconds for which the site asked to be left alone; 0 where it didn't."""
         return self.host.patience_left
+
+    def look_wait(self, period: float) -> float:
+        """Seconds until a look that is due may come, since the site asked to be left alone: the Sites of its host then
+        come one after the other, as they do at the beginning.
+        """
+        until = self.host.patient_until
+        if self.patience_left > 0 and self._look_after != until:
+            self._look_after, self._look_at = until, self._clock() + self.host.look_after_patience(period)
+        return max(self._look_at - self._clock(), 0.0)
 
     @property
     def asked_seconds(self) -> float:
@@ -159,7 +169,6 @@ class Courtesy:
             kind = None  # files that tell of an end or ask for it, whatever happened to others
         try:
             await self._keep_within(what)
-            await self._be_patient()
             await self._in_turn(what)
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind, about),
@@ -199,10 +208,15 @@ class Courtesy:
             await asyncio.sleep(max(left, LEAST_WAIT))
 
     async def _in_turn(self, what: Purpose) -> None:
-        """Acts and news wait in place, in the order in which they came. The site may ask for patience meanwhile."""
+        """Acts and news wait in place, in the order in which they came. Where the site asks for patience meanwhile,
+        they have their turns after that.
+        """
+        await self._be_patient()
         pace = self._pace_of(what)
-        if pace is not None and (wait := pace.take()) > 0:
+        while pace is not None and (wait := pace.take()) > 0:
             await asyncio.sleep(wait)
+            if self.patience_left <= 0:
+                return
             await self._be_patient()
 
     def _counting(self, what: Purpose) -> Callable[[], None]:

@@ -40,8 +40,9 @@ class Host:
         self.allowance = Allowance(clock)
         """Of listings."""
         self._clock = clock
-        self._patient_until = 0.0
-        self._next_first = 0.0
+        self.patient_until = 0.0
+        """By its clock."""
+        self._next_first = self._next_after = 0.0
 
     @property
     def sites(self) -> int:
@@ -55,12 +56,16 @@ class Host:
     @property
     def patience_left(self) -> float:
         """Seconds for which it asked to be left alone; 0 where it didn't."""
-        return max(self._patient_until - self._clock(), 0.0)
+        return max(self.patient_until - self._clock(), 0.0)
 
     def be_patient(self, left: float, asked: float, *, told: bool) -> None:
-        """It asked for so many seconds, and gets so many that are `left`; `told`: all Sites hear of it."""
+        """It asked for so many seconds, and gets so many that are `left`; `told`: all Sites hear of it. Who was busy is
+        not met by all that gathered meanwhile.
+        """
         if left > self.patience_left:
-            self._patient_until, self.asked_seconds = self._clock() + left, asked
+            self.patient_until, self.asked_seconds = self._clock() + left, asked
+            for pace in (self.pace, self.news):
+                pace.begin_anew(left)
             for tell in list(self.heard.values()) if told else ():
                 tell()
 
@@ -70,6 +75,12 @@ class Host:
         wait = max(self._next_first - now, 0.0)
         self._next_first = now + wait + FIRST_LOOKS_SECONDS
         return wait % period if period else 0.0
+
+    def look_after_patience(self, period: float) -> float:
+        """In how many seconds a Site that would look now may, one after the other once it has had its patience."""
+        wait = max(self._next_after - self.patient_until, 0.0)
+        self._next_after = self.patient_until + wait + FIRST_LOOKS_SECONDS
+        return self.patience_left + (wait % period if period else 0.0)
 
 
 def address(url: str) -> tuple[str, int]:

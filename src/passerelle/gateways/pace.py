@@ -28,3 +28,7 @@ class Pace:
         now = self._clock()
         self._full_at = max(self._full_at, now) + 1 / self.rate
         return max(self._full_at - now - BURST_SECONDS, 0.0)
+
+    def begin_anew(self, after: float) -> None:
+        """When so many seconds are over one may leave, and nothing is saved up: what has gathered goes as it came."""
+        self._full_at = max(self._full_at, self._clock() + after + BURST_SECONDS - 1 / self.rate)
