@@ -19,13 +19,13 @@ from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose
 from passerelle.listings import Listings
 from passerelle.looks import Looks
-from passerelle.marker import Run
+from passerelle.marker import Run, parse
 from passerelle.names import NAMES_AT_ONCE
 from passerelle.picture import Picture
 from passerelle.recall import LEAST, MOST, recall
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.strays import Strays
-from passerelle.views import View
+from passerelle.strays import Stray, Strays
+from passerelle.views import Inquiry, View
 
 log = logging.getLogger("passerelle.lookups")
 
@@ -61,6 +61,8 @@ class LookUps:
         self._on_change = on_change
         self._now = now
         self._period = 0.0
+        self.behind = False
+        """Whether jobs that statuses remember wait for a look that has time to read them."""
 
     async def followed(self) -> None:
         """Of submits that were answered some time ago: is there another job under the marker? Without accounting a
@@ -124,7 +126,10 @@ class LookUps:
         self._period = period
         most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
         accounted = partial(self._accountant.by_ids, runs=self._picture.asked)
-        recalled = await self._looks.take_in(await recall(self._door(), self._picture, accounted, most))
+        records = self._looks.records
+        records.begin(period)
+        found, self.behind = await recall(self._door(), self._picture, accounted, records.some, most)
+        recalled = await self._looks.take_in(found)
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
@@ -152,9 +157,12 @@ class LookUps:
         if not deep:  # who wants one has no answer yet
             answered, silent = answered - wanting, silent - wanting
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
-        told, unsure = rows, list[RemoteJob]()
         if live is None and active:
-            live = await self._door().get(active)
+            live, unread = await self._looks.records.some(active)
+            later = {named[0] for row in rows if row.job_id in unread and (named := parse(row.name)) is not None}
+            rows = [row for row in rows if (named := parse(row.name)) is None or named[0] not in later]
+            answered = answered - later  # they are looked up again, by a look that has time
+        told, unsure = rows, list[RemoteJob]()
         if live is not None:
             listed = {job.name for job in live}
             unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
@@ -181,6 +189,11 @@ class LookUps:
             return None
         self.strays.listed(live, self._picture)
         return live
+
+    def ask_for_forgotten(self, is_here: Callable[[Stray], bool]) -> None:
+        """Live jobs of a TrainingJob that asks for none: its status may be an older backup's, from before them."""
+        for each in self.strays.forgotten(is_here):
+            self._picture.ask(each.run, Inquiry(highest=each.attempt, thorough=True))
 
     async def surveyed(self) -> set[Run]:
         """All jobs of ours, once an hour, so that those are known that nobody asks for: strays, and a second job under

@@ -69,6 +69,9 @@ _PURPOSES = {Kind.SUBMITS: Purpose.SUBMIT, Kind.ENDS: Purpose.END, Kind.FILES: P
 _PACED = frozenset({Purpose.SUBMIT, Purpose.END})
 """What makes no more calls a second than the pace of acts allows."""
 
+RECORDS = "get"
+"""The operation that reads full records: they keep the pace of news, whatever they are read for."""
+
 _NO_ANSWER = frozenset({UNREACHABLE, BUSY, "SchedulerUnavailable"})
 """Reasons by which nobody answered, or nobody who could help. Others are about one job or one file."""
 
@@ -110,9 +113,16 @@ class Courtesy:
         """Of acts: the host's."""
         return self.host.pace
 
-    def _pace_of(self, what: Purpose) -> Pace | None:
+    @property
+    def news_wait(self) -> float:
+        """Seconds for which a record that is asked for now would wait for its turn."""
+        return self.host.news.wait
+
+    def _pace_of(self, operation: str, what: Purpose) -> Pace | None:
         """The one that calls for this keep to; None where nothing but the hour bounds them."""
-        return self.pace if what in _PACED else self.host.news if what is Purpose.NEWS else None
+        if what in _PACED:
+            return self.pace
+        return self.host.news if what is Purpose.NEWS or operation == RECORDS else None
 
     # What is told of it
 
@@ -126,7 +136,7 @@ class Courtesy:
         come one after the other, as they do at the beginning.
         """
         until = self.host.patient_until
-        if self.patience_left > 0 and self._look_after != until:
+        if self.host.returned_to and self._look_after != until:
             self._look_after, self._look_at = until, self._clock() + self.host.look_after_patience(period)
         return max(self._look_at - self._clock(), 0.0)
 
@@ -169,10 +179,11 @@ class Courtesy:
             kind = None  # files that tell of an end or ask for it, whatever happened to others
         try:
             await self._keep_within(what)
-            await self._in_turn(what)
+            pace = self._pace_of(operation, what)
+            await self._in_turn(pace)
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind, about),
-                metered(self._counting(what), self._asked_for_patience, self._may_leave),
+                metered(self._counting(what, pace), self._asked_for_patience, self._may_leave),
             ):
                 return await call()
         except Deferred:
@@ -207,21 +218,20 @@ class Courtesy:
                 raise self._patient(left)
             await asyncio.sleep(max(left, LEAST_WAIT))
 
-    async def _in_turn(self, what: Purpose) -> None:
+    async def _in_turn(self, pace: Pace | None) -> None:
         """Acts and news wait in place, in the order in which they came. Where the site asks for patience meanwhile,
         they have their turns after that.
         """
         await self._be_patient()
-        pace = self._pace_of(what)
         while pace is not None and (wait := pace.take()) > 0:
             await asyncio.sleep(wait)
             if self.patience_left <= 0:
                 return
             await self._be_patient()
 
-    def _counting(self, what: Purpose) -> Callable[[], None]:
+    def _counting(self, what: Purpose, pace: Pace | None) -> Callable[[], None]:
         """Told of each call of an operation. Its first has had its turn, and further ones take those of others."""
-        further, pace = False, self._pace_of(what)
+        further = False
 
         def count() -> None:
             nonlocal further

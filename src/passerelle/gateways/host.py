@@ -27,7 +27,7 @@ class Host:
         self.pace = Pace(clock)
         """Of acts."""
         self.news = Pace(clock)
-        """Of records that are read of jobs that have changed. No act waits for one."""
+        """Of full records, and of whatever else is read of jobs that have changed. No act waits for one."""
         self.act_at(ACTS_PER_SECOND)
         self.asked_seconds = 0.0
         """What it asked for last, while patience_left."""
@@ -78,9 +78,15 @@ class Host:
 
     def look_after_patience(self, period: float) -> float:
         """In how many seconds a Site that would look now may, one after the other once it has had its patience."""
-        wait = max(self._next_after - self.patient_until, 0.0)
-        self._next_after = self.patient_until + wait + FIRST_LOOKS_SECONDS
-        return self.patience_left + (wait % period if period else 0.0)
+        begins = max(self.patient_until, self._clock())
+        wait = max(self._next_after - begins, 0.0)
+        self._next_after = begins + wait + FIRST_LOOKS_SECONDS
+        return begins - self._clock() + (wait % period if period else 0.0)
+
+    @property
+    def returned_to(self) -> bool:
+        """Whether it is being asked for patience, or the Sites come back one after the other since it was."""
+        return self._clock() < max(self.patient_until, self._next_after)
 
 
 def address(url: str) -> tuple[str, int]:

@@ -23,6 +23,11 @@ class Pace:
         self._clock = clock
         self._full_at = 0.0
 
+    @property
+    def wait(self) -> float:
+        """What a call that took its turn now would be told."""
+        return max(max(self._full_at - self._clock(), 0.0) + 1 / self.rate - BURST_SECONDS, 0.0)
+
     def take(self) -> float:
         """One call's turn: in how many seconds it may leave; 0 now."""
         now = self._clock()
