@@ -33,6 +33,7 @@ from passerelle.looks import Looks
 from passerelle.lookups import LookUps
 from passerelle.marker import Run
 from passerelle.picture import Picture
+from passerelle.refused import Refused
 from passerelle.reports import Reports, RunDirectory
 from passerelle.setbacks import Setbacks
 from passerelle.slurm import RemoteJob, Stage
@@ -47,7 +48,7 @@ SPREAD = (1.0, 1.1)
 
 class SiteWatch:
     """Looks at one site. `on_change` is told of every run whose picture changed; it must not block or raise.
-    `names_nobody` tells of a run that no TrainingJob is of it.
+    `renew` tells what is shown there, and `names_nobody` of a run that no TrainingJob is of it.
     """
 
     def __init__(  # noqa: PLR0913 -- all that it stands between, by name
@@ -57,7 +58,7 @@ class SiteWatch:
         *,
         period: float,
         progress_period: float,
-        renew: Callable[[], Awaitable[None]],
+        renew: Callable[[], Awaitable[object]],
         run_directory: RunDirectory,
         on_change: Callable[[Run], None],
         on_site: Callable[[], None],
@@ -100,6 +101,7 @@ class SiteWatch:
         self._haste = Haste(self._now)
         self._wake = asyncio.Event()
         self._setbacks = Setbacks(self._now)
+        self._refused = Refused(self._now)
         self._gate = Gate(lambda: self._identity)
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
@@ -216,6 +218,7 @@ class SiteWatch:
         """Another door. Neither a look nor an act is in hand meanwhile: what the one says is never the other's."""
         async with self._looking:
             await self.shut()
+            self._refused.forget()
             former, self.gateway = self.gateway, gateway
             await former.close()
         self.nudge()
@@ -283,11 +286,11 @@ class SiteWatch:
         changed: set[Run] = set()
         healed = False
         try:
-            await self._renew()
-            probe = await self.gateway.probe()
-            self._picture.meet(probe.identity)
-            self.probe = probe
-            changed = await self._ask(probe)
+            with self._refused.showing(await self._renew()):
+                probe = await self.gateway.probe()
+                self._picture.meet(probe.identity)
+                self.probe = probe
+                changed = await self._ask(probe)
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
