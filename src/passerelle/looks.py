@@ -94,6 +94,7 @@ class Looks:
         """The light listing for our ids; then full records of what changed, which are told of before those that are
         due to report are read: 500 records of progress take seconds.
         """
+        self.accountant.period = period
         if not self._next_progress:  # whatever runs is read whole when it is found
             self._next_progress = self._now() + progress_period
         known = self._picture.known()

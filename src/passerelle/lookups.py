@@ -135,16 +135,16 @@ class LookUps:
         recalled |= self._picture.settle(recalled, self._now(), self._door().settle_seconds, accounted=False)
         later = self._picture.remembered(len(self._picture.asked))  # by their ids, as soon as the hour's calls allow
         turn = self._picture.turn(LOOK_UPS_PER_LOOK, lambda view: self._held(view) <= 0)
-        return recalled | await self._looked_up(turn - later.keys(), period)
+        return recalled | await self._looked_up(turn - later.keys())
 
-    async def _looked_up(self, asked: set[Run], period: float) -> set[Run]:
+    async def _looked_up(self, asked: set[Run]) -> set[Run]:
         """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell.
         What was answered of them counts, whatever was not; while accounting is silent they are looked up once a period
         or less often, and a full listing is made only for those that may have a job.
         """
         if not asked:
             return set()
-        rows, answered = await self._accountant.look_up(asked, period)
+        rows, answered = await self._accountant.look_up(asked)
         views = {run: view for run in asked if (view := self._picture.views.get(run)) is not None}
         silent = asked - answered
         for view in (views[run] for run in silent if run in views):
