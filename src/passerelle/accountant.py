@@ -16,7 +16,7 @@ from passerelle.picture import Picture
 from passerelle.slurm import RemoteJob
 
 LONGEST_SILENCE_SECONDS = 900.0
-"""Between two look-ups by marker while accounting is silent; or a period, where that is longer."""
+"""Between two questions while accounting is silent; or a period, where that is longer."""
 
 OLD_SECONDS = 7 * DAY_SECONDS
 """Older runs are asked for apart: a search reaches back as far as the oldest in it."""
@@ -24,21 +24,23 @@ OLD_SECONDS = 7 * DAY_SECONDS
 
 class Accountant:
     """At one site, whatever its door is by now. Rows are None where it can't be asked: then nothing is absent, and the
-    live side goes on; a door without accounting has none. `now` is monotonic, in seconds.
+    live side goes on; a door without accounting has none. Who meets its silence spares it the questions of all, for
+    a `period` at first. `now` is monotonic, in seconds.
     """
 
     def __init__(self, door: Callable[[], Gateway], picture: Picture, now: Callable[[], float]) -> None:
+        self.period = 30.0
         self.trouble: Unavailable | None = None
         self._door = door
         self._picture = picture
         self._now = now
-        self._silences = 0  # look-ups in a row that it did not answer, or not all of
+        self._silences = 0  # questions in a row that it did not answer
         self._ask_again = 0.0
         self._last_asked = ""  # the key of a run
 
     @property
     def patience(self) -> float:
-        """Seconds for which look-ups by marker wait, since it did not answer the last one; 0 where it did."""
+        """Seconds for which it is not asked, since it did not answer the last time; 0 where it did."""
         return max(self._ask_again - self._now(), 0.0)
 
     async def by_ids(self, job_ids: Collection[str], runs: Iterable[Run]) -> list[RemoteJob] | None:
@@ -50,23 +52,12 @@ class Accountant:
         runs = [named[0] for each in markers if (named := parse(each)) is not None]
         return await self._rows(names=markers, within=self._within(runs))
 
-    async def look_up(self, asked: set[Run], period: float) -> tuple[list[RemoteJob], set[Run]]:
-        """Rows of these runs, and the runs that it has answered for. Where it is silent it is not asked again for a
-        while.
+    async def look_up(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
+        """Rows of these runs, and the runs that it has answered for. It is asked piece by piece, and no more once it is
+        silent; the piece that got no answer comes last the next time.
         """
         if self.patience > 0:
             return [], set()
-        rows, answered = await self._in_pieces(asked)
-        self._silences = self._silences + 1 if asked - answered else 0
-        if self._silences:
-            backoff = period * 2.0 ** min(self._silences - 1, 10)
-            self._ask_again = self._now() + min(backoff, max(period, LONGEST_SILENCE_SECONDS))
-        return rows, answered
-
-    async def _in_pieces(self, asked: Collection[Run]) -> tuple[list[RemoteJob], set[Run]]:
-        """It is asked piece by piece, and no more once it is silent; the piece that got no answer comes last the next
-        time.
-        """
         rows: list[RemoteJob] = []
         answered: set[Run] = set()
         turn = sorted(asked, key=lambda run: (run.key <= self._last_asked, self._within([run]) >= OLD_SECONDS, run.key))
@@ -94,10 +85,15 @@ class Accountant:
     async def _rows(self, *, names: Words = (), job_ids: Words = (), within: float) -> list[RemoteJob] | None:
         if not isinstance(door := self._door(), Accounting):
             return []
+        if self.patience > 0:
+            return None
         try:
             rows = list(await door.accounted(names=names, job_ids=job_ids, within=within))
         except Unavailable as error:
             self.trouble = error
+            self._silences += 1
+            backoff = self.period * 2.0 ** min(self._silences - 1, 10)
+            self._ask_again = self._now() + min(backoff, max(self.period, LONGEST_SILENCE_SECONDS))
             return None
-        self.trouble = None
+        self.trouble, self._silences = None, 0
         return rows

@@ -123,3 +123,10 @@ class Deferred(Unavailable):
 
     def __init__(self, message: str, *, reason: str | None = None, retry_after: float) -> None:
         super().__init__(message, reason=reason, sent=False, retry_after=retry_after)
+
+
+def unsent(error: Unavailable) -> Unavailable:
+    """The same, of a call in which nothing of consequence was sent, whatever was asked before that."""
+    if not error.sent:
+        return error
+    return Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after)

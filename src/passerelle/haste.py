@@ -12,6 +12,14 @@ from collections.abc import Callable
 EARLY = 4
 """Looks of a period that may come early."""
 
+GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
+"""Look-ups gather for a tenth of the period, within these seconds: a burst of new TrainingJobs costs a few calls."""
+
+
+def gather(period: float) -> float:
+    """A moment, in seconds: a small part of the period."""
+    return min(max(period * GATHER_SHARE, GATHER_LEAST), GATHER_MOST)
+
 
 class Haste:
     """Of one site. `clock` is monotonic, in seconds."""

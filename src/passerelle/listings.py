@@ -1,9 +1,10 @@
 """How rarely a site is asked for all jobs at once. Pure; the clock is the caller's.
 
-Such a listing holds slurmctld's lock while 8 KiB are written of each job of everybody's. So what waits for one shares
-the next, which comes a minute after the one before, and later where they take long: no more than a fiftieth of the
-time is spent in them. Of that, five minutes' worth can be saved up, and is there when an operator starts: what the one
-before it left in doubt takes two listings. One that fails is evidence of nothing, and the next comes later each time.
+Such a listing holds slurmctld's lock while 8 KiB are written of each job of everybody's. So what waits for one at a
+Site shares the next, which comes a minute after the one before; and later where they take long, for all Sites of a host
+together have a fiftieth of the time. Of that, five minutes' worth can be saved up, and is there when an operator
+starts: what the one before it left in doubt takes two listings. One that fails is evidence of nothing, and the next
+comes later each time.
 """
 
 from __future__ import annotations
@@ -12,25 +13,17 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from passerelle.errors import Deferred, PasserelleError
+from passerelle.gateways.allowance import MOST_SECONDS, SHARE
 from passerelle.gateways.host import Host
 
 LEAST_SECONDS = 60.0
 """From one to the next; two periods, where these are shorter, and a period, where that is longer."""
-
-MOST_SECONDS = 300.0
-"""However long they take: a deletion may wait for one."""
 
 BUSY_SECONDS = 2.0
 """When it is looked again whether another Site's listing is over."""
 
 LONGEST_SECONDS = 900.0
 """Likewise, where one after the other fails."""
-
-SHARE = 0.02
-"""Of the time that may be spent in listings."""
-
-_SAVED_SECONDS = SHARE * MOST_SECONDS
-"""Of listings, that may be saved up; and as many may be owed, so that one that took longer is forgiven the rest."""
 
 
 class Listings:
@@ -41,8 +34,8 @@ class Listings:
         """Why the last one failed; None where it did not."""
         self._clock = clock
         self._host = host
-        self._next = self._counted = clock()
-        self._saved = _SAVED_SECONDS  # less than nothing is owed
+        self._next = clock()
+        self._excused = False  # the last one did not serve all
         self._failures = 0  # in a row
 
     @property
@@ -52,8 +45,9 @@ class Listings:
 
     @property
     def wait(self) -> float:
-        """Seconds until the next one may come."""
-        return max(self._next - self._clock(), BUSY_SECONDS if self.busy else 0.0)
+        """Seconds until the next one may come, for whom one is wanted now."""
+        shared = 0.0 if self._excused else self._host().allowance.wait(self)
+        return max(self._next - self._clock(), shared, BUSY_SECONDS if self.busy else 0.0)
 
     @contextlib.contextmanager
     def one(self, period: float, *, more_wait: bool = False) -> Iterator[None]:
@@ -61,7 +55,7 @@ class Listings:
         thousands, and so the next one is anybody's. That the site is spared one is no failure.
         """
         began, apart, host = self._clock(), 1.0, self._host()
-        host.listing = True
+        host.listing, self._excused = True, False
         try:
             yield
         except PasserelleError as error:
@@ -70,19 +64,18 @@ class Listings:
                 self._failures += 1
             raise
         else:
-            self.trouble, self._failures, apart = None, 0, 0.0 if more_wait else 1.0
+            self.trouble, self._failures, self._excused = None, 0, more_wait
         finally:
             host.listing = False
             now = self._clock()
-            saved = min(self._saved + SHARE * (now - self._counted), _SAVED_SECONDS)
-            self._saved, self._counted = max(saved - (now - began), -_SAVED_SECONDS), now
-            wait = max(_least(period), -self._saved / SHARE)
-            self._next = now + min(apart * wait, max(wait, LONGEST_SECONDS))
+            host.allowance.spend(self, now - began)
+            wait = max(_least(period), host.allowance.owed)
+            self._next = now if self._excused else now + min(apart * wait, max(wait, LONGEST_SECONDS))
 
 
-def distance(period: float, took: float) -> float:
-    """Seconds from a listing that took so long to the next, where one follows the other for ever."""
-    return max(_least(period), min(took / SHARE, MOST_SECONDS))
+def distance(period: float, took: float, sites: int = 1) -> float:
+    """Seconds from a listing that took so long to the next, where one follows the other for ever, at so many Sites."""
+    return max(_least(period), min(took * sites / SHARE, MOST_SECONDS))
 
 
 def _least(period: float) -> float:

@@ -19,13 +19,13 @@ from passerelle.gateways.courtesy import Courtesy
 from passerelle.gateways.purpose import Purpose
 from passerelle.listings import Listings
 from passerelle.looks import Looks
-from passerelle.marker import Run
+from passerelle.marker import Run, parse
 from passerelle.names import NAMES_AT_ONCE
 from passerelle.picture import Picture
 from passerelle.recall import LEAST, MOST, recall
 from passerelle.slurm import RemoteJob, Stage
-from passerelle.strays import Strays
-from passerelle.views import Asked, View
+from passerelle.strays import Stray, Strays
+from passerelle.views import Asked, Inquiry, View
 
 log = logging.getLogger("passerelle.lookups")
 
@@ -61,6 +61,8 @@ class LookUps:
         self._on_change = on_change
         self._now = now
         self._period = 0.0
+        self.behind = False
+        """Whether jobs that statuses remember wait for a look that has time to read them."""
 
     async def followed(self) -> None:
         """Of submits that were answered some time ago: is there another job under the marker? Without accounting a
@@ -133,15 +135,18 @@ class LookUps:
         most = max(min(int(self._courtesy.budget.room(Purpose.LOOK)), MOST), LEAST)
         accounted = partial(self._accountant.by_ids, runs=self._picture.asked)
         began = self._now()
-        recalled = await self._looks.take_in(await recall(self._door(), self._picture, accounted, most))
+        records = self._looks.records
+        records.begin(period)
+        found, self.behind = await recall(self._door(), self._picture, accounted, records.some, most)
+        recalled = await self._looks.take_in(found)
         for run in recalled:
             self._picture.views[run].recalled = True
         recalled |= self._picture.settle(recalled, self._since(began), self._settle_seconds, accounted=False)
         later = self._picture.remembered(len(self._picture.asked))  # by their ids, as soon as the hour's calls allow
         turn = self._picture.turn(LOOK_UPS_PER_LOOK, lambda view: self._held(view) <= 0)
-        return recalled | await self._looked_up(turn - later.keys(), period)
+        return recalled | await self._looked_up(turn - later.keys())
 
-    async def _looked_up(self, asked: set[Run], period: float) -> set[Run]:
+    async def _looked_up(self, asked: set[Run]) -> set[Run]:
         """Accounting first (it filters by name), the full live listing where a job may exist that it does not tell.
         What was answered of them counts, whatever was not; while accounting is silent they are looked up once a period
         or less often, and a full listing is made only for those that may have a job.
@@ -149,7 +154,7 @@ class LookUps:
         if not asked:
             return set()
         began = self._now()
-        rows, answered = await self._accountant.look_up(asked, period)
+        rows, answered = await self._accountant.look_up(asked)
         views = {run: view for run in asked if (view := self._picture.views.get(run)) is not None}
         silent = asked - answered
         for view in (views[run] for run in silent if run in views):
@@ -162,9 +167,12 @@ class LookUps:
         if not deep:  # who wants one has no answer yet
             answered, silent = answered - wanting, silent - wanting
         active = [row.job_id for row in rows if row.stage is not Stage.ENDED]
-        told, unsure = rows, list[RemoteJob]()
         if live is None and active:
-            live = await self._door().get(active)
+            live, unread = await self._looks.records.some(active)
+            later = {named[0] for row in rows if row.job_id in unread and (named := parse(row.name)) is not None}
+            rows = [row for row in rows if (named := parse(row.name)) is None or named[0] not in later]
+            answered = answered - later  # they are looked up again, by a look that has time
+        told, unsure = rows, list[RemoteJob]()
         if live is not None:
             listed = {job.name for job in live}
             unsure = [row for row in rows if row.stage is not Stage.ENDED and row.name not in listed]
@@ -192,14 +200,19 @@ class LookUps:
         self.strays.listed(live, self._picture)
         return live
 
+    def ask_for_forgotten(self, is_here: Callable[[Stray], bool]) -> None:
+        """Live jobs of a TrainingJob that asks for none: its status may be an older backup's, from before them."""
+        for each in self.strays.forgotten(is_here):
+            self._picture.ask(each.run, Inquiry(highest=each.attempt, thorough=True))
+
     async def surveyed(self) -> set[Run]:
         """All jobs of ours, once an hour, so that those are known that nobody asks for: strays, and a second job under
         a marker. An hour later it comes though the calls run short. Nothing waits for it. What changed.
         """
         if not self.strays.due or (self._courtesy.budget.room(Purpose.LOOK) <= 0 and not self.strays.overdue):
             return set()
-        if self.listings.busy:
-            return set()  # it comes with the next look
+        if self.listings.wait > 0:
+            return set()  # it comes with a later look
         self.strays.put_off()
         live = await self._list() or ()
         return await self._looks.take_in([job for job in live if not self._picture.knows(job)])

@@ -59,9 +59,14 @@ class Picture:
         there = (run for run in self.asked if run in self.views and ready(self.views[run]))
         chosen = list(islice(there, most))
         for run in chosen:
+            self.later(run)
+        return set(chosen)
+
+    def later(self, run: Run) -> None:
+        """Others that are to be looked up come before this one."""
+        if run in self.asked:
             del self.asked[run]
             self.asked[run] = None
-        return set(chosen)
 
     def remembered(self, most: int) -> dict[Run, Remembered]:
         """At most so many of the jobs that the site is to be asked for by their ids."""

@@ -23,25 +23,36 @@ MOST = 2_000
 LEAST = 16
 """Likewise, where the hour's calls have no room for more."""
 
+Read = Callable[[Collection[str]], Awaitable[tuple[list[RemoteJob], set[str]]]]
+"""Full records of these ids, and the ids for which this look has no time."""
+
 Accounted = Callable[[Collection[str]], Awaitable[list[RemoteJob] | None]]
 """Accounting's rows of these ids; None where it can't be asked."""
 
 
-async def recall(door: Gateway, picture: Picture, accounted: Accounted, most: int = MOST) -> list[RemoteJob]:
-    """The records of remembered jobs that live, of so many at `most`, as far as the site confirms them."""
+async def recall(
+    door: Gateway, picture: Picture, accounted: Accounted, read: Read, most: int = MOST
+) -> tuple[list[RemoteJob], bool]:
+    """The records of remembered jobs that live, of so many at `most`, as far as the site confirms them; and whether
+    there was no time for all of these. They come after the others, of which most may only wait.
+    """
     turn = picture.remembered(most if by_ids(door) else MOST)
     if not turn:
-        return []
-    found = await _confirmed(door, {job.job_id: job for job in turn.values()}, accounted)
-    for run in turn:
-        if (view := picture.views.get(run)) is not None:
+        return [], False
+    found, unread = await _confirmed(door, {job.job_id: job for job in turn.values()}, accounted, read)
+    for run, job in turn.items():
+        if job.job_id in unread:
+            picture.later(run)
+        elif (view := picture.views.get(run)) is not None:
             view.remembered = None  # it was asked for once; what was not found is looked up by its marker
-    return found
+    return found, bool(unread)
 
 
-async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Accounted) -> list[RemoteJob]:
+async def _confirmed(
+    door: Gateway, jobs: dict[str, Remembered], accounted: Accounted, read: Read
+) -> tuple[list[RemoteJob], set[str]]:
     if not by_ids(door):
-        return []
+        return [], set()
     states = await door.states(jobs.keys())
     live = {job_id for job_id, state in states.items() if state.stage is not Stage.ENDED}
     waiting = {job_id for job_id in live if _waits_as_before(jobs[job_id], states[job_id])}
@@ -49,8 +60,9 @@ async def _confirmed(door: Gateway, jobs: dict[str, Remembered], accounted: Acco
     rows = [row for row in rows or [] if row.job_id in waiting and row.name == jobs[row.job_id].marker]
     found = [_as_before(row, jobs[row.job_id], states[row.job_id]) for row in rows]
     others = live - {row.job_id for row in rows}
-    read = await door.get(others) if others else []
-    return found + [job for job in read if job.name == jobs[job.job_id].marker and job.stage is not Stage.ENDED]
+    records, unread = await read(others)
+    alive = (job for job in records if job.job_id in jobs and job.stage is not Stage.ENDED)
+    return [*found, *(job for job in alive if job.name == jobs[job.job_id].marker)], unread
 
 
 def by_ids(door: Gateway) -> bool:

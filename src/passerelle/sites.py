@@ -264,11 +264,11 @@ class Sites:
         service.to_write.set()
         self._turned(service.site.name)
 
-    async def _renew(self, service: Service) -> None:
+    async def _renew(self, service: Service) -> Credential | None:
         """Read the Secret again. While kube-apiserver is away the last credential serves on."""
         spec = service.site.spec
         if spec is None:
-            return
+            return None
         name, driver = spec.gateway.credentials.name, spec.gateway.driver
         data: Mapping[str, bytes] | None
         try:
@@ -278,11 +278,12 @@ class Sites:
         except Unavailable:
             if service.credential is None or service.credential_of != driver:
                 raise
-            return
+            return service.credential
         credential = self._read_credential(driver, f"{self._namespace}/{name}", data)
         if service.watch is not None and service.credential is not None and credential.user != service.credential.user:
             await service.watch.shut()  # nobody acts as the new user under an old intent
         service.credential, service.credential_of = credential, driver
+        return credential
 
     async def _trust(self, spec: SiteSpec) -> Trust:
         async def read(name: str) -> Mapping[str, bytes] | None:

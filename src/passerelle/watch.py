@@ -23,37 +23,32 @@ from dataclasses import replace
 from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.current import Seen
-from passerelle.errors import Deferred, Invalid, Misaddressed, PasserelleError, Unavailable
+from passerelle.errors import Deferred, PasserelleError, Unavailable
 from passerelle.gate import WAITING, Gate, kind_of, waiting
 from passerelle.gateways.base import Gateway, Identity, Probe
 from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy, Kind
 from passerelle.gateways.purpose import Purpose, made_for
-from passerelle.haste import Haste
+from passerelle.haste import Haste, gather
 from passerelle.looks import Looks
 from passerelle.lookups import LookUps
 from passerelle.marker import Run
 from passerelle.picture import Picture
+from passerelle.refused import Refused
 from passerelle.reports import Reports, RunDirectory
+from passerelle.setbacks import Setbacks
 from passerelle.slurm import RemoteJob, Stage
 from passerelle.strays import Stray
 from passerelle.views import Inquiry, Question, View
 
 log = logging.getLogger("passerelle.watch")
 
-GATHER_SHARE, GATHER_LEAST, GATHER_MOST = 0.1, 0.2, 3.0
-"""Look-ups gather for a tenth of the period, within these seconds: a burst of new TrainingJobs costs a few calls."""
-
 SPREAD = (1.0, 1.1)
 """Of a period: many Sites of one machine do not knock together, and none knocks sooner than its least period."""
-LONGEST_BACKOFF_SECONDS = 60.0
-
-MISADDRESSED_SECONDS = 180.0
-"""How long another server answers at the address before that is the administrator's to mend."""
 
 
 class SiteWatch:
     """Looks at one site. `on_change` is told of every run whose picture changed; it must not block or raise.
-    `names_nobody` tells of a run that no TrainingJob is of it.
+    `renew` tells what is shown there, and `names_nobody` of a run that no TrainingJob is of it.
     """
 
     def __init__(  # noqa: PLR0913 -- all that it stands between, by name
@@ -63,7 +58,7 @@ class SiteWatch:
         *,
         period: float,
         progress_period: float,
-        renew: Callable[[], Awaitable[None]],
+        renew: Callable[[], Awaitable[object]],
         run_directory: RunDirectory,
         on_change: Callable[[Run], None],
         on_site: Callable[[], None],
@@ -105,8 +100,8 @@ class SiteWatch:
         )
         self._haste = Haste(self._now)
         self._wake = asyncio.Event()
-        self._failures = 0
-        self._failing_since = 0.0  # for the reason of the trouble
+        self._setbacks = Setbacks(self._now)
+        self._refused = Refused(self._now)
         self._gate = Gate(lambda: self._identity)
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
@@ -223,6 +218,7 @@ class SiteWatch:
         """Another door. Neither a look nor an act is in hand meanwhile: what the one says is never the other's."""
         async with self._looking:
             await self.shut()
+            self._refused.forget()
             former, self.gateway = self.gateway, gateway
             await former.close()
         self.nudge()
@@ -282,8 +278,7 @@ class SiteWatch:
 
     async def _list(self) -> None:
         """What is known of is told before look-ups begin: they may take long, or fail."""
-        for run in await self._looks.known(self.progress_period):
-            self._on_change(run)
+        await self._looks.known(self.period, self.progress_period)
         await self._look_ups.followed()
 
     async def _look(self) -> None:
@@ -291,21 +286,11 @@ class SiteWatch:
         changed: set[Run] = set()
         healed = False
         try:
-            await self._renew()
-            probe = await self.gateway.probe()
-            self._picture.meet(probe.identity)
-            self.probe = probe
-            now = self._now()
-            if now < self._next_listing:
-                self._haste.take(self.period)
-            if now >= self._next_listing or (self._stale and not probe.everybody):
-                self._stale = False
-                await self._list()
-                apart = self._looks.apart(self.period, probe)
-                self._next_listing = now + apart * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
-            changed = await self._look_ups.asked(self.period)
-            changed |= await self._look_ups.surveyed()
-            self._ask_for_forgotten()
+            with self._refused.showing(await self._renew()):
+                probe = await self.gateway.probe()
+                self._picture.meet(probe.identity)
+                self.probe = probe
+                changed = await self._ask(probe)
         except PasserelleError as error:
             if self.trouble is None or self.trouble.reason != error.reason:
                 extra = {"site": self.name, "reason": error.reason, "error": str(error)}
@@ -315,7 +300,7 @@ class SiteWatch:
             if self.trouble is not None:
                 who = {"cluster": probe.identity.cluster, "user": probe.identity.user, "version": probe.version}
                 log.info("site answers", extra={"site": self.name, **who})
-            self._failures = 0
+            self._setbacks.answered()
             healed = self.trouble is not None  # of an act, maybe, since this look began: passes were told of it
             self.trouble = None
             self.looked_at, self._answered = time.time(), self._now()
@@ -325,23 +310,33 @@ class SiteWatch:
         for run in changed:
             self._on_change(run)
 
-    def _ask_for_forgotten(self) -> None:
-        """Live jobs of a TrainingJob that asks for none: its status may be an older backup's, from before them."""
-        strays = self._look_ups.strays
-        for each in strays.forgotten(lambda each: self._run_directory(each.run, each.attempt) is not None):
-            self._picture.ask(each.run, Inquiry(highest=each.attempt, thorough=True))
+    async def _ask(self, probe: Probe) -> set[Run]:
+        """All that a look asks. Between those that come early it merely reads on, where it is behind."""
+        now, behind = self._now(), self._behind
+        early = now < self._next_listing
+        asks = not (early and behind and self._haste.wait(self.period) > 0)
+        if early and asks:
+            self._haste.take(self.period)
+        if not early or (self._stale and asks and not probe.everybody):
+            self._stale = False
+            await self._list()
+            apart = self._looks.apart(self.period, probe)
+            self._next_listing = now + apart * random.uniform(*SPREAD)  # noqa: S311 -- jitter, no secret
+        elif behind:
+            await self._looks.go_on(self.period)
+        if not asks and not self._look_ups.behind:
+            return set()
+        changed = await self._look_ups.asked(self.period)
+        changed |= await self._look_ups.surveyed()
+        self._look_ups.ask_for_forgotten(lambda each: self._run_directory(each.run, each.attempt) is not None)
+        return changed
 
     @property
     def _identity(self) -> Identity | None:
         return self.probe.identity if self.probe is not None and self.trouble is None else None
 
     def _fail(self, error: PasserelleError) -> None:
-        if self.trouble is None or self.trouble.reason != error.reason:
-            self._failing_since = self._now()
-        if isinstance(error, Misaddressed) and self._now() - self._failing_since >= MISADDRESSED_SECONDS:
-            error = Invalid(error.message, reason=error.reason)
-        self._failures += 1
-        self.trouble = error
+        self.trouble = self._setbacks.failed(error, self.trouble)
         self._next_listing = 0.0
 
     def _now(self) -> float:
@@ -367,24 +362,29 @@ class SiteWatch:
         """Seconds until the next look, without being woken."""
         if self.trouble is not None:
             wished = self.trouble.retry_after if isinstance(self.trouble, Unavailable) else None
-            backoff = self.period * 2.0 ** min(self._failures, 10)
-            wait = min(backoff, max(self.period, LONGEST_BACKOFF_SECONDS))
-            return max(wait, min(wished or 0.0, LONGEST_PATIENCE), self._spared())
+            wait = max(self._setbacks.backoff(self.period), min(wished or 0.0, LONGEST_PATIENCE))
+            return max(wait, self._spared(), self.courtesy.look_wait(self.period))
         listing = max(self._next_listing - self._now(), 0.0)
         spared = self._spared()
         self.courtesy.look_stretch = max(spared / self.period, 1.0) if self.period else 1.0
         if spared > listing:
             self.courtesy.slow(Purpose.LOOK)
         listing = max(listing, spared, self._patient())
+        if self._behind:
+            return min(listing, max(gather(self.period), spared, self._patient()))
         return min(listing, self._soon()) if self._picture.asked else listing
 
     def _soon(self) -> float:
         """Seconds until a look that is asked for may come."""
-        gather = min(max(self.period * GATHER_SHARE, GATHER_LEAST), GATHER_MOST)
-        least = max(gather, self._haste.wait(self.period), self._spared(), self._patient())
+        least = max(gather(self.period), self._haste.wait(self.period), self._spared(), self._patient())
         if not self._picture.asked:
             return least
         return max(self._look_ups.due(), least)
+
+    @property
+    def _behind(self) -> bool:
+        """Whether records wait for a look that has time for them: it comes soon, and costs little else."""
+        return self._looks.behind or self._look_ups.behind
 
     def _spared(self) -> float:
         """Seconds for which the hour's calls leave none for a look."""
@@ -392,5 +392,4 @@ class SiteWatch:
 
     def _patient(self) -> float:
         """Seconds that the site asked us to wait, where that is no longer than a period: a longer silence is told."""
-        left = self.courtesy.patience_left
-        return left if left <= self.period else 0.0
+        return self.courtesy.look_wait(self.period) if self.courtesy.patience_left <= self.period else 0.0

@@ -782,3 +782,21 @@ def test_sites_of_one_host_share_its_pace_and_its_patience_whatever_their_paths_
         assert world.door.times == []  # type: ignore[attr-defined]
 
     a_site_a_team(story, lambda number: f"https://Memory:443/team-{number}", profile="meluxina-gpu")
+
+
+@pytest.mark.parametrize("asked", [20, 300], ids=["less than a period", "more"])
+def test_the_sites_of_one_host_come_back_one_after_the_other_once_it_has_had_its_patience(asked: int) -> None:
+    async def story(world: World, services: list[Service]) -> None:
+        await asyncio.sleep(100)
+        services[0].courtesy._asked_for_patience(asked)
+        times = world.door.times  # type: ignore[attr-defined]
+        times.clear()
+        until = world.loop.time() + asked
+        await asyncio.sleep(asked + 20)  # later each has its own period again
+        assert min(times) >= until - 0.1
+        assert most_in_a_second(times) <= 2 * 3, "a probe, a listing and a survey each"
+        await asyncio.sleep(80)
+        answered = [each.watch.trouble is None for each in services if each.watch is not None]
+        assert answered == [True] * TEAMS
+
+    a_site_a_team(story)

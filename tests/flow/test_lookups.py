@@ -115,6 +115,29 @@ def test_a_call_that_fails_now_and_then_does_not_keep_a_crowd_from_its_look_ups(
     told(story, LONG, period="30s")
 
 
+def test_while_accounting_is_silent_jobs_that_the_scheduler_has_forgotten_cost_few_searches() -> None:
+    """Its daemon takes 45 s to say that it can't, and each look would ask it again."""
+
+    async def story(world: World) -> None:
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(3)]
+        await world.until(lambda: all(running(world, key)() for key in keys), 120)
+        await asyncio.sleep(100)
+        world.site.faults.accounting_down = True
+        for key in keys:
+            world.site.end(world.status(key)["attempts"][0]["jobId"], "COMPLETED")
+        world.site.purge()
+        world.site.calls.clear()
+        await asyncio.sleep(3600)
+        assert 4 <= world.site.calls.count("accounted") <= 10
+        assert world.site.calls.count("states") > 100, "looks go on"
+        assert not any(finished(world, key)() for key in keys)
+        world.site.faults.accounting_down = False
+        await world.until(lambda: all(finished(world, key)() for key in keys), 910)
+        assert {world.condition(key, "Succeeded") for key in keys} == {("True", "Completed")}
+
+    told(story, LONG, period="30s")
+
+
 def test_while_accounting_is_silent_new_trainingjobs_cost_no_full_listing_and_few_searches() -> None:
     """None of them may have a job, so a listing could tell nothing of them."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from little_world import World
 from passerelle import hush
+from passerelle.gateways.allowance import TURN_SECONDS
 from passerelle.gateways.base import DAY_SECONDS, HORIZON_SECONDS, Identity, Probe
 from passerelle.gateways.host import Host
 from passerelle.gateways.memory import Fate, Memory
@@ -192,6 +193,44 @@ def test_sites_of_one_host_have_one_listing_made_at_a_time() -> None:
     with pytest.raises(TimeoutError), one.one(30):
         raise TimeoutError
     assert other.wait == 0
+
+
+def test_all_sites_of_a_host_together_spend_a_fiftieth_of_the_time_in_listings_and_none_is_passed_over() -> None:
+    now = [0.0]
+    host = Host(lambda: now[0])
+    sites = [Listings(lambda: now[0], lambda: host) for _ in range(20)]
+    had, spent = [0] * len(sites), 0.0
+    while now[0] < 2 * 3600:
+        for number, each in enumerate(sites):  # the first of them is always the first to come
+            if each.wait > 0:
+                continue
+            with each.one(30):
+                now[0] += 3
+            had[number], spent = had[number] + 1, spent + 3
+        now[0] += 0.5
+
+    assert spent <= 0.02 * now[0] + 0.02 * 300 + 3, "and what was saved up"
+    assert max(had) - min(had) <= 1
+    assert sum(had) > 40
+
+
+def test_whose_turn_it_is_and_does_not_come_holds_up_the_others_for_a_moment() -> None:
+    now = [0.0]
+    host = Host(lambda: now[0])
+    one, other = (Listings(lambda: now[0], lambda: host) for _ in range(2))
+    for _ in range(4):
+        with one.one(30):
+            now[0] += 3
+    now[0] += other.wait
+    assert other.wait == 0, "it could have one now"
+    assert 0 < one.wait <= TURN_SECONDS, "and so is left alone with it"
+    now[0] += TURN_SECONDS
+    assert one.wait == 0
+
+
+def test_what_is_looked_at_by_listing_everybody_s_jobs_is_paced_for_all_sites_of_the_host() -> None:
+    assert distance(30, 1) == 60
+    assert distance(30, 1, 5) == 250
 
 
 def test_a_deletion_ends_by_a_listing_while_accounting_is_silent() -> None:

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -17,7 +17,7 @@ from little_world import NAMESPACE, SECRET, SITE, KubeClient, World, gateway
 from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways.base import Probe
 from passerelle.gateways.caller import Caller
-from passerelle.gateways.memory import Fate, Memory
+from passerelle.gateways.memory import Fate, Memory, MemoryCredential
 from passerelle.objects import Key
 from passerelle.reasons import QUEUED_PER_TURN, TURN_SECONDS
 from passerelle.sites import _present
@@ -307,6 +307,32 @@ def test_while_kube_apiserver_is_away_the_last_credential_serves_on() -> None:
         await world.until(finished(world, key), 5)
 
     told(story)
+
+
+def test_a_refused_token_is_shown_to_the_site_ever_later_and_a_new_one_within_the_minute() -> None:
+    async def story(world: World) -> None:
+        world.site.credentials = lambda: cast("MemoryCredential", world.service.credential)
+        await asyncio.sleep(100)
+        world.site.token = "another"
+        await asyncio.sleep(100)
+        world.site.calls.clear()
+        for _ in range(6 * 60):
+            await asyncio.sleep(60)
+            assert world.site_conditions()[0]["reason"] == "TokenRefused"
+        assert len(world.site.calls) <= 10
+        world.api.secrets[SECRET]["token"] = b"another"
+        await asyncio.sleep(65)
+        assert world.service.trouble is None
+
+        world.site.token = "a third"
+        await asyncio.sleep(1000)
+        assert world.service.trouble is not None
+        world.site.token = "another"
+        await world.edit_site(pollingPeriod="31s")
+        await asyncio.sleep(60)
+        assert world.service.trouble is None, "who edits the Site wants it asked"
+
+    told(story, period="30s")
 
 
 def test_a_former_drivers_credential_is_never_presented() -> None:

@@ -58,6 +58,9 @@ class Door:
         self.read |= set(job_ids)
         return [each for each in self.live if each.job_id in job_ids]
 
+    async def all_of(self, job_ids: Collection[str]) -> tuple[list[RemoteJob], set[str]]:
+        return list(await self.get(job_ids)), set()
+
     async def accounted(
         self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **_: float
     ) -> Sequence[RemoteJob]:
@@ -74,7 +77,8 @@ async def asked(door: Door, *jobs: Remembered, traits: Traits | None = None) -> 
     for each in jobs:
         picture.ask(run(int(each.job_id)), Inquiry(highest=1, thorough=False, remembered=each))
     door.traits = traits or door.traits
-    return await recall(cast("Gateway", door), picture, door.search), picture
+    found, _ = await recall(cast("Gateway", door), picture, door.search, door.all_of)
+    return found, picture
 
 
 async def test_who_waits_is_confirmed_by_accounting_and_keeps_why() -> None:

@@ -69,6 +69,9 @@ _PURPOSES = {Kind.SUBMITS: Purpose.SUBMIT, Kind.ENDS: Purpose.END, Kind.FILES: P
 _PACED = frozenset({Purpose.SUBMIT, Purpose.END})
 """What makes no more calls a second than the pace of acts allows."""
 
+RECORDS = "get"
+"""The operation that reads full records: they keep the pace of news, whatever they are read for."""
+
 _NO_ANSWER = frozenset({UNREACHABLE, BUSY, "SchedulerUnavailable"})
 """Reasons by which nobody answered, or nobody who could help. Others are about one job or one file."""
 
@@ -97,6 +100,7 @@ class Courtesy:
             for kind, (first, most) in _OPEN.items()
         }
         self._slowed_at: dict[Purpose, float] = {}
+        self._look_at, self._look_after = 0.0, 0.0
 
     def meet(self, host: Host) -> None:
         """The gateway is there, beside those of other Sites."""
@@ -109,9 +113,16 @@ class Courtesy:
         """Of acts: the host's."""
         return self.host.pace
 
-    def _pace_of(self, what: Purpose) -> Pace | None:
+    @property
+    def news_wait(self) -> float:
+        """Seconds for which a record that is asked for now would wait for its turn."""
+        return self.host.news.wait
+
+    def _pace_of(self, operation: str, what: Purpose) -> Pace | None:
         """The one that calls for this keep to; None where nothing but the hour bounds them."""
-        return self.pace if what in _PACED else self.host.news if what is Purpose.NEWS else None
+        if what in _PACED:
+            return self.pace
+        return self.host.news if what is Purpose.NEWS or operation == RECORDS else None
 
     # What is told of it
 
@@ -119,6 +130,15 @@ class Courtesy:
     def patience_left(self) -> float:
         """Seconds for which the site asked to be left alone; 0 where it didn't."""
         return self.host.patience_left
+
+    def look_wait(self, period: float) -> float:
+        """Seconds until a look that is due may come, since the site asked to be left alone: the Sites of its host then
+        come one after the other, as they do at the beginning.
+        """
+        until = self.host.patient_until
+        if self.host.returned_to and self._look_after != until:
+            self._look_after, self._look_at = until, self._clock() + self.host.look_after_patience(period)
+        return max(self._look_at - self._clock(), 0.0)
 
     @property
     def asked_seconds(self) -> float:
@@ -159,11 +179,11 @@ class Courtesy:
             kind = None  # files that tell of an end or ask for it, whatever happened to others
         try:
             await self._keep_within(what)
-            await self._be_patient()
-            await self._in_turn(what)
+            pace = self._pace_of(operation, what)
+            await self._in_turn(pace)
             with (
                 contextlib.nullcontext() if kind is None or _TRYING.get() is kind else self.trying(kind, about),
-                metered(self._counting(what), self._asked_for_patience),
+                metered(self._counting(what, pace), self._asked_for_patience, self._may_leave),
             ):
                 return await call()
         except Deferred:
@@ -198,16 +218,20 @@ class Courtesy:
                 raise self._patient(left)
             await asyncio.sleep(max(left, LEAST_WAIT))
 
-    async def _in_turn(self, what: Purpose) -> None:
-        """Acts and news wait in place, in the order in which they came. The site may ask for patience meanwhile."""
-        pace = self._pace_of(what)
-        if pace is not None and (wait := pace.take()) > 0:
+    async def _in_turn(self, pace: Pace | None) -> None:
+        """Acts and news wait in place, in the order in which they came. Where the site asks for patience meanwhile,
+        they have their turns after that.
+        """
+        await self._be_patient()
+        while pace is not None and (wait := pace.take()) > 0:
             await asyncio.sleep(wait)
+            if self.patience_left <= 0:
+                return
             await self._be_patient()
 
-    def _counting(self, what: Purpose) -> Callable[[], None]:
+    def _counting(self, what: Purpose, pace: Pace | None) -> Callable[[], None]:
         """Told of each call of an operation. Its first has had its turn, and further ones take those of others."""
-        further, pace = False, self._pace_of(what)
+        further = False
 
         def count() -> None:
             nonlocal further
@@ -236,6 +260,11 @@ class Courtesy:
     def _asked_for_patience(self, seconds: float) -> None:
         left = min(seconds, LONGEST_PATIENCE)
         self.host.be_patient(left, seconds, told=left > WAITED_IN_PLACE)
+
+    def _may_leave(self) -> None:
+        """What waited for a connection, or follows another request of its call, may meet patience that is newer."""
+        if (left := self.patience_left) > 0:
+            raise self._patient(left)
 
     def _patient(self, left: float) -> Deferred:
         text = "The gateway asks for patience, and is left alone for as long as it asked."

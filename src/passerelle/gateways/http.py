@@ -71,6 +71,9 @@ UNREACHABLE = "Unreachable"
 BUSY = "Busy"
 TOO_LARGE = "AnswerTooLarge"
 
+_FIRST_BYTE = ".send_request_headers.started"
+"""httpcore's word for what it does once a connection has been found or made."""
+
 EXCEPTIONS: dict[type[Exception], tuple[bool, str]] = {
     httpx.ConnectError: (False, "The gateway can't be reached"),
     httpx.ConnectTimeout: (False, "The gateway took no connection in time"),
@@ -219,7 +222,8 @@ class Carrier:
     ) -> Answer:
         """One request, one answer of at most `limit` bytes, or BODY_LIMIT; with a JSON body, a form, a file, or a
         payload that is sent as it is. `raw`: the answer's encoding is its content's, and stays. A good answer passes
-        through the `sieve`. Raises Unavailable, and nothing else of its own.
+        through the `sieve`. Raises Unavailable, and nothing else of its own. Whether it may leave is asked before
+        it waits for a connection, which may take a minute, and after.
         """
         try:
             if self._client.is_closed:  # whoever asks held on to it, and the Site has another one by now
@@ -228,6 +232,7 @@ class Carrier:
             if target.host:  # a path that a server gave: httpx would go where it says, whatever the base is
                 raise httpx.InvalidURL("an address stands in the place of a path")
             if self._server is GATEWAY:  # an object store, or a token's server, is another's
+                meter.leaving()
                 meter.called()
             large = payload is not None and len(payload) > PIECE_BYTES
             length = {"content-length": str(len(payload))} if payload is not None and large else {}
@@ -240,6 +245,7 @@ class Carrier:
                 content=_pieces(payload) if payload is not None and large else payload,
                 data=dict(form) if form else None,
                 files={upload.part: (upload.name, upload.content)} if upload else None,
+                extensions={"trace": _leaving} if self._server is GATEWAY else None,
             ) as response:
                 received = await _bounded(response, limit or BODY_LIMIT, raw, sieve if response.is_success else None)
                 meter.answered(response.num_bytes_downloaded)
@@ -254,6 +260,12 @@ class Carrier:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+async def _leaving(step: str, _: object) -> None:
+    """What httpcore tells of a request's way. An error of ours comes out of it as it is."""
+    if step.endswith(_FIRST_BYTE):
+        meter.leaving()
 
 
 async def _pieces(payload: bytes) -> AsyncIterator[bytes]:

@@ -1,5 +1,5 @@
 """A gateway around a gateway that tells what each call took and how it ended. It changes nothing that passes through,
-and lets no act through where another operator may act by now.
+and lets no act through where another operator may act by now: neither the call nor, later, one of its requests.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class _Measuring:
 
     async def __call__(self, operation: str, call: Callable[[], Awaitable[_T]], _: str | None = None, /) -> _T:
         """A call that is cancelled together with the operator is not told: it has no outcome."""
-        if operation not in LOOKS | READS:
-            self._fence()
+        fence = self._fence if operation not in LOOKS | READS else _open
+        fence()
         began = self._clock()
 
         def tell(error: Exception | None) -> None:
@@ -67,7 +67,7 @@ class _Measuring:
                 )
             )
 
-        with metered() as meter:
+        with metered(may_leave=fence) as meter:
             try:
                 answer = await call()
             except Exception as error:
@@ -75,3 +75,7 @@ class _Measuring:
                 raise
         tell(None)
         return answer
+
+
+def _open() -> None:
+    """The fence of what may always be asked."""

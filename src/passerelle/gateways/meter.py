@@ -3,6 +3,9 @@
 A carrier tells of every request or command that it is about to send, and of every answer that it has read; who
 measures opens a meter around a gateway's call. Where no meter is open, telling does nothing: a driver needs to know no
 one. Tasks that the call starts count on the same meter; what is told to one counts on those around it, too.
+
+Who measures may also keep a request from leaving, to its last moment: it may be a minute from the beginning of a call
+to the first byte, while a version, a token and a connection are waited for.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ class Meter:
     """Requests or commands that were sent, answers that were read, and their bytes as they came, without headers.
 
     `on_call` is told of each call before it is sent, `on_patience` of the seconds that a server asks us to wait.
+    `may_leave` is asked directly before the first byte, and raises Unavailable, not sent, where it must stay.
     """
 
     calls: int = 0
@@ -25,6 +29,7 @@ class Meter:
     received: int = 0
     on_call: Callable[[], None] = lambda: None
     on_patience: Callable[[float], None] = lambda _: None
+    may_leave: Callable[[], None] = lambda: None
     around: Meter | None = None
 
 
@@ -33,10 +38,12 @@ _METER: ContextVar[Meter | None] = ContextVar("passerelle_meter", default=None)
 
 @contextlib.contextmanager
 def metered(
-    on_call: Callable[[], None] = lambda: None, on_patience: Callable[[float], None] = lambda _: None
+    on_call: Callable[[], None] = lambda: None,
+    on_patience: Callable[[float], None] = lambda _: None,
+    may_leave: Callable[[], None] = lambda: None,
 ) -> Iterator[Meter]:
     """A meter that is open for what runs inside."""
-    meter = Meter(on_call=on_call, on_patience=on_patience, around=_METER.get())
+    meter = Meter(on_call=on_call, on_patience=on_patience, may_leave=may_leave, around=_METER.get())
     token = _METER.set(meter)
     try:
         yield meter
@@ -49,6 +56,12 @@ def called() -> None:
     for meter in _open():
         meter.calls += 1
         meter.on_call()
+
+
+def leaving() -> None:
+    """The first byte of a request or a command is about to leave. Raises Unavailable where it must stay."""
+    for meter in _open():
+        meter.may_leave()
 
 
 def answered(size: int) -> None:

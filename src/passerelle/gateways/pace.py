@@ -23,8 +23,17 @@ class Pace:
         self._clock = clock
         self._full_at = 0.0
 
+    @property
+    def wait(self) -> float:
+        """What a call that took its turn now would be told."""
+        return max(max(self._full_at - self._clock(), 0.0) + 1 / self.rate - BURST_SECONDS, 0.0)
+
     def take(self) -> float:
         """One call's turn: in how many seconds it may leave; 0 now."""
         now = self._clock()
         self._full_at = max(self._full_at, now) + 1 / self.rate
         return max(self._full_at - now - BURST_SECONDS, 0.0)
+
+    def begin_anew(self, after: float) -> None:
+        """When so many seconds are over one may leave, and nothing is saved up: what has gathered goes as it came."""
+        self._full_at = max(self._full_at, self._clock() + after + BURST_SECONDS - 1 / self.rate)

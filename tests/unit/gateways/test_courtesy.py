@@ -133,6 +133,22 @@ def test_a_moment_of_patience_is_waited_for_in_place() -> None:
     told(story)
 
 
+@pytest.mark.parametrize("asked", [300.0, 4.0], ids=["refused", "waited for in place"])
+def test_after_its_patience_a_site_is_not_met_by_all_that_gathered(asked: float) -> None:
+    async def story(site: Site) -> None:
+        waiting = [asyncio.create_task(site.call("submit")) for _ in range(80 if asked < WAITED_IN_PLACE else 0)]
+        await asyncio.sleep(0.05)
+        site.courtesy._asked_for_patience(asked)
+        await asyncio.sleep(asked + 0.01)
+        before = len(site.sent)
+        waiting += [asyncio.create_task(site.call("submit")) for _ in range(80)]
+        await asyncio.sleep(1)
+        assert ACTS_PER_SECOND / 2 < len(site.sent) - before <= ACTS_PER_SECOND + 1
+        await asyncio.gather(*waiting)
+
+    told(story)
+
+
 def test_patience_has_an_end_whatever_a_server_asks_for_and_a_shorter_word_takes_none_of_it_back() -> None:
     async def story(site: Site) -> None:
         site.courtesy._asked_for_patience(86_400)
@@ -282,8 +298,10 @@ def test_news_of_many_that_changed_at_once_follow_each_other_at_a_pace_and_no_ac
             await site.call("cancel")
         assert site.loop.time() - began == pytest.approx(took, abs=0.01), "not one"
         with made_for(Purpose.PROGRESS):
-            await site.call("get")
+            await site.call("read")
         assert site.loop.time() - began == pytest.approx(took, abs=0.01)
+        await site.call("get")
+        assert site.loop.time() - began == pytest.approx(took + 64 / rate, abs=0.01), "a record, whatever it is for"
 
     told(story)
 

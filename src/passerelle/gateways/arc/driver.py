@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import httpx
 
 from passerelle.batch import Batch, Options
-from passerelle.errors import Rejected, Unavailable
+from passerelle.errors import Rejected, Unavailable, unsent
 from passerelle.gateways.arc import decode, door, errors, files, notes, outcome, service
 from passerelle.gateways.arc.calls import Calls
 from passerelle.gateways.arc.credential import ArcCredential
@@ -103,7 +103,7 @@ class Arc(Transfers):
             if self._environment is not None and passed_on(asked):
                 await self._expect(version, self._environment)
         except Unavailable as error:  # nothing is submitted by asking who is there
-            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+            raise unsent(error) from error
         answer = await self._calls.once(
             "POST",
             f"rest/{version}/jobs",

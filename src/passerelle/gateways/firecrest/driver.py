@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import PasserelleError, Rejected, Unauthorized, Unavailable, unsent
 from passerelle.gateways.base import Entry, HandedIn, HandedOut, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.firecrest import decode, encode, errors, files, survey, system
@@ -107,7 +107,7 @@ class Firecrest:
             await self._me()
             path = await self._lay_down(batch) if found.mode == "hybrid" else None
         except Unavailable as error:  # none of these submits anything, whatever became of them
-            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+            raise unsent(error) from error
         self._forget_list()
         answer = await self._calls.once("POST", self._jobs.path, body=encode.submit(batch, path))
         job_id = decode.submitted(answer.json() or {}) if answer.status == _HTTP_CREATED else None
@@ -227,7 +227,7 @@ class Firecrest:
                 await self._look_at_system()
             await self._me()
         except Unavailable as error:
-            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+            raise unsent(error) from error
 
     async def survey(self) -> Survey:
         """The clock is FirecREST's, which judges tokens. Where accounting is silent, userinfo fails as a whole."""

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
+from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable, unsent
 from passerelle.gateways.base import HandedIn, HandedOut
 from passerelle.gateways.firecrest import decode, errors
 from passerelle.gateways.firecrest.arrange import Arrange
@@ -69,7 +69,7 @@ class Transfers:
         try:
             stamp = await self._arrange.stamp(path)
         except Unavailable as error:  # this asks for no job, whatever became of it
-            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+            raise unsent(error) from error
         if stamp is None:
             raise Missing(f"There is no file {path} at the site.")
         job, found = await self._ask("download", path, account, {})

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 
 from passerelle.batch import Batch
-from passerelle.errors import Unavailable
+from passerelle.errors import Unavailable, unsent
 from passerelle.gateways.base import HORIZON_SECONDS, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import ClientCertificate
@@ -87,7 +87,7 @@ class Slurmrestd:
         try:
             version = await self._calls.spoken()
         except Unavailable as error:  # the search for a version submits nothing, whatever became of it
-            raise Unavailable(error.message, reason=error.reason, sent=False, retry_after=error.retry_after) from error
+            raise unsent(error) from error
         answer = await self._calls.send("POST", f"{version.slurm}/job/submit", body=version.submit(batch))
         body = answer.json() or {}
         number = decode.number(body.get("job_id")) or 0

@@ -218,6 +218,7 @@ class _Run:
 
     async def answer(self, seconds: float) -> Answer:
         process: asyncssh.SSHClientProcess[bytes] | None = None
+        meter.leaving()
         meter.called()
         try:
             async with asyncio.timeout(OPEN_SECONDS):
@@ -259,6 +260,8 @@ class _Run:
         return heard.partition(mark)[2]
 
     async def _exchange(self, process: asyncssh.SSHClientProcess[bytes], rest: bytes) -> Answer:
+        if self._command.content:  # else it has begun
+            meter.leaving()
         self._sent = True
         with contextlib.suppress(OSError):  # it may have ended without waiting; how, its exit tells
             process.stdin.write(self._command.content)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from passerelle.errors import Unauthorized, Unavailable
+from passerelle.errors import Unauthorized, Unavailable, unsent
 from passerelle.gateways.http import Answer, Carrier
 from passerelle.gateways.jwt import claims_of, moment
 from passerelle.gateways.oidc import LEAST_SECONDS, LIFE_USED, Tokens
@@ -128,7 +128,7 @@ class Passport:
         try:
             answer = await self._carrier.send("GET", "token", headers=sent, query=query)
         except Unavailable as error:  # of what it was fetched for, a submit perhaps, nothing has left
-            raise Unavailable(error.message, reason=error.reason, sent=False) from error
+            raise unsent(error) from error
         token = answer.body.decode("ascii", "replace").strip()
         claims = claims_of(token)
         began, ends = moment(claims.get("iat")), moment(claims.get("exp"))
