@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from passerelle.errors import Unauthorized
 from passerelle.gateways.meter import metered
 
-FIRST_SECONDS, LONGEST_SECONDS = 120.0, 3600.0
+FIRST_SECONDS, LONGEST_SECONDS = 120.0, 900.0
 """Until a refused credential is shown once more: at first, and at most; each time twice as long."""
 
 TOKEN_REFUSED = "TokenRefused"  # noqa: S105 -- a reason

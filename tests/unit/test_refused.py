@@ -42,7 +42,7 @@ class Site:
 
 
 def test_a_refused_credential_is_shown_ever_later_and_what_it_is_told_stays() -> None:
-    assert Site().for_minutes(360) == [0, 2, 6, 14, 30, 62, 122, 182, 242, 302]
+    assert Site().for_minutes(90) == [0, 2, 6, 14, 29, 44, 59, 74, 89]
 
 
 def test_another_credential_is_shown_at_once_and_begins_anew() -> None:
