@@ -162,6 +162,7 @@ def test_a_line_is_one_that_any_login_shell_reads() -> None:
     for command in (
         commands.who_answers(MARK),
         commands.states(MARK),
+        commands.names(MARK),
         commands.live(MARK, ["1", "2"]),
         commands.submit(MARK, BATCH),
         commands.cancel(MARK, "1"),

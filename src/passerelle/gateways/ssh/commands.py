@@ -83,6 +83,7 @@ LIVE = {
 }
 """squeue's fields, and the bytes that each may take: what is longer is cut, what is shorter is filled with blanks."""
 LIGHT = {name: LIVE[name] for name in ("JobID", "State")}
+NAMED = {name: LIVE[name] for name in ("JobID", "Name")}
 ACCOUNTED = (
     *("JobIDRaw", "JobName", "User", "Cluster", "State", "Reason", "Submit", "Start", "End", "Partition", "Account"),
     *("QOS", "NodeList", "NNodes", "AllocTRES", "ReqTRES", "TimelimitRaw", "ExitCode", "Comment"),
@@ -139,6 +140,11 @@ def script(batch: Batch) -> str:
 def states(mark: str) -> Command:
     """The light listing: every job of ours that slurmctld knows."""
     return _squeue(mark, LIGHT)
+
+
+def names(mark: str) -> Command:
+    """What every job of ours is called."""
+    return _squeue(mark, NAMED)
 
 
 def live(mark: str, job_ids: Collection[str] = ()) -> Command:

@@ -27,6 +27,7 @@ from passerelle.gateways.ssh.credential import SshCredential, refuse_untimely
 from passerelle.gateways.ssh.decode import NotUnderstood, Site
 from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import UNREACHABLE
+from passerelle.gateways.ssh.names import Named, Names
 from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, Survey
@@ -82,16 +83,29 @@ class Ssh(SshTransfer):
         self._digesting = asyncio.Lock()
         self._digests_again = float("-inf")
         self._windows = Windows(now)
+        self._names = Names(self._named, time.monotonic)
         super().__init__(self._connection, self._bulk)
 
     async def probe(self) -> Probe:
         """Asks for slurmctld's configuration: the answer is its own, and names the cluster."""
         answer = await self._run(commands.who_answers(_mark()))
-        self._site = _read(answer, decode.site, errors.failure)
-        identity = Identity(self._site.cluster, self._site.user)
-        return Probe(identity, version=self._site.release, api_version="ssh")
+        here = _read(answer, decode.site, errors.failure)
+        if here != self._site:
+            self._names.forget()
+        self._site = here
+        return Probe(Identity(here.cluster, here.user), version=here.release, api_version="ssh")
 
     async def submit(self, batch: Batch) -> str:
+        try:
+            job_id = await self._submitted(batch)
+        except (Unavailable, asyncio.CancelledError) as error:
+            if not isinstance(error, Unavailable) or error.sent:
+                self._names.doubted(self.settle_seconds)
+            raise
+        self._names.submitted(job_id, batch.options.name)
+        return job_id
+
+    async def _submitted(self, batch: Batch) -> str:
         command = commands.submit(_mark(), batch)
         answer = await self._connection.run(command, commands.SUBMIT_SECONDS + MARGIN_SECONDS)
         if answer.status != 0:
@@ -118,7 +132,10 @@ class Ssh(SshTransfer):
         return [job for job in found if job.job_id in job_ids]
 
     async def find(self) -> Sequence[RemoteJob]:
-        return [job for job in await self._live() if parse(job.name) is not None]
+        here = await self._here()
+        command = commands.live(_mark())
+        jobs = _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)
+        return [job for job in jobs if parse(job.name) is not None]
 
     async def accounted(
         self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
@@ -148,9 +165,22 @@ class Ssh(SshTransfer):
             and (job.name in asked_names or job.job_id in asked_ids)
         )
         if asked_names - {job.name for job in found}:
-            known = {job.key for job in found}
-            found += [job for job in await self._live() if job.name in asked_names and job.key not in known]
+            found += await self._living(asked_names, {job.key for job in found})
         return found
+
+    async def _living(self, names: Words, known: Collection[tuple[str, str]]) -> Sequence[RemoteJob]:
+        """Full live records of the jobs that squeue has under these names, but for those that are known."""
+        hits = {job for job in await self._names.jobs(names) if job not in known}
+        jobs = await self.get([job_id for job_id, _ in hits]) if hits else []
+        if hits != {job.key for job in jobs}:
+            self._names.forget()
+            text = "A job that was listed a moment ago is gone, and where it went is not known yet; it is asked again."
+            raise Unavailable(text, reason="UnexpectedAnswer")
+        return jobs
+
+    async def _named(self) -> list[Named]:
+        command = commands.names(_mark())
+        return _read(await self._run(command), partial(decode.names, mark=command.mark), errors.failure)
 
     async def _accounted(self, command: Command, here: Site) -> list[RemoteJob]:
         understand = partial(decode.accounted, mark=command.mark, here=here)
@@ -233,11 +263,6 @@ class Ssh(SshTransfer):
         if self._site is None:
             raise Unavailable("The site has not said who it is.", reason="UnexpectedAnswer")
         return self._site
-
-    async def _live(self) -> list[RemoteJob]:
-        here = await self._here()
-        command = commands.live(_mark())
-        return _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)
 
     async def _run(self, command: Command) -> Answer:
         """A read or a cancel; once more where the connection had broken."""
