@@ -18,7 +18,7 @@ import pytest
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import DAY_SECONDS, Accounting, Files, Gateway, Signals, Transfer, Upload
 from passerelle.gateways.meter import metered
-from passerelle.gateways.ssh import commands, connection, files, login
+from passerelle.gateways.ssh import commands, connection, files, login, sessions
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import AUTHORITY, STRANGERS_KEY, USER_KEY, Call, LoginNode
@@ -568,7 +568,7 @@ async def test_a_session_that_hangs_is_used_by_nobody_new(
     serial = Serial(monkeypatch)
     (tmp_path / "hung").write_bytes(b"")
     (tmp_path / "file").write_bytes(b"text")
-    for given_up in range(1, connection.HUNG_SESSIONS + 1):
+    for given_up in range(1, sessions.HUNG_SESSIONS + 1):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await door.read("/hung", 0, 9)
@@ -577,6 +577,22 @@ async def test_a_session_that_hangs_is_used_by_nobody_new(
         assert len(serial.rooms) == given_up + 1
 
     assert node.connections == 2, "sshd counts those that hang, so that no command would start any more"
+
+
+async def test_where_few_sessions_may_be_open_one_that_hangs_ends_its_connection(
+    node: LoginNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Serial(monkeypatch)
+    (tmp_path / "hung").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"text")
+    async with opened(node.door(sessions=sessions.Sessions(4))) as door:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await door.read("/hung", 0, 9)
+        async with asyncio.timeout(5):
+            assert await door.read("/file", 0, 9) == b"text"
+
+    assert (node.connections, node.most_sessions) == (2, 1)
 
 
 async def test_a_write_that_hangs_ends_all_the_same(door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,24 +25,19 @@ from passerelle.gateways.ssh.credential import SshCredential
 from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import UNREACHABLE, log_in
 from passerelle.gateways.ssh.pauses import Pauses
+from passerelle.gateways.ssh.sessions import Sessions
 
-CHANNELS = 4
-"""Commands at one time, beside a long one. sshd takes 10 sessions a connection by default, of which one is SFTP's; and
-it counts one that has just ended until it tidies up, so that each of ours may count twice.
-"""
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
 """Until a session is open, and until the login shell has started our program."""
 IDLE_SECONDS = 120.0
 """After which a bulk connection is closed."""
-REOPEN_SECONDS = 0.2
-"""Before a session is asked for again where sshd has too many: nothing was started."""
+REOPEN_SECONDS, REOPEN_MOST_SECONDS = 0.2, 3.0
+"""Before a session is asked for again where sshd has too many, at first and at most: nothing was started, but sshd logs
+each time.
+"""
 STDOUT_LIMIT, STDERR_LIMIT, GREETING_LIMIT = 128 * 1024 * 1024, 64 * 1024, 256 * 1024
 """Bytes: of a listing (5 KiB a job), of complaints, and of what a login shell says before our program starts."""
 _PIECE = 64 * 1024
-
-
-HUNG_SESSIONS = 3
-"""SFTP sessions of a connection that may be given up: sshd counts each until its server ends, and a hung one stays."""
 
 
 @dataclass(eq=False, slots=True)
@@ -94,8 +89,10 @@ class Connection:
         clock: Callable[[], float] | None = None,
         bulk_of: Connection | None = None,
         caller: Caller = NOBODY,
+        sessions: Sessions = Sessions(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._caller = caller
+        self.sessions = sessions
         self._address = address
         self._jump = jump
         self._credentials = credentials
@@ -104,7 +101,7 @@ class Connection:
         self._pauses: Pauses = own if bulk_of is None else bulk_of._pauses  # noqa: SLF001 -- of our own kind
         self._bulk = bulk_of is not None
         self._idle: asyncio.TimerHandle | None = None
-        self._room = asyncio.Semaphore(CHANNELS)
+        self._room = asyncio.Semaphore(sessions.commands)
         self._long_room = asyncio.Semaphore(1)
         self._connecting = asyncio.Lock()
         self._link: Link | None = None
@@ -142,7 +139,7 @@ class Connection:
             return
         link.sftp = None
         link.hung += 1
-        if link.hung >= HUNG_SESSIONS and link is self._link:
+        if link.hung >= self.sessions.hung and link is self._link:
             self._retire()
 
     async def close(self) -> None:
@@ -235,13 +232,16 @@ class _Run:
                 process.close()
 
     async def _opened(self) -> asyncssh.SSHClientProcess[bytes]:
+        pause = REOPEN_SECONDS
         while True:
             try:
                 return await self._link.connection.create_process(self._command.line, encoding=None)
             except asyncssh.ChannelOpenError:
                 if self._link.connection.is_closed():
                     raise
-            await asyncio.sleep(REOPEN_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, REOPEN_MOST_SECONDS)
+            meter.called()
 
     async def _greeted(self, process: asyncssh.SSHClientProcess[bytes]) -> bytes:
         """Wait for the mark; what comes before it is the login shell's. Returns what came behind it."""

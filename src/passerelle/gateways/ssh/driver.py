@@ -28,6 +28,7 @@ from passerelle.gateways.ssh.decode import NotUnderstood, Site
 from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import UNREACHABLE
 from passerelle.gateways.ssh.names import Named, Names
+from passerelle.gateways.ssh.sessions import Sessions
 from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, Survey
@@ -65,6 +66,7 @@ class Ssh(SshTransfer):
         *,
         jump: str | None = None,
         caller: Caller = NOBODY,
+        sessions: Sessions = Sessions(),  # noqa: B008 -- it is frozen
         settle_seconds: float = SETTLE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -76,8 +78,8 @@ class Ssh(SshTransfer):
             return credential
 
         there, way = address(url), address(jump) if jump else None
-        self._connection = Connection(there, timely, jump=way, caller=caller)
-        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller)
+        self._connection = Connection(there, timely, jump=way, caller=caller, sessions=sessions)
+        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller, sessions=sessions)
         self._site: Site | None = None
         self._about = {"site": caller.site, "login_node": str(there)}
         self._digesting = asyncio.Lock()
@@ -224,9 +226,12 @@ class Ssh(SshTransfer):
         return _read(await self._run(command), survey.rows, errors.accounting_failure)
 
     async def digest(self, path: str) -> str | None:
-        """By sha256sum on the login node, one at a time; None where there is none, where the file is too large for it,
-        and for a day after one was ended there: it would be ended again, and again.
+        """By sha256sum on the login node, one at a time; None where there is none, where it has no room beside other
+        commands, where the file is too large for it, and for a day after one was ended there: it would be ended again,
+        and again.
         """
+        if not self._connection.sessions.long:
+            return None
         async with self._digesting:
             if asyncio.get_running_loop().time() < self._digests_again:
                 return None

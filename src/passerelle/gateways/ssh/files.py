@@ -90,7 +90,7 @@ class SshFiles:
         """SFTP on a connection that stands, for so many bytes. `meaning` tells its errors where they are not those of a
         read. Raises Missing, Rejected, Unavailable and Unauthorized.
         """
-        connection = self._bulk if size > LARGE else self._connection
+        connection = self._bulk if size > LARGE or not self._connection.sessions.files else self._connection
         try:
             async with connection.link() as link, asyncio.timeout(SFTP_SECONDS + size / SLOWEST):
                 meter.called()
