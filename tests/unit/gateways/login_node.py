@@ -87,6 +87,8 @@ class LoginNode:
         words = shlex.split(process.command or "")
         mark = words[4]
         rest = words[6:] if words[5].startswith("end-") else words[5:]
+        if rest[0].replace(",", "").isdigit():  # a command for each of these ids
+            rest = [*rest[1:], f"--each={rest[0]}"]
         self.called.append(rest)
         await self.commands[rest[0]](Call(process, mark, rest, self))
 

@@ -448,6 +448,32 @@ async def test_a_job_that_is_gone_is_no_error(node: LoginNode, door: Ssh) -> Non
     assert node.called[-1] == ["scancel", "--batch", "--signal=USR1", "7"]
 
 
+@pytest.mark.parametrize(
+    "ours, wanted, each", [(1000, 4, True), (1000, 9, False), (199, 4, False), (200, 4, True), (1000, 1, False)]
+)
+async def test_a_few_of_very_many_jobs_are_read_without_the_others(
+    node: LoginNode, door: Ssh, ours: int, wanted: int, each: bool
+) -> None:
+    """Why four jobs wait is asked every 20 seconds: of four, squeue would have slurmctld send all of ours."""
+
+    async def listing(call: Call) -> None:
+        await call.answer("".join(f"{job_id}{call.mark}PENDING{call.mark}\n" for job_id in range(1, ours + 1)))
+
+    async def nothing(call: Call) -> None:
+        await call.answer()
+
+    node.commands["squeue"] = listing
+    await door.states(["1"])
+    node.commands["squeue"] = nothing
+    await door.probe()
+    node.called.clear()
+    assert await door.get([str(number) for number in range(1, wanted + 1)]) == []
+
+    (called,) = node.called
+    ids = ",".join(str(number) for number in range(1, wanted + 1))
+    assert called[-1] == (f"--each={ids}" if each else f"--jobs={ids}")
+
+
 async def test_a_search_by_name_goes_back_as_far_as_asked_and_one_that_is_too_wide_is_made_of_narrower_ones(
     node: LoginNode, door: Ssh
 ) -> None:

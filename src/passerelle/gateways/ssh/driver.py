@@ -45,6 +45,9 @@ SETTLE_SECONDS = commands.SUBMIT_SECONDS + 15.0
 DIGESTS_AGAIN_SECONDS = 24 * 3600.0
 """How long after one was ended no digest is begun: what a login node ends costs it minutes of a core each time."""
 
+EACH_RECORDS, EACH_MOST = 50, 8
+"""A squeue more costs what so many records do, of all that slurmctld sends; and no more than so many are started."""
+
 IDS_PER_COMMAND = 500
 NAMES_PER_COMMAND = 100
 """5 KB of a command line: far below every shell's limit, and no more than a few rows of a database's index."""
@@ -81,6 +84,8 @@ class Ssh(SshTransfer):
         self._connection = Connection(there, timely, jump=way, caller=caller, sessions=sessions)
         self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller, sessions=sessions)
         self._site: Site | None = None
+        self._ours = 0
+        """Jobs of ours that slurmctld knew at the last light listing."""
         self._about = {"site": caller.site, "login_node": str(there)}
         self._digesting = asyncio.Lock()
         self._digests_again = float("-inf")
@@ -120,13 +125,17 @@ class Ssh(SshTransfer):
             return {}
         command = commands.states(_mark())
         found = _read(await self._run(command), partial(decode.states, mark=command.mark), errors.failure)
+        self._ours = len(found)
         return {job_id: state for job_id, state in found.items() if job_id in wanted}
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        """A few of very many each by itself: asked for several, squeue has all of ours sent, and prints some."""
         here = await self._here()
         found: list[RemoteJob] = []
-        for piece in _pieces(sorted(filter(is_job_id, set(job_ids))), IDS_PER_COMMAND):
-            command = commands.live(_mark(), piece)
+        wanted = sorted(filter(is_job_id, set(job_ids)))
+        one_by_one = 1 < len(wanted) <= min(EACH_MOST, self._ours // EACH_RECORDS)
+        for piece in _pieces(wanted, IDS_PER_COMMAND):
+            command = (commands.each if one_by_one else commands.live)(_mark(), piece)
             answer = await self._run(command)
             if answer.status != 0 and errors.job_is_gone(answer):
                 continue  # of a single id squeue says that it is unknown; of several it lists the others
