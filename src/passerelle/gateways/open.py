@@ -20,6 +20,7 @@ from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd import credential as slurmrestd
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.ssh.node import Nodes
 from passerelle.gateways.ssh.sessions import Sessions
 from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore import credential as unicore
@@ -79,6 +80,10 @@ def _charge(spec: SiteSpec) -> Charge:
     return Charge(partition=partition, account=admission.account(first, None), qos=admission.qos(first, None))
 
 
+_NODES = Nodes()
+"""The login nodes of all Sites."""
+
+
 def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], trust: Trust) -> Gateway:
     from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
 
@@ -87,7 +92,7 @@ def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], trust: Trust)
     except Invalid:
         most = None
     bound = Sessions() if most is None else Sessions(most)
-    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump, caller=trust.caller, sessions=bound)
+    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump, caller=trust.caller, sessions=bound, nodes=_NODES)
 
 
 def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], trust: Trust) -> Gateway:

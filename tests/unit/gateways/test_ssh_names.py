@@ -10,7 +10,7 @@ import pytest
 
 from passerelle.errors import Rejected, Unavailable
 from passerelle.gateways.base import DAY_SECONDS
-from passerelle.gateways.ssh import commands, names
+from passerelle.gateways.ssh import commands, names, pauses
 from passerelle.gateways.ssh.driver import Ssh
 from passerelle.slurm import RemoteJob
 from unit.gateways import login_node
@@ -138,13 +138,15 @@ async def test_what_is_submitted_while_it_is_listed_is_found(node: LoginNode, qu
     assert [job.job_id for job in await look_up(door, OPTIONS.name)] == ["7"]
 
 
-async def test_no_listing_is_shared_while_a_submit_is_in_doubt(node: LoginNode, queue: Queue, door: Ssh) -> None:
+async def test_no_listing_is_shared_while_a_submit_is_in_doubt(
+    node: LoginNode, queue: Queue, door: Ssh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def cut(call: Call) -> None:
         call.greet()
         await call.process.stdin.read()
         call.cut()
 
-    door._connection._pauses.failed = lambda *_: None  # type: ignore[method-assign]  # it may come back at once
+    monkeypatch.setattr(pauses, "FAILED_FIRST", 0.0)  # it may come back at once
     node.commands["sbatch"] = cut
     await look_up(door, OPTIONS.name)
     with pytest.raises(Unavailable):

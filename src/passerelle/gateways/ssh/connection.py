@@ -2,29 +2,28 @@
 
 It carries commands and judges nothing but whether what was sent can have had an effect: our program prints a mark and
 then waits for its input, so all that fails before the first byte of the input is written is `Unavailable(sent=False)`,
-whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that
-`pauses` allows, and one at a time. A changed credential gets a new connection; commands in hand end on the old one.
+whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that the
+`node` allows, and one at a time. A changed credential gets a new connection; commands in hand end on the old one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import asyncssh
 
-from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.ssh.address import Address
 from passerelle.gateways.ssh.commands import Command
 from passerelle.gateways.ssh.credential import SshCredential
 from passerelle.gateways.ssh.errors import Answer
-from passerelle.gateways.ssh.login import UNREACHABLE, log_in
-from passerelle.gateways.ssh.pauses import Pauses
+from passerelle.gateways.ssh.login import log_in
+from passerelle.gateways.ssh.node import UNREACHABLE, Nodes
 from passerelle.gateways.ssh.sessions import Sessions
 
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
@@ -76,8 +75,8 @@ class Link:
 class Connection:
     """To one login node, as whoever `credentials` returns at that moment.
 
-    A bulk one beside it carries large files, so that no command waits behind them. It shares the first one's pauses,
-    and is closed when nobody has used it for a while.
+    A bulk one beside it carries large files, so that no command waits behind them. It is closed when nobody has used it
+    for a while.
     """
 
     def __init__(
@@ -87,7 +86,8 @@ class Connection:
         *,
         jump: Address | None = None,
         clock: Callable[[], float] | None = None,
-        bulk_of: Connection | None = None,
+        nodes: Nodes | None = None,
+        bulk: bool = False,
         caller: Caller = NOBODY,
         sessions: Sessions = Sessions(),  # noqa: B008 -- it is frozen
     ) -> None:
@@ -97,9 +97,8 @@ class Connection:
         self._jump = jump
         self._credentials = credentials
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        own = Pauses(self._clock, lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
-        self._pauses: Pauses = own if bulk_of is None else bulk_of._pauses  # noqa: SLF001 -- of our own kind
-        self._bulk = bulk_of is not None
+        self._node = (nodes or Nodes()).at(jump or address)
+        self._bulk = bulk
         self._idle: asyncio.TimerHandle | None = None
         self._room = asyncio.Semaphore(sessions.commands)
         self._long_room = asyncio.Semaphore(1)
@@ -170,15 +169,11 @@ class Connection:
             if self._link is not None and self._link.digest == digest:
                 return self._link
             self._retire()
-            self._pauses.hold(digest)
-            meter.called()
-            try:
+            async with self._node.login(str(self._address), digest, credential.user):
+                meter.called()
                 connection, jump = await log_in(
                     self._address, self._jump, credential, bulk=self._bulk, caller=self._caller
                 )
-            except PasserelleError as error:
-                self._pauses.failed(error, digest)
-                raise
             link = Link(connection, jump, digest, self._clock())
             if self._closed:
                 link.close()
@@ -200,7 +195,8 @@ class Connection:
         if link is not None and not link.usable:
             self._link = None
             error = Unavailable(f"The connection to {self._address} broke.", reason=UNREACHABLE, sent=False)
-            self._pauses.lost(error, link.digest, self._clock() - link.since)
+            pauses = self._node.pauses(str(self._address), link.digest)
+            pauses.lost(error, link.digest, self._clock() - link.since)
             link.close()
 
 

@@ -26,8 +26,8 @@ from passerelle.gateways.ssh.connection import Connection
 from passerelle.gateways.ssh.credential import SshCredential, refuse_untimely
 from passerelle.gateways.ssh.decode import NotUnderstood, Site
 from passerelle.gateways.ssh.errors import Answer
-from passerelle.gateways.ssh.login import UNREACHABLE
 from passerelle.gateways.ssh.names import Named, Names
+from passerelle.gateways.ssh.node import UNREACHABLE, Nodes
 from passerelle.gateways.ssh.sessions import Sessions
 from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
@@ -58,7 +58,9 @@ _T = TypeVar("_T")
 
 
 class Ssh(SshTransfer):
-    """One login node, asked as whoever `credentials` returns at that moment. Gateway, and all capabilities."""
+    """One login node, asked as whoever `credentials` returns at that moment. Gateway, and all capabilities. `nodes` are
+    those that other doors lead to, too.
+    """
 
     traits = Traits(listing=Listing.STATES, silent=frozenset({"failed_node"}), surveys=EVERY_TOPIC)
 
@@ -70,6 +72,7 @@ class Ssh(SshTransfer):
         jump: str | None = None,
         caller: Caller = NOBODY,
         sessions: Sessions = Sessions(),  # noqa: B008 -- it is frozen
+        nodes: Nodes | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -81,8 +84,11 @@ class Ssh(SshTransfer):
             return credential
 
         there, way = address(url), address(jump) if jump else None
-        self._connection = Connection(there, timely, jump=way, caller=caller, sessions=sessions)
-        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller, sessions=sessions)
+        among = nodes or Nodes()
+        self._connection, self._bulk = (
+            Connection(there, timely, jump=way, nodes=among, bulk=bulk, caller=caller, sessions=sessions)
+            for bulk in (False, True)
+        )
         self._site: Site | None = None
         self._ours = 0
         """Jobs of ours that slurmctld knew at the last light listing."""

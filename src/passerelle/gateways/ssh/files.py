@@ -20,7 +20,7 @@ import asyncssh
 from passerelle.errors import Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.ssh.connection import Connection, Session
-from passerelle.gateways.ssh.login import UNREACHABLE
+from passerelle.gateways.ssh.node import UNREACHABLE
 
 SFTP_SECONDS = 60.0
 TIDY_SECONDS = 5.0
