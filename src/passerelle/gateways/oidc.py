@@ -1,8 +1,9 @@
 """OpenID Connect: access tokens for the client that a Site's Secret holds, in time, whichever driver shows them.
 
 A token is used for two thirds of its life and never in its last minute: FirecREST refuses one with less than 30 s left,
-although it is valid. The pause between two fetches has a lower bound, whatever life a server claims. While a fetch
-fails, a token that is still good serves on. A fetch submits nothing: its failures are `sent=False`.
+although it is valid. The pause between two fetches has a lower bound, whatever life a server claims, and is as long as
+the server asks for. While fetches fail, a token that is still good serves on, and each pause is twice as long as the
+one before; but when it ends another one is asked for. A fetch submits nothing: its failures are `sent=False`.
 
 A refresh token is the Secret's, which the operator may read and not write: another hand, or Git, keeps it. Where a
 server hands out a new one with each fetch, that one serves from then on, in memory; `rotates` tells that a restart goes
@@ -45,6 +46,12 @@ SPARED_LAST_SECONDS = 60.0
 LIFE_USED = 2 / 3
 LEAST_SECONDS, MOST_SECONDS = 5.0, 3600.0
 """Between two fetches: a server may claim a life of no seconds, or of years."""
+
+LONGEST_PAUSE_SECONDS = 60.0
+"""Between two fetches that fail, while the token in use is good."""
+
+LONGEST_PATIENCE_SECONDS = 900.0
+"""A server that asks for more is asked again after that."""
 
 ASSUMED_LIFE_SECONDS = 60.0
 """Where a server does not tell (RFC 6749 only recommends that it does)."""
@@ -140,7 +147,8 @@ class Tokens:
         self._carrier: Carrier | None = None
         self._fetched: _Fetched | None = None
         self._refresh_token = ""
-        self._next_try = 0.0
+        self._tried_at = self._next_try = 0.0
+        self._failures = 0  # in a row
         self._failure: PasserelleError | None = None
         self._believed_until = 0.0
 
@@ -160,14 +168,26 @@ class Tokens:
                 return held.token
             if self._failure is not None and now < self._next_try:
                 raise self._failure.with_traceback(None)  # else it grows with every call
-            self._next_try, self._failure = now + LEAST_SECONDS, None
+            self._tried_at, self._next_try, self._failure = now, now + LEAST_SECONDS, None
             try:
-                held = self._fetched = await self._fetch(client)
+                held, self._failures = await self._fetch(client), 0
             except PasserelleError as error:
-                self._failure = error
+                self._failure, self._failures = error, self._failures + 1
+                self._put_off(error, held if usable else None)
                 if held is None or not usable:
                     raise
+            self._fetched = held
             return held.token
+
+    def _put_off(self, error: PasserelleError, held: _Fetched | None) -> None:
+        """A fetch failed so; `held` is the token that serves meanwhile."""
+        asked = error.retry_after if isinstance(error, Unavailable) else None
+        pause = max(LEAST_SECONDS, min(asked or 0.0, LONGEST_PATIENCE_SECONDS))
+        if held is None:
+            self._next_try = self._tried_at + pause
+        else:
+            doubled = min(LEAST_SECONDS * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE_SECONDS)
+            self._next_try = min(self._tried_at + max(pause, doubled), held.good_until)
 
     def refused(self, token: str) -> bool:
         """A site did not take this token. Whether another may be fetched: its key, or our clock, has changed. One that
@@ -177,6 +197,7 @@ class Tokens:
         if self._fetched is None or self._fetched.token != token or now < self._believed_until:
             return False
         self._fetched, self._believed_until = None, now + LEAST_SECONDS
+        self._next_try = min(self._next_try, self._tried_at + LEAST_SECONDS)  # it does not serve any more
         return True
 
     async def close(self) -> None:
@@ -186,7 +207,7 @@ class Tokens:
 
     async def _turn_to(self, client: Client) -> None:
         await self.close()
-        self._client, self._fetched, self._failure, self._next_try = client, None, None, 0.0
+        self._client, self._fetched, self._failure, self._next_try, self._failures = client, None, None, 0.0, 0
         self._refresh_token = client.refresh_token
         server = Server("token's server", f"{TOKEN_URL} of {the_secret(client.kept)}")
         self._carrier = self._open(client.token_url.rpartition("/")[0], server)

@@ -20,6 +20,8 @@ from passerelle.gateways.firecrest import credential as firecrest
 from passerelle.gateways.firecrest.driver import Firecrest
 from passerelle.gateways.slurmrestd import credential as slurmrestd
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
+from passerelle.gateways.ssh.node import Nodes
+from passerelle.gateways.ssh.sessions import Sessions
 from passerelle.gateways.trust import Trust
 from passerelle.gateways.unicore import credential as unicore
 from passerelle.gateways.unicore.driver import Unicore
@@ -78,10 +80,19 @@ def _charge(spec: SiteSpec) -> Charge:
     return Charge(partition=partition, account=admission.account(first, None), qos=admission.qos(first, None))
 
 
+_NODES = Nodes()
+"""The login nodes of all Sites."""
+
+
 def _ssh(spec: SiteSpec, credentials: Callable[[], SshCredential], trust: Trust) -> Gateway:
     from passerelle.gateways.ssh.driver import Ssh  # noqa: PLC0415 -- see above
 
-    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump, caller=trust.caller)
+    try:
+        most = profiles.load(spec.profile).login.max_sessions
+    except Invalid:
+        most = None
+    bound = Sessions() if most is None else Sessions(most)
+    return Ssh(spec.gateway.url, credentials, jump=spec.gateway.jump, caller=trust.caller, sessions=bound, nodes=_NODES)
 
 
 def _unicore(spec: SiteSpec, credentials: Callable[[], unicore.UnicoreCredential], trust: Trust) -> Gateway:

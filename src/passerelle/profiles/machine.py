@@ -161,6 +161,7 @@ class Login(Facts):
     second_factor: bool | None = None
     certificate_hours: Count | None = None
     max_sessions: Count | None = None
+    """Open at a time on one connection; None: as many as sshd takes by default."""
     unattended: bool | None = None
     """Whether it works for weeks without a person."""
     note: Text | None = None

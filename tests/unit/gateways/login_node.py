@@ -65,6 +65,7 @@ class LoginNode:
     port: int = 0
     connections: int = 0
     refused: int = 0
+    cuts: bool = False  # every login, once keys are exchanged, as pam_nologin does
     most_sessions: int = 0  # at one time, on one connection: sshd's MaxSessions
     called: list[list[str]] = field(default_factory=list)
     inputs: list[bytes] = field(default_factory=list)
@@ -87,6 +88,8 @@ class LoginNode:
         words = shlex.split(process.command or "")
         mark = words[4]
         rest = words[6:] if words[5].startswith("end-") else words[5:]
+        if rest[0].replace(",", "").isdigit():  # a command for each of these ids
+            rest = [*rest[1:], f"--each={rest[0]}"]
         self.called.append(rest)
         await self.commands[rest[0]](Call(process, mark, rest, self))
 
@@ -108,8 +111,14 @@ class _Server(asyncssh.SSHServer):
     def __init__(self, node: LoginNode) -> None:
         self._node = node
 
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:  # noqa: ARG002 -- its signature
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
         self._node.connections += 1
+
+    def begin_auth(self, username: str) -> bool:  # noqa: ARG002 -- its signature
+        if self._node.cuts:
+            self._connection.abort()
+        return True
 
     def public_key_auth_supported(self) -> bool:
         return True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import Any
 from urllib.parse import parse_qs
@@ -87,6 +88,71 @@ async def test_token_serves_on_while_its_server_is_away() -> None:
     assert caught.value.reason == "TokenUnavailable"
     assert "token's server" in caught.value.message
     assert "gateway" not in caught.value.message
+
+
+async def tries(issuer: Issuer, seconds: int) -> list[int]:
+    """Seconds after which the issuer was asked, where somebody wants a token each second."""
+    asked = []
+    for second in range(seconds):
+        before = len(issuer.asked)
+        with contextlib.suppress(Unavailable, Unauthorized):
+            await issuer.after(1)
+        if len(issuer.asked) > before:
+            asked.append(second)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [httpx.ConnectError("refused"), httpx.Response(500), httpx.Response(400, json={"error": "invalid_client"})],
+    ids=["away", "broken", "refuses"],
+)
+async def test_while_a_token_serves_an_issuer_that_fails_is_asked_ever_later(
+    broken: httpx.Response | Exception,
+) -> None:
+    issuer = Issuer(life=900)
+    await issuer.after(0)
+    issuer.broken = broken
+    issuer.now += 599
+
+    assert await tries(issuer, 270) == [0, 5, 15, 35, 75, 135, 195, 255]
+    issuer.broken = None
+    assert await issuer.after(45) == "t2"
+    issuer.broken = broken
+    issuer.now += 600
+    assert await tries(issuer, 6) == [0, 5], "the next time it begins anew"
+
+
+async def test_an_issuer_that_asks_for_patience_gets_it_while_a_token_serves() -> None:
+    issuer = Issuer(life=900)
+    await issuer.after(0)
+    issuer.broken = httpx.Response(429, headers={"retry-after": "100"})
+    issuer.now += 600
+
+    assert await tries(issuer, 269) == [0, 100, 200]
+
+
+async def test_a_token_that_ends_is_asked_for_anew_whatever_the_pause() -> None:
+    issuer = Issuer(life=300)
+    await issuer.after(0)
+    issuer.broken = httpx.Response(503, headers={"retry-after": "1000"})
+    issuer.now += 200
+
+    assert await tries(issuer, 100) == [0, 69], "it is good until 30 seconds before its end"
+    issuer.broken = None
+    assert (await tries(issuer, 900))[0] == 869, "and then it gets its patience, up to a quarter of an hour"
+
+
+async def test_a_token_that_is_refused_ends_the_long_pauses() -> None:
+    issuer = Issuer(life=900)
+    await issuer.after(0)
+    issuer.broken = httpx.ConnectError("refused")
+    issuer.now += 600
+    await tries(issuer, 100)
+    issuer.broken = None
+    assert issuer.tokens.refused("t1")
+
+    assert await issuer.after(0) == "t2"
 
 
 async def test_token_that_is_refused_is_fetched_anew() -> None:

@@ -21,6 +21,7 @@ from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.ssh.credential import SshCredential
 from passerelle.gateways.ssh.driver import Ssh
+from passerelle.gateways.ssh.sessions import MOST_SESSIONS
 from passerelle.gateways.trust import Trust
 from passerelle.v1alpha1.site import GatewaySpec, SiteSpec
 
@@ -94,6 +95,19 @@ async def test_ssh() -> None:
     assert isinstance(made, Ssh)
     with pytest.raises(Unauthorized, match=r"no host key of jump\.example\.eu:8822.*\[jump\.example\.eu\]:8822"):
         await made.probe()
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    "profile, most", [("discoverer-plus", 4), ("lumi-g", MOST_SESSIONS), ("nowhere", MOST_SESSIONS)]
+)
+async def test_a_login_node_has_as_many_sessions_as_its_site_says(profile: str, most: int) -> None:
+    gateway = {"driver": "ssh", "url": "ssh://login.example.eu", "credentials": {"name": "a"}}
+    site = SiteSpec.model_validate({"profile": profile, "runRoot": "/scratch", "gateway": gateway})
+    made = open_gateway(site, lambda: pytest.fail("a credential was asked for"), Trust())
+
+    assert isinstance(made, Ssh)
+    assert made._connection.sessions.most == made._bulk.sessions.most == most
     await made.close()
 
 

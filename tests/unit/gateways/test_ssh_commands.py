@@ -90,11 +90,49 @@ def test_a_script_that_was_cut_off_is_never_a_job(shell: str, lost: int, stubs: 
     assert (code, lines) == (commands.INCOMPLETE, [MARK])
 
 
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    """A squeue that knows the jobs 1 and 3, fails over an unknown one, and of 9 gets no answer."""
+    stub = (
+        "#!/bin/sh\n"
+        'echo "$*" >> "$0.asked"\n'
+        "for word; do case $word in --jobs=*) job=${word#--jobs=} ;; esac; done\n"
+        "case $job in\n"
+        '1|3) echo "record $job" ;;\n'
+        '9) echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1 ;;\n'
+        '*) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1 ;;\n'
+        "esac\n"
+    )
+    (tmp_path / "squeue").write_text(stub)
+    (tmp_path / "squeue").chmod(0o755)
+    return tmp_path
+
+
+@SHELLS
+def test_each_job_is_asked_for_by_itself(shell: str, queue: Path) -> None:
+    code, lines = run(shell, commands.each(MARK, ["3", "2", "1"]), queue)
+
+    assert (code, lines) == (0, [MARK, "record 1", "record 3"])
+    asked = (queue / "squeue.asked").read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in asked] == ["--jobs=1", "--jobs=2", "--jobs=3"]
+    assert all("--me" in line for line in asked)
+    assert run(shell, commands.each(MARK, ["2"]), queue) == (0, [MARK]), "the last one may be unknown"
+
+
+@SHELLS
+def test_a_scheduler_that_does_not_answer_of_one_job_has_answered_of_none(shell: str, queue: Path) -> None:
+    code, _ = run(shell, commands.each(MARK, ["1", "9", "91"]), queue)
+
+    assert code == 1
+    assert len((queue / "squeue.asked").read_text().splitlines()) == 2, "and is not asked for the rest"
+
+
 @SHELLS
 def test_a_missing_command_is_told_apart(shell: str, tmp_path: Path) -> None:
-    code, _ = run(shell, commands.cancel(MARK, "1"), tmp_path)
+    for command in (commands.cancel(MARK, "1"), commands.each(MARK, ["1", "2"])):
+        code, _ = run(shell, command, tmp_path)
 
-    assert code == commands.NOT_FOUND
+        assert code == commands.NOT_FOUND
 
 
 @SHELLS
@@ -162,7 +200,9 @@ def test_a_line_is_one_that_any_login_shell_reads() -> None:
     for command in (
         commands.who_answers(MARK),
         commands.states(MARK),
+        commands.names(MARK),
         commands.live(MARK, ["1", "2"]),
+        commands.each(MARK, ["1", "2"]),
         commands.submit(MARK, BATCH),
         commands.cancel(MARK, "1"),
         commands.warn(MARK, "1", "USR1"),

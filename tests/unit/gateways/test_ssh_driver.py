@@ -18,7 +18,7 @@ import pytest
 from passerelle.errors import Missing, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import DAY_SECONDS, Accounting, Files, Gateway, Signals, Transfer, Upload
 from passerelle.gateways.meter import metered
-from passerelle.gateways.ssh import commands, connection, files, login
+from passerelle.gateways.ssh import commands, connection, files, login, sessions
 from passerelle.gateways.ssh.driver import Ssh
 from unit.gateways import login_node
 from unit.gateways.login_node import AUTHORITY, STRANGERS_KEY, USER_KEY, Call, LoginNode
@@ -448,6 +448,32 @@ async def test_a_job_that_is_gone_is_no_error(node: LoginNode, door: Ssh) -> Non
     assert node.called[-1] == ["scancel", "--batch", "--signal=USR1", "7"]
 
 
+@pytest.mark.parametrize(
+    "ours, wanted, each", [(1000, 4, True), (1000, 9, False), (199, 4, False), (200, 4, True), (1000, 1, False)]
+)
+async def test_a_few_of_very_many_jobs_are_read_without_the_others(
+    node: LoginNode, door: Ssh, ours: int, wanted: int, each: bool
+) -> None:
+    """Why four jobs wait is asked every 20 seconds: of four, squeue would have slurmctld send all of ours."""
+
+    async def listing(call: Call) -> None:
+        await call.answer("".join(f"{job_id}{call.mark}PENDING{call.mark}\n" for job_id in range(1, ours + 1)))
+
+    async def nothing(call: Call) -> None:
+        await call.answer()
+
+    node.commands["squeue"] = listing
+    await door.states(["1"])
+    node.commands["squeue"] = nothing
+    await door.probe()
+    node.called.clear()
+    assert await door.get([str(number) for number in range(1, wanted + 1)]) == []
+
+    (called,) = node.called
+    ids = ",".join(str(number) for number in range(1, wanted + 1))
+    assert called[-1] == (f"--each={ids}" if each else f"--jobs={ids}")
+
+
 async def test_a_search_by_name_goes_back_as_far_as_asked_and_one_that_is_too_wide_is_made_of_narrower_ones(
     node: LoginNode, door: Ssh
 ) -> None:
@@ -568,7 +594,7 @@ async def test_a_session_that_hangs_is_used_by_nobody_new(
     serial = Serial(monkeypatch)
     (tmp_path / "hung").write_bytes(b"")
     (tmp_path / "file").write_bytes(b"text")
-    for given_up in range(1, connection.HUNG_SESSIONS + 1):
+    for given_up in range(1, sessions.HUNG_SESSIONS + 1):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await door.read("/hung", 0, 9)
@@ -577,6 +603,22 @@ async def test_a_session_that_hangs_is_used_by_nobody_new(
         assert len(serial.rooms) == given_up + 1
 
     assert node.connections == 2, "sshd counts those that hang, so that no command would start any more"
+
+
+async def test_where_few_sessions_may_be_open_one_that_hangs_ends_its_connection(
+    node: LoginNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Serial(monkeypatch)
+    (tmp_path / "hung").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"text")
+    async with opened(node.door(sessions=sessions.Sessions(4))) as door:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await door.read("/hung", 0, 9)
+        async with asyncio.timeout(5):
+            assert await door.read("/file", 0, 9) == b"text"
+
+    assert (node.connections, node.most_sessions) == (2, 1)
 
 
 async def test_a_write_that_hangs_ends_all_the_same(door: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

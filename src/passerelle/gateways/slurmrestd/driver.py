@@ -24,6 +24,7 @@ from passerelle.gateways.slurmrestd.asking import numbers, pieces, searches
 from passerelle.gateways.slurmrestd.calls import OK, Calls
 from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.versions import Query, Version
+from passerelle.gateways.slurmrestd.whose import Seen, Whose
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
 from passerelle.gateways.unreached import Ca
 from passerelle.gateways.windows import Window, Windows
@@ -68,6 +69,7 @@ class Slurmrestd:
         self._calls = Calls(url, credentials, ca=ca, certificate=certificate, caller=caller, transport=transport)
         self._states_per_call = STATES_PER_CALL
         self._windows = Windows(time.time)
+        self._whose = Whose(self._calls, self._names)
 
     async def probe(self) -> Probe:
         """Asks for licenses: the smallest answer for which slurmctld itself must take the token. Ping proves nothing:
@@ -76,7 +78,9 @@ class Slurmrestd:
         version = await self._calls.spoken()
         body = await self._calls.read(f"{version.slurm}/licenses", whoever=True)
         about = decode.about(body)
-        cluster = str(about.get("cluster") or "") or await self._cluster_by_records(version)
+        named = str(about.get("cluster") or "")
+        self._whose.needed = not named
+        cluster = named or await self._whose.cluster(version)
         self._calls.cluster = cluster
         identity = Identity(cluster, self._calls.credential.user)
         lacks = version.lacks + ((ROTATES,) if self._calls.rotates else ())
@@ -86,7 +90,8 @@ class Slurmrestd:
     async def submit(self, batch: Batch) -> str:
         try:
             version = await self._calls.spoken()
-        except Unavailable as error:  # the search for a version submits nothing, whatever became of it
+            await self._whose.sure(version)
+        except Unavailable as error:  # neither submits anything, whatever became of it
             raise unsent(error) from error
         answer = await self._calls.send("POST", f"{version.slurm}/job/submit", body=version.submit(batch))
         body = answer.json() or {}
@@ -127,6 +132,9 @@ class Slurmrestd:
         for piece in pieces(numbers(job_ids), READS_AT_ONCE):
             read = await asyncio.gather(*(self._job(version, job_id) for job_id in piece))
             found += [job for jobs, job_id in zip(read, piece, strict=True) for job in jobs if job.job_id == job_id]
+        self._whose.saw(Seen.of(found))
+        if len(found) < len(set(numbers(job_ids))):
+            await self._whose.sure(version)
         return found
 
     async def find(self) -> Sequence[RemoteJob]:
@@ -149,11 +157,13 @@ class Slurmrestd:
                 return [decode.accounted_job(each) for each in body.get("jobs") or []]
 
             found += await self._windows.search(within, ask)
-        return decode.newest(
+        kept = decode.newest(
             job
             for job in found
             if job.user == user and job.cluster == cluster and (job.name in names or job.job_id in job_ids)
         )
+        await self._whose.served(version, kept)
+        return kept
 
     async def cancel(self, job_id: str) -> None:
         if decode.is_job_id(job_id):
@@ -195,22 +205,6 @@ class Slurmrestd:
     async def close(self) -> None:
         await self._calls.close()
 
-    async def _cluster_by_records(self, version: Version) -> str:
-        """Before v0.0.40 no answer's meta names the cluster: accounting does where it knows only one, else any job."""
-        try:
-            body = await self._calls.read(f"{version.slurmdb}/clusters")
-            names = {str(each.get("name")) for each in body.get("clusters") or []}
-        except Unavailable:
-            names = set()
-        if len(names) != 1:
-            names = {job.cluster for job in await self._all_jobs(version, lambda _: True)} - {""}
-        if len(names) != 1:
-            raise Unavailable(
-                f"The site does not tell its cluster's name: {version.word} has it only from accounting or from a job.",
-                reason="ClusterUnknown",
-            )
-        return names.pop()
-
     async def _partitions(self, version: Version) -> tuple[SitePartition, ...]:
         """24.11 and 26.05 ask slurmdbd for names of TRES: where it is silent, 500 comes with good rows."""
         path = f"{version.slurm}/partitions"
@@ -246,22 +240,35 @@ class Slurmrestd:
             raise await self._calls.doubted(version, error) from None
 
     async def _all_jobs(self, version: Version, keep: Callable[[RemoteJob], bool]) -> list[RemoteJob]:
-        """The full listing. A site has many thousands of jobs, 8 KiB each as text and far more as objects: each is
-        looked at as it comes, and what is not to be kept is dropped.
+        """The full listing, of the cluster that was proven."""
+        began = time.monotonic()
+        kept, seen = await self._records(version, keep)
+        await self._whose.listed(version, seen, time.monotonic() - began)
+        return kept
+
+    async def _names(self, version: Version) -> Seen:
+        return (await self._records(version, lambda _: False))[1]
+
+    async def _records(self, version: Version, keep: Callable[[RemoteJob], bool]) -> tuple[list[RemoteJob], Seen]:
+        """A site has many thousands of jobs, 8 KiB each as text and far more as objects: each is looked at as it comes,
+        and what is not to be kept is dropped.
         """
-        kept: list[RemoteJob] = []
+        kept, seen = list[RemoteJob](), Seen()
 
         def take(record: dict[str, Any]) -> None:
             job = decode.live_job(record)
+            seen.take(job)
             if keep(job):
                 kept.append(job)
 
         def begin() -> Sieve:
+            nonlocal seen
             kept.clear()  # it is the second try
+            seen = Seen()
             return Sieve("jobs", take)
 
         await self._calls.read(f"{version.slurm}/jobs", sieve=begin)
-        return kept
+        return kept, seen
 
     def _report_ignored_fields(self, body: dict[str, Any], version: Version) -> None:
         """The job runs without what the server did not understand: our defect, told loudly, after the fact."""

@@ -1,5 +1,6 @@
 """The driver for a login node: Slurm's own commands over one SSH connection.
 
-`address`, `certificate`, `commands`, `decode`, `errors` and `pauses` are pure, `credential` reads a Secret, `login` and
-`connection` carry, `driver` says which command answers which question, `files` speaks SFTP.
+`address`, `certificate`, `commands`, `decode`, `errors`, `pauses` and `sessions` are pure, `credential` reads a Secret,
+`login` and `connection` carry, `node` says who may log in when, `driver` which command answers which question, `names`
+shares a listing, `files` speaks SFTP.
 """

@@ -37,6 +37,8 @@ TOO_LARGE = 95
 NOT_FOUND = 127
 TIMED_OUT = frozenset({124, 137})
 """How timeout(1) ends where the command had to be ended."""
+UNKNOWN_JOB = "Invalid job id specified"
+"""Slurm's words of a job that is unknown."""
 
 _PLACES = (
     "/usr/bin:/usr/local/bin:/opt/slurm/bin:/opt/slurm/current/bin:/usr/local/slurm/bin:"
@@ -48,6 +50,12 @@ _READING = f"{_CLEAN} LC_ALL=C TZ=UTC0 SLURM_TIME_FORMAT=%s timeout -k 5 {READ_S
 _MARK = 'printf "%s\\n" "$0"; '
 _ASK = f'{_MARK}exec {_READING} "$@"'
 _ASK_WHO = f'{_MARK}id -un; id -u; exec {_READING} "$@"'
+_ASK_EACH = (
+    f"{_MARK}exec 3>&1; ids=$1; shift; IFS=,; for i in $ids; do "
+    f'e=$({_READING} "$@" "--jobs=$i" 2>&1 >&3) || {{ r=$?; case $e in *"{UNKNOWN_JOB}"*) ;; '
+    f'*) printf "%s\\n" "$e" >&2; exit "$r" ;; esac; }}; done'
+)
+"""Of one job squeue asks for that one, of several for all of ours; and over a single unknown one it fails."""
 _SUBMIT = (
     f'{_MARK}s=$(cat); case $s in *"$1") ;; *) exit {INCOMPLETE} ;; esac; s=${{s%"$1"}}; shift; '
     f'printf "%s" "$s" | {_CLEAN} timeout -k 5 {SUBMIT_SECONDS} "$@"'
@@ -83,6 +91,7 @@ LIVE = {
 }
 """squeue's fields, and the bytes that each may take: what is longer is cut, what is shorter is filled with blanks."""
 LIGHT = {name: LIVE[name] for name in ("JobID", "State")}
+NAMED = {name: LIVE[name] for name in ("JobID", "Name")}
 ACCOUNTED = (
     *("JobIDRaw", "JobName", "User", "Cluster", "State", "Reason", "Submit", "Start", "End", "Partition", "Account"),
     *("QOS", "NodeList", "NNodes", "AllocTRES", "ReqTRES", "TimelimitRaw", "ExitCode", "Comment"),
@@ -141,9 +150,19 @@ def states(mark: str) -> Command:
     return _squeue(mark, LIGHT)
 
 
+def names(mark: str) -> Command:
+    """What every job of ours is called."""
+    return _squeue(mark, NAMED)
+
+
 def live(mark: str, job_ids: Collection[str] = ()) -> Command:
     """Full records of these jobs of ours, or of all."""
     return _squeue(mark, LIVE, [f"--jobs={','.join(sorted(job_ids))}"] if job_ids else [])
+
+
+def each(mark: str, job_ids: Collection[str]) -> Command:
+    """Full records of these jobs of ours, by a squeue for each: unknown ones are left out."""
+    return _command(_ASK_EACH, mark, [",".join(sorted(job_ids)), *_listing(LIVE, mark)])
 
 
 def accounted_ids(mark: str, job_ids: Collection[str]) -> Command:
@@ -207,9 +226,12 @@ def digest(mark: str, path: str) -> Command:
 
 
 def _squeue(mark: str, fields: dict[str, int], which: Iterable[str] = ()) -> Command:
+    return _command(_ASK, mark, [*_listing(fields, mark), *which])
+
+
+def _listing(fields: dict[str, int], mark: str) -> list[str]:
     form = ",".join(f"{name}:{size}{mark}" for name, size in fields.items())
-    common = ["squeue", "--me", "--local", "--all", "--states=all", "--noheader"]
-    return _command(_ASK, mark, [*common, f"--Format={form}", *which])
+    return ["squeue", "--me", "--local", "--all", "--states=all", "--noheader", f"--Format={form}"]
 
 
 def _command(program: str, mark: str, words: list[str], content: bytes = b"") -> Command:

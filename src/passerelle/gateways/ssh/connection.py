@@ -2,47 +2,41 @@
 
 It carries commands and judges nothing but whether what was sent can have had an effect: our program prints a mark and
 then waits for its input, so all that fails before the first byte of the input is written is `Unavailable(sent=False)`,
-whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that
-`pauses` allows, and one at a time. A changed credential gets a new connection; commands in hand end on the old one.
+whatever comes after it `Unavailable(sent=True)`. Every try at a connection is one that the
+`node` allows, and one at a time. A changed credential gets a new connection; commands in hand end on the old one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import asyncssh
 
-from passerelle.errors import PasserelleError, Unauthorized, Unavailable
+from passerelle.errors import Unauthorized, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.ssh.address import Address
 from passerelle.gateways.ssh.commands import Command
 from passerelle.gateways.ssh.credential import SshCredential
 from passerelle.gateways.ssh.errors import Answer
-from passerelle.gateways.ssh.login import UNREACHABLE, log_in
-from passerelle.gateways.ssh.pauses import Pauses
+from passerelle.gateways.ssh.login import log_in
+from passerelle.gateways.ssh.node import UNREACHABLE, Nodes
+from passerelle.gateways.ssh.sessions import Sessions
 
-CHANNELS = 4
-"""Commands at one time, beside a long one. sshd takes 10 sessions a connection by default, of which one is SFTP's; and
-it counts one that has just ended until it tidies up, so that each of ours may count twice.
-"""
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
 """Until a session is open, and until the login shell has started our program."""
 IDLE_SECONDS = 120.0
 """After which a bulk connection is closed."""
-REOPEN_SECONDS = 0.2
-"""Before a session is asked for again where sshd has too many: nothing was started."""
+REOPEN_SECONDS, REOPEN_MOST_SECONDS = 0.2, 3.0
+"""Before a session is asked for again where sshd has too many, at first and at most: nothing was started, but sshd logs
+each time.
+"""
 STDOUT_LIMIT, STDERR_LIMIT, GREETING_LIMIT = 128 * 1024 * 1024, 64 * 1024, 256 * 1024
 """Bytes: of a listing (5 KiB a job), of complaints, and of what a login shell says before our program starts."""
 _PIECE = 64 * 1024
-
-
-HUNG_SESSIONS = 3
-"""SFTP sessions of a connection that may be given up: sshd counts each until its server ends, and a hung one stays."""
 
 
 @dataclass(eq=False, slots=True)
@@ -81,8 +75,8 @@ class Link:
 class Connection:
     """To one login node, as whoever `credentials` returns at that moment.
 
-    A bulk one beside it carries large files, so that no command waits behind them. It shares the first one's pauses,
-    and is closed when nobody has used it for a while.
+    A bulk one beside it carries large files, so that no command waits behind them. It is closed when nobody has used it
+    for a while.
     """
 
     def __init__(
@@ -92,19 +86,21 @@ class Connection:
         *,
         jump: Address | None = None,
         clock: Callable[[], float] | None = None,
-        bulk_of: Connection | None = None,
+        nodes: Nodes | None = None,
+        bulk: bool = False,
         caller: Caller = NOBODY,
+        sessions: Sessions = Sessions(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._caller = caller
+        self.sessions = sessions
         self._address = address
         self._jump = jump
         self._credentials = credentials
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        own = Pauses(self._clock, lambda: random.uniform(0.9, 1.1))  # noqa: S311 -- jitter, no secret
-        self._pauses: Pauses = own if bulk_of is None else bulk_of._pauses  # noqa: SLF001 -- of our own kind
-        self._bulk = bulk_of is not None
+        self._node = (nodes or Nodes()).at(jump or address)
+        self._bulk = bulk
         self._idle: asyncio.TimerHandle | None = None
-        self._room = asyncio.Semaphore(CHANNELS)
+        self._room = asyncio.Semaphore(sessions.commands)
         self._long_room = asyncio.Semaphore(1)
         self._connecting = asyncio.Lock()
         self._link: Link | None = None
@@ -142,7 +138,7 @@ class Connection:
             return
         link.sftp = None
         link.hung += 1
-        if link.hung >= HUNG_SESSIONS and link is self._link:
+        if link.hung >= self.sessions.hung and link is self._link:
             self._retire()
 
     async def close(self) -> None:
@@ -173,15 +169,11 @@ class Connection:
             if self._link is not None and self._link.digest == digest:
                 return self._link
             self._retire()
-            self._pauses.hold(digest)
-            meter.called()
-            try:
+            async with self._node.login(str(self._address), digest, credential.user):
+                meter.called()
                 connection, jump = await log_in(
                     self._address, self._jump, credential, bulk=self._bulk, caller=self._caller
                 )
-            except PasserelleError as error:
-                self._pauses.failed(error, digest)
-                raise
             link = Link(connection, jump, digest, self._clock())
             if self._closed:
                 link.close()
@@ -203,7 +195,8 @@ class Connection:
         if link is not None and not link.usable:
             self._link = None
             error = Unavailable(f"The connection to {self._address} broke.", reason=UNREACHABLE, sent=False)
-            self._pauses.lost(error, link.digest, self._clock() - link.since)
+            pauses = self._node.pauses(str(self._address), link.digest)
+            pauses.lost(error, link.digest, self._clock() - link.since)
             link.close()
 
 
@@ -236,13 +229,16 @@ class _Run:
                 process.close()
 
     async def _opened(self) -> asyncssh.SSHClientProcess[bytes]:
+        pause = REOPEN_SECONDS
         while True:
             try:
                 return await self._link.connection.create_process(self._command.line, encoding=None)
             except asyncssh.ChannelOpenError:
                 if self._link.connection.is_closed():
                     raise
-            await asyncio.sleep(REOPEN_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, REOPEN_MOST_SECONDS)
+            meter.called()
 
     async def _greeted(self, process: asyncssh.SSHClientProcess[bytes]) -> bytes:
         """Wait for the mark; what comes before it is the login shell's. Returns what came behind it."""

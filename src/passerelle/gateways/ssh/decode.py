@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from passerelle.gateways import sacct
-from passerelle.gateways.ssh.commands import ACCOUNTED, LIGHT, LIVE
+from passerelle.gateways.ssh.commands import ACCOUNTED, LIGHT, LIVE, NAMED
 from passerelle.slurm import JobState, RemoteJob
 
 Row = dict[str, str]
@@ -69,6 +69,11 @@ def digest(text: str) -> str:
 def states(text: str, mark: str) -> dict[str, JobState]:
     """The light listing. Components of arrays and of het jobs have ids of their own, and are none of ours."""
     return {row["JobID"]: _live_state(row["State"]) for row in rows(text, mark, list(LIGHT))}
+
+
+def names(text: str, mark: str) -> list[tuple[str, str]]:
+    """Each job's id and name."""
+    return [(row["JobID"], row["Name"]) for row in rows(text, mark, list(NAMED))]
 
 
 def live(text: str, mark: str, here: Site) -> list[RemoteJob]:

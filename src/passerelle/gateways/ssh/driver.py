@@ -26,7 +26,9 @@ from passerelle.gateways.ssh.connection import Connection
 from passerelle.gateways.ssh.credential import SshCredential, refuse_untimely
 from passerelle.gateways.ssh.decode import NotUnderstood, Site
 from passerelle.gateways.ssh.errors import Answer
-from passerelle.gateways.ssh.login import UNREACHABLE
+from passerelle.gateways.ssh.names import Named, Names
+from passerelle.gateways.ssh.node import UNREACHABLE, Nodes
+from passerelle.gateways.ssh.sessions import Sessions
 from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, Survey
@@ -43,6 +45,9 @@ SETTLE_SECONDS = commands.SUBMIT_SECONDS + 15.0
 DIGESTS_AGAIN_SECONDS = 24 * 3600.0
 """How long after one was ended no digest is begun: what a login node ends costs it minutes of a core each time."""
 
+EACH_RECORDS, EACH_MOST = 50, 8
+"""A squeue more costs what so many records do, of all that slurmctld sends; and no more than so many are started."""
+
 IDS_PER_COMMAND = 500
 NAMES_PER_COMMAND = 100
 """5 KB of a command line: far below every shell's limit, and no more than a few rows of a database's index."""
@@ -53,7 +58,9 @@ _T = TypeVar("_T")
 
 
 class Ssh(SshTransfer):
-    """One login node, asked as whoever `credentials` returns at that moment. Gateway, and all capabilities."""
+    """One login node, asked as whoever `credentials` returns at that moment. Gateway, and all capabilities. `nodes` are
+    those that other doors lead to, too.
+    """
 
     traits = Traits(listing=Listing.STATES, silent=frozenset({"failed_node"}), surveys=EVERY_TOPIC)
 
@@ -64,6 +71,8 @@ class Ssh(SshTransfer):
         *,
         jump: str | None = None,
         caller: Caller = NOBODY,
+        sessions: Sessions = Sessions(),  # noqa: B008 -- it is frozen
+        nodes: Nodes | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -75,23 +84,41 @@ class Ssh(SshTransfer):
             return credential
 
         there, way = address(url), address(jump) if jump else None
-        self._connection = Connection(there, timely, jump=way, caller=caller)
-        self._bulk = Connection(there, timely, jump=way, bulk_of=self._connection, caller=caller)
+        among = nodes or Nodes()
+        self._connection, self._bulk = (
+            Connection(there, timely, jump=way, nodes=among, bulk=bulk, caller=caller, sessions=sessions)
+            for bulk in (False, True)
+        )
         self._site: Site | None = None
+        self._ours = 0
+        """Jobs of ours that slurmctld knew at the last light listing."""
         self._about = {"site": caller.site, "login_node": str(there)}
         self._digesting = asyncio.Lock()
         self._digests_again = float("-inf")
         self._windows = Windows(now)
+        self._names = Names(self._named, time.monotonic)
         super().__init__(self._connection, self._bulk)
 
     async def probe(self) -> Probe:
         """Asks for slurmctld's configuration: the answer is its own, and names the cluster."""
         answer = await self._run(commands.who_answers(_mark()))
-        self._site = _read(answer, decode.site, errors.failure)
-        identity = Identity(self._site.cluster, self._site.user)
-        return Probe(identity, version=self._site.release, api_version="ssh")
+        here = _read(answer, decode.site, errors.failure)
+        if here != self._site:
+            self._names.forget()
+        self._site = here
+        return Probe(Identity(here.cluster, here.user), version=here.release, api_version="ssh")
 
     async def submit(self, batch: Batch) -> str:
+        try:
+            job_id = await self._submitted(batch)
+        except (Unavailable, asyncio.CancelledError) as error:
+            if not isinstance(error, Unavailable) or error.sent:
+                self._names.doubted(self.settle_seconds)
+            raise
+        self._names.submitted(job_id, batch.options.name)
+        return job_id
+
+    async def _submitted(self, batch: Batch) -> str:
         command = commands.submit(_mark(), batch)
         answer = await self._connection.run(command, commands.SUBMIT_SECONDS + MARGIN_SECONDS)
         if answer.status != 0:
@@ -104,13 +131,17 @@ class Ssh(SshTransfer):
             return {}
         command = commands.states(_mark())
         found = _read(await self._run(command), partial(decode.states, mark=command.mark), errors.failure)
+        self._ours = len(found)
         return {job_id: state for job_id, state in found.items() if job_id in wanted}
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        """A few of very many each by itself: asked for several, squeue has all of ours sent, and prints some."""
         here = await self._here()
         found: list[RemoteJob] = []
-        for piece in _pieces(sorted(filter(is_job_id, set(job_ids))), IDS_PER_COMMAND):
-            command = commands.live(_mark(), piece)
+        wanted = sorted(filter(is_job_id, set(job_ids)))
+        one_by_one = 1 < len(wanted) <= min(EACH_MOST, self._ours // EACH_RECORDS)
+        for piece in _pieces(wanted, IDS_PER_COMMAND):
+            command = (commands.each if one_by_one else commands.live)(_mark(), piece)
             answer = await self._run(command)
             if answer.status != 0 and errors.job_is_gone(answer):
                 continue  # of a single id squeue says that it is unknown; of several it lists the others
@@ -118,7 +149,10 @@ class Ssh(SshTransfer):
         return [job for job in found if job.job_id in job_ids]
 
     async def find(self) -> Sequence[RemoteJob]:
-        return [job for job in await self._live() if parse(job.name) is not None]
+        here = await self._here()
+        command = commands.live(_mark())
+        jobs = _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)
+        return [job for job in jobs if parse(job.name) is not None]
 
     async def accounted(
         self, *, names: Words = (), job_ids: Words = (), within: float = HORIZON_SECONDS
@@ -148,9 +182,22 @@ class Ssh(SshTransfer):
             and (job.name in asked_names or job.job_id in asked_ids)
         )
         if asked_names - {job.name for job in found}:
-            known = {job.key for job in found}
-            found += [job for job in await self._live() if job.name in asked_names and job.key not in known]
+            found += await self._living(asked_names, {job.key for job in found})
         return found
+
+    async def _living(self, names: Words, known: Collection[tuple[str, str]]) -> Sequence[RemoteJob]:
+        """Full live records of the jobs that squeue has under these names, but for those that are known."""
+        hits = {job for job in await self._names.jobs(names) if job not in known}
+        jobs = await self.get([job_id for job_id, _ in hits]) if hits else []
+        if hits != {job.key for job in jobs}:
+            self._names.forget()
+            text = "A job that was listed a moment ago is gone, and where it went is not known yet; it is asked again."
+            raise Unavailable(text, reason="UnexpectedAnswer")
+        return jobs
+
+    async def _named(self) -> list[Named]:
+        command = commands.names(_mark())
+        return _read(await self._run(command), partial(decode.names, mark=command.mark), errors.failure)
 
     async def _accounted(self, command: Command, here: Site) -> list[RemoteJob]:
         understand = partial(decode.accounted, mark=command.mark, here=here)
@@ -194,9 +241,12 @@ class Ssh(SshTransfer):
         return _read(await self._run(command), survey.rows, errors.accounting_failure)
 
     async def digest(self, path: str) -> str | None:
-        """By sha256sum on the login node, one at a time; None where there is none, where the file is too large for it,
-        and for a day after one was ended there: it would be ended again, and again.
+        """By sha256sum on the login node, one at a time; None where there is none, where it has no room beside other
+        commands, where the file is too large for it, and for a day after one was ended there: it would be ended again,
+        and again.
         """
+        if not self._connection.sessions.long:
+            return None
         async with self._digesting:
             if asyncio.get_running_loop().time() < self._digests_again:
                 return None
@@ -233,11 +283,6 @@ class Ssh(SshTransfer):
         if self._site is None:
             raise Unavailable("The site has not said who it is.", reason="UnexpectedAnswer")
         return self._site
-
-    async def _live(self) -> list[RemoteJob]:
-        here = await self._here()
-        command = commands.live(_mark())
-        return _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)
 
     async def _run(self, command: Command) -> Answer:
         """A read or a cancel; once more where the connection had broken."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.sbatch_words import TEXTS, of_number
-from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND, TIMED_OUT
+from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND, TIMED_OUT, UNKNOWN_JOB
 from passerelle.gateways.windows import QUERY_TOO_WIDE, TOO_WIDE
 
 _SITES_OWN = "Batch job submission failed: Unspecified error"
@@ -20,7 +20,7 @@ _NOT_REACHED = re.compile(r"Unable to contact slurm controller \(connect failure
 """The one failure of which sbatch knows that slurmctld got nothing."""
 _NOISE = re.compile(r"^(?:sbatch|squeue|sacct|scancel|scontrol): (?:error: )?|^Batch job submission failed: ")
 _TOO_WIDE = "Too wide of a date range in query"
-_UNKNOWN_JOB = ("Invalid job id specified", "already completing or completed")
+_GONE = (UNKNOWN_JOB, "already completing or completed")
 _WORDS_LIMIT = 500
 _SIGNALLED, _MOST_SIGNAL = 128, 64
 """A shell's exit code for a command that a signal ended is 128 and the signal's number."""
@@ -81,7 +81,7 @@ def was_ended(answer: Answer) -> bool:
 
 def job_is_gone(answer: Answer) -> bool:
     """Whether a command failed since the job it names has ended, or is unknown."""
-    return any(text in answer.stderr for text in _UNKNOWN_JOB)
+    return any(text in answer.stderr for text in _GONE)
 
 
 def words(answer: Answer) -> str:

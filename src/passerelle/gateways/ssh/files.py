@@ -20,7 +20,7 @@ import asyncssh
 from passerelle.errors import Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways import meter
 from passerelle.gateways.ssh.connection import Connection, Session
-from passerelle.gateways.ssh.login import UNREACHABLE
+from passerelle.gateways.ssh.node import UNREACHABLE
 
 SFTP_SECONDS = 60.0
 TIDY_SECONDS = 5.0
@@ -90,7 +90,7 @@ class SshFiles:
         """SFTP on a connection that stands, for so many bytes. `meaning` tells its errors where they are not those of a
         read. Raises Missing, Rejected, Unavailable and Unauthorized.
         """
-        connection = self._bulk if size > LARGE else self._connection
+        connection = self._bulk if size > LARGE or not self._connection.sessions.files else self._connection
         try:
             async with connection.link() as link, asyncio.timeout(SFTP_SECONDS + size / SLOWEST):
                 meter.called()

@@ -18,6 +18,7 @@ from passerelle.errors import PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.ssh.address import Address
 from passerelle.gateways.ssh.credential import SshCredential
+from passerelle.gateways.ssh.node import LOGIN_REFUSED, UNREACHABLE, LoginCut
 
 CONNECT_SECONDS, LOGIN_SECONDS = 15.0, 30.0
 KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 15.0, 3
@@ -25,7 +26,6 @@ KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 15.0, 3
 
 asyncssh.set_log_level(logging.WARNING)  # each session would be a line of the operator's log
 
-UNREACHABLE = "Unreachable"
 _COMPRESSION = ("zlib@openssh.com", "none")
 """A listing is mostly blanks."""
 _BULK_COMPRESSION = ("none",)
@@ -71,11 +71,13 @@ async def _connect(
     bulk: bool,
     banner: str,
 ) -> asyncssh.SSHClientConnection:
+    client = _Client()
     try:
         async with asyncio.timeout(CONNECT_SECONDS + LOGIN_SECONDS):
             return await asyncssh.connect(
                 address.host,
                 address.port,
+                client_factory=lambda: client,
                 username=credential.user,
                 client_version=banner,
                 client_keys=keys,
@@ -96,7 +98,22 @@ async def _connect(
                 keepalive_count_max=KEEPALIVE_COUNT,
             )
     except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
-        raise _meaning(error, address, credential) from None
+        raise _meaning(error, address, credential, cut=client.had_keys) from None
+
+
+class _Client(asyncssh.SSHClient):
+    """Remembers how far a connection came that failed."""
+
+    def __init__(self) -> None:
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection = conn
+
+    @property
+    def had_keys(self) -> bool:
+        """Whether keys were exchanged: what is refused after that is the login."""
+        return self._connection is not None and self._connection.get_extra_info("send_cipher") is not None
 
 
 def _refuse_unknown(address: Address, hosts: asyncssh.SSHKnownHosts, credential: SshCredential) -> None:
@@ -138,14 +155,16 @@ def _keys(credential: SshCredential) -> list[asyncssh.SSHKeyPair]:
     return [pair for pair in asyncssh.load_keypairs([(key, certificate)]) if pair.has_cert]
 
 
-def _meaning(error: BaseException, address: Address, credential: SshCredential) -> PasserelleError:
-    """Our error for one of asyncssh's, by who must act; its own text is the other side's, and is not kept."""
+def _meaning(error: BaseException, address: Address, credential: SshCredential, *, cut: bool) -> PasserelleError:
+    """Our error for one of asyncssh's, by who must act; its own text is the other side's, and is not kept. `cut`: keys
+    had been exchanged.
+    """
     if isinstance(error, asyncssh.PermissionDenied):
         what = "certificate" if credential.certificate else "key"
         return Unauthorized(
             f"The login node {address} refused the {what} of {credential.user}; check that the site knows it, and that "
             "a login with it asks for nothing more: no second factor, no address from which it is not taken.",
-            reason="LoginRefused",
+            reason=LOGIN_REFUSED,
         )
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return Unauthorized(
@@ -154,7 +173,8 @@ def _meaning(error: BaseException, address: Address, credential: SshCredential) 
             reason="HostKeyChanged",
         )
     text = f"The login node {address} can't be reached{_no_connection(error)}."
-    return Unavailable(text, reason=UNREACHABLE, sent=False)
+    kind = LoginCut if cut and isinstance(error, asyncssh.DisconnectError) else Unavailable
+    return kind(text, reason=UNREACHABLE, sent=False)
 
 
 def _no_connection(error: BaseException) -> str:
