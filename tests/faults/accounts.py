@@ -1,16 +1,21 @@
-"""What a site says of the jobs of some runs: its queue, its accounting, and the trainers themselves."""
+"""What a site says of the jobs of some runs: its queue, its accounting, and the trainers themselves.
+
+A-REX gives Slurm a name that it has cut short, with the attempt's number: its own log knows the whole one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from e2e.cluster import AREX_NAME
 from faults.events import Row
 from faults.history import Job
+from passerelle_sandbox.site import arc_server
 
 _EPOCH = ("env", "SLURM_TIME_FORMAT=%s")
+_AREX_JOB = re.compile(r'Started - job id: (\w+), .*? name: "([^"]*)"')
 LIVE, ALL = "PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING", "all"
 
 
@@ -22,15 +27,20 @@ class Shell(Protocol):
 
 async def queue(shell: Shell, runs: Collection[str], states: str = LIVE) -> list[Row]:
     """The jobs of these runs that the scheduler has, in these states."""
-    words = ("squeue", "--noheader", f"--states={states}", "--format=%A|%j|%T|%V|%N")
-    return queued(await shell.on_site(*_EPOCH, *words), runs)
+    words = ("squeue", "--noheader", f"--states={states}", "--format=%A|%j|%T|%V|%N|%Z")
+    return queued(await shell.on_site(*_EPOCH, *words), runs, await _arex(shell))
 
 
 async def accounted(shell: Shell, runs: Collection[str], root: str = "") -> list[Row]:
     """Every life of every job that accounting has heard of and that is of these runs, or lies below their root."""
     words = ("sacct", "--allusers", "--parsable2", "--noheader", "--allocations", "--duplicates")
     fields = "--format=jobid,jobname,state,submit,end,nodelist,workdir"
-    return rows(await shell.on_site(*_EPOCH, *words, fields, "--starttime=now-1days"), runs, root)
+    return rows(await shell.on_site(*_EPOCH, *words, fields, "--starttime=now-1days"), runs, await _arex(shell), root)
+
+
+async def _arex(shell: Shell) -> dict[str, str]:
+    """Of A-REX's jobs, by their ids there, what they were submitted as; none where there is no A-REX."""
+    return dict(_AREX_JOB.findall(await shell.on_site("sh", "-c", f"cat {arc_server.JOB_LOG} || true")))
 
 
 async def words(shell: Shell, root: str, kind: str) -> dict[str, list[str]]:
@@ -39,22 +49,22 @@ async def words(shell: Shell, root: str, kind: str) -> dict[str, list[str]]:
     return written(said)
 
 
-def queued(said: str, runs: Collection[str]) -> list[Row]:
+def queued(said: str, runs: Collection[str], arex: Mapping[str, str]) -> list[Row]:
     """squeue's lines."""
     found = []
     for line in said.splitlines():
-        job_id, written, state, submitted, node = line.split("|")
-        if _run(name := _marker(written, runs)) in runs:
+        job_id, written, state, submitted, node, place = line.split("|")
+        if _run(name := _marker(written, place, arex)) in runs:
             found.append(Row(Job(job_id, name, state, _number(submitted)), node))
     return found
 
 
-def rows(said: str, runs: Collection[str], root: str = "") -> list[Row]:
+def rows(said: str, runs: Collection[str], arex: Mapping[str, str], root: str = "") -> list[Row]:
     """sacct's lines."""
     found = []
     for line in said.splitlines():
         job_id, written, state, submitted, ended, node, place = line.split("|")
-        if _run(name := _marker(written, runs)) in runs or (root and place.startswith(f"{root}/")):
+        if _run(name := _marker(written, place, arex)) in runs or (root and place.startswith(f"{root}/")):
             word, _, by = state.partition(" by ")
             end = _number(ended)
             job = Job(job_id, name, word.split()[0], _number(submitted), over=end > 0, ended=end, by=by)
@@ -90,11 +100,9 @@ def _life(job: Job) -> tuple[str, str, int]:
     return job.job_id, job.name, job.submitted
 
 
-def _marker(name: str, runs: Collection[str]) -> str:
-    """The marker that a job was submitted under. A-REX cuts it short, with the attempt's number: the first."""
-    if "-" in name:
-        return name
-    return next((f"{run}-1" for run in runs if name == run[:AREX_NAME].replace("-", "_")), name)
+def _marker(name: str, place: str, arex: Mapping[str, str]) -> str:
+    """The marker that a job was submitted under: one of A-REX's has its id there for a working directory."""
+    return arex.get(place.rpartition("/")[2], name)
 
 
 def _number(word: str) -> int:

@@ -1,5 +1,5 @@
-"""Many runs: of calls that go wrong, several at a time in one sandbox, and of what befalls a whole site, one after the
-other in another. What each came to is told, and put on record.
+"""Many runs: of calls that go wrong, several at a time in one sandbox, those through other doors in another, and of
+what befalls a whole site, one after the other in a third. What each came to is told, and put on record.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from faults.stage import Stage, raised
 from passerelle_sandbox import say
 from passerelle_sandbox.errors import SandboxError
 
-AT_ONCE = 8
+AT_ONCE, OTHERS_AT_ONCE = 8, 3
+"""Each run has operators killed, whom its neighbours share; and whoever takes over waits for the settle time before it
+acts, which is more than a minute over ssh. So where other doors are, fewer neighbours are.
+"""
 LIFE_EVERY = 20
 """Of so many seeds one is of a site's life."""
 _NO_VERDICT = (SandboxError, httpx.HTTPError, TimeoutError, subprocess.TimeoutExpired)
@@ -48,10 +51,13 @@ class Suite:
         """All runs, then the mutants one after the other."""
         began = time.monotonic()
         lives = [(name, plan) for name, plan in plans if plan.seed and plan.seed % LIFE_EVERY == 0]
-        others = [each for each in plans if each not in lives]
+        calls = [each for each in plans if each not in lives]
+        ours = [(name, plan) for name, plan in calls if plan.door == "slurmrestd"]
+        others = [each for each in calls if each not in ours]
         async with asyncio.TaskGroup() as group:
             group.create_task(self._lives(lives))
-            group.create_task(self._others(others, mutants))
+            group.create_task(self._together(others, OTHERS_AT_ONCE))
+            group.create_task(self._together(ours, AT_ONCE, mutants))
         self.seconds = time.monotonic() - began
 
     async def _lives(self, plans: Sequence[tuple[str, Plan]]) -> None:
@@ -62,8 +68,10 @@ class Suite:
                 await self._one(name, plan, stage, partial(site_run, stage, plan.seed))
             self._leave(stage)
 
-    async def _others(self, plans: Sequence[tuple[str, Plan]], mutants: Sequence[Mutant]) -> None:
-        gate = asyncio.Semaphore(AT_ONCE)
+    async def _together(self, plans: Sequence[tuple[str, Plan]], at_once: int, mutants: Sequence[Mutant] = ()) -> None:
+        if not plans and not mutants:
+            return
+        gate = asyncio.Semaphore(at_once)
 
         async def one(name: str, plan: Plan) -> None:
             async with gate:

@@ -141,3 +141,9 @@ def test_a_log_that_cannot_be_opened_is_the_sites_fault(session: Session) -> Non
 def test_a_script_that_is_killed_leaves_no_note_of_an_end(session: Session) -> None:
     session.run(session.batch("#!/bin/sh\nkill -9 $PPID\n"))
     assert not (session.place / "exit").exists()
+
+
+def test_a_script_that_slurm_ends_leaves_none_either_whatever_its_exit(session: Session) -> None:
+    """Slurm's TERM comes to all processes of a job."""
+    assert session.run(session.batch("#!/bin/sh\ntrap 'sleep 1; exit 0' TERM\nkill $PPID\nkill $$\nsleep 5\n")) == 0
+    assert not (session.place / "exit").exists()

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from e2e.cluster import AREX_NAME
 from faults.accounts import behind, compared, queued, rows, written
 from faults.cluster_life import CLOCKS
 from faults.events import (
@@ -402,22 +401,25 @@ class TestAccounts:
                 "9|somebody's|RUNNING|150|Unknown|n2|/home/users/somebody",
                 "10|psr-zzz-1|RUNNING|150|Unknown|n2|/r/psr-zzz",
                 f"5|{ONE}|PENDING|100|Unknown|None assigned|/r/{RUN}",
-                f"6|{RUN[:AREX_NAME].replace('-', '_')}|RUNNING|150|Unknown|n2|/arc/x",
+                "6|psr_aaa|RUNNING|150|Unknown|n2|/arc/session/a80d",
             ]
         )
 
-        assert rows(said, self.RUNS) == [
+        assert rows(said, self.RUNS, {"a80d": TWO}) == [
             Row(Job("7", ONE, "CANCELLED", 100, over=True, ended=140, by="1000"), "n1"),
             Row(Job("8", TWO, "RUNNING", 150), "n2"),
             Row(Job("5", ONE, "PENDING", 100), "None assigned"),
-            Row(Job("6", ONE, "RUNNING", 150), "n2"),
+            Row(Job("6", TWO, "RUNNING", 150), "n2"),
         ]
-        below = [row.job.job_id for row in rows(said, self.RUNS, "/r")]
+        below = [row.job.job_id for row in rows(said, self.RUNS, {"a80d": TWO}, "/r")]
         assert below == ["7", "8", "10", "5", "6"], "what lies there, and is of no TrainingJob, is seen"
 
     def test_the_queue(self) -> None:
-        assert queued(f"7|{ONE}|RUNNING|100|n1\n9|x|PENDING|1|\n", self.RUNS) == [
-            Row(Job("7", ONE, "RUNNING", 100), "n1")
+        said = f"7|{ONE}|RUNNING|100|n1|/r\n9|x|PENDING|1||/r\n8|psr_aaa|RUNNING|100|n2|/arc/session/a80d\n"
+
+        assert queued(said, self.RUNS, {"a80d": TWO}) == [
+            Row(Job("7", ONE, "RUNNING", 100), "n1"),
+            Row(Job("8", TWO, "RUNNING", 100), "n2"),
         ]
 
     def test_what_trainers_wrote(self) -> None:

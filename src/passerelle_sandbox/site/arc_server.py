@@ -33,6 +33,7 @@ RELEASES = ("trixie", "sid")
 
 HOME = "/scratch/arc"
 SESSIONS = f"{HOME}/session"
+JOB_LOG = f"{HOME}/log/jobs.log"
 ENVIRONMENT = "PASSERELLE"
 """The runtime environment by which options reach sbatch, as the site names it."""
 
@@ -126,7 +127,7 @@ controldir={HOME}/control
 sessiondir={SESSIONS}
 runtimedir=/etc/arc/runtime
 logfile={HOME}/log/arex.log
-joblog={HOME}/log/jobs.log
+joblog={JOB_LOG}
 loglevel=3
 pidfile={_PID_FILES["arex"]}
 shared_filesystem=yes

@@ -77,6 +77,13 @@ def test_no_word_of_a_live_job_is_an_end(word: str) -> None:
         (End("FAILED", ("LRMS error: (-1) Job missing from SLURM",), left=Left(0, 1)), "COMPLETED", 0),
         (End("FAILED", ("LRMS error: (-1) Job missing from SLURM",), left=Left(7, 1)), "FAILED", 7),
         (End("KILLED", ("Job is canceled by external request",)), "CANCELLED", None),
+        (End("KILLED", ("Job is canceled by external request",), left=Left(0, 1)), "COMPLETED", 0),
+        (End("KILLED", ("Job is canceled by external request",), left=Left(143, 1)), "CANCELLED", None),
+        (
+            End("KILLED", tools="*** JOB 41 ON n1 CANCELLED AT 2026-11-25T10:00:00 ***", left=Left(0, 1)),
+            "CANCELLED",
+            None,
+        ),
         (End("FAILED", ("Job is canceled by external request",)), "CANCELLED", None),
         (
             End("FAILED", ("LRMS error: (1) Job failed",), OUTPUT + "Detected 1 oom_kill event in step", Left(1, 1)),

@@ -67,12 +67,15 @@ def ending(end: End, *, reached_slurm: bool) -> Outcome:
 
     Slurm's word is worth most, then the script's own note, which stands there only where the script has ended by
     itself. A-REX's FINISHED alone does not mean success: a time limit has exit code 0 in Slurm, and a job "missing from
-    SLURM" may have ended in any way.
+    SLURM" may have ended in any way. And it takes a job for killed that had succeeded before anybody's cancel came.
     """
     said = "; ".join(end.sentences)
-    if end.word == "KILLED" or KILLED_WORDS in said:
-        return Outcome(JobState("CANCELLED"), reason=said)
     base = _by_slurm(end, said)
+    if end.word == "KILLED" or KILLED_WORDS in said:
+        succeeded = base is None and end.left is not None and end.left.code == 0
+        return (
+            Outcome(JobState("COMPLETED"), 0, reason=said) if succeeded else Outcome(JobState("CANCELLED"), reason=said)
+        )
     if base is not None:
         return Outcome(JobState(base), reason=said)
     if end.left is not None:

@@ -76,10 +76,12 @@ exec >> "$out" 2>> "$err" < /dev/null
 ) 2> /dev/null &
 watcher=$!
 {environment}
+ended=
+trap 'ended=1' TERM  # by which Slurm ends a job: how the script ends then is no word of its own
 {shell} -c 'echo "$$" > "$1"; exec "$2"' {script} "$session/{pid}" "$session/{script}"
 code=$?
 kill "$watcher" 2> /dev/null
-echo "$code $(date +%s)" > "$session/{exit}.new" && mv "$session/{exit}.new" "$session/{exit}"
+[ -n "$ended" ] || {{ echo "$code $(date +%s)" > "$session/{exit}.new" && mv "$session/{exit}.new" "$session/{exit}"; }}
 exit "$code"
 """
 
