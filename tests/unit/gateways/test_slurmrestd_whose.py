@@ -11,12 +11,12 @@ import pytest
 
 from passerelle.errors import Misaddressed, Unavailable
 from passerelle.gateways import second_try
+from passerelle.gateways.allowance import MOST_SECONDS
 from passerelle.gateways.slurmrestd.decode import live_job
 from passerelle.gateways.slurmrestd.driver import Slurmrestd
 from passerelle.gateways.slurmrestd.whose import (
     AGAIN_SECONDS,
     FRESH_SECONDS,
-    LISTING_MOST_SECONDS,
     LISTING_SECONDS,
     WITNESSES,
     Seen,
@@ -141,7 +141,7 @@ async def test_listings_that_take_long_come_less_often(site: Site, door: Slurmre
         site.now += 10.0
 
     gaps = [later - earlier for earlier, later in pairwise(listed)]
-    assert all(200.0 <= gap <= LISTING_MOST_SECONDS for gap in gaps)
+    assert all(200.0 <= gap <= MOST_SECONDS for gap in gaps)
 
 
 async def test_a_listing_proves_itself(site: Site, door: Slurmrestd) -> None:
@@ -169,7 +169,7 @@ async def test_what_names_no_cluster_is_no_absence_without_a_proof(
     await door.probe()
     site.jobs()
     assert not await ask(door), "it was proven in this look"
-    site.now += LISTING_MOST_SECONDS
+    site.now += MOST_SECONDS
     site.replies |= {"GET job/9": UNKNOWN, "GET job/8": UNKNOWN}
     with pytest.raises(Unavailable) as caught:
         await ask(door)
@@ -185,7 +185,7 @@ async def test_another_cluster_is_told_and_then_it_is_who_answers(
     site: Site, door: Slurmrestd, ask: Callable[[Slurmrestd], Awaitable[Any]], proof: str
 ) -> None:
     await door.probe()
-    site.now += LISTING_MOST_SECONDS
+    site.now += MOST_SECONDS
     site.jobs()
     if proof == "witness":
         site.replies["GET job/9"] = {"jobs": [job(9, "other")]}

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from passerelle.errors import Misaddressed, Unavailable
+from passerelle.gateways.allowance import MOST_SECONDS, SHARE
 from passerelle.gateways.slurmrestd import decode, errors
 from passerelle.gateways.slurmrestd.calls import Calls
 from passerelle.gateways.slurmrestd.versions import Version
@@ -29,8 +30,8 @@ FRESH_SECONDS = 60.0
 """For so long a proof covers what says nothing of its cluster: about a look."""
 AGAIN_SECONDS = 3600.0
 """After which a probe asks again, though nothing contradicts what was proven."""
-LISTING_SECONDS, LISTING_MOST_SECONDS, LISTING_SHARE = 60.0, 300.0, 0.02
-"""From one listing to the next that is made for a proof: no more than that share of the time is spent in them."""
+LISTING_SECONDS = 60.0
+"""From one listing to the next that is made for a proof, at least: of the time they have a share as others do."""
 WITNESSES = 4
 """Jobs that are remembered, so that one of them will still be known."""
 
@@ -139,8 +140,7 @@ class Whose:
         self._witnesses = heapq.nlargest(WITNESSES, ((end, job_id) for job_id, end in ends.items()))
 
     def _paced(self, seconds: float) -> None:
-        pause = min(max(LISTING_SECONDS, seconds / LISTING_SHARE), LISTING_MOST_SECONDS)
-        self._list_again = self._clock() + pause
+        self._list_again = self._clock() + max(LISTING_SECONDS, min(seconds / SHARE, MOST_SECONDS))
 
     def _another(self, names: set[str], known: str) -> Misaddressed:
         self._contradicted, self._proven_at, self._witnesses = True, float("-inf"), []
