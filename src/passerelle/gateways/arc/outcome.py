@@ -72,10 +72,9 @@ def ending(end: End, *, reached_slurm: bool) -> Outcome:
     said = "; ".join(end.sentences)
     base = _by_slurm(end, said)
     if end.word == "KILLED" or KILLED_WORDS in said:
-        succeeded = base is None and end.left is not None and end.left.code == 0
-        return (
-            Outcome(JobState("COMPLETED"), 0, reason=said) if succeeded else Outcome(JobState("CANCELLED"), reason=said)
-        )
+        if base is None and end.left is not None and end.left.code == 0:
+            return Outcome(JobState("COMPLETED"), 0, reason=said)
+        return Outcome(JobState("CANCELLED"), reason=said)
     if base is not None:
         return Outcome(JobState(base), reason=said)
     if end.left is not None:
