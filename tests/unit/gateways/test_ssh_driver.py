@@ -41,13 +41,6 @@ async def node(tmp_path: Path) -> AsyncIterator[LoginNode]:
         yield running
 
 
-@pytest.fixture
-async def door(node: LoginNode) -> AsyncIterator[Ssh]:
-    made = node.door()
-    yield made
-    await made.close()
-
-
 @contextlib.asynccontextmanager
 async def opened(made: Ssh) -> AsyncIterator[Ssh]:
     try:

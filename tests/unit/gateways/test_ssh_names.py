@@ -65,13 +65,6 @@ async def node(queue: Queue) -> AsyncIterator[LoginNode]:
         yield running
 
 
-@pytest.fixture
-async def door(node: LoginNode) -> AsyncIterator[Ssh]:
-    made = node.door()
-    yield made
-    await made.close()
-
-
 async def look_up(door: Ssh, *markers: str) -> list[RemoteJob]:
     return list(await door.accounted(names=markers, within=DAY_SECONDS))
 

@@ -28,13 +28,6 @@ async def node(tmp_path: Path) -> AsyncIterator[LoginNode]:
         yield running
 
 
-@pytest.fixture
-async def door(node: LoginNode) -> AsyncIterator[Ssh]:
-    made = node.door()
-    yield made
-    await made.close()
-
-
 async def test_a_file_grows_where_its_size_is_as_told(door: Ssh, tmp_path: Path) -> None:
     await door.append("/a", 0, CONTENT)
     await door.append("/a", len(CONTENT), b"")
