@@ -172,7 +172,7 @@ class Looks:
             return period
         return distance(period, self._states_took, self._courtesy.host.sites)
 
-    def _begun(self, running: Sequence[str], period: float) -> _Turn | None:
+    def _begun(self, running: Sequence[str], period: float) -> _Turn:
         """What running jobs report is due: of all of them, or of those whose turn it is."""
         budget, courtesy = self._courtesy.budget, self._courtesy
         turn = self._rota.turn(running, budget.room(Purpose.PROGRESS))
