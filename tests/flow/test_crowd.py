@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -111,7 +110,6 @@ def test_a_look_asks_for_so_many_runs_and_the_rest_waits_for_the_next_one(monkey
 
 
 def test_of_a_crowd_that_changed_the_first_are_told_while_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    random.seed(1)  # whether a look that tells why four of them wait comes in between is then no matter of luck
     monkeypatch.setattr("passerelle.looks.NEWS_PIECE", 8)
     running: list[int] = []
     get = Memory.get
