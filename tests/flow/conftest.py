@@ -12,6 +12,7 @@ import random
 import pytest
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Each story begins with a luck of its own, whatever ran before it."""
-    random.seed(f"{item.nodeid} {os.environ.get('LUCK', '')}")
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Each story has a luck of its own, the same each time: after pytest-randomly, which draws one for each session."""
+    random.seed(f"{pyfuncitem.nodeid} {os.environ.get('LUCK', '')}")
