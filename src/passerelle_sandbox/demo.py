@@ -57,7 +57,7 @@ TELLING = (
     "passerelle_trainingjob_state",
     "passerelle_training_progress_ratio",
     "passerelle_training_step",
-    'passerelle_training_metric{metric="loss"',
+    "passerelle_training_metric",
 )
 """How the most telling lines of the metrics begin."""
 

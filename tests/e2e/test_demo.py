@@ -44,7 +44,7 @@ STORY = (
     r"Normal +Running +trainingjob/first-training",
     r"Normal +Completed +trainingjob/first-training",
     r"^Prometheus metrics stand at http://127\.0\.0\.1:\d+/metrics until this demo ends;",
-    r'^  passerelle_training_metric\{metric="loss",.* \d',
+    r'^  passerelle_training_metric\{.*,metric="loss"\} \d',
 )
 """What stands in its output, in this order."""
 
