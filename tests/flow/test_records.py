@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Collection, Sequence
 
 import pytest
@@ -26,7 +27,13 @@ JOBS = 600
 
 
 @pytest.fixture
-def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def read() -> dict[str, list[float]]:
+    """Of each job's record, likewise."""
+    return {}
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch, read: dict[str, list[float]]) -> list[float]:
     """When each record was asked for, but those that an end needs, of a door that is asked one by one."""
     get, times = AccountedDoor.get, list[float]()
 
@@ -34,7 +41,10 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         for _ in range(len(job_ids) - 1):
             meter.called()  # the site itself counts one
         if purpose() is not Purpose.END:
-            times.extend([asyncio.get_running_loop().time()] * len(job_ids))
+            now = asyncio.get_running_loop().time()
+            times.extend([now] * len(job_ids))
+            for job_id in job_ids:
+                read.setdefault(job_id, []).append(now)
         return await get(self, job_ids)
 
     monkeypatch.setattr(AccountedDoor, "get", one_by_one)
@@ -62,11 +72,12 @@ async def crowd(world: World) -> list[Key]:
     return keys
 
 
-def test_progress_is_read_at_a_pace(times: list[float], looks: list[float]) -> None:
+def test_progress_is_read_at_a_pace(times: list[float], read: dict[str, list[float]], looks: list[float]) -> None:
     async def story(world: World) -> None:
         keys = await crowd(world)
         await asyncio.sleep(240)
         times.clear()
+        read.clear()
         looks.clear()
         for _ in range(2):
             for number, key in enumerate(keys):
@@ -75,8 +86,10 @@ def test_progress_is_read_at_a_pace(times: list[float], looks: list[float]) -> N
                     f'{{"v":1,"s":{number + 1},"n":1000,"t":{int(world.loop.time())}}}',
                 )
             await asyncio.sleep(120)
-        # A turn begins at the first look after its 60 s: 60 to 95 s after the one before; 240 s are counted.
-        assert 2 * JOBS <= len(times) <= 5 * JOBS, "once a progress period"
+        apart = [after - at for each in read.values() for at, after in itertools.pairwise(each)]
+        assert len(read) == JOBS
+        assert 60 <= min(apart) <= max(apart) <= 70, "once a progress period, at the look after its end"
+        assert 3 * JOBS <= len(times) <= 4 * JOBS
         assert most_in_a_second(times) <= RATE * BURST_SECONDS + RATE + PIECE
         assert max(looks) < 8
         assert all(world.status(key)["progress"]["step"] == number + 1 for number, key in enumerate(keys))
