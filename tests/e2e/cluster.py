@@ -41,8 +41,8 @@ class Cluster:
         operator.wait_until_ready()
         return operator
 
-    def kubectl(self, *words: str) -> str:
-        done = self.sandbox.kubectl_run(*words)
+    def kubectl(self, *words: str, seconds: float = 60) -> str:
+        done = self.sandbox.kubectl_run(*words, timeout=seconds)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -114,7 +114,8 @@ def test_one_that_runs_is_cancelled(
     found = wait_for_condition(cluster, namespace, "doomed", "Running")
     key = Run.of_uid(found["metadata"]["uid"]).key
 
-    cluster.kubectl("-n", namespace, "delete", "tj", "doomed", "--timeout=90s")
+    # So young a job's deletion waits until nothing more can come of its submit: by SSH that is 75 s after it.
+    cluster.kubectl("-n", namespace, "delete", "tj", "doomed", "--timeout=90s", seconds=100)
 
     wait_for(lambda: "CANCELLED" in cluster.slurm_jobs(key)[0]["state"] or None, "the job's end")
     assert len(cluster.slurm_jobs(key)) == 1

@@ -10,20 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from passerelle.onsite.codes import DUPLICATE
-from passerelle.onsite.supervise import TAIL_BYTES, ended_by
+from passerelle.onsite.codes import CONTINUE, DUPLICATE
+from passerelle.onsite.supervise import PARTING_SECONDS, TAIL_BYTES, ended_by
 from plans import SOURCE
+from stubs import wait_for
 
 _KEEP = (
     "import json, sys; from passerelle.onsite.supervise import supervise;"
-    "sys.exit(supervise(sys.argv[3:], {'PATH': '/usr/bin:/bin', 'X': 'é'}, sys.argv[1], json.loads(sys.argv[2])))"
+    "facts = json.loads(sys.argv[2]); stop = facts.pop('stop');"
+    "sys.exit(supervise(sys.argv[3:], {'PATH': '/usr/bin:/bin', 'X': 'é'}, sys.argv[1], facts, stop))"
 )
 
 
-def keep(record: Path, *argv: str, rank: int | None = 4, node: str = "") -> "subprocess.Popen[bytes]":
+def keep(
+    record: Path, *argv: str, rank: int | None = 4, node: str = "", stop: Path | str = ""
+) -> "subprocess.Popen[bytes]":
     """A keeper under the C locale, as sites start it."""
     return subprocess.Popen(
-        [sys.executable, "-c", _KEEP, str(record), json.dumps({"rank": rank, "node": node}), *argv],
+        [sys.executable, "-c", _KEEP, str(record), json.dumps({"rank": rank, "node": node, "stop": str(stop)}), *argv],
         env={"PYTHONPATH": str(SOURCE), "LC_ALL": "C", "PATH": os.environ["PATH"]},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -83,6 +87,40 @@ def test_a_process_left_behind_does_not_hold_the_rank(tmp_path: Path) -> None:
     for stream in (keeper.stdout, keeper.stderr):
         assert stream is not None
         stream.close()
+
+
+def lasts(tmp_path: Path, code: int, *, stopped: bool) -> float:
+    """Seconds until the keeper of a process that ends at once is gone."""
+    stop = tmp_path / "stop"
+    if stopped:
+        stop.touch()
+    began = time.monotonic()
+    keeper = keep(tmp_path / "end", "sh", "-c", f"exit {code}", stop=stop)
+    keeper.communicate(timeout=30)
+    assert keeper.returncode == code
+    return time.monotonic() - began
+
+
+def test_a_rank_that_saved_and_stopped_leaves_the_others_time_to_do_so(tmp_path: Path) -> None:
+    assert lasts(tmp_path, CONTINUE, stopped=True) >= PARTING_SECONDS
+
+
+@pytest.mark.parametrize("code,stopped", [(CONTINUE, False), (1, False), (0, True)])
+def test_without_a_stop_or_a_failure_there_is_nothing_to_wait_for(tmp_path: Path, code: int, stopped: bool) -> None:
+    assert lasts(tmp_path, code, stopped=stopped) < PARTING_SECONDS
+
+
+def test_who_is_ended_does_not_stay_for_the_others(tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    keeper = keep(tmp_path / "end", "sh", "-c", "exit 3", stop=tmp_path / "stop")
+    wait_for(tmp_path / "end")
+    began = time.monotonic()
+
+    keeper.send_signal(signal.SIGTERM)
+    keeper.communicate(timeout=20)
+
+    assert time.monotonic() - began < PARTING_SECONDS - 1
+    assert keeper.returncode == 3
 
 
 def test_a_file_that_srun_left_open_for_mpi_reaches_the_trainer(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def main(argv: List[str]) -> int:
     environ.update(hidden)
     environ.update(own)
     words, environ = contained(spec, here, words, environ)
-    return supervise(words, environ, record, facts)
+    return supervise(words, environ, record, facts, os.environ.get("PASSERELLE_STOP_FILE", ""))
 
 
 def identity(spec: Dict[str, Any]) -> Dict[str, str]:

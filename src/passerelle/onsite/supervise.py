@@ -22,13 +22,18 @@ TAIL_BYTES = 4096
 _DRAIN_SECONDS = 2.0
 _SHELL_SIGNAL = 128
 _LAST_SIGNAL = 64
+PARTING_SECONDS = 5.0
+"""How long a process stays that was told to stop and has failed: as it goes, srun has all others ended, and with them
+the mounts of their images, which is a bus error to a launcher's agent that is just about to leave.
+"""
 VICTIM = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 """Signals that somebody else sends, when another rank has failed or the attempt is to stop."""
 
 
-def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict[str, Any]) -> int:
+def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict[str, Any], stop: str = "") -> int:
     """Run to the end. Returns the exit code, 128 + n for signal n; where it is not 0, `record` appears. A rank that was
-    ended together with this process is a victim, and one record of its node is enough.
+    ended together with this process is a victim, and one record of its node is enough. `stop`: the stop file, for a
+    task of srun's.
     """
     passed_on = _Signals()
     try:
@@ -52,6 +57,8 @@ def supervise(argv: List[str], environ: Dict[str, str], record: str, facts: Dict
         code = _SHELL_SIGNAL - code
     if code and not (passed_on.ended and ended_by(code) in VICTIM and _spoken(record, facts, code, tail.text())):
         _write(record, facts, code, tail.text())
+    if code and stop and os.path.exists(stop):
+        passed_on.wait(PARTING_SECONDS)
     return public(code)
 
 
@@ -114,6 +121,13 @@ class _Signals:
             select.select([self._woken], [], [])
             os.read(self._woken, 4096)
         return int(self._child.returncode)
+
+    def wait(self, seconds: float) -> None:
+        """Until somebody wants this process to end, or for so long."""
+        until = time.monotonic() + seconds
+        while not self.ended and time.monotonic() < until:
+            if select.select([self._woken], [], [], max(until - time.monotonic(), 0.0))[0]:
+                os.read(self._woken, 4096)
 
     def _take(self, number: int) -> None:
         self.ended = True
