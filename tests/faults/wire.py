@@ -54,7 +54,8 @@ class Wire:
             return
         ways = [asyncio.create_task(self._carry(one, other)) for one, other in ((reader, back), (there, writer))]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(asyncio.CancelledError):  # by `stop`: asyncio complains of a handler that ends so
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in ways:
                 each.cancel()

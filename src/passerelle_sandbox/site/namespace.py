@@ -88,11 +88,13 @@ class Namespace:
         wait_until(holds, timeout, what)
 
     def pids(self, command: str) -> list[int]:
-        """The host's pids of the site's processes of a name."""
+        """The host's pids of the site's processes that were started by this name, or bear it. A daemon that started
+        itself anew, as Slurm's do at `scontrol reconfigure`, bears its file's name; sshd's argument is a sentence.
+        """
         if not self.alive():
             return []
         own = _namespace_of(self.init_pid)
-        return [pid for pid in _pids() if _command(pid) == command and _namespace_of(pid) == own]
+        return [pid for pid in _pids() if command in _names(pid) and _namespace_of(pid) == own]
 
     def signal(self, command: str, sign: signal.Signals) -> None:
         for pid in self.pids(command):
@@ -183,7 +185,10 @@ def _namespace_of(pid: int) -> str:
     return ""
 
 
-def _command(pid: int) -> str:
+def _names(pid: int) -> tuple[str, str]:
+    """What it bears, and by what it was started."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
-    return ""
+        borne = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+        started = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").partition("\0")[0]
+        return borne, Path(started).name
+    return "", ""
