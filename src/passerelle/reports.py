@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from passerelle.errors import Deferred, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Files, Gateway
 from passerelle.gateways.http import BUSY, UNREACHABLE
+from passerelle.gateways.together import together
 from passerelle.marker import Run, parse
 from passerelle.onsite import places
 from passerelle.progress import newest, parse_comment
@@ -144,7 +145,7 @@ class Reports:
         found: dict[_Key, str | PasserelleError] = {}
         for start in range(0, len(turn), READS_AT_ONCE):
             piece = turn[start : start + READS_AT_ONCE]
-            texts = await asyncio.gather(*(self._text(files, job) for job in piece))
+            texts = await together(self._text(files, job) for job in piece)
             found |= zip((job.key for job in piece), texts, strict=True)
             if any(_of_the_site(each) for each in texts):
                 break

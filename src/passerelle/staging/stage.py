@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Handover
+from passerelle.gateways.together import together
 from passerelle.staging import receipt
 from passerelle.staging.copy_in import CopyIn
 from passerelle.staging.copy_out import CopyOut
@@ -341,13 +342,9 @@ async def _all(
                 if len(wrong) >= MOST_WRONG:
                     return
 
-    lanes = [asyncio.create_task(lane()) for _ in range(at_once)]
     try:
-        await asyncio.gather(*lanes)
+        await together(lane() for _ in range(at_once))
     finally:
-        for each in lanes:
-            each.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
         for copy in left:
             copy.close()
     if wrong:

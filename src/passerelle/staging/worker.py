@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from passerelle.errors import Invalid, Missing, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
 from passerelle.gateways.purpose import Purpose, made_for
+from passerelle.gateways.together import together
 from passerelle.staging.door import Door
 from passerelle.staging.places import Places
 from passerelle.staging.s3.allowed import ALLOWED
@@ -302,7 +303,7 @@ class Staging:
         await asyncio.gather(task, return_exceptions=True)
         if work.before is not None:
             await asyncio.wait({work.before}, timeout=DROP_SECONDS)
-        await asyncio.gather(*(self._drop_stage(work, stage, namespace, here=here) for stage in work.stages))
+        await together(self._drop_stage(work, stage, namespace, here=here) for stage in work.stages)
 
     async def _drop_stage(self, work: _Work, stage: Stage, namespace: str, *, here: bool) -> None:
         """Try it until it is done, nobody can help, or it has taken long."""

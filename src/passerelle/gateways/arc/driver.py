@@ -12,7 +12,6 @@ is told of them.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import httpx
@@ -29,6 +28,7 @@ from passerelle.gateways.arc.transfer import Transfers, behind
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.surveys import Survey, Topic
+from passerelle.gateways.together import together
 from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -276,7 +276,7 @@ class Arc(Transfers):
         jobs = await self._jobs()
         for start in range(0, len(wanted), READS_AT_ONCE):
             piece = wanted[start : start + READS_AT_ONCE]
-            texts = await asyncio.gather(*(self._calls.text(f"{jobs}/{job_id}/diagnose/local") for job_id in piece))
+            texts = await together(self._calls.text(f"{jobs}/{job_id}/diagnose/local") for job_id in piece)
             for job_id, text in zip(piece, texts, strict=True):
                 if text is not None:
                     found[job_id] = self._known.locals[job_id] = decode.local(text)

@@ -20,6 +20,7 @@ from passerelle.gateways.arc.door import LINK, Door
 from passerelle.gateways.arc.files import Found, Locate, Place, Sessions, address
 from passerelle.gateways.base import MOST_ENTRIES, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from passerelle.gateways.http import Answer
+from passerelle.gateways.together import together
 
 OWN_MODE = 0o600
 """What A-REX gives to every file that it writes."""
@@ -111,7 +112,7 @@ class Transfers(Sessions, ABC):
         _refuse_many(len(told) + len(more), path)
         for at in range(0, len(more), LINKS_AT_ONCE):
             some = (self._linked_entry(path, name, there=there) for name, there in more[at : at + LINKS_AT_ONCE])
-            told |= {each.name: each for each in await asyncio.gather(*some)}
+            told |= {each.name: each for each in await together(some)}
         return [told[name] for name in sorted(told)]
 
     async def rename(self, old: str, new: str) -> None:

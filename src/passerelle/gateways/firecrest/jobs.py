@@ -8,7 +8,6 @@ names through the name filter, and nothing is absent that was not looked for.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.system import System
 from passerelle.gateways.http import Answer
+from passerelle.gateways.together import together
 from passerelle.slurm import RemoteJob
 
 log = logging.getLogger("passerelle.firecrest")
@@ -85,7 +85,7 @@ class Jobs:
         user = await self._me()
         found: dict[str, RemoteJob] = {}
         for piece in _pieces(sorted(filter(ours, job_ids)), READS_AT_ONCE):
-            for answer in await asyncio.gather(*(self._record(job_id) for job_id in piece)):
+            for answer in await together(self._record(job_id) for job_id in piece):
                 if answer is not None:
                     jobs = self._decoded(errors.read(answer), user, live=live)
                     found |= {job.job_id: job for job in jobs if job.job_id in piece}

@@ -4,7 +4,6 @@ made in calls.py.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -26,6 +25,7 @@ from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.versions import Query, Version
 from passerelle.gateways.slurmrestd.whose import Seen, Whose
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
+from passerelle.gateways.together import together
 from passerelle.gateways.unreached import Ca
 from passerelle.gateways.windows import Window, Windows
 from passerelle.marker import parse
@@ -130,7 +130,7 @@ class Slurmrestd:
         version = await self._calls.spoken()
         found: list[RemoteJob] = []
         for piece in pieces(numbers(job_ids), READS_AT_ONCE):
-            read = await asyncio.gather(*(self._job(version, job_id) for job_id in piece))
+            read = await together(self._job(version, job_id) for job_id in piece)
             found += [job for jobs, job_id in zip(read, piece, strict=True) for job in jobs if job.job_id == job_id]
         self._whose.saw(Seen.of(found))
         if len(found) < len(set(numbers(job_ids))):

@@ -25,6 +25,7 @@ from passerelle.gateways.ssh.errors import Answer
 from passerelle.gateways.ssh.login import log_in
 from passerelle.gateways.ssh.node import UNREACHABLE, Nodes
 from passerelle.gateways.ssh.sessions import Sessions
+from passerelle.gateways.together import together
 
 OPEN_SECONDS, MARK_SECONDS = 15.0, 30.0
 """Until a session is open, and until the login shell has started our program."""
@@ -262,9 +263,8 @@ class _Run:
         with contextlib.suppress(OSError):  # it may have ended without waiting; how, its exit tells
             process.stdin.write(self._command.content)
             process.stdin.write_eof()
-        stdout, stderr = await asyncio.gather(
-            self._bounded(process.stdout, rest, STDOUT_LIMIT), self._bounded(process.stderr, b"", STDERR_LIMIT)
-        )
+        streams = ((process.stdout, rest, STDOUT_LIMIT), (process.stderr, b"", STDERR_LIMIT))
+        stdout, stderr = await together(self._bounded(*each) for each in streams)
         await process.wait_closed()
         if process.exit_status is None and process.exit_signal is None:
             raise self._lost("broke the connection")

@@ -7,7 +7,6 @@ it are cut off again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import stat
 from collections.abc import AsyncGenerator, Sequence
@@ -18,6 +17,7 @@ import asyncssh
 from passerelle.errors import Missing, Rejected
 from passerelle.gateways.base import MOST_ENTRIES, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from passerelle.gateways.ssh.files import NO_FILE, SshFiles, holding, refusal
+from passerelle.gateways.together import together
 
 PART_BYTES = 16 * 1024 * 1024
 _AT_ONCE = 64
@@ -66,7 +66,7 @@ class SshTransfer(SshFiles):
                 return None
             told: list[Entry | None] = []
             for some in (found[at : at + _AT_ONCE] for at in range(0, len(found), _AT_ONCE)):
-                told += await asyncio.gather(*(_entry(sftp, path, each) for each in some))
+                told += await together(_entry(sftp, path, each) for each in some)
         return sorted((each for each in told if each is not None), key=lambda each: each.name)
 
     async def rename(self, old: str, new: str) -> None:

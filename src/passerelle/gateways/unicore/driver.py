@@ -10,7 +10,6 @@ look keeps that time ahead.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
@@ -27,6 +26,7 @@ from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import Carrier, ClientCertificate
 from passerelle.gateways.surveys import Survey, Topic
+from passerelle.gateways.together import together
 from passerelle.gateways.unicore import decode, encode, errors, survey
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
@@ -244,7 +244,7 @@ class Unicore(Transfers):
 
 async def _side_by_side(read: Callable[[str], Any], job_ids: Sequence[str]) -> None:
     for piece in _pieces(job_ids, READS_AT_ONCE):
-        await asyncio.gather(*(read(job_id) for job_id in piece))
+        await together(read(job_id) for job_id in piece)
 
 
 def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
