@@ -13,12 +13,25 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What each returns, in their order. The first error is raised, once the others have been ended."""
-    tasks = [asyncio.create_task(each) for each in works]
+async def together(works: Iterable[Coroutine[Any, Any, T]], at_once: int | None = None) -> list[T]:
+    """What each returns, in their order; so many run at a time, or all. The first error is raised, once those that run
+    have been ended; the rest never begins.
+    """
+    waiting = list(works)
+    left = iter(enumerate(waiting))
+    found: dict[int, T] = {}
+
+    async def lane() -> None:
+        for place, work in left:
+            found[place] = await work
+
+    lanes = [asyncio.create_task(lane()) for _ in waiting[:at_once]]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*lanes)
     finally:
-        for each in tasks:
+        for each in lanes:
             each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*lanes, return_exceptions=True)
+        for work in waiting:
+            work.close()  # else one that never began is told of as forgotten
+    return [found[place] for place in sorted(found)]

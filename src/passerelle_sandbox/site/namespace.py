@@ -94,7 +94,7 @@ class Namespace:
         if not self.alive():
             return []
         own = _namespace_of(self.init_pid)
-        return [pid for pid in _pids() if command in _names(pid) and _namespace_of(pid) == own]
+        return [pid for pid in _pids() if _namespace_of(pid) == own and command in _names(pid)]
 
     def signal(self, command: str, sign: signal.Signals) -> None:
         for pid in self.pids(command):

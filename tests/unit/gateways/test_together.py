@@ -1,5 +1,6 @@
 import ast
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,44 @@ async def test_the_first_failure_ends_the_others_before_it_is_raised() -> None:
 
     assert told == ["ended", "ended"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_so_many_run_at_a_time_and_the_next_begins_as_one_ends() -> None:
+    running: set[int] = set()
+    most: list[int] = []
+    all_begun = asyncio.Event()
+
+    async def asks(which: int, seconds: float) -> int:
+        running.add(which)
+        most.append(len(running))
+        if len(most) == 7:
+            all_begun.set()
+        await asyncio.sleep(seconds)
+        running.discard(which)
+        return which
+
+    async with asyncio.timeout(5):
+        slow = asyncio.create_task(together((asks(each, 60 if each == 0 else 0) for each in range(7)), 2))
+        await all_begun.wait()
+
+    assert max(most) == 2
+    slow.cancel()
+    assert await together((asks(each, 0) for each in range(7)), 3) == list(range(7))
+
+
+async def test_what_waits_never_begins_after_a_failure() -> None:
+    begun: list[int] = []
+
+    async def asks(which: int) -> None:
+        begun.append(which)
+        await asyncio.sleep(0)
+        raise Unavailable("The site does not answer.", reason="Unreachable", sent=False)
+
+    with pytest.raises(Unavailable, match="does not answer"):
+        await together(map(asks, range(9)), 2)
+    gc.collect()  # Python warns of a coroutine that nobody awaited
+
+    assert begun == [0, 1]
 
 
 async def test_who_is_ended_ends_them_all() -> None:

@@ -274,12 +274,13 @@ class Arc(Transfers):
         found = {job_id: self._known.locals.get(job_id) for job_id in job_ids}
         wanted = [job_id for job_id, one in found.items() if one is None or not one.slurm_id]
         jobs = await self._jobs()
-        for start in range(0, len(wanted), READS_AT_ONCE):
-            piece = wanted[start : start + READS_AT_ONCE]
-            texts = await together(self._calls.text(f"{jobs}/{job_id}/diagnose/local") for job_id in piece)
-            for job_id, text in zip(piece, texts, strict=True):
-                if text is not None:
-                    found[job_id] = self._known.locals[job_id] = decode.local(text)
+
+        async def read(job_id: str) -> None:
+            text = await self._calls.text(f"{jobs}/{job_id}/diagnose/local")
+            if text is not None:
+                found[job_id] = self._known.locals[job_id] = decode.local(text)  # at once: another may fail
+
+        await together(map(read, wanted), READS_AT_ONCE)
         return {job_id: one for job_id, one in found.items() if one is not None}
 
     # Files

@@ -110,9 +110,8 @@ class Transfers(Sessions, ABC):
         names = await self._names(place, path)
         more = [(name, there) for name, there in names.items() if name not in told]
         _refuse_many(len(told) + len(more), path)
-        for at in range(0, len(more), LINKS_AT_ONCE):
-            some = (self._linked_entry(path, name, there=there) for name, there in more[at : at + LINKS_AT_ONCE])
-            told |= {each.name: each for each in await together(some)}
+        links = (self._linked_entry(path, name, there=there) for name, there in more)
+        told |= {each.name: each for each in await together(links, LINKS_AT_ONCE)}
         return [told[name] for name in sorted(told)]
 
     async def rename(self, old: str, new: str) -> None:

@@ -83,12 +83,12 @@ class Jobs:
 
     async def by_id(self, job_ids: Collection[str], *, live: bool = True) -> dict[str, RemoteJob]:
         user = await self._me()
+        wanted = set(filter(ours, job_ids))
         found: dict[str, RemoteJob] = {}
-        for piece in _pieces(sorted(filter(ours, job_ids)), READS_AT_ONCE):
-            for answer in await together(self._record(job_id) for job_id in piece):
-                if answer is not None:
-                    jobs = self._decoded(errors.read(answer), user, live=live)
-                    found |= {job.job_id: job for job in jobs if job.job_id in piece}
+        for answer in await together(map(self._record, sorted(wanted)), READS_AT_ONCE):
+            if answer is not None:
+                jobs = self._decoded(errors.read(answer), user, live=live)
+                found |= {job.job_id: job for job in jobs if job.job_id in wanted}
         return found
 
     @property

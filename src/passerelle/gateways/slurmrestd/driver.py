@@ -19,7 +19,7 @@ from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.sieve import Sieve
 from passerelle.gateways.slurmrestd import decode, errors, survey
-from passerelle.gateways.slurmrestd.asking import numbers, pieces, searches
+from passerelle.gateways.slurmrestd.asking import numbers, searches
 from passerelle.gateways.slurmrestd.calls import OK, Calls
 from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.versions import Query, Version
@@ -128,12 +128,11 @@ class Slurmrestd:
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         """One by one: a full listing costs the jobs of all users, 8 KiB each, and holds slurmctld's lock."""
         version = await self._calls.spoken()
-        found: list[RemoteJob] = []
-        for piece in pieces(numbers(job_ids), READS_AT_ONCE):
-            read = await together(self._job(version, job_id) for job_id in piece)
-            found += [job for jobs, job_id in zip(read, piece, strict=True) for job in jobs if job.job_id == job_id]
+        wanted = numbers(job_ids)
+        read = await together((self._job(version, job_id) for job_id in wanted), READS_AT_ONCE)
+        found = [job for jobs, job_id in zip(read, wanted, strict=True) for job in jobs if job.job_id == job_id]
         self._whose.saw(Seen.of(found))
-        if len(found) < len(set(numbers(job_ids))):
+        if len(found) < len(wanted):
             await self._whose.sure(version)
         return found
 

@@ -64,9 +64,7 @@ class SshTransfer(SshFiles):
                             raise Rejected(text, reason=TOO_MANY_ENTRIES)
             except NO_FILE:
                 return None
-            told: list[Entry | None] = []
-            for some in (found[at : at + _AT_ONCE] for at in range(0, len(found), _AT_ONCE)):
-                told += await together(_entry(sftp, path, each) for each in some)
+            told = await together((_entry(sftp, path, each) for each in found), _AT_ONCE)
         return sorted((each for each in told if each is not None), key=lambda each: each.name)
 
     async def rename(self, old: str, new: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -135,7 +135,7 @@ class Unicore(Transfers):
                 found[job_id] = decode.light_state(record)
                 await self._keep(job_id, record)
 
-        await _side_by_side(read, sorted(_ours(job_ids)))
+        await together(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
         return found
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
@@ -147,7 +147,7 @@ class Unicore(Transfers):
             if job is not None:
                 found[job_id] = job
 
-        await _side_by_side(read, sorted(_ours(job_ids)))
+        await together(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
         return list(found.values())
 
     async def find(self) -> Sequence[RemoteJob]:
@@ -240,16 +240,6 @@ class Unicore(Transfers):
             self._not_kept.add(job_id)
             until = record.get("terminationTime")
             log.warning("the site does not let a job's lifetime be extended", extra={"job": job_id, "until": until})
-
-
-async def _side_by_side(read: Callable[[str], Any], job_ids: Sequence[str]) -> None:
-    for piece in _pieces(job_ids, READS_AT_ONCE):
-        await together(read(job_id) for job_id in piece)
-
-
-def _pieces(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _ours(job_ids: Collection[str]) -> set[str]:
