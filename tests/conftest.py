@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import gc
 
+from hypothesis import HealthCheck, settings
+
+# No test is one of time. In a new clone hypothesis makes its table of characters first, seconds where others build.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
 
 def pytest_collection_finish() -> None:
     """Thousands of tests and all modules live on to the end: the collector need not look through them each time."""
