@@ -18,6 +18,7 @@ import httpx
 from faults import record
 from faults.mutation import Mutant
 from faults.plan import Plan, by_kind
+from faults.room import room
 from faults.run import Ran, catches, run
 from faults.site_run import site_run
 from faults.site_stage import site_stage
@@ -86,6 +87,7 @@ class Suite:
             self._leave(stage)
 
     async def _mutant(self, stage: Stage, mutant: Mutant) -> None:
+        await room()
         try:
             seen = await catches(stage, mutant)
         except _NO_VERDICT as error:
@@ -96,6 +98,7 @@ class Suite:
         say.line(f"  mutant {mutant.name}: {'caught' if seen else 'NOT caught'}")
 
     async def _one(self, name: str, plan: Plan, stage: Stage, make: Callable[[], Awaitable[Ran]]) -> None:
+        await room()
         began = time.monotonic()
         try:
             ran = await make()

@@ -13,25 +13,25 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def together(works: Iterable[Coroutine[Any, Any, T]], at_once: int | None = None) -> list[T]:
-    """What each returns, in their order; so many run at a time, or all. The first error is raised, once those that run
-    have been ended; the rest never begins.
-    """
-    waiting = list(works)
-    left = iter(enumerate(waiting))
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each returns, in their order. The first error is raised, once the others have been ended."""
+    tasks = [asyncio.create_task(each) for each in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def in_turn(works: Iterable[Coroutine[Any, Any, T]], at_once: int) -> list[T]:
+    """Likewise, so many at a time. `works` is an iterator, which makes each as its turn comes: none is left over."""
+    left = enumerate(works)
     found: dict[int, T] = {}
 
     async def lane() -> None:
         for place, work in left:
             found[place] = await work
 
-    lanes = [asyncio.create_task(lane()) for _ in waiting[:at_once]]
-    try:
-        await asyncio.gather(*lanes)
-    finally:
-        for each in lanes:
-            each.cancel()
-        await asyncio.gather(*lanes, return_exceptions=True)
-        for work in waiting:
-            work.close()  # else one that never began is told of as forgotten
+    await together(lane() for _ in range(at_once))
     return [found[place] for place in sorted(found)]

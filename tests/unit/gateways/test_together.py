@@ -1,13 +1,12 @@
 import ast
 import asyncio
-import gc
 from pathlib import Path
 
 import pytest
 
 import passerelle
 from passerelle.errors import Unavailable
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn, together
 
 
 async def value(of: int) -> int:
@@ -55,12 +54,12 @@ async def test_so_many_run_at_a_time_and_the_next_begins_as_one_ends() -> None:
         return which
 
     async with asyncio.timeout(5):
-        slow = asyncio.create_task(together((asks(each, 60 if each == 0 else 0) for each in range(7)), 2))
+        slow = asyncio.create_task(in_turn((asks(each, 60 if each == 0 else 0) for each in range(7)), 2))
         await all_begun.wait()
 
     assert max(most) == 2
     slow.cancel()
-    assert await together((asks(each, 0) for each in range(7)), 3) == list(range(7))
+    assert await in_turn((asks(each, 0) for each in range(7)), 3) == list(range(7))
 
 
 async def test_what_waits_never_begins_after_a_failure() -> None:
@@ -72,8 +71,7 @@ async def test_what_waits_never_begins_after_a_failure() -> None:
         raise Unavailable("The site does not answer.", reason="Unreachable", sent=False)
 
     with pytest.raises(Unavailable, match="does not answer"):
-        await together(map(asks, range(9)), 2)
-    gc.collect()  # Python warns of a coroutine that nobody awaited
+        await in_turn(map(asks, range(9)), 2)
 
     assert begun == [0, 1]
 

@@ -28,7 +28,7 @@ from passerelle.gateways.arc.transfer import Transfers, behind
 from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.surveys import Survey, Topic
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn
 from passerelle.gateways.unreached import Ca
 from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob
@@ -280,7 +280,7 @@ class Arc(Transfers):
             if text is not None:
                 found[job_id] = self._known.locals[job_id] = decode.local(text)  # at once: another may fail
 
-        await together(map(read, wanted), READS_AT_ONCE)
+        await in_turn(map(read, wanted), READS_AT_ONCE)
         return {job_id: one for job_id, one in found.items() if one is not None}
 
     # Files

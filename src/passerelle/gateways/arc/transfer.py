@@ -20,7 +20,7 @@ from passerelle.gateways.arc.door import LINK, Door
 from passerelle.gateways.arc.files import Found, Locate, Place, Sessions, address
 from passerelle.gateways.base import MOST_ENTRIES, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from passerelle.gateways.http import Answer
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn
 
 OWN_MODE = 0o600
 """What A-REX gives to every file that it writes."""
@@ -111,7 +111,7 @@ class Transfers(Sessions, ABC):
         more = [(name, there) for name, there in names.items() if name not in told]
         _refuse_many(len(told) + len(more), path)
         links = (self._linked_entry(path, name, there=there) for name, there in more)
-        told |= {each.name: each for each in await together(links, LINKS_AT_ONCE)}
+        told |= {each.name: each for each in await in_turn(links, LINKS_AT_ONCE)}
         return [told[name] for name in sorted(told)]
 
     async def rename(self, old: str, new: str) -> None:

@@ -19,7 +19,7 @@ from passerelle.gateways.firecrest.calls import Calls
 from passerelle.gateways.firecrest.credential import FirecrestCredential
 from passerelle.gateways.firecrest.system import System
 from passerelle.gateways.http import Answer
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn
 from passerelle.slurm import RemoteJob
 
 log = logging.getLogger("passerelle.firecrest")
@@ -85,7 +85,7 @@ class Jobs:
         user = await self._me()
         wanted = set(filter(ours, job_ids))
         found: dict[str, RemoteJob] = {}
-        for answer in await together(map(self._record, sorted(wanted)), READS_AT_ONCE):
+        for answer in await in_turn(map(self._record, sorted(wanted)), READS_AT_ONCE):
             if answer is not None:
                 jobs = self._decoded(errors.read(answer), user, live=live)
                 found |= {job.job_id: job for job in jobs if job.job_id in wanted}

@@ -25,7 +25,7 @@ from passerelle.gateways.slurmrestd.credential import TokenCredential
 from passerelle.gateways.slurmrestd.versions import Query, Version
 from passerelle.gateways.slurmrestd.whose import Seen, Whose
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn
 from passerelle.gateways.unreached import Ca
 from passerelle.gateways.windows import Window, Windows
 from passerelle.marker import parse
@@ -129,7 +129,7 @@ class Slurmrestd:
         """One by one: a full listing costs the jobs of all users, 8 KiB each, and holds slurmctld's lock."""
         version = await self._calls.spoken()
         wanted = numbers(job_ids)
-        read = await together((self._job(version, job_id) for job_id in wanted), READS_AT_ONCE)
+        read = await in_turn((self._job(version, job_id) for job_id in wanted), READS_AT_ONCE)
         found = [job for jobs, job_id in zip(read, wanted, strict=True) for job in jobs if job.job_id == job_id]
         self._whose.saw(Seen.of(found))
         if len(found) < len(wanted):

@@ -17,7 +17,7 @@ import asyncssh
 from passerelle.errors import Missing, Rejected
 from passerelle.gateways.base import MOST_ENTRIES, SIZE_DIFFERS, TOO_MANY_ENTRIES, Entry
 from passerelle.gateways.ssh.files import NO_FILE, SshFiles, holding, refusal
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn
 
 PART_BYTES = 16 * 1024 * 1024
 _AT_ONCE = 64
@@ -64,7 +64,7 @@ class SshTransfer(SshFiles):
                             raise Rejected(text, reason=TOO_MANY_ENTRIES)
             except NO_FILE:
                 return None
-            told = await together((_entry(sftp, path, each) for each in found), _AT_ONCE)
+            told = await in_turn((_entry(sftp, path, each) for each in found), _AT_ONCE)
         return sorted((each for each in told if each is not None), key=lambda each: each.name)
 
     async def rename(self, old: str, new: str) -> None:

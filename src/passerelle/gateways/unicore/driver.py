@@ -26,7 +26,7 @@ from passerelle.gateways.base import Identity, Listing, Probe, Traits
 from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.http import Carrier, ClientCertificate
 from passerelle.gateways.surveys import Survey, Topic
-from passerelle.gateways.together import together
+from passerelle.gateways.together import in_turn
 from passerelle.gateways.unicore import decode, encode, errors, survey
 from passerelle.gateways.unicore.calls import Calls
 from passerelle.gateways.unicore.credential import UnicoreCredential
@@ -135,7 +135,7 @@ class Unicore(Transfers):
                 found[job_id] = decode.light_state(record)
                 await self._keep(job_id, record)
 
-        await together(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
+        await in_turn(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
         return found
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
@@ -147,7 +147,7 @@ class Unicore(Transfers):
             if job is not None:
                 found[job_id] = job
 
-        await together(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
+        await in_turn(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
         return list(found.values())
 
     async def find(self) -> Sequence[RemoteJob]:
