@@ -5,6 +5,7 @@ come to the end of their patience though nothing is wrong. So one after the othe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from statistics import mean
@@ -14,14 +15,19 @@ MOST_FOR_A_CORE = 10.0
 
 SAMPLES, APART_SECONDS = 8, 0.25
 
+PATIENCE_SECONDS = 300.0
+"""Then it begins all the same: who else keeps the machine busy may do so for ever."""
+
 _one_at_a_time = asyncio.Lock()
 
 
 async def room() -> None:
     """Returns when one more run may begin; whoever asks next, looks after it has begun."""
     async with _one_at_a_time:
-        while await _wanting() > MOST_FOR_A_CORE * (os.cpu_count() or 1):
-            pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await _wanting() > MOST_FOR_A_CORE * (os.cpu_count() or 1):
+                    pass
 
 
 async def _wanting() -> float:
