@@ -84,6 +84,11 @@ def test_no_word_of_a_live_job_is_an_end(word: str) -> None:
             "CANCELLED",
             None,
         ),
+        (
+            End("KILLED", ("Job is canceled",), STEPD.format("DUE to SIGNAL Terminated "), Left(0, 1)),  # of 26.05
+            "CANCELLED",
+            None,
+        ),
         (End("FAILED", ("Job is canceled by external request",)), "CANCELLED", None),
         (
             End("FAILED", ("LRMS error: (1) Job failed",), OUTPUT + "Detected 1 oom_kill event in step", Left(1, 1)),

@@ -17,9 +17,9 @@ UNKNOWN = JobState("UNKNOWN")
 """Of a job that has ended nobody says how."""
 KILLED_WORDS = "canceled by external request"
 
-_STEPD = re.compile(r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: DUE TO ([A-Z]+).*?)? \*\*\*")
+_STEPD = re.compile(r"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: DUE (?:TO|to) ([A-Z]+).*?)? \*\*\*")
 _CAUSES = {"": "CANCELLED", "TIME": "TIMEOUT", "PREEMPTION": "PREEMPTED", "NODE": "NODE_FAIL"}
-"""What slurmstepd says in the job's own words' file when Slurm ends it."""
+"""What slurmstepd says in the job's own words' file when Slurm ends it. Of a cancel newer releases name the signal."""
 _OUT_OF_MEMORY = re.compile(r"oom[_-]kill event|Out Of Memory", re.IGNORECASE)
 _SBATCH = re.compile(r"^sbatch: (?:error|fatal): (.+)$", re.MULTILINE)
 
