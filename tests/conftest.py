@@ -6,9 +6,9 @@ import gc
 
 from hypothesis import HealthCheck, settings
 
-# No test is one of time. In a new clone hypothesis makes its table of characters first, seconds where others build.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# In a new clone hypothesis makes its table of characters first, seconds that it would hold against the test.
+settings.register_profile("passerelle", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("passerelle")
 
 
 def pytest_collection_finish() -> None:

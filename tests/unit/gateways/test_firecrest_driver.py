@@ -22,6 +22,7 @@ from passerelle.gateways import second_try
 from passerelle.gateways.base import Accounting, Files, Gateway, Handover, Transfer, Upload
 from passerelle.gateways.firecrest.credential import FirecrestCredential, credential_from_secret
 from passerelle.gateways.firecrest.driver import Firecrest
+from passerelle.gateways.firecrest.jobs import READS_AT_ONCE
 from passerelle.slurm import Stage
 from unit.gateways.scripted_server import BATCH
 
@@ -319,6 +320,14 @@ async def test_dead_accounting_is_not_called_a_broken_list(fake: Fake, node: Log
         await client(fake).accounted(names=[OURS])
 
     assert caught.value.reason == "SchedulerUnavailable"
+
+
+async def test_of_many_jobs_no_more_are_read_once_one_is_refused(fake: Fake, node: LoginNode) -> None:
+    node.down.add("sacct")
+    with pytest.raises(Unavailable):
+        await client(fake).accounted(job_ids=[str(number) for number in range(1, 101)])
+
+    assert 1 <= fake.asked.count("job") <= 2 * READS_AT_ONCE
 
 
 async def test_another_user_than_the_secret_says_is_refused_before_anything(fake: Fake) -> None:

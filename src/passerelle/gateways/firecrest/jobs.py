@@ -85,10 +85,14 @@ class Jobs:
         user = await self._me()
         wanted = set(filter(ours, job_ids))
         found: dict[str, RemoteJob] = {}
-        for answer in await in_turn(map(self._record, sorted(wanted)), READS_AT_ONCE):
-            if answer is not None:
+
+        async def read(job_id: str) -> None:
+            answer = await self._record(job_id)
+            if answer is not None:  # read at once: where one is refused, no more are asked for
                 jobs = self._decoded(errors.read(answer), user, live=live)
-                found |= {job.job_id: job for job in jobs if job.job_id in wanted}
+                found.update({job.job_id: job for job in jobs if job.job_id in wanted})
+
+        await in_turn(map(read, sorted(wanted)), READS_AT_ONCE)
         return found
 
     @property
