@@ -24,7 +24,8 @@ exec "${0%/*}/python3" "$0.py" "$@"
 """
 
 _SRUN_PY = """\
-# Starts the tasks as srun would, ends the others when one has failed, passes TERM on and waits for all of them.
+# Starts the tasks as srun would, ends the others when one has failed, and waits for all of them. At a TERM it has all
+# their processes killed at once; but where Slurm itself ends the job, for these the TERM comes first. Or it hangs.
 import os
 import signal
 import subprocess
@@ -51,7 +52,7 @@ for task in range(int(options["--ntasks"])):
     node = task // per_node
     own = {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task % per_node), "SLURM_NODEID": str(node)}
     own.update(SLURM_NTASKS=told, SLURMD_NODENAME="n%d" % (node + 1))
-    tasks.append(subprocess.Popen(words, env=dict(os.environ, **own)))
+    tasks.append(subprocess.Popen(words, env=dict(os.environ, **own), start_new_session=True))
 
 
 def end(*_):
@@ -60,7 +61,20 @@ def end(*_):
             each.terminate()
 
 
-signal.signal(signal.SIGTERM, end)
+def told(*_):
+    if is_there("ending"):
+        end()
+    elif not is_there("hangs"):
+        for each in tasks:
+            if each.poll() is None:
+                os.killpg(each.pid, signal.SIGKILL)
+
+
+def is_there(name):
+    return os.path.exists(os.environ["STUBS"] + "/" + name)
+
+
+signal.signal(signal.SIGTERM, told)
 while None in [each.poll() for each in tasks]:
     if any(each.returncode for each in tasks):
         end()
@@ -183,6 +197,11 @@ class Stubs:
             os.killpg(process.pid, signal.SIGKILL)
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+    def end_job(self, process: "subprocess.Popen[str]") -> None:
+        """As Slurm does at a limit or a cancel: every process of the job gets a TERM."""
+        (self.place / "ending").touch()
+        process.send_signal(signal.SIGTERM)
 
     def asked(self, tool: str) -> list[str]:
         """What a tool was asked, a line each."""

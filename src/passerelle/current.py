@@ -115,6 +115,8 @@ def _may_be(job: RemoteJob, record: Recorded | None) -> bool:
         return True
     if job.job_id != record.job_id:
         return False
+    if record.submit_time is None:
+        return job.live and job.stage is not Stage.ENDED  # FirecREST tells neither that nor restarts
     return job.submit_time == record.submit_time or job.restart_count > record.restart_count
 
 

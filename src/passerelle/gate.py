@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from passerelle.errors import Deferred, PasserelleError, Unavailable
+from passerelle.errors import Deferred, PasserelleError, Unauthorized, Unavailable
 from passerelle.gateways.base import Identity
 
 WAITING = "Waiting"
@@ -16,10 +16,13 @@ WAITING = "Waiting"
 
 
 class Gate:
-    """`answering` tells who was proven to answer, None while nobody was."""
+    """`answering` tells who was proven to answer, None while nobody was; `shut_out` is told of an act whose
+    credential was refused.
+    """
 
-    def __init__(self, answering: Callable[[], Identity | None]) -> None:
+    def __init__(self, answering: Callable[[], Identity | None], shut_out: Callable[[Unauthorized], None]) -> None:
         self._answering = answering
+        self._shut_out = shut_out
         self._within = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -33,6 +36,9 @@ class Gate:
         self._empty.clear()
         try:
             yield
+        except Unauthorized as error:
+            self._shut_out(error)
+            raise
         finally:
             self._within -= 1
             if not self._within:

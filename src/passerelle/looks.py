@@ -29,8 +29,6 @@ from passerelle.views import doubted
 
 NEWS_WHEN_FULL = 4
 """Full records that a look still reads of what changed, when the hour's calls are used up; the others' turn comes."""
-NEWS_PIECE = 64
-"""Full records after which the passes of their TrainingJobs begin, while others are read."""
 
 
 @dataclass(slots=True)
@@ -138,11 +136,13 @@ class Looks:
         await self._progress()
 
     async def _read_news(self, missing: Collection[str] = ()) -> None:
-        """The last piece that there is time for takes those along that the scheduler no longer has."""
+        """The passes of what a piece tells of begin while others are read. The last one that there is time for takes
+        those along that the scheduler no longer has.
+        """
         while True:
             known, more = self._picture.known(), self.records.may
             self._news = [job_id for job_id in self._news if job_id in known]
-            piece = self._news[:NEWS_PIECE] if more else []
+            piece = self.records.piece(self._news) if more else []
             last = not more or len(piece) == len(self._news)
             gone = {job_id for job_id in missing if job_id in known} if last else set[str]()
             changed = await self._read(known, piece, gone) if piece or gone else set[Run]()

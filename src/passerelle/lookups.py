@@ -123,11 +123,11 @@ class LookUps:
 
     def _needs_all(self, view: View) -> bool:
         """Whether nothing less than a full listing tells what is asked of a run."""
+        if view.searching or (view.hushing and view.word.to_listing):
+            return True
         door = self._door()
-        by_name = door.traits.by_name and isinstance(door, Accounting)
-        return view.searching or (
-            view.hushing and (view.word.to_listing or not by_name or self._accountant.patience > 0)
-        )
+        by_name = door.traits.by_name and isinstance(door, Accounting) and self._accountant.patience <= 0
+        return not by_name and (view.hushing or bool(view.questions))
 
     async def asked(self, period: float) -> set[Run]:
         """Runs that are looked up: what their statuses remember, then, some of them at a time, all others by marker."""

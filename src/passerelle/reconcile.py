@@ -107,8 +107,11 @@ class Reconciler:
     def take_in(self, body: Mapping[str, Any]) -> None:
         """Before anything is acted on, a TrainingJob was there: who is counted first must not pass for the only one."""
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
-        if self._store.is_news(key, body, listed=True):
-            self._keep(key, body)
+        try:
+            if self._store.is_news(key, body, listed=True):
+                self._keep(key, body)
+        except Exception:  # one that can't be read must not keep the operator from starting
+            log.exception("not taken in", extra={"trainingjob": str(key)})
 
     def begin(self) -> None:
         """All that are there are taken in, and the Sites are in service. Those of no Site are worked on, too. Of all

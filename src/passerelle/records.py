@@ -18,8 +18,8 @@ from passerelle.slurm import RemoteJob
 
 PIECE = 64
 """Records, of one call each."""
-LARGEST_PIECE = 512
-"""Records, however little they cost."""
+LARGEST_PIECE = 2_000
+"""Records, however little they cost: whichever squeue is asked for, all of ours are sent, so few calls are best."""
 
 
 class Records:

@@ -160,9 +160,11 @@ class Sites:
         service = self._services.get(seen.name)
         if service is None:
             service = self._services[seen.name] = self._service(seen)
-            await self._equip(service)
-            _spawn(service, service.queue.run(), "queue")
-            _spawn(service, self._keep_written(service), "status")
+            try:
+                await self._equip(service)
+            finally:
+                _spawn(service, service.queue.run(), "queue")
+                _spawn(service, self._keep_written(service), "status")
         elif seen.spec != service.site.spec:
             service.site = seen
             await self._equip(service)
@@ -229,6 +231,10 @@ class Sites:
             gateway = courteous(self._measure(service.site.name, gateway), service.courtesy)
         except PasserelleError as error:
             service.refused = error
+            return
+        except Exception:  # one Site's defect is none of the others': an operator that starts takes in all of them
+            log.exception("site not equipped", extra={"site": service.site.name})
+            service.refused = Unavailable("The operator failed to open the Site's door; see its log.", reason="Defect")
             return
         service.courtesy.budget.limit = spec.calls_per_hour
         host = self._shared(service, spec.gateway.url)

@@ -93,6 +93,8 @@ NO_REASON = frozenset({"", "None", "(null)"})
 """What Slurm prints where it has no reason for a waiting job."""
 
 
+_NUMBER_LENGTH = 10
+"""Digits of Slurm's job numbers, which have 32 bits. An id of A-REX has twelve hexadecimal ones, maybe all decimal."""
 JOB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """What may be the id of a job: one word that stands in addresses, paths and labels as it is."""
 
@@ -195,7 +197,8 @@ class RemoteJob:
     @property
     def slurm_number(self) -> str:
         """Slurm's own number, as it stands in the names of logs; `""` where it isn't known."""
-        return self.slurm_id or (self.job_id if self.job_id.isdecimal() else "")
+        ours = self.job_id.isdecimal() and len(self.job_id) <= _NUMBER_LENGTH
+        return self.slurm_id or (self.job_id if ours else "")
 
     @property
     def scontrol_word(self) -> str:

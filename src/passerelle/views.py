@@ -30,12 +30,15 @@ class Asked(NamedTuple):
 
 @dataclass(slots=True)
 class Question:
-    """An attempt whose job was not found. `seen`: it had a job once; `had` is its id, where known."""
+    """An attempt whose job was not found. `seen`: it had a job once; `had` is its id, where known. `refused`: its last
+    submit was, so that nothing but another one, which a balancer has made of it, may have a job.
+    """
 
     answered_at: float | None = None  # the first good answer since the question was put
     absent: bool = False
     seen: bool = False
     had: str = ""
+    refused: bool = False
 
     def is_answered_by(self, job: RemoteJob) -> bool:
         """Not by a job that was turned away; nor by another one than it had, which was cancelled as it waited."""
@@ -108,8 +111,9 @@ class View:
 
     @property
     def searching(self) -> bool:
-        """Whether a job of it may live of which nobody knows the id: only a listing of all tells."""
-        return bool(self.questions) or (self.thorough and not self.complete)
+        """Whether a job of it may live of which nobody knows the id, and accounting may not have heard."""
+        unsure = any(not question.refused for question in self.questions.values())
+        return unsure or (self.thorough and not self.complete)
 
     @property
     def new(self) -> bool:

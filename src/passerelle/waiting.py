@@ -83,6 +83,6 @@ def _todo(reason: str) -> str | None:
 
 def _camel(reason: str) -> str:
     """Slurm's reason as a condition's word: `AssocGrpCPUMinutesLimit` stays, `launch failed` becomes LaunchFailed."""
-    words = "".join(character if character.isalnum() else " " for character in reason).split()
+    words = re.sub("[^A-Za-z0-9]", " ", reason).split()
     joined = "".join(word[:1].upper() + word[1:] for word in words)
     return joined if joined[:1].isalpha() else "Queued"

@@ -11,22 +11,21 @@ short. Whoever submits or cancels goes through here, too: only to the cluster an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from passerelle import stopping
 from passerelle.batch import Batch
 from passerelle.current import Seen
-from passerelle.errors import Deferred, PasserelleError, Unavailable
+from passerelle.endings import Endings
+from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
 from passerelle.gate import WAITING, Gate, kind_of, waiting
 from passerelle.gateways.base import Gateway, Identity, Probe
-from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy, Kind
+from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy
 from passerelle.gateways.purpose import Purpose, made_for
 from passerelle.haste import Haste, gather
 from passerelle.looks import Looks
@@ -102,7 +101,10 @@ class SiteWatch:
         self._wake = asyncio.Event()
         self._setbacks = Setbacks(self._now)
         self._refused = Refused(self._now)
-        self._gate = Gate(lambda: self._identity)
+        self._gate = Gate(lambda: self._identity, self._shut_out)
+        self._endings = Endings(
+            lambda: self.gateway, self._picture, self._gate, courtesy=self.courtesy, run_directory=run_directory
+        )
         self._looking = asyncio.Lock()
         self._next_listing = 0.0
         self._stale = False  # something has just been done, and the listing is to tell of it
@@ -127,7 +129,7 @@ class SiteWatch:
 
     async def submit(self, run: Run, attempt: int, batch: Batch, identity: Identity) -> str:
         """Submit to the cluster and as the user of the intent, or not at all. Errors are the gateway's."""
-        with self._gate.passing(identity):
+        with self.acting(identity):
             try:
                 job_id = await self.gateway.submit(batch)
             except Deferred:
@@ -138,7 +140,8 @@ class SiteWatch:
                     self._fail(error)  # the others need not try in turn
                     self.nudge()
                 else:
-                    self._picture.views.setdefault(run, View()).questions[attempt] = Question()
+                    question = Question(refused=isinstance(error, Rejected))
+                    self._picture.views.setdefault(run, View()).questions[attempt] = question
                     self._look_ups.copies.sent(batch.options.name)
                 raise
             self._picture.sent(run, self._now())
@@ -149,18 +152,7 @@ class SiteWatch:
         `surplus` one only while it waits: since it was last looked at it may have begun, and taken the claim. False
         where it has.
         """
-        news: RemoteJob | None = None
-        with self._ending(job):
-            records = await self.gateway.get([job.job_id])
-            mine = next((each for each in records if each.name == job.name and self._picture.ours(each)), None)
-            if mine is not None and (mine.stage is Stage.ENDED or (surplus and not mine.never_began)):
-                news = mine
-            elif mine is not None:
-                if surplus:
-                    self._picture.turn_away(run, mine)
-                await self.gateway.cancel(job.job_id)
-            elif records:
-                self._picture.lose(run, attempt, job)
+        news = await self._endings.cancel(run, attempt, job, surplus=surplus)
         for changed in await self._looks.take_in([news] if news is not None else []):
             self._on_change(changed)
         self._stale = True
@@ -169,18 +161,7 @@ class SiteWatch:
 
     async def ask_to_stop(self, job: RemoteJob) -> bool:
         """Have this job save and stop, after reading that the id is still its own. False where nobody can ask it."""
-        with self._ending(job):
-            records = await self.gateway.get([job.job_id])
-            if any(each.name == job.name and self._picture.ours(each) for each in records):
-                return await stopping.ask(self.gateway, job, self._run_directory)
-        return False
-
-    @contextlib.contextmanager
-    def _ending(self, job: RemoteJob) -> Iterator[None]:
-        """To read this job and to end it are one try: where the site answers to neither, the others need not."""
-        whose = Identity(job.cluster, job.user)
-        with self._gate.passing(whose), made_for(Purpose.END), self.courtesy.trying(Kind.ENDS, job.job_id):
-            yield
+        return await self._endings.ask_to_stop(job)
 
     def submitted(self, run: Run, attempt: int, job: RemoteJob) -> None:
         """Take in a job that has just been accepted; its true record comes with the next look."""
@@ -338,6 +319,15 @@ class SiteWatch:
     def _fail(self, error: PasserelleError) -> None:
         self.trouble = self._setbacks.failed(error, self.trouble)
         self._next_listing = 0.0
+
+    def _shut_out(self, error: Unauthorized) -> None:
+        """An act was told that the credential counts no more. So would all others be, and an account may be locked for
+        it: none comes before a look has shown it again, which is ever later.
+        """
+        before = kind_of(self.trouble)
+        self._fail(error)
+        if kind_of(self.trouble) != before:
+            self._on_site()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

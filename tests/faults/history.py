@@ -130,6 +130,8 @@ class Verdict:
     orphans: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     wrong_end: list[str] = field(default_factory=list)
+    stopping_seconds: float = 0.0
+    """The longest that a job went on after its TrainingJob was deleted."""
 
     @property
     def defects(self) -> list[str]:
@@ -171,11 +173,11 @@ def check(
     *,
     blows: Collection[Blow] = (),
     ended: Mapping[str, Sequence[str]] | None = None,
-    sent_twice: Collection[str] | None = None,
+    sent_twice: Collection[str] = (),
 ) -> Verdict:
     """`executed`: marker -> the jobs whose trainer began, in order, each as its id or, where it was requeued so often
     before, `id+1`; `ended` likewise, of those whose trainer came to its own end. `told`: by name, where it is still.
-    `sent_twice`: the markers of which a second job is nobody's fault; None: of any.
+    `sent_twice`: the markers of which a second job is nobody's fault; nor is it one's that was forgotten.
     """
     verdict = Verdict()
     rows = [job for job in jobs if not (job.state == What.REQUEUED and job.over)]  # a former life
@@ -186,7 +188,7 @@ def check(
         if len(submitted) > 1:
             sentence = f"{marker}: jobs {', '.join(submitted)}"
             verdict.submitted_twice.append(sentence)
-            if sent_twice is not None and marker not in sent_twice:
+            if marker not in sent_twice and not run.befell(marker, {What.LOST}):
                 verdict.submitted_again.append(f"{sentence}, and nothing sent its submit twice")
         if _run(marker) not in ours:
             verdict.orphans.append(f"{marker} is of no TrainingJob: job {found[0].job_id}, {found[0].said}")
@@ -204,6 +206,10 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     if task.wanted == "deleted":
         if told is not None:
             verdict.lost.append(f"{task.name} was deleted, and is there still")
+        stops = [
+            row.ended - task.deleted_at for row in _rows_of(task, run) if row.ended and task.deleted_at is not None
+        ]
+        verdict.stopping_seconds = max([verdict.stopping_seconds, *stops])
         ran_on = [row for row in _rows_of(task, run) if not _struck(run, row) and _ran_on(task, run, row)]
         verdict.orphans += [
             f"{task.name} was deleted, and its job {row.job_id} is {_late(task, row)}" for row in ran_on

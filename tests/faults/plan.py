@@ -100,6 +100,8 @@ POSSIBLE: dict[str, dict[Kind, tuple[Fault, ...]]] = {
 """What a run draws from, by the driver of its Site; other calls go through."""
 
 OTHER_DOORS = ("ssh", "unicore", "firecrest", "arc")
+OWN_IDS = frozenset({"unicore", "arc"})
+"""Doors whose job ids are not Slurm's. One of A-REX's, of twelve hexadecimal digits, may look like one."""
 
 ENOUGH = 3
 """Mishaps that happened, without which a run proves little and is not counted."""

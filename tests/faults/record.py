@@ -16,7 +16,7 @@ from tree import REPOSITORY, tree_hash
 RUNS = REPOSITORY / "docs" / "faults" / "runs.jsonl"
 TRIED = ("src", "operator", "tests/faults")
 """What a run tries, and what tries it: another tree of these has to be tried anew."""
-_DEFECTS = ("executedTwice", "orphans", "lost", "wrongEnd")
+_DEFECTS = ("submittedAgain", "executedTwice", "orphans", "lost", "wrongEnd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def row(tried: str, ran: Ran) -> dict[str, Any]:
         "counts": ran.counts,
         "happened": [*ran.events, *map(str, ran.plan.happened)],
         **figures([ran.verdict]),
+        "stoppingSeconds": round(ran.verdict.stopping_seconds),
     }
 
 
@@ -53,6 +54,7 @@ def figures(verdicts: Iterable[Verdict]) -> dict[str, int]:
     every = list(verdicts)
     return {
         "submittedTwice": sum(len(each.submitted_twice) for each in every),
+        "submittedAgain": sum(len(each.submitted_again) for each in every),
         "executedTwice": sum(len(each.executed_twice) for each in every),
         "orphans": sum(len(each.orphans) for each in every),
         "lost": sum(len(each.lost) for each in every),

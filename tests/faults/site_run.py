@@ -185,7 +185,8 @@ async def _verdict(life: Life) -> Verdict:
     began = await accounts.words(life.stage, life.root, "executed")
     ended = await accounts.words(life.stage, life.root, "ended")
     tasks = [_deleted(life, task) for task in life.tasks]
-    return check(tasks, jobs, began, await _told(life), blows=life.blows, ended=ended)
+    sent_twice = life.plan.sent_twice
+    return check(tasks, jobs, began, await _told(life), blows=life.blows, ended=ended, sent_twice=sent_twice)
 
 
 def _deleted(life: Life, task: Task) -> Task:

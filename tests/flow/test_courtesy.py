@@ -25,10 +25,11 @@ from passerelle.gateways.memory import Fate, Memory
 from passerelle.gateways.purpose import Purpose, made_for, purpose
 from passerelle.haste import EARLY
 from passerelle.kube import Kube
-from passerelle.looks import NEWS_PIECE, NEWS_WHEN_FULL
+from passerelle.looks import NEWS_WHEN_FULL
 from passerelle.marker import Run
 from passerelle.objects import Key, TrainingJob
 from passerelle.reconcile import Reconciler
+from passerelle.records import PIECE
 from passerelle.reports import Reports
 from passerelle.sites import Service
 from passerelle.slurm import JobState, RemoteJob
@@ -355,7 +356,7 @@ def test_of_a_crowd_that_starts_at_once_the_records_are_read_at_a_pace(monkeypat
         await world.until(lambda: all(running(world, key)() for key in keys), 90)
 
         assert len(times) >= 500
-        assert most_in_a_second(times) <= 5 * 30 + NEWS_PIECE
+        assert most_in_a_second(times) <= 5 * 30 + PIECE
         assert 9 <= times[499] - times[0] <= 15, "it is no slower than need be"
 
     told(story, LONG, profile="meluxina-gpu", period="30s")

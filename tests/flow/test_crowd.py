@@ -110,7 +110,7 @@ def test_a_look_asks_for_so_many_runs_and_the_rest_waits_for_the_next_one(monkey
 
 
 def test_of_a_crowd_that_changed_the_first_are_told_while_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("passerelle.looks.NEWS_PIECE", 8)
+    monkeypatch.setattr("passerelle.records.LARGEST_PIECE", 8)
     running: list[int] = []
     get = Memory.get
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Collection, Sequence
+from unittest.mock import Mock
 
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from little_world import World
+from little_world import World, copied
 from passerelle.errors import Unavailable
 from passerelle.gateways.memory import Fate, Memory
 from passerelle.objects import Key
@@ -298,5 +299,19 @@ def test_while_kube_apiserver_is_away_a_write_is_tried_every_second() -> None:
         await world.until(finished(world, key), 5)
 
         assert world.states() == ["COMPLETED"]
+
+    told(story)
+
+
+def test_one_that_cannot_be_read_in_keeps_no_operator_from_starting(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        await world.until(finished(world, key := world.api.create("a")))
+        assert world.reconciler is not None
+        body = copied(world.api.objects[key])
+        body["metadata"] |= {"name": "b", "uid": "9b6f8c5e-0000-4000-8000-000000000000"}
+        world.reconciler._witness = Mock(kept=Mock(side_effect=ValueError("offset must be less than a day")))
+        world.reconciler.take_in(body)
+
+        assert "not taken in" in caplog.text
 
     told(story)

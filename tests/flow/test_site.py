@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from little_world import NAMESPACE, SECRET, SITE, KubeClient, World, gateway
-from passerelle.errors import Misaddressed, Unavailable
-from passerelle.gateways.base import Probe
+from passerelle.errors import Misaddressed, Unauthorized, Unavailable
+from passerelle.gateways.base import Gateway, Probe
 from passerelle.gateways.caller import Caller
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential
 from passerelle.objects import Key
@@ -333,6 +333,68 @@ def test_a_refused_token_is_shown_to_the_site_ever_later_and_a_new_one_within_th
         assert world.service.trouble is None, "who edits the Site wants it asked"
 
     told(story, period="30s")
+
+
+@pytest.mark.parametrize("act", ["submit", "cancel"])
+def test_of_all_that_are_in_hand_few_show_a_credential_that_was_refused(
+    act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login's lock counts refusals, and does not ask which of our jobs they were for."""
+    refuse, refusals = Memory._refuse_credential, list[float]()
+
+    def counted(self: Memory) -> None:
+        try:
+            refuse(self)
+        except Unauthorized:
+            refusals.append(asyncio.get_running_loop().time())
+            raise
+
+    monkeypatch.setattr(Memory, "_refuse_credential", counted)
+
+    async def story(world: World) -> None:
+        world.site.credentials = lambda: cast("MemoryCredential", world.service.credential)
+        await asyncio.sleep(100)
+        keys = [world.api.create(f"j{number}", timeLimit="1h") for number in range(300)]
+        if act == "cancel":
+            await world.until(lambda: all(running(world, key)() for key in keys), 600)
+            for key in keys:
+                world.api.delete(key)
+        await world.until(lambda: world.site.calls.count(act) >= 10, 60)
+        world.site.token = "another"
+        began = world.loop.time()
+        await world.until(lambda: bool(world.site_conditions()[0]["reason"] == "TokenRefused"), 70)
+        await asyncio.sleep(600)
+        assert 1 <= len(refusals) <= 16 + 4, "those in hand, and what a look shows ever later"
+        assert len([each for each in refusals if each > began + 60]) <= 3
+
+        world.api.secrets[SECRET]["token"] = b"another"
+        ended = (lambda: not world.api.objects) if act == "cancel" else (lambda: len(world.site.batches) == len(keys))
+        await world.until(ended, 600)
+
+    told(story, Fate(queued=1, running=5000), period="30s")
+
+
+def test_a_site_whose_door_fails_by_a_defect_of_ours_hinders_no_start_and_serves_once_it_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened, broken = World._opened, [True]
+
+    def fails(self: World, *given: Any) -> Gateway:
+        if broken:
+            raise UnicodeError("no such name")
+        return opened(self, *given)
+
+    monkeypatch.setattr(World, "_opened", fails)
+
+    async def story(world: World) -> None:
+        key = world.api.create("a")
+        await asyncio.sleep(60)
+        assert world.site_conditions()[0]["reason"] == "Defect"
+        assert world.site.calls == []
+        broken.clear()
+        await world.until(finished(world, key), 120)
+
+    told(story)
 
 
 def test_a_former_drivers_credential_is_never_presented() -> None:

@@ -360,7 +360,7 @@ def test_the_script_waits_for_its_ranks_after_a_term(stubs: Stubs) -> None:
     process = stubs.start(batch(stubs, code, gpus=1, gpusPerNode=None))
     _ready(stubs)
 
-    process.send_signal(signal.SIGTERM)
+    stubs.end_job(process)
 
     process.communicate(timeout=30)
     assert (attempt_directory(stubs) / "work" / "saved").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,7 @@ def test_nothing_is_left_of_a_job_that_is_cancelled(stubs: Stubs) -> None:
     wait_for(beside.parent / "attempt-1-41-0" / "work" / "began")
     assert (attempt_directory(stubs) / "files" / "0" / "keys" / "token").exists()
 
-    os.kill(process.pid, signal.SIGTERM)
+    stubs.end_job(process)
     said, _ = process.communicate(timeout=60)
 
     assert process.returncode == 143, said

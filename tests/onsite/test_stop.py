@@ -235,11 +235,22 @@ def test_an_end_that_a_rank_explains_asks_no_node(stubs: Stubs) -> None:
     assert len(stubs.asked("steps")) == 1
 
 
-def test_a_superseded_trainer_that_ignores_term_keeps_its_job_for_seconds_only(stubs: Stubs) -> None:
+def test_a_superseded_trainer_that_ignores_term_is_killed_at_once(stubs: Stubs) -> None:
+    process = stubs.start(batch(stubs, "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _DEAF, **ONE))
+    ready(stubs)
+    told = time.monotonic()
+
+    process.send_signal(signal.SIGUSR2)
+
+    assert process.wait(30) == 213
+    assert time.monotonic() - told < 8
+    process.communicate(timeout=30)
+
+
+def test_a_superseded_job_whose_srun_hangs_lasts_for_seconds_only(stubs: Stubs) -> None:
     over = stubs.place / "over"
-    code = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _DEAF.replace(
-        "time.sleep(60)", f"while not os.path.exists({str(over)!r}): time.sleep(0.1)"
-    )
+    (stubs.place / "hangs").touch()
+    code = _DEAF.replace("time.sleep(60)", f"while not os.path.exists({str(over)!r}): time.sleep(0.1)")
     process = stubs.start(batch(stubs, code, **ONE))
     ready(stubs)
     told = time.monotonic()

@@ -41,6 +41,8 @@ LOST = replace(SUBMITTED, final="OutcomeLost")
 FAILED = replace(SUBMITTED, final="Failed")
 NODE_FAILED = replace(SUBMITTED, final="NodeFailure")
 
+FIRECRESTS = replace(FAILED, submit_time=None)
+
 TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     "a new job is looked up before anything is sent": (
         Wanted(),
@@ -71,6 +73,21 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(recorded=(SUBMITTED,)),
         seen(job("PENDING", restart_count=1), job(job_id="11")),
         Rest("Active"),
+    ),
+    "a failed one that the site has requeued goes on, where submit times are not told": (
+        Wanted(recorded=(FIRECRESTS,)),
+        seen(job("PENDING", submit_time=0)),
+        Rest("Active"),
+    ),
+    "and so it does while it runs": (
+        Wanted(recorded=(FIRECRESTS,)),
+        seen(job(submit_time=0)),
+        Rest("Active"),
+    ),
+    "its end, which is on record, is told once": (
+        Wanted(recorded=(FIRECRESTS,)),
+        seen(job("FAILED", submit_time=0)),
+        Rest("Finished"),
     ),
     "an intent whose answer is missing is looked up, not sent again": (
         Wanted(recorded=(INTENT,)),

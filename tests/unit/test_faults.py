@@ -26,7 +26,7 @@ from faults.history import Job, Task, Told, Verdict, check
 from faults.mutation import HERE, MUTANTS, Mutant
 from faults.plan import ENOUGH, OTHER_DOORS, POSSIBLE, Fault, Kind, Mishap, Plan, door_of, drawn
 from faults.proxy import Proxy
-from faults.run import HIT_SECONDS, MOST_HIT_SECONDS, SLOW_SECONDS, Ran, hit
+from faults.run import CALLS_SECONDS, HIT_SECONDS, MOST_HIT_SECONDS, SLOW_SECONDS, Ran, hit
 from faults.run import told as told_by
 from faults.wire import Wire
 from passerelle_sandbox.errors import SandboxError
@@ -60,7 +60,8 @@ class TestHistory:
     def test_what_must_be_is_no_defect(
         self, wanted: str, jobs: list[Job], ran: dict[str, list[str]], told: Told | None
     ) -> None:
-        verdict = check([task(wanted)], jobs, ran, {} if told is None else {"job-0": told})
+        said_by = {} if told is None else {"job-0": told}
+        verdict = check([task(wanted)], jobs, ran, said_by, sent_twice={f"{RUN}-1"})
 
         assert verdict.defects == []
         assert len(verdict.submitted_twice) == max(len(jobs) - 1, 0)
@@ -92,7 +93,8 @@ class TestHistory:
     def test_what_must_not_be_is_seen(
         self, wanted: str, jobs: list[Job], ran: dict[str, Sequence[str]], told: Told | None, kind: str, said: str
     ) -> None:
-        verdict = check([task(wanted)], jobs, ran, {} if told is None else {"job-0": told})
+        said_by = {} if told is None else {"job-0": told}
+        verdict = check([task(wanted)], jobs, ran, said_by, sent_twice={f"{RUN}-1"})
 
         assert any(said in each for each in getattr(verdict, kind)), verdict
         assert verdict.defects == getattr(verdict, kind), "and it is called by nothing else"
@@ -130,6 +132,11 @@ class TestHit:
         assert hit(mine) == HIT_SECONDS
         assert hit(mine, [theirs]) == 2 * HIT_SECONDS
         assert hit(replace(mine, door=OTHER_DOORS[0])) == HIT_SECONDS + SLOW_SECONDS
+
+    def test_many_that_let_an_operator_act_late_let_it_act_within_minutes(self) -> None:
+        many = Plan(1, (), happened=[Mishap(Kind.CANCEL, number, Fault.DELAY) for number in range(9)])
+
+        assert hit(many) == CALLS_SECONDS < 4 * HIT_SECONDS
 
     def test_it_is_shorter_than_a_deleted_one_s_trainer_runs(self) -> None:
         frozen = Plan(1, (), happened=[Mishap(Kind.WATCH, number, Fault.FREEZE) for number in range(9)])
@@ -245,7 +252,9 @@ class TestRecord:
         assert record.summed("none", tmp_path / "missing") == record.Sum(0, {})
         found = record.summed("new", runs)
         assert found.runs == 2, "a seed counts once, and one to whom nothing happened does not"
-        assert str(found) == "2 runs: submittedTwice 2, executedTwice 0, orphans 0, lost 1, wrongEnd 0"
+        assert (
+            str(found) == "2 runs: submittedTwice 2, submittedAgain 0, executedTwice 0, orphans 0, lost 1, wrongEnd 0"
+        )
 
     def test_what_was_tried_has_one_name(self) -> None:
         assert record.key() == record.key()
@@ -291,16 +300,26 @@ class TestCalls:
         assert kind_of(make_mocked_request(method, path)) is kind
 
 
-def test_a_jobs_id_counts_where_it_is_slurms() -> None:
+@pytest.mark.parametrize(
+    "door, ids",
+    [
+        ("slurmrestd", ("4711", "12")),
+        ("ssh", ("4711", "12")),
+        ("firecrest", ("4711", "12")),
+        ("arc", ()),
+        ("unicore", ()),
+    ],
+)
+def test_a_jobs_id_counts_where_it_is_slurms(door: str, ids: tuple[str, ...]) -> None:
     status = {
         "conditions": [
             {"type": "Finished", "status": "True"},
             {"type": "Succeeded", "status": "False", "reason": "Failed"},
         ],
-        "attempts": [{"number": 1, "jobId": "e4a0-of-unicore"}, {"number": 2, "jobId": "12"}, {"number": 3}],
+        "attempts": [{"number": 1, "jobId": "4711"}, {"number": 2, "jobId": "12"}, {"number": 3}],
     }
 
-    assert told_by(status) == Told(finished=True, succeeded="False", reason="Failed", attempts=3, job_ids=("12",))
+    assert told_by(status, door) == Told(finished=True, succeeded="False", reason="Failed", attempts=3, job_ids=ids)
 
 
 class Server:

@@ -111,3 +111,4 @@ def test_slurms_number_is_the_id_or_told_beside_it_or_unknown() -> None:
     assert job.slurm_number == "4711"
     assert replace(job, job_id="a-b", slurm_id="4711").slurm_number == "4711"
     assert replace(job, job_id="a-b").slurm_number == ""
+    assert replace(job, job_id="653522854873").slurm_number == "", "one of A-REX's"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from passerelle.v1alpha1.meta import Condition
 from passerelle.waiting import wait
+
+AT = "2026-11-24T12:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,15 @@ def test_a_hold_names_the_command_that_ends_it(reason: str, word: str) -> None:
     told = wait(reason, "4711")
     assert (told.reason, told.in_vain) == (word, True)
     assert "`scontrol release 4711`" in told.message
+
+
+@pytest.mark.parametrize("reason", ["Prologue échoué", "échoué", "完了", "1st try"])
+def test_a_sites_own_reason_becomes_a_conditions_word(reason: str) -> None:
+    told = wait(reason, "7")
+
+    made = Condition(type="Submitted", status="True", reason=told.reason, message=told.message, last_transition_time=AT)
+    assert made.reason == told.reason
+    assert reason in told.message
 
 
 @pytest.mark.parametrize("reason", ["", "None", "(null)"])

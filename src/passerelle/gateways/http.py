@@ -316,16 +316,17 @@ def checked(url: str) -> httpx.URL:
     """The address, or Invalid with what to write instead."""
     try:
         address = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
+        host = address.host  # read off its punycode here: no such word is a ValueError
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
         raise Invalid(f"The gateway's address is not valid: {error}.", reason="InvalidUrl") from None
-    if address.scheme not in ("http", "https") or not address.host:
+    if address.scheme not in ("http", "https") or not host:
         raise Invalid("The gateway's address must be https://HOST[:PORT][/PATH].", reason="InvalidUrl")
     if address.userinfo:
         text = "Leave user and password out of the gateway's address: they belong into the Secret."
         raise Invalid(text, reason="InvalidUrl")
     if address.query or address.fragment:
         raise Invalid("Leave the query and the fragment out of the gateway's address.", reason="InvalidUrl")
-    if address.scheme == "http" and not _loopback(address.host):
+    if address.scheme == "http" and not _loopback(host):
         raise Invalid("Plain http would show the token to everyone on the way: write https.", reason="InsecureUrl")
     return address
 

@@ -34,7 +34,7 @@ TEXTS: dict[str, int] = {
     "Invalid feature specification": 2029,
     "Job dependency problem": 2038,
     "Invalid account or account/partition combination specified": 2045,
-    "Slurm job queue full": 2007,
+    "Unable to create job record": 2007,
     "Job violates accounting/QOS policy": 2050,
     "Requested time limit is invalid": 2051,
     "Requested reservation is invalid": 2053,
@@ -49,22 +49,40 @@ the same.
 NOT_UNDERSTOOD = "NotUnderstood"
 _FAILED = re.compile(r"submission failed: (.+)")
 _ERROR = re.compile(r"sbatch: (?:error|fatal): (.+)$", re.MULTILINE)
-_USAGE = re.compile(r'unrecognized option|invalid option|option requires an argument|Try "sbatch --help"')
+_USAGE = re.compile(r'sbatch: (?:unrecognized|invalid) option|sbatch: option .+ requires an|Try "sbatch --help"')
 _HINTS = 3
 """Lines before the cause that a person reads, too: sbatch names there what can't be satisfied."""
 
 
+def last_word(said: str) -> str:
+    """What sbatch ended with: why the submission failed, else its last complaint, of what it did not even send. Where a
+    site is full it says so, and tries again for two minutes.
+    """
+    ends = _FAILED.findall(said) or _ERROR.findall(said)
+    return ends[-1].strip() if ends else ""
+
+
+def known(word: str) -> int | None:
+    """The number of a text of the table, None for any other."""
+    return next((number for text, number in TEXTS.items() if word.startswith(text)), None)
+
+
 def refusal(said: str) -> Rejected | None:
     """The error for what sbatch said; None where it is no refusal, so that the job may have been taken."""
-    failed = _FAILED.search(said)
-    if failed is not None:
-        number = next((number for text, number in TEXTS.items() if failed[1].startswith(text)), None)
+    failed = _FAILED.findall(said)
+    if failed:
+        number = known(failed[-1])
         if number is None:
             return None
         hints = [line.rstrip(".") for line in _ERROR.findall(said) if "submission failed" not in line]
-        text = "; ".join([failed[1].strip().rstrip("."), *dict.fromkeys(hints[:_HINTS])])
+        text = "; ".join([failed[-1].strip().rstrip("."), *dict.fromkeys(hints[:_HINTS])])
         return of_number(number, text)
-    if _USAGE.search(said):
+    return misused(said)
+
+
+def misused(said: str) -> Rejected | None:
+    """The error where sbatch complains of how it was called: then it sent nothing."""
+    if _USAGE.search(said) and not _FAILED.search(said):
         return Rejected("sbatch did not understand an option of the job.", reason=NOT_UNDERSTOOD)
     return None
 

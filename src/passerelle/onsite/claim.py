@@ -100,7 +100,8 @@ def _submit_time(job_id: str) -> str:
             return found.group(1)
         if code == 127 or not left:  # noqa: PLR2004 -- the shell's code for a command that isn't there
             break
-        time.sleep(_PAUSE_SECONDS)
+        pause = _PAUSE_SECONDS * (_TRIES - left)
+        time.sleep(pause + within(pause))  # thousands that begin as slurmctld comes back don't ask together
     return ""
 
 

@@ -106,10 +106,11 @@ mkdir -p "$HOME" || fault "$HOME can't be made"
 export SRUN_CPUS_PER_TASK=$cpus_per_task # since 22.05 srun does not take sbatch's word for it
 
 # Traps come before what they end. A signal reaches this shell alone; trainers see the stop file, or Slurm's own signals.
+# At a TERM srun has all ranks killed at once: whoever was to save has had the grace, or gets Slurm's own TERM and KillWait.
 steps='' caught='' superseded='' killer=''
 trap 'caught=1; : > "$PASSERELLE_STOP_FILE"' USR1
 trap 'caught=1; : > "$PASSERELLE_STOP_FILE"; [ -n "$steps" ] || exit 143; kill -TERM "$steps"' TERM INT
-# Superseded: a later attempt writes now, and a trainer that catches TERM has seconds left.
+# Superseded: a later attempt writes now. A srun that hangs is killed itself.
 trap 'caught=1; superseded=1; [ -n "$steps" ] || exit 213; kill -TERM "$steps"
     [ -n "$killer" ] || { { sleep 10; kill -KILL "$steps"; } > /dev/null 2>&1 & killer=$!; }' USR2
 

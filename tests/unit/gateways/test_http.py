@@ -166,6 +166,8 @@ async def test_secret_is_in_no_message() -> None:
         ("https://user:pw@gateway.example", "InvalidUrl"),
         ("https://gateway.example/?a=b", "InvalidUrl"),
         ("https://gateway.example:port", "InvalidUrl"),
+        ("https://xn--", "InvalidUrl"),
+        ("https://xn--a.example", "InvalidUrl"),
     ],
 )
 def test_address_that_is_refused(url: str, reason: str) -> None:

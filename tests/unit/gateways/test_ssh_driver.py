@@ -467,6 +467,22 @@ async def test_a_few_of_very_many_jobs_are_read_without_the_others(
     assert called[-1] == (f"--each={ids}" if each else f"--jobs={ids}")
 
 
+async def test_many_jobs_are_read_with_one_squeue_which_names_none(node: LoginNode, door: Ssh) -> None:
+    """Asked for several, it has all of ours sent anyway: pieces would have them sent again and again."""
+
+    async def nothing(call: Call) -> None:
+        await call.answer()
+
+    node.commands["squeue"] = nothing
+    await door.probe()
+    node.called.clear()
+    assert await door.get([str(number) for number in range(1, 1201)]) == []
+
+    (called,) = node.called
+    assert called[0] == "squeue"
+    assert not any(word.startswith(("--jobs", "--each")) for word in called)
+
+
 async def test_a_search_by_name_goes_back_as_far_as_asked_and_one_that_is_too_wide_is_made_of_narrower_ones(
     node: LoginNode, door: Ssh
 ) -> None:

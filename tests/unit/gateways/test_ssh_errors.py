@@ -53,7 +53,7 @@ def test_every_text_has_a_number_with_a_reason() -> None:
     "words, reason",
     [
         ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", "PolicyLimit"),
-        ("Slurm job queue full, sleeping and retrying", "TooManyJobs"),
+        ("Unable to create job record, try again", "TooManyJobs"),
     ],
 )
 def test_a_limit_of_the_moment_may_pass_later(words: str, reason: str) -> None:
@@ -61,6 +61,50 @@ def test_a_limit_of_the_moment_may_pass_later(words: str, reason: str) -> None:
 
     assert isinstance(error, Rejected)
     assert (error.reason, error.transient) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    "last, sent",
+    [
+        ("Socket timed out on send/recv operation", True),
+        ("Unable to contact slurm controller (receive failure)", True),
+        ("Unable to contact slurm controller (connect failure)", False),
+    ],
+)
+def test_only_the_last_word_counts_of_a_submit_that_was_tried_again(last: str, sent: bool) -> None:
+    full = "sbatch: error: Slurm job queue full, sleeping and retrying\n"
+    error = errors.refusal(said(f"{full}sbatch: error: Batch job submission failed: {last}\n"))
+
+    assert isinstance(error, Unavailable)
+    assert error.sent == sent
+
+
+def test_a_login_shells_own_complaint_is_no_word_of_sbatch() -> None:
+    error = errors.refusal(said("bash: shopt: -x: invalid option\nsbatch: error: Slurm temporarily unable\n"))
+
+    assert isinstance(error, Unavailable)
+    assert error.sent
+
+
+def test_a_submit_that_was_ended_while_the_queue_was_full_is_unknown() -> None:
+    error = errors.refusal(said("sbatch: error: Slurm job queue full, sleeping and retrying\n", 124))
+
+    assert isinstance(error, Unavailable)
+    assert error.sent
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ("sbatch: error: Batch script contains DOS line breaks (\\r\\n)\n", "ScriptMissing"),
+        ("sbatch: unrecognized option '--nowhere'\nTry \"sbatch --help\" for more information\n", "NotUnderstood"),
+    ],
+)
+def test_what_sbatch_itself_does_not_take_is_a_refusal(words: str, reason: str) -> None:
+    error = errors.refusal(said(words))
+
+    assert isinstance(error, Rejected)
+    assert (error.reason, error.transient) == (reason, False)
 
 
 @RELEASES

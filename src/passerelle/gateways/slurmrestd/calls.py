@@ -125,8 +125,8 @@ class Calls:
         lost_version: bool = True,
         sieve: Begin | None = None,
     ) -> Answer:
-        """A read or a cancel, tried again where Slurm was not reached. Slurm's own failures are not: it waited 9 to
-        45 s before it told us.
+        """A read or a cancel, tried again where Slurm was not reached; and with another token where this one, which we
+        fetched a while ago, isn't taken any more. Slurm's own failures are not: it waited 9 to 45 s before it told us.
         """
 
         async def once() -> Answer:
@@ -137,7 +137,9 @@ class Calls:
                 raise failed
             return answer
 
-        return await twice(once)
+        answer = await twice(once)
+        fetched = self._credentials().client is not None
+        return await once() if fetched and errors.refuses_token(answer) else answer
 
     async def send(
         self,

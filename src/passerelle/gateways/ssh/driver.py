@@ -135,17 +135,20 @@ class Ssh(SshTransfer):
         return {job_id: state for job_id, state in found.items() if job_id in wanted}
 
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
-        """A few of very many each by itself: asked for several, squeue has all of ours sent, and prints some."""
+        """Asked for several, squeue has all of ours sent, and prints some. So a few of very many are read each by
+        itself, and more than a command may name are picked from all.
+        """
         here = await self._here()
-        found: list[RemoteJob] = []
         wanted = sorted(filter(is_job_id, set(job_ids)))
+        if not wanted:
+            return []
         one_by_one = 1 < len(wanted) <= min(EACH_MOST, self._ours // EACH_RECORDS)
-        for piece in _pieces(wanted, IDS_PER_COMMAND):
-            command = (commands.each if one_by_one else commands.live)(_mark(), piece)
-            answer = await self._run(command)
-            if answer.status != 0 and errors.job_is_gone(answer):
-                continue  # of a single id squeue says that it is unknown; of several it lists the others
-            found += _read(answer, partial(decode.live, mark=command.mark, here=here), errors.failure)
+        named = wanted if len(wanted) <= IDS_PER_COMMAND else ()
+        command = commands.each(_mark(), wanted) if one_by_one else commands.live(_mark(), named)
+        answer = await self._run(command)
+        if answer.status != 0 and errors.job_is_gone(answer):
+            return []  # of a single id squeue says that it is unknown; of several it lists the others
+        found = _read(answer, partial(decode.live, mark=command.mark, here=here), errors.failure)
         return [job for job in found if job.job_id in job_ids]
 
     async def find(self) -> Sequence[RemoteJob]:

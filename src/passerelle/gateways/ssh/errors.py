@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 
 from passerelle.errors import PasserelleError, Rejected, Unavailable
-from passerelle.gateways.sbatch_words import TEXTS, of_number
+from passerelle.gateways.sbatch_words import known, last_word, misused, of_number
 from passerelle.gateways.ssh.commands import INCOMPLETE, NOT_FOUND, TIMED_OUT, UNKNOWN_JOB
 from passerelle.gateways.windows import QUERY_TOO_WIDE, TOO_WIDE
 
-_SITES_OWN = "Batch job submission failed: Unspecified error"
+_SITES_OWN = "Unspecified error"
 """slurmctld's answer where a job_submit plugin of the site says no."""
-_NOT_REACHED = re.compile(r"Unable to contact slurm controller \(connect failure\)")
+_NOT_REACHED = "Unable to contact slurm controller (connect failure)"
 """The one failure of which sbatch knows that slurmctld got nothing."""
 _NOISE = re.compile(r"^(?:sbatch|squeue|sacct|scancel|scontrol): (?:error: )?|^Batch job submission failed: ")
 _TOO_WIDE = "Too wide of a date range in query"
@@ -42,14 +42,19 @@ def refusal(answer: Answer) -> PasserelleError:
         return Unavailable("The script did not reach the login node whole.", reason="Unreachable", sent=False)
     if answer.status == NOT_FOUND:
         return _no_slurm(sent=False)
-    ended = answer.status is not None and answer.status not in TIMED_OUT
-    for text, number in TEXTS.items():
-        if ended and text in answer.stderr:
-            return of_number(number, said)
-    if ended and _SITES_OWN in answer.stderr:
+    if answer.status is None or answer.status in TIMED_OUT:
+        return Unavailable(f"Slurm does not answer: {said}.", reason="SchedulerUnavailable")
+    # What it said before counts for nothing: it tries again by itself, and another try may have been taken.
+    last = last_word(answer.stderr)
+    number = known(last)
+    if number is not None:
+        return of_number(number, said)
+    if last.startswith(_SITES_OWN):
         return Rejected(f"The site refused the job by a rule of its own: {said}.", reason="RefusedBySite")
-    reached = _NOT_REACHED.search(answer.stderr) is None
-    return Unavailable(f"Slurm does not answer: {said}.", reason="SchedulerUnavailable", sent=reached or not ended)
+    sent = not last.startswith(_NOT_REACHED)
+    return misused(answer.stderr) or Unavailable(
+        f"Slurm does not answer: {said}.", reason="SchedulerUnavailable", sent=sent
+    )
 
 
 def failure(answer: Answer) -> Unavailable:
