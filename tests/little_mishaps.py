@@ -58,13 +58,14 @@ TOKEN = "eyJhbGciOiJub25lIn0.c3RhcnR1cA.c2VjcmV0"
 @dataclass
 class Mishaps:
     """Those that wait for their calls, and those that have happened; when lies were told; and the markers of submits
-    that came late, from a process that had stood still.
+    that came late, from a process that had stood still, and of those that came twice, or after who sent them had died.
     """
 
     waiting: dict[Kind, str] = field(default_factory=dict)
     happened: list[tuple[Kind, str]] = field(default_factory=list)
     lies: list[float] = field(default_factory=list)
     late: set[str] = field(default_factory=set)
+    twice: set[str] = field(default_factory=set)
     _lied: set[Kind] = field(default_factory=set)
 
     def next(self, kind: Kind) -> str:
@@ -277,6 +278,8 @@ class HardDoor(Door):
         if len(self.points.late) > stood:
             self.mishaps.late.add(batch.options.name)
         fault = self.mishaps.next(Kind.SUBMIT)
+        if fault in (Fault.SEND_TWICE, Fault.KILL_LATE, Fault.DELAY):
+            self.mishaps.twice.add(batch.options.name)
         if fault in (Fault.LOSE_CALL, UNSENT):
             raise Unavailable("The call was lost.", reason="Unreachable", sent=fault != UNSENT)
         if fault == Fault.BUSY:

@@ -556,7 +556,8 @@ class Play:
         return TrainingJobStatus.model_validate(found.get("status", {}))
 
     def _verdict(self) -> Verdict:
-        verdict = judged([self._truth(asked) for asked in self.asked])
+        mishaps = self.world.mishaps
+        verdict = judged([self._truth(asked) for asked in self.asked], mishaps.twice | mishaps.late)
         for asked in self.asked:
             numbers = {named[1] for _, life in self.lives(asked) if (named := parse(life.marker))}
             gaps = set(range(1, max(numbers, default=0))) - numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ class Truth:
         return last(self.status) - self.status.attempts_suspended < self.asked.most
 
 
-def judged(truths: Sequence[Truth]) -> Verdict:
+def judged(truths: Sequence[Truth], sent_twice: Collection[str]) -> Verdict:
     by_marker: dict[str, list[Life]] = {}
     for truth in truths:
         for _, life in truth.lives:
@@ -156,6 +156,7 @@ def judged(truths: Sequence[Truth]) -> Verdict:
             ]
             for marker in by_marker
         },
+        sent_twice=sent_twice,
     )
 
 
