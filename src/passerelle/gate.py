@@ -20,7 +20,7 @@ class Gate:
     credential was refused.
     """
 
-    def __init__(self, answering: Callable[[], Identity | None], shut_out: Callable[[Unauthorized], None]) -> None:
+    def __init__(self, answering: Callable[[], Identity | None], shut_out: Callable[[], None]) -> None:
         self._answering = answering
         self._shut_out = shut_out
         self._within = 0
@@ -36,8 +36,8 @@ class Gate:
         self._empty.clear()
         try:
             yield
-        except Unauthorized as error:
-            self._shut_out(error)
+        except Unauthorized:
+            self._shut_out()
             raise
         finally:
             self._within -= 1

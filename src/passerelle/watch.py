@@ -22,7 +22,7 @@ from dataclasses import replace
 from passerelle.batch import Batch
 from passerelle.current import Seen
 from passerelle.endings import Endings
-from passerelle.errors import Deferred, PasserelleError, Rejected, Unauthorized, Unavailable
+from passerelle.errors import Deferred, PasserelleError, Rejected, Unavailable
 from passerelle.gate import WAITING, Gate, kind_of, waiting
 from passerelle.gateways.base import Gateway, Identity, Probe
 from passerelle.gateways.courtesy import LONGEST_PATIENCE, Courtesy
@@ -320,14 +320,13 @@ class SiteWatch:
         self.trouble = self._setbacks.failed(error, self.trouble)
         self._next_listing = 0.0
 
-    def _shut_out(self, error: Unauthorized) -> None:
+    def _shut_out(self) -> None:
         """An act was told that the credential counts no more. So would all others be, and an account may be locked for
-        it: none comes before a look has shown it again, which is ever later.
+        it: none comes before a look was told otherwise, which shows what was refused ever later.
         """
-        before = kind_of(self.trouble)
-        self._fail(error)
-        if kind_of(self.trouble) != before:
-            self._on_site()
+        if self.trouble is None:
+            self.trouble, self._next_listing = waiting(), 0.0
+        self.nudge()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -11,6 +11,16 @@ from e2e.cluster import Cluster
 from e2e.doors import Doors
 from passerelle_sandbox import chart, deploy, sandbox
 from passerelle_sandbox.deploy import REPOSITORY, OperatorProcess
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A story that fails tells what the operator said of it: the sandbox goes, and its log with it."""
+    report = yield
+    operator = getattr(item, "funcargs", {}).get("operator")
+    if report.failed and isinstance(operator, OperatorProcess):
+        report.sections.append(("The operator's log", operator.tail(120)))
+    return report
 
 
 @pytest.fixture(scope="session")
