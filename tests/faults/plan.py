@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -143,6 +144,10 @@ class Plan:
     happened: list[Mishap] = field(default_factory=list)
     sent_twice: set[str] = field(default_factory=set)
     """Markers of submits that reached the site twice, or later than whoever sent them lived."""
+    on_their_way: int = 0
+    """Calls that are held back, and come late."""
+    arrived_at: float = -math.inf
+    """When the last of these came, in seconds of the monotonic clock."""
     _seen: dict[Kind, int] = field(default_factory=dict)
 
     @property

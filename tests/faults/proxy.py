@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -131,7 +132,7 @@ class Proxy:
         if kind is Kind.SUBMIT and fault in _TWICE:
             plan.sent_twice.update(word.decode() for word in _MARKER.findall(call.body))
         if fault in _LOST:
-            return await self._lose(request, call, kind, fault)
+            return await self._lose(request, plan, call, kind, fault)
         if fault in _STATUS:
             said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": _STATUS[fault], "message": fault}
             return web.json_response(said, status=_STATUS[fault], headers={"Retry-After": "1"})
@@ -141,12 +142,12 @@ class Proxy:
             return await self._answer(call, kind, keep=True)
         return answer
 
-    async def _lose(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.Response:
+    async def _lose(self, request: web.Request, plan: Plan, call: Call, kind: Kind, fault: Fault) -> web.Response:
         """No answer comes; whether the server gets the call is the fault's."""
         if fault in (Fault.KILL_AFTER, Fault.LOSE_ANSWER):
             await self._answer(call, kind)
         if fault in _HELD:
-            late = asyncio.create_task(self._send_late(call, kind, _HELD[fault]))
+            late = asyncio.create_task(self._send_late(plan, call, kind, _HELD[fault]))
             self._late.add(late)
             late.add_done_callback(self._late.discard)
         if fault is Fault.CERTIFICATE:
@@ -155,11 +156,16 @@ class Proxy:
             self._leader.kill()
         return _abort(request)
 
-    async def _send_late(self, call: Call, kind: Kind, seconds: float) -> None:
+    async def _send_late(self, plan: Plan, call: Call, kind: Kind, seconds: float) -> None:
         """As something on the way does that holds a call back, and does not know that nobody waits any more."""
-        await asyncio.sleep(seconds)
-        with contextlib.suppress(httpx.TransportError):
-            await self._answer(call, kind)
+        plan.on_their_way += 1
+        try:
+            await asyncio.sleep(seconds)
+            with contextlib.suppress(httpx.TransportError):
+                await self._answer(call, kind)
+        finally:
+            plan.on_their_way -= 1
+            plan.arrived_at = time.monotonic()
 
     async def _mishap(self, request: web.Request, call: Call, kind: Kind, fault: Fault) -> web.StreamResponse | None:
         """None where there was nothing to change."""

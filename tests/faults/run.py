@@ -28,8 +28,8 @@ PATIENCE_SECONDS = 600.0
 """Longer than a frozen watch goes unnoticed, and than A-REX takes to tell of a job that never began."""
 SETTLE_SECONDS = 90.0
 """How long accounting may lag behind the scheduler."""
-LATE_SECONDS = 5.0
-"""For what is said too late."""
+LATE_SECONDS, FENCED_SECONDS = 5.0, 30.0
+"""For what is said too late; and for the fence to end a job whose submit came last of all."""
 _PROGRAM = """\
 echo "$SLURM_JOB_ID" >> "$PASSERELLE_RUN_DIR/executed-$PASSERELLE_ATTEMPT"
 sleep "$1"
@@ -106,7 +106,7 @@ async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: 
         others = list(stage.plans.values())
         acts = _acts(stage, api, plan, list(zip(tasks, ways, strict=True)), draw, deleted)
         await _follow(api, plan, tasks, acts, patience)
-        await asyncio.sleep(LATE_SECONDS)
+        await quiet(plan)
         others += [each for each in stage.plans.values() if each not in others]
         hits = hit(plan, (each for each in others if each is not plan))
         judged = [replace(task, deleted_at=deleted.get(task.name), hit=hits) for task in tasks]
@@ -180,6 +180,13 @@ def _acts(
             for moment, suspend in ((at, True), (at + _PAUSE_SECONDS, False)):
                 acts.append((moment, partial(api.patch, task.name, {"spec": {"suspend": suspend}})))
     return sorted(acts, key=itemgetter(0))
+
+
+async def quiet(plan: Plan) -> None:
+    """Wait for what is still on its way, and for what is done about it."""
+    while plan.on_their_way:  # noqa: ASYNC110 -- each proxy counts its own
+        await asyncio.sleep(1)
+    await asyncio.sleep(max(LATE_SECONDS, plan.arrived_at + FENCED_SECONDS - time.monotonic()))
 
 
 async def _follow(api: ApiServer, plan: Plan, tasks: list[Task], acts: Sequence[Act], patience: float) -> None:

@@ -17,7 +17,7 @@ from faults.events import Event, Happening, Row, drawn_life, struck
 from faults.history import Blow, Job, Task, Told, Verdict, Wanted, What, check
 from faults.life import Life
 from faults.plan import Plan, drawn
-from faults.run import Ran, hit, told
+from faults.run import Ran, hit, quiet, told
 from faults.site_stage import SiteStage
 from passerelle.marker import Run
 from passerelle_sandbox import deploy, say
@@ -26,8 +26,6 @@ JOBS = 10
 PATIENCE_SECONDS = 420.0
 SETTLE_SECONDS = 90.0
 """How long accounting may lag behind the scheduler."""
-LATE_SECONDS = 5.0
-"""For what is said too late."""
 _PROGRAM = """\
 word=$SLURM_JOB_ID+${SLURM_RESTART_COUNT:-0}
 echo "$word" >> "$PASSERELLE_RUN_DIR/executed-$PASSERELLE_ATTEMPT"
@@ -104,7 +102,7 @@ async def _live(life: Life, happenings: Sequence[Happening], happened: list[Happ
         life.calm = time.time()
         await following
         await _follow(life, [])  # an event may have changed what had ended
-        await asyncio.sleep(LATE_SECONDS)
+        await quiet(life.plan)
     finally:
         for each in (*events, following):
             each.cancel()

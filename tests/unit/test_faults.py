@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -479,10 +481,12 @@ class TestProxy:
         with pytest.raises(httpx.TransportError):
             await between.ask("POST", SUBMIT)
         assert (between.server.asked, between.killed) == ([], 1)
-        while not between.server.asked:  # noqa: ASYNC110 -- of a real socket
+        assert (between.plan.on_their_way, between.plan.arrived_at) == (1, -math.inf)
+        while between.plan.on_their_way:  # noqa: ASYNC110 -- of a real socket
             await asyncio.sleep(0.01)
 
         assert between.server.asked == [f"POST {SUBMIT}"]
+        assert time.monotonic() - between.plan.arrived_at < 5
 
     async def test_answers_of_others(self, between: Between) -> None:
         between.plan = Plan(1, (Mishap(Kind.PROBE, 1, Fault.OTHER_USER), Mishap(Kind.PROBE, 2, Fault.OTHER_CLUSTER)))
