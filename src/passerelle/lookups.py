@@ -36,12 +36,13 @@ and the listing does not.
 
 
 class LookUps:
-    """At one site, whatever its door is by now. Each tells the runs whose picture changed. `now` is monotonic, in
-    seconds.
+    """At one site, which the log calls by `name`, whatever its door is by now. Each tells the runs whose picture
+    changed. `now` is monotonic, in seconds.
     """
 
     def __init__(
         self,
+        name: str,
         door: Callable[[], Gateway],
         picture: Picture,
         looks: Looks,
@@ -50,6 +51,7 @@ class LookUps:
         on_change: Callable[[Run], None],
         now: Callable[[], float],
     ) -> None:
+        self._name = name
         self._door = door
         self._picture = picture
         self._looks = looks
@@ -195,7 +197,7 @@ class LookUps:
             with self.listings.one(self._period, more_wait=more):
                 live = await self._door().find()
         except PasserelleError as error:
-            log.warning("jobs not listed", extra={"reason": error.reason, "error": str(error)})
+            log.warning("jobs not listed", extra={"site": self._name, "reason": error.reason, "error": str(error)})
             return None
         self.strays.listed(live, self._picture)
         return live

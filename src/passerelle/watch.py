@@ -90,6 +90,7 @@ class SiteWatch:
             now=self._now,
         )
         self._look_ups = LookUps(
+            name,
             lambda: self.gateway,
             self._picture,
             self._looks,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -23,6 +24,8 @@ class Operators:
         self._start = start
         self._slots: list[OperatorProcess] = []
         self._leader = 0
+        self._led: OperatorProcess | None = None
+        self._led_since = time.monotonic()
         self.ended: Counter[int] = Counter()
         self.wrongly: list[str] = []
 
@@ -48,7 +51,14 @@ class Operators:
 
     def leads(self, slot: int) -> None:
         """It has renewed its Lease."""
+        if self._slots[slot] is not self._led:
+            self._led, self._led_since = self._slots[slot], time.monotonic()
         self._leader = slot
+
+    @property
+    def led_seconds(self) -> float:
+        """Since the one that leads took over."""
+        return time.monotonic() - self._led_since
 
     def kill(self) -> None:
         """The one that leads, by SIGKILL."""

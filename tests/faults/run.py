@@ -19,6 +19,7 @@ from faults.history import Task, Told, Verdict, Wanted, check
 from faults.mutation import Mutant
 from faults.plan import ENOUGH, LEADS_NO_MORE, OTHER_DOORS, OWN_IDS, Fault, Kind, Mishap, Plan
 from faults.stage import Stage
+from passerelle.gateways.allowance import MOST_SECONDS
 from passerelle.marker import Run
 from passerelle_sandbox import deploy
 from passerelle_sandbox.errors import SandboxError
@@ -26,6 +27,12 @@ from passerelle_sandbox.errors import SandboxError
 JOBS = 10
 PATIENCE_SECONDS = 600.0
 """Longer than a frozen watch goes unnoticed, and than A-REX takes to tell of a job that never began."""
+LED_SECONDS = 1.25 * MOST_SECONDS
+"""Nor is a run given up before one operator has led for so long: what it takes over in doubt is known after two
+listings of all jobs, which it makes so far apart where they take long; and whoever takes over from it begins anew.
+"""
+MOST_PATIENCE_SECONDS = 1800.0
+"""But then it is, whoever leads."""
 SETTLE_SECONDS = 90.0
 """How long accounting may lag behind the scheduler."""
 LATE_SECONDS, FENCED_SECONDS = 5.0, 30.0
@@ -55,6 +62,18 @@ SLOW_SECONDS = 60.0
 """How much longer a cancel takes through a middleware that does it in its own time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a run is waited for. `led_seconds` tells for how long the operator that leads has done so."""
+
+    led_seconds: Callable[[], float]
+
+    def is_over(self, took: float) -> bool:
+        """Whether it is given up after so many seconds."""
+        long_enough = took >= PATIENCE_SECONDS and self.led_seconds() >= LED_SECONDS
+        return long_enough or took >= MOST_PATIENCE_SECONDS
+
+
 @dataclass
 class Ran:
     """A run that has ended. `events` happened to its whole site."""
@@ -74,7 +93,8 @@ async def run(stage: Stage, plan: Plan, name: str = "") -> Ran:
     draw = random.Random(f"story {plan.seed}")  # noqa: S311 -- it draws a story
     ways = ["ok", "ok", "ok", "fails", "deleted", "paused"] if plan.seed else ["ok"]
     drawn_ways = [draw.choice(ways) for _ in range(JOBS)]
-    return await _play(stage, name or f"seed-{plan.seed}", plan, drawn_ways, draw, PATIENCE_SECONDS)
+    patience = Patience(lambda: stage.operators.led_seconds)
+    return await _play(stage, name or f"seed-{plan.seed}", plan, drawn_ways, draw, patience.is_over)
 
 
 async def catches(stage: Stage, mutant: Mutant) -> bool:
@@ -82,15 +102,17 @@ async def catches(stage: Stage, mutant: Mutant) -> bool:
     await stage.mutate((mutant.file,))
     name, draw = mutant.name.replace("_", "-"), random.Random(mutant.name)  # noqa: S311 -- likewise
     plan = Plan(0, mutant.mishaps)
-    ran = await _play(stage, name, plan, mutant.ways, draw, mutation.PATIENCE_SECONDS)
+    ran = await _play(stage, name, plan, mutant.ways, draw, lambda took: took >= mutation.PATIENCE_SECONDS)
     await stage.on_site("scancel", "--user", stage.site.user)
     if not plan.happened:
         raise SandboxError(f"Mutant {mutant.name}: nothing happened to it.")
     return mutant.seen(ran.verdict)
 
 
-async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: random.Random, patience: float) -> Ran:
-    """One run, whole."""
+async def _play(
+    stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: random.Random, is_over: Callable[[float], bool]
+) -> Ran:
+    """One run, whole. `is_over`: whether nothing more is waited for after so many seconds."""
     way = await stage.way(plan.door)
     door = gates.gate(way, plan, stage.operators, stage.certificates)
     await door.start()
@@ -105,7 +127,7 @@ async def _play(stage: Stage, name: str, plan: Plan, ways: Sequence[str], draw: 
         deleted: dict[str, float] = {}
         others = list(stage.plans.values())
         acts = _acts(stage, api, plan, list(zip(tasks, ways, strict=True)), draw, deleted)
-        await _follow(api, plan, tasks, acts, patience)
+        await _follow(api, plan, tasks, acts, is_over)
         await quiet(plan)
         others += [each for each in stage.plans.values() if each not in others]
         hits = hit(plan, (each for each in others if each is not plan))
@@ -189,12 +211,14 @@ async def quiet(plan: Plan) -> None:
     await asyncio.sleep(max(LATE_SECONDS, plan.arrived_at + FENCED_SECONDS - time.monotonic()))
 
 
-async def _follow(api: ApiServer, plan: Plan, tasks: list[Task], acts: Sequence[Act], patience: float) -> None:
+async def _follow(
+    api: ApiServer, plan: Plan, tasks: list[Task], acts: Sequence[Act], is_over: Callable[[float], bool]
+) -> None:
     """Do what people do, and wait for all ends."""
     clock = asyncio.get_running_loop().time
     began = clock()
     due = list(acts)
-    while clock() - began < patience:
+    while not is_over(clock() - began):
         while due and clock() - began >= due[0][0]:
             await due.pop(0)[1]()
         told = await _told(api, plan)

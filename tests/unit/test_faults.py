@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -19,19 +21,34 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from e2e.doors import Way
+from faults import operators, record
 from faults import proxy as room
-from faults import record
 from faults.__main__ import SAMPLE, SLOW, sampled, seeds
 from faults.calls import BY_DRIVER, of_kubernetes, of_slurmrestd
 from faults.gates import Certificates, gate
 from faults.history import Job, Task, Told, Verdict, check
 from faults.mutation import HERE, MUTANTS, Mutant
+from faults.operators import Operators
 from faults.plan import ENOUGH, OTHER_DOORS, POSSIBLE, Fault, Kind, Mishap, Plan, door_of, drawn
 from faults.proxy import Proxy
-from faults.run import CALLS_SECONDS, HIT_SECONDS, MOST_HIT_SECONDS, SLOW_SECONDS, Ran, hit
+from faults.run import (
+    CALLS_SECONDS,
+    HIT_SECONDS,
+    LED_SECONDS,
+    MOST_HIT_SECONDS,
+    MOST_PATIENCE_SECONDS,
+    PATIENCE_SECONDS,
+    SLOW_SECONDS,
+    Patience,
+    Ran,
+    hit,
+)
 from faults.run import told as told_by
 from faults.wire import Wire
 from passerelle_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from passerelle_sandbox.deploy import OperatorProcess
 
 RUN, OTHER = "psr-" + "a" * 26, "psr-" + "b" * 26
 OK = Told(finished=True, succeeded="True", reason="Completed", attempts=1, job_ids=("7",))
@@ -144,6 +161,41 @@ class TestHit:
         frozen = Plan(1, (), happened=[Mishap(Kind.WATCH, number, Fault.FREEZE) for number in range(9)])
 
         assert hit(frozen) == MOST_HIT_SECONDS
+
+
+class TestPatience:
+    @pytest.mark.parametrize(
+        "took,led,over",
+        [
+            (PATIENCE_SECONDS - 1, 2 * LED_SECONDS, False),
+            (PATIENCE_SECONDS, LED_SECONDS - 1, False),
+            (PATIENCE_SECONDS, LED_SECONDS, True),
+            (MOST_PATIENCE_SECONDS - 1, 0, False),
+            (MOST_PATIENCE_SECONDS, 0, True),
+        ],
+    )
+    def test_a_run_is_given_up_once_one_operator_had_time_for_it(self, took: float, led: float, *, over: bool) -> None:
+        assert Patience(lambda: led).is_over(took) is over
+
+    async def test_who_takes_over_leads_from_then_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = itertools.count(100.0)
+        monkeypatch.setattr(operators, "time", SimpleNamespace(monotonic=lambda: next(now)))
+        alive = SimpleNamespace(poll=lambda: None)
+        made = Operators(
+            lambda _: cast(
+                "OperatorProcess", SimpleNamespace(process=alive, wait_until_ready=lambda: None, kill=lambda: None)
+            )
+        )
+
+        async with made.running():
+            made.leads(0)
+            first = made.led_seconds
+            made.leads(0)
+            on = made.led_seconds
+            made.leads(1)
+            second = made.led_seconds
+
+        assert (first, on, second) == (1, 2, 1)
 
 
 class TestMutants:

@@ -24,6 +24,7 @@ from passerelle.preflight import (
     credentials,
     directory,
     image,
+    mounted,
     network,
     paths,
     placeholders,
@@ -39,7 +40,7 @@ from passerelle.v1alpha1.trainingjob import TrainingJobSpec
 
 __all__ = ["Finding", "Id", "Operation", "Patch", "Severity", "preflight"]
 
-_THEMES = (image, shape, chain, account, paths, directory, network, command, credentials)
+_THEMES = (image, shape, chain, account, paths, mounted, directory, network, command, credentials)
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 

@@ -46,6 +46,7 @@ Id = Literal[
     "OfflineOverridden",
     "PathInHome",
     "PathInMemory",
+    "PathNotInContainer",
     "PathNotOnComputeNodes",
     "PathPurged",
     "PathRelative",

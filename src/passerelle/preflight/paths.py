@@ -45,7 +45,7 @@ class Unseen(NamedTuple):
 
 def is_unseen(profile: Profile, path: str) -> Unseen | None:
     """Why compute nodes don't see a path; None where nothing is known of it."""
-    found = _file_system(profile, path)
+    found = file_system(profile, path)
     if found is None or found.on_compute is not False:
         return None
     return Unseen(f"they don't mount {found.prefix}", found.confidence == "high")
@@ -53,8 +53,8 @@ def is_unseen(profile: Profile, path: str) -> Unseen | None:
 
 def own_to_a_node(profile: Profile, path: str) -> Unseen | None:
     """Why a path is another one on each node; None where it isn't."""
-    found = _file_system(profile, path)
-    everywhere = next((each for each in _EVERY_NODES_OWN if _is_below(path, each)), None)
+    found = file_system(profile, path)
+    everywhere = next((each for each in _EVERY_NODES_OWN if is_below(path, each)), None)
     local = found.prefix if found is not None and found.role == "local" else None
     where = local or everywhere
     if where is None:
@@ -65,7 +65,7 @@ def own_to_a_node(profile: Profile, path: str) -> Unseen | None:
 
 def _not_on_compute_nodes(request: Request) -> Iterator[Finding]:
     profile = request.profile
-    for field, path in _named(request):
+    for field, path in named(request):
         unseen, is_needed = is_unseen(profile, path), field == _RUN_ROOT or field.startswith("spec.data")
         if unseen is None and is_needed:
             unseen = own_to_a_node(profile, path)
@@ -77,8 +77,8 @@ def _not_on_compute_nodes(request: Request) -> Iterator[Finding]:
 
 def _in_home(request: Request) -> Iterator[Finding]:
     fields = [("spec.image", request.job.image)] if request.job.image.startswith("/") else []
-    for field, path in [*fields, *_named(request)]:
-        found = _file_system(request.profile, path)
+    for field, path in [*fields, *named(request)]:
+        found = file_system(request.profile, path)
         if found is None or found.role != "home":
             continue
         room = f", which holds {found.quota_gib} GB" if found.quota_gib is not None else ""
@@ -95,7 +95,7 @@ def _in_memory(request: Request) -> Iterator[Finding]:
     if _TMP not in memory:
         return
     for place, variable in enumerate(request.job.env):
-        below = next((each for each in (*memory, _SHM) if each and _is_below(variable.value, each)), None)
+        below = next((each for each in (*memory, _SHM) if each and is_below(variable.value, each)), None)
         if below is not None and variable.name in _CACHES:
             field = f"spec.env[{place}]"
             text = f"{below} is memory here, and what {variable.name} collects there is taken from the job's."
@@ -104,7 +104,7 @@ def _in_memory(request: Request) -> Iterator[Finding]:
 
 
 def _purged(request: Request) -> Iterator[Finding]:
-    job, found = request.job, _file_system(request.profile, request.site.run_root)
+    job, found = request.job, file_system(request.profile, request.site.run_root)
     if job.checkpoint is None or found is None or found.purge_days is None:
         return
     days = request.asked_minutes * job.retry.max_attempts / _MINUTES_PER_DAY
@@ -117,11 +117,13 @@ def _purged(request: Request) -> Iterator[Finding]:
         yield warning("PathPurged", _RUN_ROOT, text, fix)
 
 
-def _named(request: Request) -> Iterator[tuple[str, str]]:
+def named(request: Request) -> Iterator[tuple[str, str]]:
     """Each absolute path that is written somewhere, with its field; the image's is image.py's matter."""
     yield _RUN_ROOT, request.site.run_root
     for place, data in enumerate(request.job.data):
         yield f"spec.data[{place}].path", data.path
+    if request.job.working_dir is not None:
+        yield "spec.workingDir", request.job.working_dir
     for place, variable in enumerate(request.job.env):
         if variable.value.startswith("/"):
             yield f"spec.env[{place}]", variable.value
@@ -135,12 +137,12 @@ def _is_cache(request: Request, field: str) -> bool:
     return any(f"spec.env[{place}]" == field for place, each in enumerate(request.job.env) if each.name in _CACHES)
 
 
-def _file_system(profile: Profile, path: str) -> FileSystem | None:
+def file_system(profile: Profile, path: str) -> FileSystem | None:
     """The innermost of the profile's file systems that holds a path; what is of low confidence is passed over."""
-    holding = [each for each in profile.file_systems if each.prefix and _is_below(path, each.prefix)]
+    holding = [each for each in profile.file_systems if each.prefix and is_below(path, each.prefix)]
     found = max(holding, key=lambda each: len(each.prefix or ""), default=None)
     return None if found is None or found.confidence == "low" else found
 
 
-def _is_below(path: str, directory: str) -> bool:
+def is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(f"{directory}/")
