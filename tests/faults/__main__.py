@@ -1,7 +1,7 @@
 """`make faults SEEDS=n`: runs in which calls are lost, answers lie and operators die; its last line is JSON.
 
-`sample` instead of seeds is a few of them, drawn from the commit's hash, those mishaps that ever led to a defect, and
-one of the mutants. It leaves no record.
+`sample` instead of seeds is a few of them, drawn from the commit's hash, those mishaps that ever led to a defect, one
+of the seeds that once failed, and one of the mutants. It leaves no record.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import tree
 from faults import record
-from faults.kept import KEPT
+from faults.kept import FAILED, KEPT
 from faults.mutation import MUTANTS, Mutant
 from faults.plan import Fault, Plan, drawn
 from faults.suite import LIFE_EVERY, Suite
@@ -63,8 +63,10 @@ def chosen(words: str) -> Chosen:
     if words != "sample":
         return Chosen([(f"seed-{seed}", drawn(seed)) for seed in seeds(words)], MUTANTS, record.key())
     commit = tree.commit()
-    plans = [(f"seed-{plan.seed}", plan) for plan in sampled(commit)]
+    (failed,) = tree.drawn(commit, [str(seed) for seed in FAILED], 1)
+    plans = [(f"seed-{plan.seed}", plan) for plan in (*sampled(commit), drawn(int(failed)))]
     kept = [(name, Plan(0, mishaps)) for name, mishaps in KEPT.items()]
+    say.line(f"left out: {', '.join(str(seed) for seed in FAILED if str(seed) != failed)}, which failed once, too")
     return Chosen(plans + kept, random.Random(commit).sample(MUTANTS, 1))  # noqa: S311 -- it draws a test
 
 

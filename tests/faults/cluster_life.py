@@ -92,6 +92,7 @@ async def restored(life: Life, happening: Happening) -> str:
     async with life.cluster:
         await asyncio.to_thread(backup.restore, plane, there.name, place)
         life.again |= {task.name for task in life.tasks if task.wanted == "deleted"}
+        life.restored = True
     return "all"
 
 

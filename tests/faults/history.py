@@ -206,11 +206,10 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
     if task.wanted == "deleted":
         if told is not None:
             verdict.lost.append(f"{task.name} was deleted, and is there still")
-        stops = [
-            row.ended - task.deleted_at for row in _rows_of(task, run) if row.ended and task.deleted_at is not None
-        ]
+        mine = [row for row in _rows_of(task, run) if not _struck(run, row)]
+        stops = [row.ended - task.deleted_at for row in mine if row.ended and task.deleted_at is not None]
         verdict.stopping_seconds = max([verdict.stopping_seconds, *stops])
-        ran_on = [row for row in _rows_of(task, run) if not _struck(run, row) and _ran_on(task, run, row)]
+        ran_on = [row for row in mine if _ran_on(task, run, row)]
         verdict.orphans += [
             f"{task.name} was deleted, and its job {row.job_id} is {_late(task, row)}" for row in ran_on
         ]

@@ -23,7 +23,8 @@ class Life:
     """`name` is the namespace's and the Site's; `root` where its runs lie. `scheduler` is held while slurmctld can't be
     asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck
     so far. `again` are TrainingJobs that somebody deleted, and must delete again; `deleted`: when that was last asked
-    for, by name. `calm`: when the last event was over.
+    for, by name. `calm`: when the last event was over. `restored`: etcd was, from a backup; `unseen` are the runs that
+    somebody deleted since, before an operator held them.
     """
 
     stage: SiteStage
@@ -39,6 +40,8 @@ class Life:
     again: set[str] = field(default_factory=set)
     deleted: dict[str, float] = field(default_factory=dict)
     calm: float = 0.0
+    restored: bool = False
+    unseen: set[str] = field(default_factory=set)
 
     @property
     def runs(self) -> set[str]:

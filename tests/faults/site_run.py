@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from faults import accounts, cluster_life, site_life
+from faults import accounts, cluster_life, site_life, unseen
 from faults.events import Event, Happening, Row, drawn_life, struck
 from faults.history import Blow, Job, Task, Told, Verdict, Wanted, What, check
 from faults.life import Life
@@ -102,6 +102,7 @@ async def _live(life: Life, happenings: Sequence[Happening], happened: list[Happ
         life.calm = time.time()
         await following
         await _follow(life, [])  # an event may have changed what had ended
+        await unseen.end(life)
         await quiet(life.plan)
     finally:
         for each in (*events, following):
@@ -157,9 +158,9 @@ async def _follow(life: Life, due: list[tuple[float, str]]) -> None:
     began = clock()
     while clock() - began < PATIENCE_SECONDS:
         while due and clock() - began >= due[0][0]:
-            await _delete(life, due.pop(0)[1])
+            await unseen.delete(life, due.pop(0)[1])
         while life.again:
-            await _delete(life, life.again.pop())
+            await unseen.delete(life, life.again.pop())
         say_now = await _told(life)
         if not due and not any(_open(task, say_now.get(task.name)) for task in life.tasks):
             return
@@ -168,12 +169,6 @@ async def _follow(life: Life, due: list[tuple[float, str]]) -> None:
 
 def _open(task: Task, told: Told | None) -> bool:
     return told is not None if task.wanted == "deleted" else told is not None and not told.finished
-
-
-async def _delete(life: Life, name: str) -> None:
-    async with life.cluster:
-        life.deleted[name] = time.time()
-        await life.stage.kubectl("-n", life.name, "delete", "tj", name, "--wait=false", "--ignore-not-found")
 
 
 async def _verdict(life: Life) -> Verdict:

@@ -115,6 +115,15 @@ class TestDeleted:
         assert self.judged(failed, task=task) == []
         assert self.judged(failed, task=task, ended={FIRST: ["7+0"]}) == ["job-0 was deleted, and its job 7 is FAILED"]
 
+    def test_a_job_that_somebody_else_ended_says_nothing_of_it(self) -> None:
+        task, late = Task("job-0", RUN, "deleted", deleted_at=1000.0), Job("7", FIRST, "CANCELLED", 900, ended=1500)
+        others = [Blow(FIRST, "7", What.CANCELLED, 900)]
+
+        found, alone = (check([task], [late], {}, {}, blows=blows) for blows in (others, []))
+
+        assert (found.orphans, found.stopping_seconds) == ([], 0.0)
+        assert (len(alone.orphans), alone.stopping_seconds) == (1, 500.0)
+
     def test_it_has_no_more_attempts_than_another_may_have(self) -> None:
         jobs = [Job(str(each), f"{RUN}-{each}", "CANCELLED", 10 * each, over=True) for each in range(1, 6)]
         task = Task("job-0", RUN, "deleted")

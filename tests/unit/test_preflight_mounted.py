@@ -83,6 +83,24 @@ class TestWhatIsTold:
         command = ["python", f"{CODE}/train.py", "--config", f"{CODE}/configs/7b.yaml"]
         assert fields(workingDir=CODE, command=command, env=env) == ["spec.workingDir", "spec.env[1]"]
 
+    def test_two_of_one_name_get_another_one_each(self) -> None:
+        env = [{"name": "A", "value": CODE}, {"name": "B", "value": f"{WORK}/v2/code"}]
+        told = missing(at("leonardo-booster", env=env, data=[{"name": "code", "path": f"{WORK}/v1/code"}]))
+        assert [each.fix.split(",")[0] for each in told] == ["Add {name: code-2", "Add {name: code-3"]
+
+    def test_outputs_belong_in_the_run_s_directory(self) -> None:
+        to = {"s3": {"url": "s3://bucket/out/", "secretRef": {"name": "store"}}}
+        paths = ("results", f"{WORK}/results", f"{CODE}/out", "/tmp/out")  # noqa: S108 -- a name
+        outputs = [{"name": f"o{place}", "path": path, "destination": to} for place, path in enumerate(paths)]
+        told = at("leonardo-booster", workingDir=None, outputs=outputs, data=[{"name": "code", "path": CODE}])
+
+        own, elsewhere = [each for each in told if each.field.startswith("spec.outputs")]
+        assert (own.id, own.severity, own.field) == ("PathNotOnComputeNodes", "warning", "spec.outputs[3].path")
+        assert own.message.startswith("Nobody finds /tmp/out after the run, since each node has a /tmp of its own")
+        assert (elsewhere.id, elsewhere.field) == ("PathNotInContainer", "spec.outputs[1].path")
+        assert own.fix == elsewhere.fix
+        assert "$PASSERELLE_RUN_DIR/results" in own.fix
+
     def test_a_directory_of_the_same_beginning_is_another(self) -> None:
         data = [{"name": "code", "path": CODE}]
         assert fields(workingDir=f"{CODE}-2", data=data) == ["spec.workingDir"]
@@ -117,9 +135,13 @@ class TestWhatIsShown:
     def test_nothing_is_said_of_it(self, spec: dict[str, Any]) -> None:
         assert fields(**spec) == []
 
-    def test_the_run_root_is(self) -> None:
-        told = at("leonardo-booster", run_root=f"{WORK}/passerelle", args=[f"--out={WORK}/passerelle/models"])
-        assert missing(told) == []
+    def test_of_the_run_root_the_run_s_directory_is_which_a_pattern_may_mean(self) -> None:
+        root = f"{WORK}/passerelle/"
+        fields = [
+            [each.field for each in missing(at("leonardo-booster", run_root=root, args=[f"--from={root}{path}"]))]
+            for path in ("models", "psr-abc/checkpoints", "psr-*/checkpoints", "models/*/x")
+        ]
+        assert fields == [["spec.args"], ["spec.args"], [], ["spec.args"]]
 
     @pytest.mark.parametrize(
         "runtime,raised",

@@ -29,6 +29,9 @@ from faults.plan import drawn
 from faults.run import told
 from faults.site_run import DOES
 from faults.site_trial import stories
+from faults.unseen import named
+from passerelle.marker import parse
+from passerelle.strays import Stray
 from passerelle_sandbox.errors import SandboxError
 
 RUN = "psr-" + "a" * 26
@@ -426,6 +429,15 @@ class TestAccounts:
         said = f"/r/{RUN}/executed-1:7+0\n/r/{RUN}/executed-1:7+1\n/r/{RUN}/executed-2:8+0\n"
 
         assert written(said) == {ONE: ["7+0", "7+1"], TWO: ["8+0"]}
+
+    def test_a_site_names_a_job_by_its_id_and_its_name(self) -> None:
+        key, attempt = parse(ONE) or pytest.fail("no marker")
+        found = [Row(Job(job_id, ONE, "RUNNING")) for job_id in ("17", "7", "71")]
+
+        assert named(
+            f"At the last listing, jobs {Stray(key, attempt, '7')}, 71 and 2 more belong to nobody.", found
+        ) == [found[1]]
+        assert named("", found) == []
 
     def test_ids_that_start_again_are_other_jobs(self) -> None:
         former, later = (Row(Job("7", ONE, "RUNNING", submitted)) for submitted in (100, 200))

@@ -25,8 +25,10 @@ _CACHES = frozenset(
     }
 )
 """Where libraries keep what can be had again. MIOPEN_* and TMPDIR are not among them: they belong on a node's own."""
-_RUN_ROOT = "site.spec.runRoot"
+RUN_ROOT = "site.spec.runRoot"
 _MINUTES_PER_DAY = 24 * 60
+IN_RUN = "Write a path in the run's directory, like results, and have the trainer write to $PASSERELLE_RUN_DIR/results."
+"""Where outputs are found, wherever a job runs."""
 
 
 def findings(request: Request) -> Iterator[Finding]:
@@ -66,12 +68,15 @@ def own_to_a_node(profile: Profile, path: str) -> Unseen | None:
 def _not_on_compute_nodes(request: Request) -> Iterator[Finding]:
     profile = request.profile
     for field, path in named(request):
-        unseen, is_needed = is_unseen(profile, path), field == _RUN_ROOT or field.startswith("spec.data")
-        if unseen is None and is_needed:
+        unseen, is_needed = is_unseen(profile, path), field == RUN_ROOT or field.startswith("spec.data")
+        if unseen is None and (is_needed or is_output(field)):
             unseen = own_to_a_node(profile, path)
         if unseen is not None:
-            text = f"Compute nodes don't find {path}, since {unseen.why}."
-            fix = "Write a path on the project's storage, and copy there what is needed."
+            who = "Nobody finds {} after the run" if is_output(field) else "Compute nodes don't find {}"
+            fix = (
+                IN_RUN if is_output(field) else "Write a path on the project's storage, and copy there what is needed."
+            )
+            text = f"{who.format(path)}, since {unseen.why}."
             yield graded(certain=is_needed and unseen.certain)("PathNotOnComputeNodes", field, text, fix)
 
 
@@ -79,7 +84,7 @@ def _in_home(request: Request) -> Iterator[Finding]:
     fields = [("spec.image", request.job.image)] if request.job.image.startswith("/") else []
     for field, path in [*fields, *named(request)]:
         found = file_system(request.profile, path)
-        if found is None or found.role != "home":
+        if found is None or not is_home(found):
             continue
         room = f", which holds {found.quota_gib} GB" if found.quota_gib is not None else ""
         text = f"{path} lies in a home directory{room}: it fills soon, and is slow for many processes."
@@ -114,14 +119,17 @@ def _purged(request: Request) -> Iterator[Finding]:
             f"{found.purge_days}: checkpoints may go before the run ends."
         )
         fix = "The Site's administrator can write a runRoot on the project's storage; or write a smaller maxAttempts."
-        yield warning("PathPurged", _RUN_ROOT, text, fix)
+        yield warning("PathPurged", RUN_ROOT, text, fix)
 
 
 def named(request: Request) -> Iterator[tuple[str, str]]:
     """Each absolute path that is written somewhere, with its field; the image's is image.py's matter."""
-    yield _RUN_ROOT, request.site.run_root
+    yield RUN_ROOT, request.site.run_root
     for place, data in enumerate(request.job.data):
         yield f"spec.data[{place}].path", data.path
+    for place, output in enumerate(request.job.outputs):
+        if output.path.startswith("/"):
+            yield f"spec.outputs[{place}].path", output.path
     if request.job.working_dir is not None:
         yield "spec.workingDir", request.job.working_dir
     for place, variable in enumerate(request.job.env):
@@ -133,6 +141,11 @@ def named(request: Request) -> Iterator[tuple[str, str]]:
                 yield word.field, value
 
 
+def is_output(field: str) -> bool:
+    """Whether a field names what a run brings forth."""
+    return field.startswith("spec.outputs")
+
+
 def _is_cache(request: Request, field: str) -> bool:
     return any(f"spec.env[{place}]" == field for place, each in enumerate(request.job.env) if each.name in _CACHES)
 
@@ -142,6 +155,11 @@ def file_system(profile: Profile, path: str) -> FileSystem | None:
     holding = [each for each in profile.file_systems if each.prefix and is_below(path, each.prefix)]
     found = max(holding, key=lambda each: len(each.prefix or ""), default=None)
     return None if found is None or found.confidence == "low" else found
+
+
+def is_home(found: FileSystem) -> bool:
+    """Whether it holds home directories."""
+    return found.role == "home"
 
 
 def is_below(path: str, directory: str) -> bool:

@@ -127,8 +127,18 @@ def load(directory: Path) -> ControlPlane:
 
 
 def start_again(plane: ControlPlane, env: Mapping[str, str], programs: Programs) -> None:
-    """Start the daemons of a control plane whose former ones have ended, on the same ports and from the same files."""
-    _start_daemons(plane, env, programs, _keys(plane.directory / "pki"))
+    """Start the daemons of a control plane whose former ones have ended, on the same ports and from the same files.
+
+    A daemon that was killed is gone for whoever asks for it as its first thread is, and its port some moments later.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _start_daemons(plane, env, programs, _keys(plane.directory / "pki"))
+        except _PortTakenError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 class _PortTakenError(SandboxError):
@@ -157,7 +167,7 @@ def _wait(plane: ControlPlane, component: str, pid: int, last_words: Callable[[]
         if processes.start_time(pid) is None:
             said = last_words()
             if "address already in use" in said:
-                raise _PortTakenError(f"{component}: its port was taken by another process, {_ATTEMPTS} times.")
+                raise _PortTakenError(f"{component}: its port was taken by another process, again and again.")
             for line in said.splitlines():
                 say.line(f"  | {line}")
             raise SandboxError(f"{component} ended at once; its log is {plane.logs / component}.log.")
