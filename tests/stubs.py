@@ -45,6 +45,8 @@ if "--overlap" in options:
             sys.exit("srun: error: Task launch for StepId=41.1 failed on node %s: Connection failure" % file.read())
     except FileNotFoundError:
         sys.exit(0)
+if os.path.exists(os.environ["STUBS"] + "/no-step"):
+    sys.exit("srun: error: Unable to create step for job 41: Job/step already completing or completed")
 per_node = int(options.get("--ntasks-per-node", options["--ntasks"]))
 told = os.environ.get("TASKS", options["--ntasks"])
 tasks = []

@@ -18,6 +18,7 @@ from dataclasses import replace
 from passerelle.actions import Action, Adopt, Cancel, Intend, LookUp, Release, Rest, Submit
 from passerelle.current import OUTCOME_LOST, Current, Recorded, Seen, Wanted, current_attempt, lives, turned_away
 from passerelle.marker import ATTEMPT_LIMIT
+from passerelle.progress import parse_comment
 from passerelle.reach import advanced
 from passerelle.slurm import ENDING_BY_REASON, STOPPED, Blame, RemoteJob, Stage
 
@@ -51,8 +52,17 @@ def decide(wanted: Wanted, seen: Seen) -> Action:
     if strange is not None:
         return strange
     if not seen.complete:
-        return LookUp("NotYetLooked")
+        return _first_look(wanted, seen)
     return _decide_by_jobs(wanted, seen)
+
+
+def _first_look(wanted: Wanted, seen: Seen) -> LookUp:
+    """The newest attempt's absence is in question from the start where the status tells of no job of it: where only a
+    listing of all jobs tells, that is minutes sooner than to ask once its first answer is there.
+    """
+    newest = wanted.recorded[-1] if wanted.recorded else None
+    unanswered = newest is not None and not newest.final and newest.job_id is None and newest.number not in seen.fresh
+    return LookUp("NotYetLooked", newest.number if newest is not None and unanswered else None)
 
 
 def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:
@@ -97,7 +107,7 @@ def _decide_deletion(wanted: Wanted, seen: Seen) -> Action:
     if strange is not None:
         return strange
     if not seen.complete:
-        return LookUp("NotYetLooked")
+        return _first_look(wanted, seen)
     return _end_and_release(wanted, seen)
 
 
@@ -178,7 +188,12 @@ def _unrecorded(seen: Seen, current: Current | None) -> Action | None:
 
 
 def _surplus(current: Current) -> RemoteJob | None:
-    """A waiting job beside the attempt's own: it holds no claim, so ending it ends nothing that runs."""
+    """A job that waits beside the attempt's own, once that has ended or tells from behind the claim: the other one may
+    begin in the moment in which it is cancelled, and whoever begins first is the attempt as long as both wait.
+    """
+    own = current.job
+    if own is not None and own.ending is None and not (own.stage is Stage.RUNNING and parse_comment(own.comment).heard):
+        return None
     return next((job for job in current.duplicates if job.never_began), None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, TypeVar
 
@@ -24,17 +24,19 @@ class What(StrEnum):
     TIMEOUT = "TIMEOUT"
     NODE_FAIL = "NODE_FAIL"
     PREEMPTED = "PREEMPTED"
+    NO_STEP = "FAILED"
     REQUEUED = "REQUEUED"
     LOST = "LOST"
     FOREIGN = "FOREIGN"
 
 
-_TRIED_AGAIN = frozenset({What.NODE_FAIL, What.PREEMPTED})
+_TRIED_AGAIN = frozenset({What.NODE_FAIL, What.PREEMPTED, What.NO_STEP})
 _ENDS = {
     What.CANCELLED: ("False", "Cancelled"),
     What.TIMEOUT: ("False", "TimeLimit"),
     What.NODE_FAIL: ("False", "NodeFailure"),
     What.PREEMPTED: ("False", "Preempted"),
+    What.NO_STEP: ("False", "SiteFault"),
     What.LOST: ("Unknown", "OutcomeLost"),
 }
 _RAN_ON = frozenset({"COMPLETED", "TIMEOUT"})
@@ -181,7 +183,7 @@ def check(
     """
     verdict = Verdict()
     rows = [job for job in jobs if not (job.state == What.REQUEUED and job.over)]  # a former life
-    run = _Run(_by_name(rows), executed, ended or {}, _by_name(blows))
+    run = _Run(_by_name(rows), executed, ended or {}, _by_name([*blows, *_no_steps(blows, rows, executed)]))
     ours = {task.run for task in tasks}
     for marker, found in run.rows.items():
         submitted = [row.job_id for row in run.ours(marker)]
@@ -200,6 +202,14 @@ def check(
         verdict.orphans += [f"{row.name} of {task.name} is {row.said}, at the end" for row in live]
         _judge(task, run, told.get(task.name), verdict)
     return verdict
+
+
+def _no_steps(blows: Iterable[Blow], rows: Iterable[Job], executed: Mapping[str, Sequence[str]]) -> list[Blow]:
+    """Jobs whose time was over before their script came to srun: Slurm makes no step then, and the script fails."""
+    failed = {(row.name, row.job_id) for row in rows if row.state == What.NO_STEP}
+    began = {(marker, _job_id(word)) for marker, words in executed.items() for word in words}
+    over = [blow for blow in blows if blow.what is What.TIMEOUT and (blow.name, blow.job_id) in failed - began]
+    return [replace(blow, what=What.NO_STEP) for blow in over]
 
 
 def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:

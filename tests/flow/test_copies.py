@@ -20,6 +20,8 @@ from passerelle.slurm import RemoteJob
 from stories import Story, finished, running, told
 
 WAITS = Fate(queued=100_000, running=300)
+HEARD = '{"v": 1, "t": 1}'
+"""What a job writes once it has the claim."""
 
 
 async def two_that_wait(world: World) -> Key:
@@ -32,39 +34,48 @@ async def two_that_wait(world: World) -> Key:
     return key
 
 
-def begins_when_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second begins while it is about to be cancelled."""
-    get = Memory.get
-
-    async def late(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
-        if list(job_ids) == ["1001"] and self._jobs["1001"].fate is WAITS:
-            self._jobs["1001"].fate = Fate(queued=self.clock() - self._jobs["1001"].submitted - 0.001, running=300)
-        return await get(self, job_ids)
-
-    monkeypatch.setattr(Memory, "get", late)
-
-
-def turned_away(world: World, job_id: str) -> None:
-    """It begins now, and the fence has it leave."""
+def begins(world: World, job_id: str, *, running: float = 300, **more: Any) -> None:
+    """It begins now."""
     queued = world.loop.time() - world.site._jobs[job_id].submitted
-    world.site._jobs[job_id].fate = Fate(queued=queued, running=2, end="FAILED", exit_code=DUPLICATE)
+    world.site._jobs[job_id].fate = Fate(queued=queued, running=running, **more)
 
 
-def test_a_surplus_job_that_has_begun_is_the_attempt_and_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_two_wait_neither_is_cancelled_and_the_first_to_begin_is_the_attempt() -> None:
     async def story(world: World) -> None:
         key = await two_that_wait(world)
-        begins_when_read(monkeypatch)
         await world.start_operator()
+        await asyncio.sleep(200)
+        assert world.states() == ["PENDING", "PENDING"]
+        begins(world, "1001")
+        await world.until(running(world, key))
+        await asyncio.sleep(60)
+        assert world.states() == ["PENDING", "RUNNING"], "it may not have the claim yet"
+        world.site.set_comment("1001", HEARD)
+        await world.until(lambda: world.states() == ["CANCELLED", "RUNNING"])
         await world.until(finished(world, key))
 
-        assert world.states() == ["CANCELLED", "COMPLETED"]
         assert world.condition(key, "Succeeded") == ("True", "Completed")
         assert [each["jobId"] for each in world.status(key)["attempts"]] == ["1001"]
 
     told(story, WAITS)
 
 
-def test_a_surplus_job_that_began_as_it_was_cancelled_is_no_end_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_begin_at_once_the_one_with_the_claim_is_the_attempt() -> None:
+    async def story(world: World) -> None:
+        key = await two_that_wait(world)
+        await world.start_operator()
+        begins(world, "1000", running=2, end="FAILED", exit_code=DUPLICATE)
+        await asyncio.sleep(1)
+        begins(world, "1001")
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert world.states() == ["FAILED", "COMPLETED"]
+
+    told(story, WAITS)
+
+
+def test_a_surplus_job_that_begins_as_it_is_cancelled_is_no_end_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     cancel = Memory.cancel
 
     async def late(self: Memory, job_id: str) -> None:
@@ -75,12 +86,12 @@ def test_a_surplus_job_that_began_as_it_was_cancelled_is_no_end_of_the_attempt(m
     async def story(world: World) -> None:
         key = await two_that_wait(world)
         monkeypatch.setattr(Memory, "cancel", late)
+        begins(world, "1000")
+        world.site.set_comment("1000", HEARD)
         await world.start_operator()
-        await world.until(lambda: world.states() == ["PENDING", "CANCELLED"])
+        await world.until(lambda: world.states() == ["RUNNING", "CANCELLED"])
         await asyncio.sleep(60)
         assert world.condition(key, "Finished") == ("False", "Active")
-        assert world.states() == ["PENDING", "CANCELLED"]
-        world.site._jobs["1000"].fate = Fate(queued=world.loop.time() - world.site._jobs["1000"].submitted, running=60)
         await world.until(finished(world, key))
 
         assert world.condition(key, "Succeeded") == ("True", "Completed")
@@ -88,37 +99,14 @@ def test_a_surplus_job_that_began_as_it_was_cancelled_is_no_end_of_the_attempt(m
     told(story, WAITS)
 
 
-def test_where_the_fence_turns_the_other_one_away_nobody_is_told_that_the_run_was_cancelled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cancel = Memory.cancel
-
-    async def late(self: Memory, job_id: str) -> None:
-        self._jobs[job_id].fate = Fate(queued=self.clock() - self._jobs[job_id].submitted - 1, running=300)
-        await cancel(self, job_id)
-
-    async def story(world: World) -> None:
-        key = await two_that_wait(world)
-        monkeypatch.setattr(Memory, "cancel", late)
-        await world.start_operator()
-        await world.until(lambda: world.states() == ["PENDING", "CANCELLED"])
-        turned_away(world, "1000")
-        await world.until(finished(world, key))
-
-        assert world.condition(key, "Succeeded") == ("Unknown", "OutcomeLost")
-        assert world.states() == ["FAILED", "CANCELLED"]
-
-    told(story, WAITS)
-
-
 def test_a_surplus_job_that_was_cancelled_stands_for_nobody_when_the_site_has_lost_the_other() -> None:
     async def story(world: World) -> None:
         key = await two_that_wait(world)
+        begins(world, "1000")
+        world.site.set_comment("1000", HEARD)
         await world.start_operator()
-        await world.until(lambda: world.states() == ["PENDING", "CANCELLED"])
+        await world.until(lambda: world.states() == ["RUNNING", "CANCELLED"])
         await world.end_operator()
-        queued = world.loop.time() - world.site._jobs["1000"].submitted
-        world.site._jobs["1000"].fate = Fate(queued=queued, running=60)
         await world.start_operator()
         await world.until(running(world, key))
         world.site.lose_state()
@@ -131,7 +119,7 @@ def test_a_surplus_job_that_was_cancelled_stands_for_nobody_when_the_site_has_lo
     told(story, WAITS)
 
 
-BEGINS, STAYS = Fate(queued=1, running=2000), Fate(queued=5000, running=2000)
+BEGINS, STAYS = Fate(queued=1, running=2000, comment=HEARD), Fate(queued=5000, running=2000)
 
 
 def sent_twice(story: Story, monkeypatch: pytest.MonkeyPatch, **site_spec: Any) -> None:

@@ -245,3 +245,26 @@ def test_whoever_an_act_held_up_that_found_nobody_goes_on_when_a_look_goes_well(
     monkeypatch.setattr(Memory, "states", slow)
     monkeypatch.setattr(Memory, "submit", unsent)
     told(story, LONG, period="2s")
+
+
+def test_what_another_operator_left_in_doubt_takes_two_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, lost = Memory.submit, list[Batch]()
+
+    async def never_came(self: Memory, batch: Batch) -> str:
+        if lost:
+            return await submit(self, batch)
+        lost.append(batch)
+        raise Unavailable("The answer was lost.", reason="Unreachable")
+
+    async def story(world: World) -> None:
+        monkeypatch.setattr(Memory, "submit", never_came)
+        key = world.api.create("a")
+        await world.until(lambda: bool(lost))
+        await world.end_operator()
+        world.site.calls.clear()
+        await world.start_operator()
+        await world.until(lambda: "jobId" in (world.status(key).get("attempts") or [{}])[0])
+
+        assert world.site.calls.count("find") == 2
+
+    told(story, LONG, accounting=False)

@@ -146,6 +146,25 @@ def test_the_first_failing_rank_is_the_jobs_exit_and_stands_in_the_comment(stubs
     assert (result["code"], result["rank"], result["srun"], result["node"]) == (1, 2, 143, "n2")
 
 
+def test_of_all_the_tasks_of_a_step_that_goes_well_one_leaves_a_file(stubs: Stubs) -> None:
+    stubs.run(batch(stubs, "pass"))
+
+    assert [each.name for each in (attempt_directory(stubs) / "ends").iterdir()] == ["began"]
+
+
+def test_where_srun_makes_no_step_no_trainer_is_to_blame(stubs: Stubs) -> None:
+    (stubs.place / "no-step").touch()
+
+    done = stubs.run(batch(stubs, "pass"))
+
+    assert done.returncode == SITE_FAULT
+    report = parse_comment(stubs.comments()[-1])
+    assert report.exit is not None
+    assert (report.exit.code, report.exit.rank) == (SITE_FAULT, None)
+    assert report.stderr == "srun exited with code 1 before any process began; the log has its words."
+    assert "Unable to create step" in done.stdout
+
+
 def test_of_those_who_are_ended_with_the_first_one_of_each_node_leaves_a_word(stubs: Stubs) -> None:
     code = (
         "import glob, os, sys, time\n"
@@ -160,7 +179,7 @@ def test_of_those_who_are_ended_with_the_first_one_of_each_node_leaves_a_word(st
 
     assert done.returncode == 1, done.stdout
     ends = sorted(each.name for each in (attempt_directory(stubs) / "ends").iterdir())
-    assert ends == ["node-n1.json", "node-n2.json", "rank-2.json"]
+    assert ends == ["began", "node-n1.json", "node-n2.json", "rank-2.json"]
     told = parse_comment(stubs.comments()[-1])
     assert told.exit is not None
     assert (told.exit.code, told.exit.rank, told.stderr) == (1, 2, "boom")

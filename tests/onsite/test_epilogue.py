@@ -141,6 +141,34 @@ def test_a_scripts_own_failure_after_the_warning_stays_its_own(
     assert attempt.conclude(code, grace=60)[0] == shall
 
 
+@pytest.mark.parametrize(
+    "began,spec,stopped,code,shall",
+    [
+        (False, {}, False, 1, SITE_FAULT),
+        (True, {}, False, 1, 1),
+        (False, {"isBody": True}, False, 1, 1),
+        (False, {"container": {"kind": "apptainer"}}, False, 1, SITE_FAULT),
+        (False, {"container": {"kind": "pyxis"}}, False, 1, 1),
+        (False, {"container": {"kind": "edf"}}, False, 1, 1),
+        (False, {}, False, 143, 143),
+        (False, {}, True, 1, CONTINUE),
+        (False, {}, False, 0, 0),
+    ],
+)
+def test_a_step_that_never_began_is_the_sites_fault(
+    tmp_path: Path, began: bool, spec: dict[str, object], stopped: bool, code: int, shall: int
+) -> None:
+    attempt = Attempt(tmp_path)
+    (tmp_path / "ends" / "rank-0.json").unlink()
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    if began:
+        (tmp_path / "ends" / "began").touch()
+    if stopped:
+        (tmp_path / "stop").touch()
+
+    assert attempt.conclude(code, grace=60)[0] == shall
+
+
 class Attempt:
     """An attempt's directory after its ranks have ended, and a scontrol that keeps the comment."""
 

@@ -38,6 +38,7 @@ def test_a_rank_reads_the_program_once_whatever_it_imports_of_it(lib: Path, tmp_
     (tmp_path / "site" / "sitecustomize.py").parent.mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(_COUNT)
     (tmp_path / "work").mkdir()
+    (tmp_path / "ends").mkdir()
     spec = _spec(planned(job(gpus=1, command=["true"]), facts=profile("sandbox-bare")), None)
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     own = dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "MASTER_ADDR", "MASTER_PORT"), "0")

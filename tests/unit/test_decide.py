@@ -41,6 +41,8 @@ LOST = replace(SUBMITTED, final="OutcomeLost")
 FAILED = replace(SUBMITTED, final="Failed")
 NODE_FAILED = replace(SUBMITTED, final="NodeFailure")
 
+HEARD = '{"v": 1, "t": 120}'
+
 FIRECRESTS = replace(FAILED, submit_time=None)
 
 TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
@@ -48,6 +50,22 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(),
         Seen(identity=HERE),
         LookUp("NotYetLooked"),
+    ),
+    "an unanswered submit is in question from the first look": (
+        Wanted(recorded=(INTENT,)),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked", 1),
+    ),
+    "a fresh intent is not in question": (
+        Wanted(recorded=(INTENT,)),
+        Seen(identity=HERE, fresh=frozenset({1})),
+        LookUp("NotYetLooked"),
+    ),
+    "nor is a job that was submitted": (Wanted(recorded=(SUBMITTED,)), Seen(identity=HERE), LookUp("NotYetLooked")),
+    "of several attempts the newest is in question": (
+        Wanted(recorded=(NODE_FAILED, Recorded(2, HERE)), max_attempts=2),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked", 2),
     ),
     "a site that does not answer gets nothing": (Wanted(), Seen(complete=True), Rest("SiteSilent")),
     "a new job that the site does not know is intended": (Wanted(), seen(), Intend("Wanted", 1)),
@@ -59,9 +77,34 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         seen(fresh=frozenset({1})),
         Submit("IntentStands", 1),
     ),
-    "a duplicate that waits for its first start is ended": (
+    "a duplicate that waits for its first start is ended once the attempt's own job has the claim": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(comment=HEARD), job("PENDING", "11")),
+        Cancel(DUPLICATE, job("PENDING", "11")),
+    ),
+    "before, it may begin first": (
         Wanted(recorded=(SUBMITTED,)),
         seen(job(), job("PENDING", "11")),
+        Rest("Active"),
+    ),
+    "all the more where both wait": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("PENDING"), job("PENDING", "11")),
+        Rest("Active"),
+    ),
+    "what a former life has told is no claim of one that waits again": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("PENDING", restart_count=1, comment=HEARD), job("PENDING", "11")),
+        Rest("Active"),
+    ),
+    "a comment that is none of ours is no claim": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job(comment="mine"), job("PENDING", "11")),
+        Rest("Active"),
+    ),
+    "a duplicate that still waits when the attempt has ended is ended": (
+        Wanted(recorded=(SUBMITTED,)),
+        seen(job("COMPLETED"), job("PENDING", "11")),
         Cancel(DUPLICATE, job("PENDING", "11")),
     ),
     "one that waits because it was requeued may have the claim, and is left alone": (
@@ -291,7 +334,7 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
     ),
     "a waiting duplicate is cancelled": (
         Wanted(recorded=(INTENT,)),
-        seen(job(), job("PENDING", "11")),
+        seen(job(comment=HEARD), job("PENDING", "11")),
         Cancel("Duplicate", job("PENDING", "11")),
     ),
     "a duplicate that we cancelled is no outcome, though it had begun": (
@@ -660,6 +703,11 @@ TABLE: dict[str, tuple[Wanted, Seen, Action]] = {
         Wanted(deleting=True),
         Seen(identity=HERE),
         LookUp("NotYetLooked"),
+    ),
+    "a deletion asks for an unanswered submit with its first look": (
+        Wanted(deleting=True, recorded=(INTENT,)),
+        Seen(identity=HERE),
+        LookUp("NotYetLooked", 1),
     ),
     "a deletion waits until an unanswered submit is settled": (
         Wanted(deleting=True, recorded=(INTENT,)),

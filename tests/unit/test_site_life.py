@@ -61,6 +61,7 @@ def end(succeeded: str, reason: str, *job_ids: str) -> Told:
 OK, FAILED, CANCELLED = end("True", "Completed"), end("False", "Failed"), end("False", "Cancelled")
 LOST = end("Unknown", "OutcomeLost")
 NODE_FAILED, PREEMPTED = end("False", "NodeFailure"), end("False", "Preempted")
+NO_STEP = end("False", "SiteFault")
 AGAIN = end("True", "Completed", "7", "8")
 RAN, RAN_TWICE = {ONE: ["7+0"]}, {ONE: ["7+0"], TWO: ["8+0"]}
 RUNAWAY = replace(job("RUNNING", over=False), known=False)
@@ -78,6 +79,8 @@ class TestExcuses:
             (task(), [job("COMPLETED")], RAN, OK, [blow(What.CANCELLED)]),
             (task("fails"), [job("FAILED")], RAN, FAILED, [blow(What.CANCELLED)]),
             (task(), [job("TIMEOUT")], RAN, end("False", "TimeLimit"), [blow(What.TIMEOUT)]),
+            (task(), [job("FAILED")], {}, NO_STEP, [blow(What.TIMEOUT)]),
+            (task(most=2), [job("FAILED"), job("COMPLETED", "8", TWO)], {TWO: ["8+0"]}, AGAIN, [blow(What.TIMEOUT)]),
             (task(), [job("NODE_FAIL")], RAN, NODE_FAILED, STRUCK),
             (task(), [job("PREEMPTED")], {}, PREEMPTED, [blow(What.PREEMPTED)]),
             (task(most=2), [job("NODE_FAIL"), job("COMPLETED", "8", TWO)], RAN_TWICE, AGAIN, STRUCK),
@@ -117,6 +120,8 @@ class TestExcuses:
             "it ended before it was cancelled",
             "it failed before it was cancelled",
             "its time was cut",
+            "its time was over before its trainer began",
+            "so it was, and it was tried again",
             "its node failed, and there is no other attempt",
             "preempted before its trainer began",
             "tried again after its node failed",
@@ -259,6 +264,11 @@ class TestLimits:
             (task("deleted"), [job("CANCELLED")], RAN, OK, [blow(What.CANCELLED)], "lost", "is there still"),
             (task("deleted"), [job("COMPLETED")], RAN, None, [blow(What.CANCELLED)], "orphans", "job 7 is COMPLETED"),
             (task(), [job("NODE_FAIL")], RAN, Told(False, "Unknown", "Active", 1), STRUCK, "lost", "its end"),
+            (task(), [job("FAILED")], RAN, NO_STEP, [blow(What.TIMEOUT)], "wrong_end", "accounting says FAILED"),
+            (task(), [job("FAILED")], {}, FAILED, [blow(What.TIMEOUT)], "wrong_end", "accounting says FAILED"),
+            (task(), [job("FAILED")], {}, NO_STEP, [], "wrong_end", "accounting says FAILED"),
+            (task(), [job("FAILED")], {}, NO_STEP, [blow(What.TIMEOUT, "8")], "wrong_end", "accounting says FAILED"),
+            (task(most=2), [job("FAILED")], {}, NO_STEP, [blow(What.TIMEOUT)], "wrong_end", "may have 2"),
             (task(), [job("COMPLETED")], {}, OK, [blow(What.FOREIGN, "8")], "wrong_end", "never began"),
             (
                 task(),

@@ -19,6 +19,7 @@ from passerelle.onsite.post import ways
 from passerelle.onsite.relay import Tail
 from passerelle.onsite.report import Progress
 from passerelle.onsite.silence import MOST, node_count, silent_nodes
+from passerelle.onsite.step import ENGINES
 from passerelle.onsite.supervise import VICTIM, ended_by
 
 _FAULTS = (SITE_FAULT, IMAGE_NOT_FOUND)
@@ -42,9 +43,12 @@ def conclude(ends: List[Dict[str, Any]], code: int) -> Dict[str, Any]:
     return {"code": code, "signal": ended_by(code), "rank": None, "err": "", "time": time.time(), "ours": True}
 
 
-def explain(end: Dict[str, Any], heard: Set[str], *, stopping: bool, grace: int, body: bool = False) -> Dict[str, Any]:
-    """The end with what lies behind it: a node, or a stop that the ranks did not obey in time. `heard` are the nodes
-    whose ranks left a word; with `body` the word is a script's of the user's, whose own exit code counts.
+def explain(
+    end: Dict[str, Any], heard: Set[str], *, stopping: bool, grace: int, body: bool = False, began: bool = True
+) -> Dict[str, Any]:
+    """The end with what lies behind it: a node, a step that never `began`, or a stop that the ranks did not obey in
+    time. `heard` are the nodes whose ranks left a word; with `body` the word is a script's of the user's, whose own
+    exit code counts.
     """
     if end["code"] == BAD_NODE:
         return dict(end, nodes=[end["node"]] if end.get("node") else [])
@@ -56,7 +60,12 @@ def explain(end: Dict[str, Any], heard: Set[str], *, stopping: bool, grace: int,
     spoken = heard | {os.environ.get("SLURMD_NODENAME", "")}
     nodes = [node for node in silent_nodes() if node not in spoken] if len(heard) < node_count() else []
     nodes = nodes[:MOST]
-    return dict(end, code=BAD_NODE, signal=None, ours=True, nodes=nodes) if nodes else end
+    if nodes:
+        return dict(end, code=BAD_NODE, signal=None, ours=True, nodes=nodes)
+    if began or body or end["signal"] is not None:
+        return end
+    text = "srun exited with code %d before any process began; the log has its words." % end["code"]
+    return dict(end, code=SITE_FAULT, ours=True, err=text)
 
 
 def _sound(end: Dict[str, Any]) -> bool:
@@ -92,15 +101,18 @@ def main(argv: List[str]) -> int:
     afar, and what failed may be the file system.
     """
     here, code, job_id = os.path.dirname(os.path.abspath(argv[0])), int(argv[1]), os.environ["SLURM_JOB_ID"]
-    ends, progress = [], Progress()  # type: List[Dict[str, Any]], Progress
+    ends, began, progress = [], True, Progress()  # type: List[Dict[str, Any]], bool, Progress
     with _guarded("the ranks' ends can't be read"):
         ends = read_ends(os.path.join(here, "ends"))
+        began = bool(os.listdir(os.path.join(here, "ends")))  # the first rank leaves a file as it begins
     end = conclude(ends, code)
     with _guarded("the end can't be explained"):
         heard = {each["node"] for each in ends if each.get("node")}
         stopping = os.path.exists(os.environ["PASSERELLE_STOP_FILE"])
-        body = bool((read_json(argv[0]) or {}).get("isBody"))
-        end = explain(end, heard, stopping=stopping, grace=int(argv[2]), body=body)
+        spec = read_json(argv[0]) or {}
+        body = bool(spec.get("isBody"))
+        began = began or (spec.get("container") or {}).get("kind") in ENGINES  # whose failure may be the image's
+        end = explain(end, heard, stopping=stopping, grace=int(argv[2]), body=body, began=began)
     with _guarded("the progress can't be read"):
         for line in Tail(os.environ["PASSERELLE_PROGRESS_FILE"]).lines():
             progress.take(line)

@@ -10,8 +10,9 @@ from typing import Any, Dict, List
 
 from passerelle.onsite import notice
 from passerelle.onsite.codes import IMAGE_NOT_FOUND
-from passerelle.onsite.files import read_json
+from passerelle.onsite.files import read_json, tell
 from passerelle.onsite.sealed import variables
+from passerelle.onsite.step import ENGINES
 from passerelle.onsite.supervise import fault, supervise
 
 _PASSED = ("SLURM_", "SLURMD_", "PMI_", "PMI2_", "PMIX_", "PALS_")
@@ -20,8 +21,6 @@ _DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES
 _MPI_FOLDERS = ("PMIX_SERVER_TMPDIR", "PALS_SPOOL_DIR")
 """Where MPI's process management keeps sockets and files: what the site shows to no image by itself."""
 _BRANDS = ("APPTAINER", "SINGULARITY")
-_ENGINES = ("pyxis", "edf")
-"""Under these a task begins in the image."""
 
 
 def main(argv: List[str]) -> int:
@@ -32,6 +31,8 @@ def main(argv: List[str]) -> int:
     facts: Dict[str, Any] = {"node": os.environ.get("SLURMD_NODENAME", ""), "rank": None}
     spec = read_json(path)
     record = os.path.join(here, "ends", "%s-%d.json" % ("agent" if spec and spec["agent"] else "rank", task))
+    if task == 0:
+        note(here)
     if spec is None:
         return fault(record, facts, "%s can't be read on %s" % (path, facts["node"]))
     tasks = int(os.environ["SLURM_NTASKS"])
@@ -39,7 +40,7 @@ def main(argv: List[str]) -> int:
         # worlds of one, each of which believes that it is the whole, are the classic silent failure
         return fault(record, facts, "Slurm started %d tasks, the plan has %d" % (tasks, spec["tasks"]))
     container = spec["container"]
-    if container and container["kind"] not in _ENGINES and not os.access(container["image"], os.R_OK):
+    if container and container["kind"] not in ENGINES and not os.access(container["image"], os.R_OK):
         text = "There is no readable image at %s on %s." % (container["image"], facts["node"])
         return fault(record, facts, text, IMAGE_NOT_FOUND)
     own = identity(spec)
@@ -58,6 +59,16 @@ def main(argv: List[str]) -> int:
     environ.update(own)
     words, environ = contained(spec, here, words, environ)
     return supervise(words, environ, record, facts, os.environ.get("PASSERELLE_STOP_FILE", ""))
+
+
+def note(here: str) -> None:
+    """Say that the step has begun: where none does, its failure is no trainer's."""
+    path = os.path.join(here, "ends", "began")
+    try:
+        with open(path, "w", encoding="utf-8"):
+            pass
+    except OSError as error:
+        tell("%s can't be written: %s" % (path, error))
 
 
 def identity(spec: Dict[str, Any]) -> Dict[str, str]:
@@ -87,7 +98,7 @@ def contained(
     """Argument vector and environment with the container around them, where the site has one."""
     container = spec["container"]
     work = spec["workingDir"] or os.path.join(here, "work")
-    if container is not None and container["kind"] in _ENGINES:
+    if container is not None and container["kind"] in ENGINES:
         os.chdir(work)
         return words, dict(os.environ, **environ)
     base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "USER", "TMPDIR") if name in os.environ}

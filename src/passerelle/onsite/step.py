@@ -13,6 +13,9 @@ from passerelle.onsite.files import read_json
 from passerelle.onsite.sealed import variables
 from passerelle.onsite.supervise import fault, supervise
 
+ENGINES = ("pyxis", "edf")
+"""Under these a task begins in the image."""
+
 
 def main(argv: List[str]) -> int:
     """`step SPEC`, in the batch script: on success, what becomes of it is srun's."""
