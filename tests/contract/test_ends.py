@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -12,6 +13,7 @@ from contract.test_contract import reach, row
 from contract.world import FOR_LONG, World
 from passerelle import actions, decide
 from passerelle.current import Seen, Wanted, current_attempt
+from passerelle.onsite.report import Progress
 from passerelle.slurm import RemoteJob, Stage
 
 SKEW = timedelta(minutes=5)
@@ -41,7 +43,9 @@ async def test_each_end_is_told_as_slurm_knows_it(world: World) -> None:
 
 @row("duplicate")
 async def test_of_two_jobs_under_one_marker_both_come_to_light(world: World) -> None:
-    """The one that started first is the attempt; the other waits, holds no claim, and is the one to be cancelled."""
+    """The one that started first is the attempt; the other waits, and is cancelled once the first tells that it has the
+    claim.
+    """
     door = world.door()
     batch = world.whole_site(seconds=600)
     first = await door.submit(batch)
@@ -58,7 +62,10 @@ async def test_of_two_jobs_under_one_marker_both_come_to_light(world: World) -> 
     assert current is not None
     assert current.job is not None
     assert current.job.job_id == first
-    action = decide.decide(Wanted(), seen)
+    assert decide.decide(Wanted(), seen) == actions.Rest("Active")
+    behind = replace(current.job, comment=Progress().record(0.0))
+    others = tuple((1, job) for job in jobs if job.job_id != first)
+    action = decide.decide(Wanted(), replace(seen, jobs=((1, behind), *others)))
     assert isinstance(action, actions.Cancel)
     assert action.job is not None
     assert action.job.job_id == second
