@@ -28,6 +28,7 @@ STEP_OF = "PASSERELLE_STEP_OF"
 TERM_PATIENCE = 2.0
 """Seconds: whatever a daemon would still write is removed with it."""
 KILL_PATIENCE = 10.0
+FREEZE_PATIENCE = 10.0
 
 
 def environment(pid: int) -> Mapping[str, str]:
@@ -109,6 +110,30 @@ def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> int:
         )
     except OSError as error:
         raise SandboxError(f"{argv[0]} can't be started: {error.strerror}.") from error
+
+
+def freeze(pids: Iterable[int]) -> None:
+    """Have them stand still. Returns when every thread of them does: where many want a core, the signal takes its time.
+    Raises SandboxError.
+    """
+    frozen = list(pids)
+    for pid in frozen:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + FREEZE_PATIENCE
+    while any(start_time(pid) is not None and not is_frozen(pid) for pid in frozen):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"{FREEZE_PATIENCE:.0f} s after a SIGSTOP these go on: {frozen}.")
+        time.sleep(0.01)
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether all its threads stand still."""
+    states = []
+    for each in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # a thread that has ended meanwhile
+            states.append(each.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0])
+    return "T" in states and set(states) <= {"T", "Z", "X"}
 
 
 def reap(pids: Iterable[int]) -> None:

@@ -29,9 +29,8 @@ def take(plane: ControlPlane, name: str, place: Path) -> None:
     loss of power: what it finds then, it can begin from.
     """
     held = _daemons(name, build.programs().etcd)
-    for pid in held:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        processes.freeze(held)
         _copy(plane.directory / "etcd", place)
     finally:
         for pid in held:

@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from passerelle_sandbox import cache, ports, say
+from passerelle_sandbox import cache, ports, processes, say
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.site import config, rootfs
 
@@ -204,7 +204,7 @@ class ArcServer:
 
     def pause(self, daemon: Daemon) -> None:
         """Freeze a daemon: the kernel still takes its connections, nobody answers."""
-        self._signal(daemon, signal.SIGSTOP)
+        processes.freeze(self._pids(daemon))
 
     def resume(self, daemon: Daemon) -> None:
         self._signal(daemon, signal.SIGCONT)

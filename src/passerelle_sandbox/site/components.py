@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from passerelle_sandbox import say
+from passerelle_sandbox import processes, say
 from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.site import config, share
 from passerelle_sandbox.site.namespace import wait_until
@@ -69,8 +69,7 @@ class Component:
 
     def pause(self, site: Namespace) -> None:
         """Freeze it: the kernel still takes its connections, nobody answers."""
-        site.signal(self.name, signal.SIGSTOP)
-        site.wait_until(lambda: self.health(site) == "paused", STOP_TIMEOUT, f"{self.name} to stand still")
+        processes.freeze(site.pids(self.name))
 
     def resume(self, site: Namespace) -> None:
         site.signal(self.name, signal.SIGCONT)
@@ -84,7 +83,7 @@ class Component:
         pids = site.pids(self.name)
         if not pids:
             return "down"
-        if any(_stopped(pid) for pid in pids):
+        if any(processes.is_frozen(pid) for pid in pids):
             return "paused"
         if len(pids) < len(self.argvs):
             return f"{len(pids)} of {len(self.argvs)}"
@@ -130,11 +129,3 @@ def _listening() -> set[int]:
     """The TCP ports on which somebody of this network namespace listens: proc_net_tcp(5), state 0A."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
-
-
-def _stopped(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] == "T"

@@ -87,7 +87,7 @@ class Server:
 
     def pause(self) -> None:
         """Freeze it: the kernel still takes its connections, nobody answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+        processes.freeze([self.pid])
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

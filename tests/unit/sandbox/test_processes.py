@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from passerelle_sandbox import processes
+from passerelle_sandbox.errors import SandboxError
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 
@@ -83,3 +84,27 @@ def test_what_ended_has_no_start_time() -> None:
     assert processes.start_time(child.pid) is None  # a zombie already counts as gone
     child.wait()
     assert processes.start_time(os.getpid()) is not None
+
+
+def test_who_is_frozen_stands_still_with_all_threads(started: Started) -> None:
+    busy = "import threading\nfor _ in range(4): threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()"
+    child = started(f"{busy}\nprint(flush=True)")
+    assert not processes.is_frozen(child.pid)
+
+    processes.freeze([child.pid])
+
+    assert processes.is_frozen(child.pid)
+
+
+def test_who_can_not_be_frozen_is_told_and_who_is_gone_is_not_waited_for(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = started()
+    child.kill()
+    child.wait()
+    processes.freeze([child.pid])
+    monkeypatch.setattr(processes, "FREEZE_PATIENCE", 0.1)
+    monkeypatch.setattr(processes, "is_frozen", lambda _: False)
+
+    with pytest.raises(SandboxError, match="go on"):
+        processes.freeze([started().pid])
