@@ -61,8 +61,9 @@ def _first_look(wanted: Wanted, seen: Seen) -> LookUp:
     listing of all jobs tells, that is minutes sooner than to ask once its first answer is there.
     """
     newest = wanted.recorded[-1] if wanted.recorded else None
-    unanswered = newest is not None and not newest.final and newest.job_id is None and newest.number not in seen.fresh
-    return LookUp("NotYetLooked", newest.number if newest is not None and unanswered else None)
+    if newest is None or newest.final or newest.job_id is not None or newest.number in seen.fresh:
+        return LookUp("NotYetLooked")
+    return LookUp("NotYetLooked", newest.number)
 
 
 def _decide_by_jobs(wanted: Wanted, seen: Seen) -> Action:

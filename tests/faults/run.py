@@ -27,7 +27,7 @@ from passerelle_sandbox.errors import SandboxError
 JOBS = 10
 PATIENCE_SECONDS = 600.0
 """Longer than a frozen watch goes unnoticed, and than A-REX takes to tell of a job that never began."""
-LED_SECONDS = 2 * MOST_SECONDS
+LED_SECONDS = 1.25 * MOST_SECONDS
 """Nor is a run given up before one operator has led for so long: what it takes over in doubt is known after two
 listings of all jobs, which it makes so far apart where they take long; and whoever takes over from it begins anew.
 """

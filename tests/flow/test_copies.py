@@ -75,6 +75,38 @@ def test_of_two_that_begin_at_once_the_one_with_the_claim_is_the_attempt() -> No
     told(story, WAITS)
 
 
+def test_a_surplus_job_that_has_begun_when_it_is_read_once_more_is_left_to_the_fence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    get, asked = Memory.get, list[str]()
+    cancel = Memory.cancel
+
+    async def begins_when_read(self: Memory, job_ids: Collection[str]) -> Sequence[RemoteJob]:
+        if list(job_ids) == ["1001"] and self._jobs["1001"].fate is WAITS:
+            queued = self.clock() - self._jobs["1001"].submitted - 0.001
+            self._jobs["1001"].fate = Fate(queued=queued, running=2, end="FAILED", exit_code=DUPLICATE)
+        return await get(self, job_ids)
+
+    async def counted(self: Memory, job_id: str) -> None:
+        asked.append(job_id)
+        await cancel(self, job_id)
+
+    async def story(world: World) -> None:
+        key = await two_that_wait(world)
+        begins(world, "1000")
+        world.site.set_comment("1000", HEARD)
+        monkeypatch.setattr(Memory, "get", begins_when_read)
+        monkeypatch.setattr(Memory, "cancel", counted)
+        await world.start_operator()
+        await world.until(finished(world, key))
+
+        assert world.states() == ["COMPLETED", "FAILED"], "it began, and left by itself"
+        assert asked == []
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+
+    told(story, WAITS)
+
+
 def test_a_surplus_job_that_begins_as_it_is_cancelled_is_no_end_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     cancel = Memory.cancel
 
