@@ -23,6 +23,7 @@ from passerelle.errors import PasserelleError, Rejected, Unavailable
 from passerelle.gateways.base import Credential, Probe
 from passerelle.gateways.memory import MemoryCredential
 from passerelle.kube import UNAVAILABLE, Conflict, Gone
+from passerelle.marker import Run
 from passerelle.objects import Key
 from passerelle.slurm import JobState, RemoteJob
 
@@ -314,9 +315,9 @@ class HardDoor(Door):
         fault = await self._look(Kind.RECORD)
         return _of_others(fault, await self._told(fault, lambda: self.site.get(job_ids)))
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
         fault = await self._look(Kind.LISTING)
-        return _of_others(fault, await self._told(fault, self.site.find))
+        return _of_others(fault, await self._told(fault, lambda: self.site.find(ended_of)))
 
     async def cancel(self, job_id: str) -> None:
         await self._step("before cancel")

@@ -22,7 +22,7 @@ from unittest.mock import patch
 from passerelle.attempts import rfc3339
 from passerelle.batch import Batch
 from passerelle.gateways.memory import Fate, Memory, MemoryCredential, _Job
-from passerelle.marker import parse
+from passerelle.marker import Run, parse
 from passerelle.onsite import claim
 from passerelle.onsite.codes import DUPLICATE, SITE_FAULT
 from passerelle.slurm import JobState, RemoteJob, Stage
@@ -79,8 +79,8 @@ class HardSite(Memory):
         self._senders[id(batch)] = self.user
         return await super().submit(batch)
 
-    async def find(self) -> Sequence[RemoteJob]:
-        return [job for job in await super().find() if job.user == self.user]
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
+        return [job for job in await super().find(ended_of) if job.user == self.user]
 
     async def accounted(
         self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float

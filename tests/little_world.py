@@ -329,8 +329,8 @@ class Door:
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         return await self.site.get(job_ids)
 
-    async def find(self) -> Sequence[RemoteJob]:
-        return await self.site.find()
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
+        return await self.site.find(ended_of)
 
     async def cancel(self, job_id: str) -> None:
         await self._step("before cancel")

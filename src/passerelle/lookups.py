@@ -8,7 +8,7 @@ listing says the last word.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from passerelle import hush
@@ -164,7 +164,7 @@ class LookUps:
         wanting = {run for run, view in views.items() if self._needs_all(view) or (run in silent and view.highest)}
         # The live side is read after accounting: a job that appears in between is then seen in one of them.
         due = bool(wanting) and self.listings.wait <= 0
-        live = await self._list(more=len(asked) >= LOOK_UPS_PER_LOOK) if due else None
+        live = await self._list(asked, more=len(asked) >= LOOK_UPS_PER_LOOK) if due else None
         deep = live is not None
         if not deep:  # who wants one has no answer yet
             answered, silent = answered - wanting, silent - wanting
@@ -189,13 +189,13 @@ class LookUps:
         changed |= self._picture.settle(answered, span, settle_seconds, accounted=True)
         return changed | self._picture.settle(silent, span, settle_seconds, accounted=False)
 
-    async def _list(self, *, more: bool = False) -> Sequence[RemoteJob] | None:
-        """The full live listing, which is the next one's measure. None where it fails: that is evidence of nothing, and
-        who answers was proven before, so that all else goes on.
+    async def _list(self, ended_of: Collection[Run], *, more: bool = False) -> Sequence[RemoteJob] | None:
+        """The full live listing, which is the next one's measure; it asks how jobs of these runs have ended. None where
+        it fails: that is evidence of nothing, and who answers was proven before, so that all else goes on.
         """
         try:
             with self.listings.one(self._period, more_wait=more):
-                live = await self._door().find()
+                live = await self._door().find(ended_of)
         except PasserelleError as error:
             log.warning("jobs not listed", extra={"site": self._name, "reason": error.reason, "error": str(error)})
             return None
@@ -216,5 +216,5 @@ class LookUps:
         if self.listings.wait > 0:
             return set()  # it comes with a later look
         self.strays.put_off()
-        live = await self._list() or ()
+        live = await self._list(self._picture.views.keys()) or ()
         return await self._looks.take_in([job for job in live if not self._picture.knows(job)])

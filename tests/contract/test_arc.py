@@ -131,6 +131,7 @@ async def test_a_wiped_job_is_gone(arc: ArcWorld) -> None:
     job_id = await door.submit(batch := arc.batch(exit_code=3))
     await reach(arc, door, job_id, Stage.ENDED)
     assert [job.job_id for job in await door.find() if job.name == batch.options.name] == [job_id]
+    assert [job for job in await arc.door().find(()) if job.name == batch.options.name] == [], "nobody asks for its end"
     await arc.clean(job_id)
 
     async def forgotten() -> bool:

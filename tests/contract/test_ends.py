@@ -13,6 +13,7 @@ from contract.test_contract import reach, row
 from contract.world import FOR_LONG, World
 from passerelle import actions, decide
 from passerelle.current import Seen, Wanted, current_attempt
+from passerelle.marker import parse
 from passerelle.onsite.report import Progress
 from passerelle.slurm import RemoteJob, Stage
 
@@ -96,9 +97,10 @@ async def told_by_marker(world: World, name: str, job_id: str) -> None:
     """The job is found by its name, in accounting where there is one."""
     door = world.door()
     accounting = world.accounting(door)
+    run, _ = parse(name) or pytest.fail(f"{name} is no marker")
 
     async def found() -> bool:
-        rows = await accounting.accounted(names=[name]) if accounting is not None else await door.find()
+        rows = await accounting.accounted(names=[name]) if accounting is not None else await door.find({run})
         return [job.job_id for job in rows if job.name == name] == [job_id]
 
     assert await world.until(found, "the job by its marker")

@@ -7,9 +7,10 @@ tests that follow, since some take ten seconds to start; the Site goes with its 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from contract.firecrest_world import SYSTEM, SiteShell
 from e2e.cluster import Cluster
 from firecrest.fake import Fake
 from firecrest.issuer import CLIENT, SECRET
+from passerelle.batch import Batch
+from passerelle.gateways.arc.credential import credential_from_secret
+from passerelle.gateways.arc.door import Charge, options
+from passerelle.gateways.arc.driver import Arc
+from passerelle.gateways.unreached import Ca
 from passerelle.v1alpha1.site import CA_KEY
 from passerelle_sandbox import deploy, processes, state
+from passerelle_sandbox.errors import SandboxError
 from passerelle_sandbox.site import arc_server, config
+from passerelle_sandbox.site.arc_server import ArcServer
+from passerelle_sandbox.site.serve import Site
 from passerelle_sandbox.unicore import config as unicore_config
 from passerelle_sandbox.unicore import serve as unicore_server
 
@@ -107,10 +116,32 @@ class Doors:
 
     def _arc(self) -> Way:
         server = arc_server.start(self.cluster.site)
-        token = {key: value.decode() for key, value in server.token_secret(seconds=36_000).items()}
+        secret = server.token_secret(seconds=36_000)
+        asyncio.run(_settle_neighbour(self.cluster.site, server, secret))
+        token = {key: value.decode() for key, value in secret.items()}
         gateway = {"url": server.url, "runtimeEnvironment": arc_server.ENVIRONMENT}
         return Way(token, gateway, {"partition": config.PARTITION}, server.authority)
 
+
+async def _settle_neighbour(site: Site, server: ArcServer, secret: dict[str, bytes]) -> None:
+    """A job of A-REX's that waits for a month. Every real A-REX has jobs of others; one that has none can't tell the
+    end of a job that was cancelled before it began (docs/gateways.md, "How a job ends").
+    """
+    words = f"reservation={NEIGHBOUR} users={site.user} starttime=now+30days duration=60 nodes=ALL".split()
+    made = await asyncio.to_thread(site.run, ["scontrol", "create", *words])
+    if made.returncode != 0:
+        raise SandboxError(f"No reservation for a neighbour's job: {made.stderr.strip()}")
+    charge = Charge(partition=config.PARTITION, account=config.ACCOUNT)
+    asked = replace(options(charge), name=NEIGHBOUR, reservation=NEIGHBOUR, standard_output="/dev/null")
+    authority, credential = Ca(server.authority), credential_from_secret("e2e/neighbour", secret)
+    door = Arc(server.url, lambda: credential, environment=arc_server.ENVIRONMENT, ca=authority)
+    try:
+        await door.submit(Batch(options=asked, environment=(), script="#!/bin/sh\n"))
+    finally:
+        await door.close()
+
+
+NEIGHBOUR = "neighbours-work"
 
 COMMAND_SECONDS = 30.0
 """FirecREST gives a command five; here trainings and an operator share two cores with it."""

@@ -72,9 +72,9 @@ class Counted(AccountedDoor):
         self._request(len(job_ids))
         return await super().get(job_ids)
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
         self._request()
-        return await super().find()
+        return await super().find(ended_of)
 
     async def accounted(
         self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float

@@ -30,8 +30,8 @@ class Mute(AccountedDoor):
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         return _mute(await super().get(job_ids))
 
-    async def find(self) -> Sequence[RemoteJob]:
-        return _mute(await super().find())
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
+        return _mute(await super().find(ended_of))
 
     async def accounted(
         self, *, names: Collection[str] = (), job_ids: Collection[str] = (), **how: float

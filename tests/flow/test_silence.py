@@ -32,7 +32,7 @@ def test_a_listing_of_all_that_fails_holds_up_nobody_who_needs_none(
 ) -> None:
     asked = 0
 
-    async def fails(_: Memory) -> Sequence[RemoteJob]:
+    async def fails(_: Memory, __: object) -> Sequence[RemoteJob]:
         nonlocal asked
         asked += 1
         raise TOO_LARGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -109,12 +110,12 @@ def test_at_rest_all_jobs_are_listed_once_an_hour(monkeypatch: pytest.MonkeyPatc
     listings = 0
     find = Memory.find
 
-    async def counted(self: Memory) -> list[RemoteJob]:
+    async def counted(self: Memory, ended_of: Collection[Run]) -> list[RemoteJob]:
         nonlocal listings
         listings += 1
         if fails:
             raise Unavailable("The answer is too large.", reason="AnswerTooLarge")
-        return list(await find(self))
+        return list(await find(self, ended_of))
 
     async def story(world: World) -> None:
         await asyncio.sleep(FIRST_SECONDS - 1)

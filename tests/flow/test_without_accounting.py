@@ -61,6 +61,25 @@ def test_a_job_that_ended_and_was_forgotten_while_nobody_looked_is_lost() -> Non
     without_accounting(story)
 
 
+def test_a_lost_answer_s_job_that_ended_while_nobody_looked_is_found_with_its_end() -> None:
+    async def story(world: World) -> None:
+        world.site.purge_seconds = 7 * 86_400.0
+        world.site.faults.lose_answers = 1
+        key = world.api.create("a")
+        await world.until(lambda: world.site.faults.lose_answers == 0)
+        await world.end_operator()
+        await asyncio.sleep(3_600)
+        assert world.states() == ["COMPLETED"]
+        assert "jobId" not in (world.status(key).get("attempts") or [{}])[0], "nobody knows of it"
+        await world.start_operator()
+        await world.until(finished(world, key))
+
+        assert world.condition(key, "Succeeded") == ("True", "Completed")
+        assert len(world.states()) == 1
+
+    without_accounting(story)
+
+
 def test_a_lost_answer_is_adopted_however_late_the_job_is_listed() -> None:
     async def story(world: World) -> None:
         world.site.settle_seconds = 30.0

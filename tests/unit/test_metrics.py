@@ -356,7 +356,7 @@ class Door:
         self._answer(job_ids)
         return []
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:  # noqa: ARG002 -- none
         self._answer("find")
         return []
 

@@ -31,6 +31,7 @@ from passerelle.gateways.base import (
     Words,
 )
 from passerelle.gateways.surveys import Survey
+from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob
 
 _T = TypeVar("_T")
@@ -84,8 +85,8 @@ class _Around:
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         return await self._through("get", lambda: self._gateway.get(job_ids))
 
-    async def find(self) -> Sequence[RemoteJob]:
-        return await self._through("find", self._gateway.find)
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
+        return await self._through("find", lambda: self._gateway.find(ended_of))
 
     async def cancel(self, job_id: str) -> None:
         await self._through("cancel", lambda: self._gateway.cancel(job_id), job_id)

@@ -24,6 +24,7 @@ from passerelle.batch import Batch
 from passerelle.errors import PasserelleError
 from passerelle.gateways.secret import the_secret
 from passerelle.gateways.surveys import Survey, Topic
+from passerelle.marker import Run
 from passerelle.slurm import JobState, RemoteJob
 
 
@@ -191,8 +192,11 @@ class Gateway(Protocol):
         """Full live records of these jobs, as few calls as the gateway allows; unknown ids are absent."""
         ...
 
-    async def find(self) -> Sequence[RemoteJob]:
-        """Full live records of all jobs of our user whose name is a marker. Last resort: a full listing."""
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
+        """Full live records of all jobs of our user whose name is a marker. Last resort: a full listing.
+
+        Of jobs that have ended those of `ended_of` alone are wanted, if it is given: others may be absent.
+        """
         ...
 
     async def cancel(self, job_id: str) -> None:

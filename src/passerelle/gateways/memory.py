@@ -14,11 +14,10 @@ from dataclasses import dataclass, field, replace
 from passerelle.batch import Batch
 from passerelle.errors import Rejected, Unauthorized, Unavailable
 from passerelle.gateways import meter
-from passerelle.gateways.base import HORIZON_SECONDS as _FAR
 from passerelle.gateways.base import Credential, Identity, Listing, Probe, Traits, Words
 from passerelle.gateways.memory_files import MemoryFiles
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition, Survey
-from passerelle.marker import parse
+from passerelle.marker import Run, parse
 from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage
 
@@ -160,11 +159,14 @@ class Memory(MemoryFiles):
         self._enter("get")
         return [self._record(job) for job in self._listed() if job.job_id in job_ids]
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
         self._enter("find")
-        return [self._record(job) for job in self._listed() if parse(job.batch.options.name)]
+        named = [(found[0], self._record(job)) for job in self._listed() if (found := parse(job.batch.options.name))]
+        return [job for run, job in named if ended_of is None or job.stage is not Stage.ENDED or run in ended_of]
 
-    async def accounted(self, *, names: Words = (), job_ids: Words = (), within: float = _FAR) -> Sequence[RemoteJob]:
+    async def accounted(
+        self, *, names: Words = (), job_ids: Words = (), within: float = _FOR_EVER
+    ) -> Sequence[RemoteJob]:
         self._called("accounted")
         self._refuse_credential()
         if self.faults.gateway_down or self.faults.accounting_down:

@@ -17,6 +17,7 @@ from passerelle.gateways.arc.credential import ArcCredential
 from passerelle.gateways.arc.driver import Arc
 from passerelle.gateways.base import Accounting, Files, Gateway, Opens, Transfer, Upload
 from passerelle.gateways.http import Answer, Carrier
+from passerelle.marker import parse
 from passerelle.slurm import JobState, RemoteJob, Stage
 from unit.gateways.scripted_server import BATCH, OPTIONS
 
@@ -271,6 +272,17 @@ async def test_names_are_read_once_a_job() -> None:
     del arex.states[OTHER]
     await arc.find()
     assert OTHER not in arc._known.locals, "no more is kept than A-REX lists"
+
+
+async def test_of_ended_jobs_only_names_are_read_for_who_asks_for_other_runs() -> None:
+    arex = Arex()
+    arex.job("5d5dcdb1aaaa", state="RUNNING", diagnose_local=local(), session_record=RECORD)
+    arex.job(state="FINISHED", diagnose_local=local(), session_record=RECORD, session_exit="0 1795579300\n")
+    mine = parse(NAME)
+    assert mine is not None
+    assert [job.job_id for job in await door(arex).find(())] == ["5d5dcdb1aaaa"], "what lives is told to everybody"
+    assert [each for each in arex.asked if f"/{ID}/" in each] == [f"GET 1.1/jobs/{ID}/diagnose/local"]
+    assert {job.job_id for job in await door(arex).find({mine[0]})} == {"5d5dcdb1aaaa", ID}
 
 
 async def test_a_running_job_tells_what_slurm_gave_it() -> None:

@@ -30,7 +30,7 @@ from passerelle.gateways.caller import NOBODY, Caller
 from passerelle.gateways.surveys import Survey, Topic
 from passerelle.gateways.together import in_turn
 from passerelle.gateways.unreached import Ca
-from passerelle.marker import parse
+from passerelle.marker import Run, parse
 from passerelle.slurm import JobState, RemoteJob
 
 READS_AT_ONCE = 4
@@ -128,9 +128,16 @@ class Arc(Transfers):
     async def get(self, job_ids: Collection[str]) -> Sequence[RemoteJob]:
         return await self._records(_ids(job_ids))
 
-    async def find(self) -> Sequence[RemoteJob]:
-        locals_ = await self._listed()
-        return await self._records([job_id for job_id, one in locals_.items() if parse(one.name) is not None])
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:
+        """Jobs of other runs that have ended are left out: A-REX lists what ended in a week, and each has files to be
+        read for whoever begins.
+        """
+        found = {job_id: parse(one.name) for job_id, one in (await self._listed()).items()}
+        runs = {job_id: named[0] for job_id, named in found.items() if named is not None}
+        words = await self._words(runs)
+        if ended_of is not None:
+            words = {each: word for each, word in words.items() if word not in decode.ENDED or runs[each] in ended_of}
+        return await self._read(words)
 
     async def cancel(self, job_id: str) -> None:
         """A job that has ended is taken for killing, too, and nothing comes of it."""
@@ -220,8 +227,10 @@ class Arc(Transfers):
         return found
 
     async def _records(self, job_ids: Sequence[str]) -> list[RemoteJob]:
-        """Full records; without those that A-REX does not know or of whose end nothing is known."""
-        words = await self._words(job_ids)
+        return await self._read(await self._words(job_ids))
+
+    async def _read(self, words: Mapping[str, str]) -> list[RemoteJob]:
+        """Full records of jobs, by A-REX's word for each; without those of whose end nothing is known."""
         found = [job for job_id in words if (job := self._known.ended.get(job_id)) is not None]
         words = {job_id: word for job_id, word in words.items() if job_id not in self._known.ended}
         if not words:
@@ -229,11 +238,12 @@ class Arc(Transfers):
         entries = await self._calls.many(await self._jobs(), "info", list(words))
         locals_ = await self._locals(words)
         who = await self._identity()
-        for job_id, entry in zip(words, entries, strict=True):
-            if job_id in locals_:
-                job = await self._record(who, job_id, words[job_id], locals_[job_id], decode.activity(entry))
-                found += [] if job is None else [job]
-        return found
+        works = (
+            self._record(who, job_id, words[job_id], locals_[job_id], decode.activity(entry))
+            for job_id, entry in zip(words, entries, strict=True)
+            if job_id in locals_
+        )
+        return found + [job for job in await in_turn(works, READS_AT_ONCE) if job is not None]
 
     async def _record(
         self, who: Identity, job_id: str, word: str, local: decode.Local, now: decode.Activity

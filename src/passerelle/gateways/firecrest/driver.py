@@ -28,7 +28,7 @@ from passerelle.gateways.http import ClientCertificate
 from passerelle.gateways.oidc import ROTATES
 from passerelle.gateways.surveys import Survey, Topic
 from passerelle.gateways.unreached import Ca
-from passerelle.marker import parse
+from passerelle.marker import Run, parse
 from passerelle.slurm import JobState, RemoteJob
 
 SETTLE_SECONDS = 30.0
@@ -126,7 +126,7 @@ class Firecrest:
             return [self._listed[job_id] for job_id in sorted(wanted)]
         return list((await self._jobs.read(wanted)).values())
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:  # noqa: ARG002 -- see base.py
         """Where no list can be had: the jobs of the names that accounting was asked for since the last probe, since who
         looks for a run asks for its names first.
         """

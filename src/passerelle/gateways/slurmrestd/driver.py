@@ -28,7 +28,7 @@ from passerelle.gateways.surveys import EVERY_TOPIC, Association, SitePartition,
 from passerelle.gateways.together import in_turn
 from passerelle.gateways.unreached import Ca
 from passerelle.gateways.windows import Window, Windows
-from passerelle.marker import parse
+from passerelle.marker import Run, parse
 from passerelle.slurm import JobState, RemoteJob
 
 log = logging.getLogger("passerelle.slurmrestd")
@@ -136,7 +136,7 @@ class Slurmrestd:
             await self._whose.sure(version)
         return found
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:  # noqa: ARG002 -- see base.py
         version = await self._calls.spoken()
         user = self._calls.credential.user
         return await self._all_jobs(version, lambda job: job.user == user and parse(job.name) is not None)

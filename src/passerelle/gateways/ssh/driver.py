@@ -33,7 +33,7 @@ from passerelle.gateways.ssh.survey import Row
 from passerelle.gateways.ssh.transfer import SshTransfer
 from passerelle.gateways.surveys import EVERY_TOPIC, Association, Survey
 from passerelle.gateways.windows import Window, Windows
-from passerelle.marker import parse
+from passerelle.marker import Run, parse
 from passerelle.slurm import JobState, RemoteJob
 
 MARGIN_SECONDS = 30.0
@@ -151,7 +151,7 @@ class Ssh(SshTransfer):
         found = _read(answer, partial(decode.live, mark=command.mark, here=here), errors.failure)
         return [job for job in found if job.job_id in job_ids]
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:  # noqa: ARG002 -- see base.py
         here = await self._here()
         command = commands.live(_mark())
         jobs = _read(await self._run(command), partial(decode.live, mark=command.mark, here=here), errors.failure)

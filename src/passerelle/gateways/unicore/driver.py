@@ -33,6 +33,7 @@ from passerelle.gateways.unicore.credential import UnicoreCredential
 from passerelle.gateways.unicore.passport import Passport
 from passerelle.gateways.unicore.transfer import Transfers
 from passerelle.gateways.unreached import Ca
+from passerelle.marker import Run
 from passerelle.slurm import JOB_ID, JobState, RemoteJob
 
 log = logging.getLogger("passerelle.unicore")
@@ -150,7 +151,7 @@ class Unicore(Transfers):
         await in_turn(map(read, sorted(_ours(job_ids))), READS_AT_ONCE)
         return list(found.values())
 
-    async def find(self) -> Sequence[RemoteJob]:
+    async def find(self, ended_of: Collection[Run] | None = None) -> Sequence[RemoteJob]:  # noqa: ARG002 -- see base.py
         listed = await self._list([("tags", encode.TAG)])
         self._ended = {job_id: job for job_id, job in self._ended.items() if job_id in listed}
         self._told = {job_id: told for job_id, told in self._told.items() if job_id in listed}
