@@ -21,7 +21,7 @@ from passerelle.marker import Run, parse
 from passerelle.onsite.codes import CONTINUE
 from passerelle.slurm import JobState, RemoteJob, Stage
 
-_FOR_EVER = float("inf")
+_EVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +81,13 @@ class _Job:
     @property
     def end(self) -> float:
         run = min(self.fate.running, self.batch.options.time_limit_minutes * 60.0)
-        return min(self.start + run, self.stop, _FOR_EVER if self.cancelled is None else self.cancelled)
+        return min(self.start + run, self.stop, _EVER if self.cancelled is None else self.cancelled)
 
     @property
     def stop(self) -> float:
         """When it stops since it was warned."""
         if self.warned is None or self.fate.stops_after is None:
-            return _FOR_EVER
+            return _EVER
         return self.warned + self.fate.stops_after
 
 
@@ -164,9 +164,7 @@ class Memory(MemoryFiles):
         named = [(found[0], self._record(job)) for job in self._listed() if (found := parse(job.batch.options.name))]
         return [job for run, job in named if ended_of is None or job.stage is not Stage.ENDED or run in ended_of]
 
-    async def accounted(
-        self, *, names: Words = (), job_ids: Words = (), within: float = _FOR_EVER
-    ) -> Sequence[RemoteJob]:
+    async def accounted(self, *, names: Words = (), job_ids: Words = (), within: float = _EVER) -> Sequence[RemoteJob]:
         self._called("accounted")
         self._refuse_credential()
         if self.faults.gateway_down or self.faults.accounting_down:
