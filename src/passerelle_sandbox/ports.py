@@ -51,8 +51,6 @@ def _unused(count: int, given: Collection[int]) -> list[int]:
     found: list[int] = []
     with ExitStack() as held:
         for port in random.sample(range(FIRST, LAST), _TRIES):
-            if len(found) == count:
-                return found
             candidate = held.enter_context(socket.socket())
             try:
                 candidate.bind(("127.0.0.1", port))
@@ -60,4 +58,6 @@ def _unused(count: int, given: Collection[int]) -> list[int]:
                 continue
             if port not in given:
                 found.append(port)
+            if len(found) == count:
+                return found
     raise SandboxError(f"No {count} free ports between {FIRST} and {LAST} on 127.0.0.1.")

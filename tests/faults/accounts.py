@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from faults.events import Row
-from faults.history import Job
+from faults.history import Job, run_of
 from passerelle_sandbox.site import arc_server
 
 _EPOCH = ("env", "SLURM_TIME_FORMAT=%s")
@@ -54,7 +54,7 @@ def queued(said: str, runs: Collection[str], arex: Mapping[str, str]) -> list[Ro
     found = []
     for line in said.splitlines():
         job_id, written, state, submitted, node, place = line.split("|")
-        if _run(name := _marker(written, place, arex)) in runs:
+        if run_of(name := _marker(written, place, arex)) in runs:
             found.append(Row(Job(job_id, name, state, _number(submitted)), node))
     return found
 
@@ -64,7 +64,7 @@ def rows(said: str, runs: Collection[str], arex: Mapping[str, str], root: str = 
     found = []
     for line in said.splitlines():
         job_id, written, state, submitted, ended, node, place = line.split("|")
-        if _run(name := _marker(written, place, arex)) in runs or (root and place.startswith(f"{root}/")):
+        if run_of(name := _marker(written, place, arex)) in runs or (root and place.startswith(f"{root}/")):
             word, _, by = state.partition(" by ")
             end = _number(ended)
             job = Job(job_id, name, word.split()[0], _number(submitted), over=end > 0, ended=end, by=by)
@@ -107,7 +107,3 @@ def _marker(name: str, place: str, arex: Mapping[str, str]) -> str:
 
 def _number(word: str) -> int:
     return int(word) if word.isdecimal() else 0
-
-
-def _run(name: str) -> str:
-    return name.rpartition("-")[0]

@@ -14,6 +14,7 @@ from faults import gates
 from faults.events import Happening, Row
 from faults.history import What
 from faults.life import Life, told
+from faults.stage import Object
 from passerelle_sandbox import deploy, ports
 from passerelle_sandbox.control_plane import backup
 from passerelle_sandbox.errors import SandboxError
@@ -44,15 +45,15 @@ async def clock_off(life: Life, happening: Happening) -> str:
 
 async def site_moved(life: Life, happening: Happening) -> str:
     """The Site's address changes under live jobs, and back: to another one of the same gateway, or to nobody's."""
-    before = (await _site(life))["spec"]["gateway"]
+    before = life.applied["Site"]
     other = await life.stage.door(life.plan)
     await other.start()
     port = other.port if happening.way == "other-address" else ports.free(1)[0]
     try:
-        await _change(life, gateway={"url": gates.address(port)})
+        await life.apply(moved(before, gates.address(port)))
         await asyncio.sleep(happening.lasts)
     finally:
-        await _change(life, gateway={"url": before["url"]})
+        await life.apply(before)
         await other.stop()
     return "all"
 
@@ -70,18 +71,18 @@ async def secret_changed(life: Life, happening: Happening) -> str:
             "garbage": (site.user, "garbage"),
             "other-user": (OTHER_USER, await asyncio.to_thread(site.token, 600, OTHER_USER)),
         }[happening.way]
-    async with life.cluster:
-        await life.stage.apply(deploy.credentials(life.name, *other))
+    await life.apply(deploy.credentials(life.name, *other))
     try:
         await asyncio.sleep(happening.lasts)
     finally:
-        async with life.cluster:
-            await life.stage.apply(deploy.credentials(life.name, site.user, good))
+        await life.apply(deploy.credentials(life.name, site.user, good))
     return "all"
 
 
 async def restored(life: Life, happening: Happening) -> str:
-    """etcd is as it was some seconds ago. Who was deleted since is there again, and is deleted again."""
+    """etcd is as it was some seconds ago. Who was deleted since is there again, and is deleted again; and whatever of
+    the Site and its Secret was changed since is applied again.
+    """
     there = life.stage.there
     plane, place = there.control_plane, there.directory / f"backup-{life.name}"
     if plane is None:
@@ -91,6 +92,7 @@ async def restored(life: Life, happening: Happening) -> str:
     await asyncio.sleep(happening.lasts)
     async with life.cluster:
         await asyncio.to_thread(backup.restore, plane, there.name, place)
+        await life.stage.apply(*life.applied.values())
         life.again |= {task.name for task in life.tasks if task.wanted == "deleted"}
         life.restored = True
     return "all"
@@ -167,12 +169,7 @@ def _has_job(status: dict[str, Any]) -> bool:
     return bool(attempts[-1].get("jobId"))
 
 
-async def _site(life: Life) -> dict[str, Any]:
-    async with life.cluster:
-        found: dict[str, Any] = json.loads(await life.stage.kubectl("get", "hpcsite", life.name, "-o", "json"))
-    return found
-
-
-async def _change(life: Life, **spec: Any) -> None:
-    async with life.cluster:
-        await life.stage.kubectl("patch", "hpcsite", life.name, "--type=merge", "--patch", json.dumps({"spec": spec}))
+def moved(site: Object, url: str) -> Object:
+    """This Site, whose gateway is at this URL."""
+    spec = site["spec"]
+    return {**site, "spec": {**spec, "gateway": {**spec["gateway"], "url": url}}}

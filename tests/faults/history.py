@@ -192,7 +192,7 @@ def check(
             verdict.submitted_twice.append(sentence)
             if marker not in sent_twice and not run.befell(marker, {What.LOST}):
                 verdict.submitted_again.append(f"{sentence}, and nothing sent its submit twice")
-        if _run(marker) not in ours:
+        if run_of(marker) not in ours:
             verdict.orphans.append(f"{marker} is of no TrainingJob: job {found[0].job_id}, {found[0].said}")
     for marker, words in executed.items():
         if not _once(words, len(run.befell(marker, {What.REQUEUED}))):
@@ -223,7 +223,7 @@ def _judge(task: Task, run: _Run, told: Told | None, verdict: Verdict) -> None:
         verdict.orphans += [
             f"{task.name} was deleted, and its job {row.job_id} is {_late(task, row)}" for row in ran_on
         ]
-        numbers = [_number(marker) for marker in (*run.rows, *run.began) if _run(marker) == task.run]
+        numbers = [_number(marker) for marker in (*run.rows, *run.began) if run_of(marker) == task.run]
         verdict.wrong_end += _attempts(task, run, max(numbers, default=0))
         return
     if told is None:
@@ -253,7 +253,7 @@ def _attempts(task: Task, run: _Run, last: int) -> list[str]:
     """Another attempt is made only after an end that is nobody's doing, or where one was suspended, and as often as is
     asked for; never after a success, nor before the end; and each that began is told of. `last`: as it tells.
     """
-    more = sorted(marker for marker in run.began if _run(marker) == task.run and _number(marker) > last)
+    more = sorted(marker for marker in run.began if run_of(marker) == task.run and _number(marker) > last)
     if more:
         return [f"{task.name} tells of {last} attempts, and {', '.join(more)} began"]
     most = task.most + task.paused + task.again
@@ -330,7 +330,7 @@ def _excused(task: Task, run: _Run, told: Told, excuses: Sequence[Blow]) -> list
 
 
 def _rows_of(task: Task, run: _Run) -> list[Job]:
-    return [row for marker, found in run.rows.items() if _run(marker) == task.run for row in found]
+    return [row for marker, found in run.rows.items() if run_of(marker) == task.run for row in found]
 
 
 def _ran_on(task: Task, run: _Run, row: Job) -> bool:
@@ -380,7 +380,8 @@ def _restarts(word: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _run(marker: str) -> str:
+def run_of(marker: str) -> str:
+    """The key of the run whose attempt a job of this name is."""
     return marker.rpartition("-")[0]
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from faults import accounts
 from faults.events import Happening, Row, Window
-from faults.history import Blow, Task, What
+from faults.history import Blow, Task, What, run_of
 from faults.plan import Plan
 from faults.site_stage import SiteStage
+from faults.stage import Object
 
 VICTIM_SECONDS = 15.0
 """How long an event waits for somebody whom it can strike."""
@@ -21,7 +22,8 @@ LOOK_AGAIN_SECONDS = 0.5
 @dataclass
 class Life:
     """`name` is the namespace's and the Site's; `root` where its runs lie. `scheduler` is held while slurmctld can't be
-    asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `blows` and `windows` are what struck
+    asked, `database` while slurmdbd can't, `cluster` while kube-apiserver can't. `applied` are the Site and its Secret,
+    by kind, as they were last applied: whoever restores etcd applies them again. `blows` and `windows` are what struck
     so far. `again` are TrainingJobs that somebody deleted, and must delete again; `deleted`: when that was last asked
     for, by name. `calm`: when the last event was over. `restored`: etcd was, from a backup; `unseen` are the runs that
     somebody deleted since, before an operator held them.
@@ -31,6 +33,7 @@ class Life:
     name: str
     root: str
     plan: Plan
+    applied: dict[str, Object] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     scheduler: asyncio.Lock = field(default_factory=asyncio.Lock)
     database: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -47,6 +50,12 @@ class Life:
     def runs(self) -> set[str]:
         return {task.run for task in self.tasks}
 
+    async def apply(self, *objects: Object) -> None:
+        """The Site, its Secret or both, once the cluster can be asked."""
+        self.applied |= {each["kind"]: each for each in objects}
+        async with self.cluster:
+            await self.stage.apply(*objects)
+
     async def queue(self, states: str = accounts.LIVE) -> list[Row]:
         return await accounts.queue(self.stage, self.runs, states)
 
@@ -60,7 +69,7 @@ class Life:
         for _ in range(int(VICTIM_SECONDS / LOOK_AGAIN_SECONDS)):
             async with self.scheduler:
                 found = [row for row in await self.queue() if row.job.state in states]
-            chosen = sorted(row.job.name for row in found if row.job.name.rpartition("-")[0] in kept)
+            chosen = sorted(row.job.name for row in found if run_of(row.job.name) in kept)
             if chosen:
                 names = draw.sample(chosen, min(most, len(chosen)))
                 return [row for row in found if row.job.name in names]

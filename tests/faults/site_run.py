@@ -80,7 +80,8 @@ async def play(stage: SiteStage, name: str, plan: Plan, happenings: Sequence[Hap
     happened: list[Happening] = []
     try:
         await stage.on_site("install", "-d", "-o", site.user, root)
-        await stage.apply(*await stage.site_behind(name, plan, door.port, root), deploy.namespace(name))
+        await stage.apply(deploy.namespace(name))
+        await life.apply(*await stage.site_behind(name, plan, door.port, root))
         stage.plans[name] = plan
         life.tasks = await _create(life, draw)
         await _live(life, happenings, happened, draw)

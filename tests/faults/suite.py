@@ -26,7 +26,7 @@ from faults.stage import Stage, raised
 from passerelle_sandbox import say
 from passerelle_sandbox.errors import SandboxError
 
-AT_ONCE, OTHERS_AT_ONCE = 6, 2
+AT_ONCE, OTHERS_AT_ONCE = 8, 2
 """Each run has operators killed, whom its neighbours share; and whoever takes over waits for the settle time before it
 acts, which is more than a minute over ssh. So where other doors are, fewer neighbours are.
 """

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 
 from faults.events import Row
-from faults.history import What
+from faults.history import What, run_of
 from faults.life import Life
 from passerelle.v1alpha1.trainingjob import FINALIZER
 
@@ -35,7 +35,7 @@ async def end(life: Life) -> None:
     """Cancel the jobs of those that went unseen, once their Site names them. What it doesn't name in time runs on."""
     clock = asyncio.get_running_loop().time
     until = clock() + NAMED_SECONDS
-    while clock() < until and (left := [row for row in await life.queue() if _run(row) in life.unseen]):
+    while clock() < until and (left := [row for row in await life.queue() if run_of(row.job.name) in life.unseen]):
         for row in named(await _message(life), left):
             life.strike(row, What.CANCELLED)
             await life.tried("scancel", row.job.job_id, user=life.stage.site.user)
@@ -53,7 +53,3 @@ async def _message(life: Life) -> str:
         status = json.loads(await life.stage.kubectl("get", "hpcsite", life.name, "-o", "json")).get("status", {})
     told = {each["type"]: each for each in status.get("conditions", ())}.get("JobsKnown", {})
     return str(told["message"]) if told.get("status") == "False" else ""
-
-
-def _run(row: Row) -> str:
-    return row.job.name.rpartition("-")[0]

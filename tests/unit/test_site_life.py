@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from faults.accounts import behind, compared, queued, rows, written
-from faults.cluster_life import CLOCKS
+from faults.cluster_life import CLOCKS, moved, restored
 from faults.events import (
     LATE_SECONDS,
     MOST,
@@ -25,6 +28,7 @@ from faults.events import (
     struck,
 )
 from faults.history import Blow, Job, Task, Told, Verdict, What, check
+from faults.life import Life
 from faults.plan import drawn
 from faults.run import told
 from faults.site_run import DOES
@@ -32,6 +36,7 @@ from faults.site_trial import stories
 from faults.unseen import named
 from passerelle.marker import parse
 from passerelle.strays import Stray
+from passerelle_sandbox.control_plane import backup
 from passerelle_sandbox.errors import SandboxError
 
 RUN = "psr-" + "a" * 26
@@ -468,3 +473,22 @@ def test_what_a_trainingjob_says() -> None:
 
     assert told(status) == Told(True, "False", "Cancelled", 2, ("7",))
     assert told({}) == Told(False, "", "", 0)
+
+
+class TestRestored:
+    async def test_what_was_changed_since_the_backup_is_applied_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else a Site would lead for ever to where it led for seconds only."""
+        done: list[str] = []
+        stage = SimpleNamespace(there=SimpleNamespace(control_plane=object(), directory=Path(), name="cluster"))
+
+        async def applied(*objects: dict[str, Any]) -> None:
+            done.extend(f"{each['kind']} {each['spec']['gateway']['url']}" for each in objects)
+
+        stage.apply = applied
+        site = {"kind": "Site", "spec": {"gateway": {"url": "https://moved"}}}
+        life = Life(stage, "life-1", "/runs/life-1", drawn(1))  # type: ignore[arg-type]  # what the event needs of a stage
+        monkeypatch.setattr(backup, "take", lambda *_: life.applied.update(Site=moved(site, "https://back")))
+        monkeypatch.setattr(backup, "restore", lambda *_: done.append("restore"))
+        await life.apply(site)
+        assert await restored(life, Happening(Event.RESTORED)) == "all"
+        assert done == ["Site https://moved", "restore", "Site https://back"]
