@@ -118,7 +118,10 @@ class Process(Points):
 
     def freeze(self, seconds: float) -> None:
         self._awake.clear()
-        asyncio.get_running_loop().call_later(seconds, self._awake.set)
+        asyncio.get_running_loop().call_later(seconds, self.wake)
+
+    def wake(self) -> None:
+        self._awake.set()
 
     async def meet(self, name: str) -> None:
         stood = not self._awake.is_set()
@@ -143,6 +146,10 @@ class Process(Points):
     async def pause(self) -> None:
         """The way of a call that changes nothing."""
         await asyncio.sleep(0.001)
+        await self._goes_on()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         await self._goes_on()
 
     async def _goes_on(self) -> None:

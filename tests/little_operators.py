@@ -42,7 +42,9 @@ class Operator:
         self.points = Process(self._died)
         self.kube = HardKube(world.api, self.points, world.mishaps)
         clock = world.loop.time
-        self.election = Election(self.kube, world.home, name, clock=clock, now=lambda: EPOCH + clock())
+        self.election = Election(
+            self.kube, world.home, name, clock=clock, now=lambda: EPOCH + clock(), sleep=self.points.sleep
+        )
         self.points.fence = self.election.fence
         self.reconciler: Reconciler | None = None
         self._ended = ended

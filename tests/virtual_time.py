@@ -41,8 +41,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
-        self._jumping.now += READING_SECONDS
+        self.jump(READING_SECONDS)
         return self._jumping.now
+
+    def jump(self, seconds: float) -> None:
+        self._jumping.now += seconds
+
+
+def stand_still(seconds: float) -> None:
+    """The whole process is stopped, and goes on so much later."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.jump(seconds)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

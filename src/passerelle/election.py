@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -24,6 +24,10 @@ LEASE_SECONDS = 10
 HOLD_SECONDS = 7.0
 """How long a renewal lasts for the holder; the rest is for what was sent before it ended."""
 RENEW_SECONDS, AGAIN_SECONDS = 2.0, 0.5
+BEAT_SECONDS, STILL_SECONDS = 1.0, 5.0
+"""How often this process looks whether it goes on, and how much later than that it does where it stood still. In less
+than that nobody takes the Lease, writes, and has the cluster restored.
+"""
 NOT_LEADING = "NotLeading"
 
 
@@ -37,17 +41,25 @@ class Leases(Protocol):
 
 class Election:
     """`identity` is nobody else's, nor that of a process before this one. `clock` is monotonic and goes on while a
-    process is stopped; `now` gives epoch seconds, for people to read.
+    process is stopped; `now` gives epoch seconds, for people to read. `sleep` waits as this process does.
     """
 
     def __init__(
-        self, kube: Leases, namespace: str, identity: str, *, clock: Callable[[], float], now: Callable[[], float]
+        self,
+        kube: Leases,
+        namespace: str,
+        identity: str,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._identity = identity
         self._clock = clock
         self._now = now
+        self._sleep = sleep
         self._until = clock()
         self._lease: dict[str, Any] = {}
         self._changed_at = clock()
@@ -67,18 +79,31 @@ class Election:
 
     async def win(self) -> None:
         """Stand by until the Lease is ours."""
-        while not await self._taken():  # noqa: ASYNC110 -- what it waits for is on another machine
-            await asyncio.sleep(RENEW_SECONDS)
+        while not await self._taken():
+            await self._sleep(RENEW_SECONDS)
         log.info("leads", extra={"identity": self._identity})
 
     async def hold(self) -> None:
-        """Renew the Lease; returns when another one has it, or the cluster is an older backup's. An outage of
-        kube-apiserver stops all acts, and costs no more: who renews the very Lease that it held knows that nobody has
-        acted meanwhile.
+        """Renew the Lease; returns when another one has it, the cluster is an older backup's, or this process stood
+        still while its Lease ended. An outage of kube-apiserver stops all acts, and costs no more: who was awake, and
+        renews the very Lease that it held, knows that nobody has acted meanwhile.
         """
+        both = [asyncio.create_task(self._renew()), asyncio.create_task(self._stand_still())]
+        try:
+            ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for each in ended:
+                each.result()  # a defect of ours is told of
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        log.error("the Lease is lost", extra={"identity": self._identity})
+
+    async def _renew(self) -> None:
+        """Returns when the Lease is somebody else's, or of another time."""
         pause, silent = RENEW_SECONDS, False
         while True:
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
             began, pause = self._clock(), RENEW_SECONDS
             try:
                 await self._keep(self._lease["spec"], began)
@@ -92,7 +117,19 @@ class Election:
                     log.warning("the Lease can't be renewed", extra={"error": str(error)})
                 pause, silent = AGAIN_SECONDS, True
         self._until = began
-        log.error("the Lease is lost", extra={"identity": self._identity})
+
+    async def _stand_still(self) -> None:
+        """Returns, before this process could lead again, when it was stopped and its Lease ended meanwhile. Another one
+        may have led then, whose writes lie in our connections, and a restored backup of etcd may have undone them: it
+        holds our own Lease as we know it.
+        """
+        while True:
+            before = self._clock()
+            await self._sleep(BEAT_SECONDS)
+            late = self._clock() - before - BEAT_SECONDS
+            if late > STILL_SECONDS and self._clock() > self._until + LEASE_SECONDS - HOLD_SECONDS:
+                log.error("this process stood still; what it hears now may be of another time", extra={"seconds": late})
+                return
 
     async def resign(self) -> None:
         """Let the next one act at once. What follows writes nothing any more."""
@@ -165,7 +202,7 @@ class Election:
         except Gone:
             return False
         except Unavailable:
-            await asyncio.sleep(AGAIN_SECONDS)
+            await self._sleep(AGAIN_SECONDS)
             return True  # nobody says otherwise
         if (seen.get("spec") or {}).get("holderIdentity") != self._identity:
             return False

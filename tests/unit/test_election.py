@@ -6,6 +6,7 @@ import asyncio
 import copy
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from passerelle.kube import Conflict, Gone
 
 NAMESPACE = "passerelle-system"
 TAKEOVER_SECONDS = 15.0
+WHO: ContextVar[str] = ContextVar("who")
+"""The name of the operator that makes a call."""
 
 
 class Apiserver:
@@ -73,9 +76,10 @@ class Operator:
     def __init__(self, apiserver: Apiserver, name: str) -> None:
         loop = asyncio.get_running_loop()
         self.election = Election(apiserver, NAMESPACE, name, clock=loop.time, now=lambda: 1_699_000_000 + loop.time())
-        self.task = asyncio.create_task(self._live())
+        self.task = asyncio.create_task(self._live(name))
 
-    async def _live(self) -> None:
+    async def _live(self, name: str) -> None:
+        WHO.set(name)
         await self.election.win()
         await self.election.hold()
 
@@ -192,7 +196,7 @@ def test_who_was_frozen_finds_the_lease_lost_and_ends() -> None:
 
         async def fate(_: str) -> None:
             await asyncio.sleep(0.01)
-            if frozen and asyncio.current_task() is first.task:
+            if frozen and WHO.get() == "first":
                 await wakes.wait()
 
         apiserver.fate = fate
@@ -352,6 +356,50 @@ def test_who_finds_an_older_lease_of_its_own_ends_since_the_cluster_was_restored
 
         assert not first.leads
         assert apiserver.spec["holderIdentity"] == "first"
+
+    told(story)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["", "while kube-apiserver was away"])
+def test_who_stood_still_while_its_lease_ended_ends_though_it_finds_that_very_lease(*, away: bool) -> None:
+    """Another one led meanwhile, and a backup of etcd that was made before is back."""
+
+    async def story(apiserver: Apiserver) -> None:
+        refuses = away
+
+        async def fate(_: str) -> None:
+            await asyncio.sleep(0.01)
+            if refuses and apiserver.version > 3:
+                raise Unavailable("kube-apiserver can't be asked")
+
+        apiserver.fate = fate
+        first = Operator(apiserver, "first")
+        await until(lambda: first.leads, 1)
+        await asyncio.sleep(20)
+        backup = copy.deepcopy(apiserver.stored)
+        virtual_time.stand_still(6 if away else LEASE_SECONDS + 1)
+        refuses, woke = False, asyncio.get_running_loop().time()
+        while not first.task.done():
+            assert not first.leads
+            await asyncio.sleep(0)
+        assert asyncio.get_running_loop().time() - woke < 0.1
+        assert apiserver.stored == backup, "it has not renewed it either"
+
+    told(story)
+
+
+@pytest.mark.parametrize("moments", [(6.0, 6.0, 6.0), (3.0, 4.0)], ids=["renewed between", "shorter"])
+def test_who_stood_still_for_a_moment_goes_on(moments: tuple[float, ...]) -> None:
+    async def story(apiserver: Apiserver) -> None:
+        first = Operator(apiserver, "first")
+        await until(lambda: first.leads, 1)
+        for seconds in moments:
+            await asyncio.sleep(5)
+            virtual_time.stand_still(seconds)
+        await until(lambda: first.leads, 1)
+        await asyncio.sleep(30)
+        assert first.leads
+        await first.dies()
 
     told(story)
 
