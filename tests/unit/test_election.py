@@ -278,6 +278,24 @@ def test_a_lease_that_somebody_removed_is_lost() -> None:
     told(story)
 
 
+def test_a_defect_of_ours_in_a_renewal_is_no_lost_lease() -> None:
+    """It ends as itself, so that the process's last words name it."""
+
+    async def story(apiserver: Apiserver) -> None:
+        async def fate(_: str) -> None:
+            await asyncio.sleep(0.01)
+            if apiserver.version > 3:
+                raise ZeroDivisionError
+
+        apiserver.fate = fate
+        first = Operator(apiserver, "first")
+        async with asyncio.timeout(30):
+            with pytest.raises(ZeroDivisionError):
+                await first.task
+
+    told(story)
+
+
 @pytest.mark.parametrize("error", ["namespace", "right"])
 def test_it_says_why_it_stands_by(error: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "passerelle.election")
