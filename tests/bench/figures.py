@@ -27,6 +27,7 @@ class Figures:
     listing_bytes_per_live_job_per_poll: float
     bytes_per_live_job_per_poll: float
     rest_cpu_percent: float
+    full_listing_cpu_seconds: float | None
     rest_memory_mib: float
     restart_to_synced_seconds: float
     restart_cpu_seconds: float
@@ -51,7 +52,8 @@ class Figures:
 
     def line(self) -> str:
         """The last line."""
-        return json.dumps({_key(name): round(value, 3) for name, value in asdict(self).items()})
+        told = {name: value if value is None else round(value, 3) for name, value in asdict(self).items()}
+        return json.dumps({_key(name): value for name, value in told.items()})
 
     def aims(self) -> list[str]:
         """Each aim, and whether it was met; none of them decides the exit code."""

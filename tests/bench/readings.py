@@ -88,9 +88,13 @@ class Between:
         return self.last.at - self.first.at
 
     @property
+    def cpu_seconds(self) -> float:
+        return self.last.cpu_seconds - self.first.cpu_seconds
+
+    @property
     def cpu_percent(self) -> float:
         """Of one core."""
-        return 100 * (self.last.cpu_seconds - self.first.cpu_seconds) / self.seconds
+        return 100 * self.cpu_seconds / self.seconds
 
     def count(self, name: str, **labels: str) -> float:
         return self.last.total(name, **labels) - self.first.total(name, **labels)

@@ -12,6 +12,7 @@ from bench.diary import percentile
 from bench.figures import Figures
 from bench.identities import Identity, hold_back, identities, settle
 from bench.readings import GATEWAY, WRITES, Between
+from bench.rest import rest
 from bench.storm import delete, storm
 from bench.trial import CANCELLED, COMPLETED, Trial, by_run, complaints, lags, trial
 from bench.watched import Watched
@@ -31,7 +32,6 @@ YARDSTICK = 1_000
 PERIOD, PROGRESS_PERIOD = 5.0, 30.0
 """Seconds. The second is the shortest that a real site should be asked for; the first is short, so that lag is seen."""
 
-QUIET_SECONDS = 40.0
 ACCEPT_PATIENCE, RUN_PATIENCE = 1800.0, 1800.0
 NAMESPACE, CEILING = "bench", "bench-ceiling"
 
@@ -94,8 +94,11 @@ class Stage:
         say.line(f"  {accepted:.1f} a second have their Slurm job id; the guests waited {guests:.1f} s")
         await watched.until_still("all to be known")
         await self.pause()
-        waiting = await watched.quiet(QUIET_SECONDS, "all wait in Slurm's queue")
+        found = await rest(watched, "all wait in Slurm's queue")
+        waiting = found.window
         tell("waiting", waiting)
+        if found.full_listing_cpu_seconds is not None:
+            say.line(f"  a full listing took {found.full_listing_cpu_seconds:.1f} s of CPU")
         before = Between(begin, await watched.reading())
 
         with say.step("the operator ends, and starts anew"):
@@ -138,6 +141,7 @@ class Stage:
             / live_per_poll,
             bytes_per_live_job_per_poll=waiting.count(f"{GATEWAY}_response_bytes_total") / live_per_poll,
             rest_cpu_percent=waiting.cpu_percent,
+            full_listing_cpu_seconds=found.full_listing_cpu_seconds,
             rest_memory_mib=waiting.last.held_mib,
             restart_to_synced_seconds=again.seconds,
             restart_cpu_seconds=again.cpu_seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bench.limit import max_job_count
 from bench.neighbourhood import Life
 from bench.readings import DEPTH, GATEWAY, LOOKED_FOR, WRITES, Between, Labels, Reading
 from bench.reporters import REPORTERS, measured
+from bench.rest import SLICES, rest_of
 from bench.trial import CANCELLED, COMPLETED, by_run, complaints, lags
 from bench.workload import LONGEST, SHORTEST, of_crowd
 from passerelle.marker import Run
@@ -149,6 +151,42 @@ def test_one_that_was_never_seen_is_told() -> None:
     assert complaints(Diary(lambda: 0.0), {}, {"a": COMPLETED}) == ["a was never seen"]
 
 
+def read_in_turn(*slices: tuple[float, int]) -> list[Reading]:
+    """Ten seconds apart: the CPU seconds of each slice, and the full listings that were told in it."""
+    finds = (f"{GATEWAY}_requests_total", frozenset({("operation", "find"), ("site", "site-1"), ("outcome", "ok")}))
+    cpu, told, found = 100.0, 3, [reading(0, 100.0, {finds: 3})]
+    for number, (seconds, listings) in enumerate(slices, start=1):
+        cpu, told = cpu + seconds, told + listings
+        found.append(reading(10 * number, cpu, {finds: told}))
+    return found
+
+
+def test_rest_lies_between_full_listings() -> None:
+    still, begun, over = (0.5, 0), (1.5, 0), (1.0, 1)
+
+    quiet = rest_of(read_in_turn(*[still] * SLICES, still))
+    assert quiet is not None
+    assert (round(quiet.window.cpu_percent, 6), quiet.full_listing_cpu_seconds) == (5, None)
+    assert (quiet.window.first.at, quiet.window.last.at) == (0, 60)
+
+    disturbed = rest_of(read_in_turn(still, still, begun, over, *[still] * SLICES, still))
+    assert disturbed is not None
+    assert (round(disturbed.window.cpu_percent, 6), disturbed.full_listing_cpu_seconds) == (5, 1.5)
+    assert (disturbed.window.first.at, disturbed.window.last.at) == (40, 100)
+
+
+def test_rest_is_not_told_while_a_full_listing_may_be_under_way() -> None:
+    still, over = (0.5, 0), (1.0, 1)
+    assert rest_of(read_in_turn(*[still] * SLICES)) is None, "one may be told of in the next slice"
+    assert rest_of(read_in_turn(*[still] * SLICES, over)) is None
+    begun_before = rest_of(read_in_turn(over, *[still] * SLICES, still))
+    assert begun_before is not None
+    assert begun_before.full_listing_cpu_seconds is None, "part of it came before the first reading"
+    another = rest_of(read_in_turn(over, (1.5, 0), over, *[still] * SLICES, still))
+    assert another is not None
+    assert another.full_listing_cpu_seconds == 1.5
+
+
 def test_the_lag_is_from_the_site_s_stamps_and_of_what_was_shown() -> None:
     entry = Entry(UID, started_at=103.5, ended_at=None)
     assert lags([entry, Entry(UID.replace("1e", "2e"))], by_run([life()])) == {"start": [3.5], "end": []}
@@ -201,6 +239,11 @@ def test_the_last_line_has_the_keys_that_were_promised() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "bench.md").read_text(encoding="utf-8")
     assert [key for key in keys if f"`{key}`" not in page] == [], "each is explained"
     assert len(figures.aims()) == 9
+
+
+def test_a_full_listing_that_never_came_has_no_figure() -> None:
+    figures = replace(Figures(**dict.fromkeys(Figures.__dataclass_fields__, 1)), full_listing_cpu_seconds=None)
+    assert json.loads(figures.line())["fullListingCpuSeconds"] is None
 
 
 @pytest.mark.parametrize("jobs,calls", [(500, 3), (10_000, 3), (10_001, 4)])
