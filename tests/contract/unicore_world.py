@@ -10,15 +10,17 @@ import asyncio
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import httpx
+from tenacity import retry, retry_if_exception_message, stop_after_attempt
 
 from contract.slurm_world import SlurmWorld
 from contract.token_server import TokenServer
 from contract.world import Allocation, World
-from passerelle.gateways.base import Credential, Files, Info, Transfer, Upload
+from passerelle.gateways.base import Credential, Files, Gateway, Info, Transfer, Upload
 from passerelle.gateways.unicore.credential import UnicoreCredential, basic, credential_from_secret
 from passerelle.gateways.unicore.decode import instant
 from passerelle.gateways.unicore.driver import API, Unicore
@@ -29,6 +31,9 @@ from passerelle_sandbox.unicore.serve import Server
 RELEASE = "sid"
 TOLERANCE = 65.0
 """Seconds for which the server takes a token that has expired."""
+MET_A_MOVE = r"(?s).*\.ResourceUnknownException\b"
+READS = 5
+"""Of all jobs after a row: that each meets a job on its move is no chance any more."""
 
 
 class UnicoreWorld(World):
@@ -136,6 +141,14 @@ class UnicoreWorld(World):
 
     async def clear(self) -> None:
         await self.slurm.clear()
+
+    @retry(retry=retry_if_exception_message(match=MET_A_MOVE), stop=stop_after_attempt(READS), reraise=True)
+    async def left(self, door: Gateway) -> Sequence[RemoteJob]:
+        """UNICORE 3.0.0 keeps live and ended jobs in two tables, looks for a job among the ended first, and moves it
+        when it ends; a read that meets the move fails, and the next one doesn't. Here a row may just have cancelled a
+        hundred jobs.
+        """
+        return await super().left(door)
 
     async def hostile_job(self, name: str, comment: str) -> None:
         await self.slurm.hostile_job(name, comment)

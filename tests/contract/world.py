@@ -6,7 +6,7 @@ import dataclasses
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -188,6 +188,10 @@ class World(ABC):
     @abstractmethod
     async def clear(self) -> None:
         """End what no gateway's `find` shows."""
+
+    async def left(self, door: Gateway) -> Sequence[RemoteJob]:
+        """What is left of a row's jobs."""
+        return await door.find()
 
     async def forget(self, job_id: str) -> None:  # noqa: B027 -- most sites forget an ended job by themselves
         """Let the site lose an ended job from its live listing."""
